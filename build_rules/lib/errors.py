@@ -34,14 +34,16 @@ class SlipwayError(Exception):
 class SlipwayErrors(SlipwayError):
     """Several faults of one input, all told at once: a count, then a numbered list."""
 
-    def __init__(self, what: str, faults: Iterable[str], *, where: str = "", next: str = "") -> None:
+    def __init__(
+        self, what: str, faults: Iterable[str], *, where: str = "", next: str = ""
+    ) -> None:
         self.faults: Tuple[str, ...] = tuple(faults)
-        listed = "\n".join("%d. %s" % (i, fault) for i, fault in enumerate(self.faults, 1))
+        listed = "\n".join(f"{i}. {fault}" for i, fault in enumerate(self.faults, 1))
         super().__init__(what, where=where, found=listed, next=next)
 
 
 def _labelled(label: str, text: str) -> List[str]:
-    head = "  %-6s " % (label + ":")
+    head = f"  {label + ':':<6} "
     first, *rest = text.split("\n")
     return [head + first] + [" " * len(head) + line for line in rest]
 
