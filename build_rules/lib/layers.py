@@ -1,0 +1,289 @@
+"""Layers: deterministic tar archives, compressed as self-contained gzip members.
+
+RFC 1952 lets a gzip file have several members, so a release is the concatenation of layers that
+were compressed once each.  A layer ends without tar's end-of-archive blocks; the last member of a
+release brings them (see `end_member`).  Bytes depend on names, contents, executable bits and links
+alone: entries are sorted, owner, group and time are fixed, modes are 755 or 644.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tarfile
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+
+from build_rules.lib.errors import SlipwayError
+
+MTIME = 499162500
+"""1985-10-26 08:15 UTC, the time that npm gives every file of a package."""
+
+END_OF_ARCHIVE = bytes(1024)
+LISTING_FOLDER = ".release"
+"""Where a release keeps the lists of its files, one for each layer."""
+
+_BLOCK = 1 << 20
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member: a folder, a file (by `source` on disk or by `content`) or a symbolic link."""
+
+    name: str
+    kind: str  # "folder", "file" or "link"
+    executable: bool = False
+    source: Optional[str] = None
+    content: bytes = b""
+    target: str = ""
+
+
+class GzipMember:
+    """Compresses what is written to it as one gzip member and passes that on."""
+
+    def __init__(self, write: Callable[[bytes], object], level: int = 6) -> None:
+        self._write = write
+        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._crc = 0
+        self._size = 0
+        write(_GZIP_HEADER)
+
+    def write(self, data: bytes) -> None:
+        self._crc = zlib.crc32(data, self._crc)
+        self._size += len(data)
+        self._write(self._deflate.compress(data))
+
+    def close(self) -> None:
+        self._write(self._deflate.flush())
+        self._write((self._crc & 0xFFFFFFFF).to_bytes(4, "little"))
+        self._write((self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+
+
+class TarWriter:
+    """Writes entries in the order given and remembers the SHA-256 of each file."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self.hashes: Dict[str, str] = {}
+        self.file_bytes = 0
+
+    def add(self, entry: Entry) -> None:
+        if entry.kind == "folder":
+            self._header(entry.name + "/", tarfile.DIRTYPE, 0o755)
+        elif entry.kind == "link":
+            self._header(entry.name, tarfile.SYMTYPE, 0o777, target=entry.target)
+        elif entry.source is None:
+            self._file(entry, [entry.content], len(entry.content))
+        else:
+            with open(entry.source, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                self._file(entry, iter(lambda: file.read(_BLOCK), b""), size)
+
+    def _file(self, entry: Entry, blocks: Iterable[bytes], size: int) -> None:
+        self._header(entry.name, tarfile.REGTYPE, 0o755 if entry.executable else 0o644, size)
+        hashed = hashlib.sha256()
+        seen = 0
+        for block in blocks:
+            hashed.update(block)
+            seen += len(block)
+            self._write(block)
+        if seen != size:
+            raise SlipwayError(f'the file "{entry.name}" changed while it was packed')
+        self._write(bytes(-size % 512))
+        self.hashes[entry.name] = hashed.hexdigest()
+        self.file_bytes += size
+
+    def _header(self, name: str, kind: bytes, mode: int, size: int = 0, target: str = "") -> None:
+        for text in (name, target):
+            check_name(text)
+        info = tarfile.TarInfo(name)
+        info.type, info.mode, info.size, info.linkname = kind, mode, size, target
+        info.mtime = MTIME
+        self._write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict"))
+
+
+def check_name(name: str) -> None:
+    """Refuses names that a tar reader or a file list could misread."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise SlipwayError(
+            "a file name is not UTF-8",
+            found=repr(os.fsencode(name))[1:],
+            next="rename the file, or have its package renamed",
+        ) from None
+    if any(character < " " or character == "\x7f" for character in name):
+        raise SlipwayError(
+            "a file name holds a control character",
+            found=repr(name),
+            next="rename the file, or have its package renamed",
+        )
+
+
+def walk(top: str, prefix: str = "", keep: Optional[Callable[[str], bool]] = None) -> List[Entry]:
+    """Entries of the tree below `top`, sorted, parents first, named below `prefix`.
+
+    `keep` is asked with each path relative to `top`; a folder that it refuses is left out whole.
+    Anything but folders, files and links is refused.
+    """
+    entries: List[Entry] = []
+
+    def visit(folder: str, relative: str) -> None:
+        with os.scandir(folder) as found:
+            children = sorted(found, key=lambda child: child.name)
+        for child in children:
+            path = relative + child.name
+            if keep is not None and not keep(path):
+                continue
+            if child.is_symlink():
+                entries.append(Entry(prefix + path, "link", target=os.readlink(child.path)))
+            elif child.is_dir():
+                entries.append(Entry(prefix + path, "folder"))
+                visit(child.path, path + "/")
+            elif child.is_file():
+                mode = child.stat().st_mode
+                entries.append(
+                    Entry(
+                        prefix + path,
+                        "file",
+                        executable=bool(mode & stat.S_IXUSR),
+                        source=child.path,
+                    )
+                )
+            else:
+                raise SlipwayError(
+                    f'"{path}" is no file, folder or link, and cannot be in a release'
+                )
+
+    visit(top, "")
+    return entries
+
+
+def with_folders(entries: Iterable[Entry]) -> List[Entry]:
+    """The entries, sorted, with the folders above them that are not among them."""
+    by_name = {entry.name: entry for entry in entries}
+    for name in list(by_name):
+        parent = os.path.dirname(name)
+        while parent and parent not in by_name:
+            by_name[parent] = Entry(parent, "folder")
+            parent = os.path.dirname(parent)
+    # Compared by parts, so that a folder's entries follow it at once, as in a walk.
+    return sorted(by_name.values(), key=lambda entry: entry.name.split("/"))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a written layer is: compressed SHA-256 and size, and bytes and number of its files."""
+
+    sha256: str
+    size: int
+    file_bytes: int
+    files: int
+
+
+def write_layer(path: str, name: str, entries: Iterable[Entry]) -> Layer:
+    """Writes one gzip member with the entries and, last, the layer's own file list."""
+    with open(path, "wb") as raw:
+        hashing = _Hashing(raw)
+        member = GzipMember(hashing.write)
+        tar = TarWriter(member.write)
+        for entry in with_folders(entries):
+            tar.add(entry)
+        files = len(tar.hashes)
+        listing = file_list(tar.hashes)
+        tar.add(Entry(LISTING_FOLDER, "folder"))
+        tar.add(Entry(f"{LISTING_FOLDER}/{name}.sha256", "file", content=listing))
+        member.close()
+    return Layer(hashing.sha256(), hashing.size, tar.file_bytes, files)
+
+
+def write_tar(path: str, entries: Iterable[Entry]) -> None:
+    """Writes a whole, uncompressed tar, for steps that read it again."""
+    with open(path, "wb") as raw:
+        tar = TarWriter(raw.write)
+        for entry in with_folders(entries):
+            tar.add(entry)
+        raw.write(END_OF_ARCHIVE)
+
+
+def write_whole(path: str, entries: Iterable[Entry]) -> Layer:
+    """Writes one complete .tar.gz that stands by itself."""
+    with open(path, "wb") as raw:
+        hashing = _Hashing(raw)
+        member = GzipMember(hashing.write)
+        tar = TarWriter(member.write)
+        for entry in with_folders(entries):
+            tar.add(entry)
+        member.write(END_OF_ARCHIVE)
+        member.close()
+    return Layer(hashing.sha256(), hashing.size, tar.file_bytes, len(tar.hashes))
+
+
+def write_release(path: str, layers: Iterable[str], last: Iterable[Entry]) -> Tuple[str, int]:
+    """Concatenates finished layers and an end member; gives SHA-256 and size of the whole."""
+    with open(path, "wb") as raw:
+        hashing = _Hashing(raw)
+        for layer in layers:
+            with open(layer, "rb") as file:
+                for block in iter(lambda: file.read(_BLOCK), b""):
+                    hashing.write(block)
+        member = GzipMember(hashing.write)
+        tar = TarWriter(member.write)
+        for entry in last:
+            tar.add(entry)
+        member.write(END_OF_ARCHIVE)
+        member.close()
+    return hashing.sha256(), hashing.size
+
+
+def file_list(hashes: Dict[str, str]) -> bytes:
+    """Lines that `sha256sum -c` reads; a backslash in a name is marked as coreutils does it."""
+    lines = []
+    for name, digest in sorted(hashes.items()):
+        escaped = name.replace("\\", "\\\\")
+        lines.append(f"{chr(92) if escaped != name else ''}{digest}  {escaped}\n")
+    return "".join(lines).encode()
+
+
+def read_members(path: str) -> Iterator[Tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    """Members of an archive that this project wrote; a layer without end blocks included."""
+    with tarfile.open(path, "r:*") as tar:
+        for info in tar:
+            yield info, tar
+
+
+def extract(path: str, target: str) -> None:
+    """Unpacks an archive that this project wrote (never one from outside)."""
+    for info, tar in read_members(path):
+        place = os.path.join(target, info.name)
+        if info.isdir():
+            os.makedirs(place, exist_ok=True)
+        elif info.issym():
+            os.symlink(info.linkname, place)
+        else:
+            content = tar.extractfile(info)
+            assert content is not None, info.name
+            with open(place, "wb") as file:
+                shutil.copyfileobj(content, file, _BLOCK)
+            os.chmod(place, info.mode)
+
+
+class _Hashing:
+    """Passes what is written on, and knows its SHA-256 and size."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.size += len(data)
+        return self._raw.write(data)
+
+    def sha256(self) -> str:
+        return self._hash.hexdigest()

@@ -1,0 +1,156 @@
+"""Layers unpacked once per machine and shared, read-only, by every step.
+
+A root file system has thousands of files: Pants would need seconds to lay them out for each step.
+A tree appears whole or not at all, is checked on each entry, is held by a kernel lock while a step
+runs in it, and is removed when no step has used it for a while.
+
+Two processes that want the same tree: both take the shared lock and find nothing; both ask for
+the exclusive one; the first unpacks beside and renames; the second finds the tree there and goes
+on.  A kill at any moment leaves at most a `.part` folder, which the next unpacking removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tarfile
+import time
+from contextlib import contextmanager
+from typing import Iterator, List, Optional
+
+UNUSED_SECONDS = 30 * 24 * 3600
+
+
+class LayerDamaged(Exception):
+    """The layer's bytes are not those that its digest names."""
+
+
+@contextmanager
+def unpacked(cache: str, layer: str, sha256: str) -> Iterator[str]:
+    """The path of the tree of the uncompressed tar `layer`, locked as long as the context lasts."""
+    os.makedirs(cache, exist_ok=True)
+    tree = os.path.join(cache, sha256)
+    with open(tree + ".lock", "w") as lock:
+        while True:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if _recorded(tree) is not None and _recorded(tree) == fingerprint(tree):
+                break
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _recorded(tree) is None or _recorded(tree) != fingerprint(tree):
+                _replace(tree, layer, sha256)
+                _remove_unused(cache, keep=sha256)
+        os.utime(tree + ".seen")
+        yield tree
+
+
+def fingerprint(tree: str) -> Optional[str]:
+    """Changes with any entry's name, kind, size, mode or time of change; None without a tree."""
+    if not os.path.isdir(tree):
+        return None
+    hashed = hashlib.sha256()
+    for path in _walk(tree):
+        state = os.lstat(path)
+        facts = (path[len(tree) :], state.st_mode, state.st_size, state.st_mtime_ns)
+        # The kernel alone sets the time of change; linking within the tree is over by then.
+        hashed.update(repr((*facts, state.st_ctime_ns if path != tree else 0)).encode())
+    return hashed.hexdigest()
+
+
+def _walk(top: str) -> Iterator[str]:
+    yield top
+    with os.scandir(top) as found:
+        entries: List[os.DirEntry[str]] = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+        else:
+            yield entry.path
+
+
+def _recorded(tree: str) -> Optional[str]:
+    try:
+        with open(tree + ".seen") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(tree: str, layer: str, sha256: str) -> None:
+    part = tree + ".part"
+    for leftover in (part, tree):
+        _remove(leftover)
+    found = _file_sha256(layer)
+    if found != sha256:
+        raise LayerDamaged(f"{layer}: sha256 is {found}, not {sha256}")
+    os.mkdir(part)
+    try:
+        _unpack(layer, part)
+        os.utime(part, (0, 0))
+        os.rename(part, tree)
+    except BaseException:
+        _remove(part)
+        raise
+    with open(tree + ".seen.part", "w") as file:
+        file.write(fingerprint(tree) or "")
+    os.rename(tree + ".seen.part", tree + ".seen")
+
+
+def _unpack(layer: str, target: str) -> None:
+    """Lays out a layer that this project wrote: owners are left out, modes and times are kept."""
+    folders = []
+    with tarfile.open(layer, "r:") as tar:
+        for member in tar:
+            path = os.path.join(target, member.name)
+            if member.isdir():
+                os.makedirs(path, exist_ok=True)
+                folders.append((path, member))
+                continue
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if member.issym():
+                os.symlink(member.linkname, path)
+            elif member.islnk():
+                os.link(os.path.join(target, member.linkname), path)
+            else:
+                content = tar.extractfile(member)
+                assert content is not None, member.name
+                with open(path, "wb") as file:
+                    shutil.copyfileobj(content, file, 1 << 20)
+                os.chmod(path, member.mode)
+                os.utime(path, (member.mtime, member.mtime))
+    for path, member in reversed(folders):
+        os.chmod(path, member.mode)
+        os.utime(path, (member.mtime, member.mtime))
+
+
+def _file_sha256(path: str) -> str:
+    hashed = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def _remove_unused(cache: str, keep: str) -> None:
+    for name in os.listdir(cache):
+        tree, ending = os.path.splitext(os.path.join(cache, name))
+        if ending != ".seen" or os.path.basename(tree) == keep:
+            continue
+        if time.time() - os.stat(tree + ending).st_mtime < UNUSED_SECONDS:
+            continue
+        with open(tree + ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            os.unlink(tree + ending)
+            _remove(tree)
+
+
+def _remove(tree: str) -> None:
+    if not os.path.lexists(tree):
+        return
+    for folder, _, _ in os.walk(tree):
+        os.chmod(folder, 0o700)
+    shutil.rmtree(tree)

@@ -1,0 +1,132 @@
+"""The way into every build step: runs a command inside a root file system, then leaves its outputs.
+
+Pants starts this on the runner's own CPython with relative names only.  The step is in `step.json`;
+what must not be in the cache key (time limit, folder of unpacked trees) comes from
+`host/settings.json`, which Pants reaches through a named cache.  See Step in toolchain/step.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import sys
+from typing import Any, Dict, List
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from build_rules.lib import namespaces, tree_cache
+from build_rules.lib.errors import SlipwayError
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/home/build",
+    "USER": "build",
+    "LOGNAME": "build",
+    "SHELL": "/bin/sh",
+    "TMPDIR": "/tmp",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+_WAYS_OUT = """\
+let unprivileged users make user namespaces on this machine; as root, one of
+  sysctl -w user.max_user_namespaces=15000
+  sysctl -w kernel.unprivileged_userns_clone=1                (Debian 10 and older)
+  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (Ubuntu 23.10 and newer)
+in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"""
+
+
+def main() -> int:
+    try:
+        return _run(_read("step.json"), _read("host/settings.json"))
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _read(path: str) -> Dict[str, Any]:
+    with open(path, encoding="utf-8") as file:
+        content: Dict[str, Any] = json.load(file)
+    return content
+
+
+def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
+    command = namespaces.Command(
+        argv=tuple(step["argv"]), env={**_ENVIRONMENT, **step["env"]}, cwd="/build"
+    )
+    cache = os.path.realpath("trees_cache")
+    with contextlib.ExitStack() as held:
+        root = ""
+        mounts = [namespaces.Mount(os.path.realpath("slipway"), "/build/slipway")]
+        try:
+            for tree in step["trees"]:
+                layer = os.path.join("trees", tree["layer"])
+                path = held.enter_context(tree_cache.unpacked(cache, layer, tree["sha256"]))
+                if tree["target"] == "/":
+                    root = path
+                else:
+                    mounts.append(namespaces.Mount(path, tree["target"]))
+        except OSError as error:
+            raise SlipwayError(
+                f'the root file system of the step cannot be unpacked: "{error.strerror}"',
+                where=str(error.filename or cache),
+                next="free space there, or point [GLOBAL] named_caches_dir to another disk",
+            ) from error
+        mounts.extend(_inputs())
+        os.makedirs("out", exist_ok=True)
+        mounts.append(namespaces.Mount(os.path.realpath("out"), "/build/out", writable=True))
+        status = _isolated(root, mounts, command, settings["time_limit"])
+    if status == 0:
+        _check_outputs(step["outputs"])
+    return status
+
+
+def _isolated(
+    root: str, mounts: List[namespaces.Mount], command: namespaces.Command, limit: float
+) -> int:
+    try:
+        return namespaces.run(root, mounts, command, limit)
+    except namespaces.IsolationRefused as error:
+        raise SlipwayError(
+            "this machine refuses the user namespace that a build step runs in",
+            found=str(error),
+            next=_WAYS_OUT,
+        ) from error
+    except namespaces.TimeLimitReached as error:
+        raise SlipwayError(
+            f"the step was still running after {limit:g} seconds and was ended",
+            next="find out what it waits for, or give it longer with --slipway-step-time-limit=SECONDS",
+        ) from error
+
+
+def _inputs() -> List[namespaces.Mount]:
+    """Each entry of `in` by itself: large ones are links to folders that Pants shares."""
+    return [
+        namespaces.Mount(os.path.realpath(os.path.join("in", name)), f"/build/in/{name}")
+        for name in sorted(os.listdir("in"))
+    ]
+
+
+def _check_outputs(outputs: List[str]) -> None:
+    """A step may leave anything in its output folder; only plain files are taken."""
+    for name in outputs:
+        path = os.path.join("out", name)
+        try:
+            kind = os.lstat(path).st_mode
+        except FileNotFoundError:
+            raise SlipwayError(f'the step did not write its output "{name}"') from None
+        if not stat.S_ISREG(kind):
+            raise SlipwayError(f'the step left something else than a file as its output "{name}"')
+    for name in set(os.listdir("out")) - set(outputs):
+        path = os.path.join("out", name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
