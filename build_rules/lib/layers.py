@@ -15,9 +15,27 @@ import stat
 import tarfile
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import (
+    TYPE_CHECKING,
+    BinaryIO,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Tuple,
+    cast,
+)
 
+from build_rules.lib import tar_writing
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.tar_writing import TarWriter
+
+if TYPE_CHECKING:  # not in the `typing` of CPython 3.7
+    from typing import Protocol
+else:
+    Protocol = object
 
 MTIME = 499162500
 """1985-10-26 08:15 UTC, the time that npm gives every file of a package."""
@@ -42,40 +60,46 @@ class Entry:
     target: str = ""
 
 
-class GzipMember:
-    """Compresses what is written to it as one gzip member and passes that on."""
+class Writer(Protocol):
+    def write(self, data: bytes) -> object: ...
 
-    def __init__(self, write: Callable[[bytes], object], level: int = 6) -> None:
-        self._write = write
+
+class GzipMember:
+    """Compresses what is written to it as one gzip member, the same bytes each time."""
+
+    def __init__(self, out: Writer, level: int = 6) -> None:
+        self._out = out
         self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._crc = 0
         self._size = 0
-        write(_GZIP_HEADER)
+        out.write(_GZIP_HEADER)
 
     def write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)
         self._size += len(data)
-        self._write(self._deflate.compress(data))
+        self._out.write(self._deflate.compress(data))
 
     def close(self) -> None:
-        self._write(self._deflate.flush())
-        self._write((self._crc & 0xFFFFFFFF).to_bytes(4, "little"))
-        self._write((self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+        self._out.write(self._deflate.flush())
+        self._out.write((self._crc & 0xFFFFFFFF).to_bytes(4, "little"))
+        self._out.write((self._size & 0xFFFFFFFF).to_bytes(4, "little"))
 
 
-class TarWriter:
+class LayerTar:
     """Writes entries in the order given and remembers the SHA-256 of each file."""
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
+    def __init__(self, out: Writer) -> None:
+        self._tar = TarWriter(cast(BinaryIO, out), MTIME)
         self.hashes: Dict[str, str] = {}
         self.file_bytes = 0
 
     def add(self, entry: Entry) -> None:
+        check_name(entry.name)
+        check_name(entry.target)
         if entry.kind == "folder":
-            self._header(entry.name + "/", tarfile.DIRTYPE, 0o755)
+            self._tar.add(entry.name, tar_writing.FOLDER, 0o755)
         elif entry.kind == "link":
-            self._header(entry.name, tarfile.SYMTYPE, 0o777, target=entry.target)
+            self._tar.add(entry.name, tar_writing.SYMLINK, 0o777, target=entry.target)
         elif entry.source is None:
             self._file(entry, [entry.content], len(entry.content))
         else:
@@ -83,27 +107,18 @@ class TarWriter:
                 size = os.fstat(file.fileno()).st_size
                 self._file(entry, iter(lambda: file.read(_BLOCK), b""), size)
 
-    def _file(self, entry: Entry, blocks: Iterable[bytes], size: int) -> None:
-        self._header(entry.name, tarfile.REGTYPE, 0o755 if entry.executable else 0o644, size)
+    def _file(self, entry: Entry, chunks: Iterable[bytes], size: int) -> None:
         hashed = hashlib.sha256()
-        seen = 0
-        for block in blocks:
-            hashed.update(block)
-            seen += len(block)
-            self._write(block)
-        if seen != size:
-            raise SlipwayError(f'the file "{entry.name}" changed while it was packed')
-        self._write(bytes(-size % 512))
+
+        def seen() -> Iterator[bytes]:
+            for chunk in chunks:
+                hashed.update(chunk)
+                yield chunk
+
+        mode = 0o755 if entry.executable else 0o644
+        self._tar.add(entry.name, tar_writing.FILE, mode, size=size, chunks=seen())
         self.hashes[entry.name] = hashed.hexdigest()
         self.file_bytes += size
-
-    def _header(self, name: str, kind: bytes, mode: int, size: int = 0, target: str = "") -> None:
-        for text in (name, target):
-            check_name(text)
-        info = tarfile.TarInfo(name)
-        info.type, info.mode, info.size, info.linkname = kind, mode, size, target
-        info.mtime = MTIME
-        self._write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict"))
 
 
 def check_name(name: str) -> None:
@@ -189,8 +204,8 @@ def write_layer(path: str, name: str, entries: Iterable[Entry]) -> Layer:
     """Writes one gzip member with the entries and, last, the layer's own file list."""
     with open(path, "wb") as raw:
         hashing = _Hashing(raw)
-        member = GzipMember(hashing.write)
-        tar = TarWriter(member.write)
+        member = GzipMember(hashing)
+        tar = LayerTar(member)
         for entry in with_folders(entries):
             tar.add(entry)
         files = len(tar.hashes)
@@ -204,7 +219,7 @@ def write_layer(path: str, name: str, entries: Iterable[Entry]) -> Layer:
 def write_tar(path: str, entries: Iterable[Entry]) -> None:
     """Writes a whole, uncompressed tar, for steps that read it again."""
     with open(path, "wb") as raw:
-        tar = TarWriter(raw.write)
+        tar = LayerTar(raw)
         for entry in with_folders(entries):
             tar.add(entry)
         raw.write(END_OF_ARCHIVE)
@@ -214,8 +229,8 @@ def write_whole(path: str, entries: Iterable[Entry]) -> Layer:
     """Writes one complete .tar.gz that stands by itself."""
     with open(path, "wb") as raw:
         hashing = _Hashing(raw)
-        member = GzipMember(hashing.write)
-        tar = TarWriter(member.write)
+        member = GzipMember(hashing)
+        tar = LayerTar(member)
         for entry in with_folders(entries):
             tar.add(entry)
         member.write(END_OF_ARCHIVE)
@@ -231,8 +246,8 @@ def write_release(path: str, layers: Iterable[str], last: Iterable[Entry]) -> Tu
             with open(layer, "rb") as file:
                 for block in iter(lambda: file.read(_BLOCK), b""):
                     hashing.write(block)
-        member = GzipMember(hashing.write)
-        tar = TarWriter(member.write)
+        member = GzipMember(hashing)
+        tar = LayerTar(member)
         for entry in last:
             tar.add(entry)
         member.write(END_OF_ARCHIVE)

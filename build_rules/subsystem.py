@@ -1,0 +1,69 @@
+"""The options of Slipway, scope `[slipway]`."""
+
+from __future__ import annotations
+
+from pants.option.option_types import IntOption, StrListOption, StrOption
+from pants.option.subsystem import Subsystem
+from pants.util.strutil import help_text
+
+SERVER_ENVS = ("stable", "sit", "pre", "prod")
+
+
+class Slipway(Subsystem):
+    options_scope = "slipway"
+    help = "Node.js releases: where build steps take their root, their files and their limits from."
+
+    base_image = StrOption(
+        default="//toolchains/base",
+        help=help_text(
+            """
+            The `node_toolchain` target whose image is the root file system of every build step.
+
+            For example: `--slipway-base-image=//toolchains/base`.
+            """
+        ),
+    )
+    npm_registry = StrOption(
+        default=None,
+        help=help_text(
+            """
+            The npm registry that tarballs are fetched from. Without it, the clients' own
+            configuration counts: the environment, the project's `.npmrc`, the user's `.npmrc`,
+            and what an `npm` on the PATH says.
+
+            For example: `--slipway-npm-registry=https://npm.example.com/`.
+            """
+        ),
+    )
+    debian_mirror = StrOption(
+        default=None,
+        help=help_text(
+            """
+            The Debian mirror that packages of toolchain images are fetched from. Without it, the
+            mirrors of this machine's apt configuration are tried in order.
+
+            For example: `--slipway-debian-mirror=https://mirror.example.com/debian`.
+            """
+        ),
+    )
+    step_time_limit = IntOption(
+        default=3600,
+        help=help_text(
+            """
+            Seconds after which a build step that is still running is ended, with all its children.
+            The limit is in no cache key.
+
+            For example: `--slipway-step-time-limit=7200`.
+            """
+        ),
+    )
+    server_envs = StrListOption(
+        default=list(SERVER_ENVS),
+        help=help_text(
+            """
+            The names that a `server_env` field may have.
+
+            For example: `--slipway-server-envs="['stable', 'sit', 'pre', 'prod', 'demo']"`.
+            """
+        ),
+    )

@@ -1,0 +1,87 @@
+"""What steps may know of this machine and this run without it standing in any cache key.
+
+A process key holds argv, environment and inputs, but neither the target nor the content of a named
+cache.  So the runner's interpreter, time limits and folders of this machine are reached through a
+named cache whose name follows from its content: two workspaces with other settings never meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+from pants.base.build_environment import get_buildroot
+from pants.engine.rules import collect_rules, rule
+from pants.option.global_options import GlobalOptions
+
+from build_rules.subsystem import Slipway
+
+_PREFIX = "slipway_host_"
+_UNUSED_SECONDS = 30 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """`cache_name` is the named cache with `python` and `settings.json`; `folder` its place."""
+
+    cache_name: str
+    folder: str
+    named_caches: str
+    build_root: str
+    python: str
+    text: str
+
+    def ensure_written(self) -> None:
+        """Writes the folder if it isn't there: named caches may be removed under a live daemon."""
+        settings = os.path.join(self.folder, "settings.json")
+        if os.path.exists(settings) and os.path.exists(os.path.join(self.folder, "python")):
+            os.utime(settings)
+            return
+        os.makedirs(self.folder, exist_ok=True)
+        for name, place in (("python", os.symlink), ("settings.json", _write)):
+            part = os.path.join(self.folder, f".{name}.{os.getpid()}")
+            if os.path.lexists(part):
+                os.unlink(part)
+            place(self.python if name == "python" else self.text, part)
+            os.replace(part, os.path.join(self.folder, name))
+        self._remove_unused()
+
+    def _remove_unused(self) -> None:
+        for name in os.listdir(self.named_caches):
+            settings = os.path.join(self.named_caches, name, "settings.json")
+            if not name.startswith(_PREFIX) or not os.path.exists(settings):
+                continue
+            if time.time() - os.stat(settings).st_mtime > _UNUSED_SECONDS:
+                for file in ("settings.json", "python"):
+                    os.unlink(os.path.join(self.named_caches, name, file))
+
+
+def _write(text: str, path: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@rule
+async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) -> HostSettings:
+    python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+    text = json.dumps({"time_limit": slipway.step_time_limit}, sort_keys=True)
+    # Names of named caches may hold lower-case letters only.
+    digest = hashlib.sha256(f"{python}\n{text}".encode()).digest()
+    name = _PREFIX + "".join(chr(ord("a") + byte % 26) for byte in digest[:16])
+    named_caches = str(global_options.named_caches_dir)
+    return HostSettings(
+        cache_name=name,
+        folder=os.path.join(named_caches, name),
+        named_caches=named_caches,
+        build_root=get_buildroot(),
+        python=python,
+        text=text,
+    )
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,205 @@
+"""The one entry point of every build step: a root, inputs, one command, declared output files.
+
+The command runs inside the root file system, at `/build`, as an ordinary user, with no network and
+a clean environment.  It sees its inputs read-only below `/build/in` and its programs below
+`/build/slipway`, and leaves its outputs in `/build/out`.  The key holds the root's layers, the
+inputs and the command; how the machine isolates it is a detail that stays out of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Tuple
+
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    FileContent,
+    FileDigest,
+    MergeDigests,
+    RemovePrefix,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
+from pants.engine.process import FallibleProcessResult, Process
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.util.frozendict import FrozenDict
+from pants.util.logging import LogLevel
+
+from build_rules.lib.errors import SlipwayError
+from build_rules.toolchain.host_settings import HostSettings
+from build_rules.toolchain.locked_files import (
+    FetchedFiles,
+    FetchRequest,
+    LockedFiles,
+    LockedFilesDigest,
+)
+from build_rules.toolchain.programs import Program, ProgramRequest, path_of
+
+_ENTER = "build_rules.sandbox.enter"
+# A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
+_NO_SPECULATION = 600_000
+ROOT = "/"
+RUNTIME = "/build/node_runtime"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """An uncompressed tar, alone in `digest` as `name`, that is unpacked once per machine."""
+
+    name: str
+    digest: Digest
+    file: FileDigest
+    target: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One program of `sandbox/`, run inside a root.
+
+    `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
+    lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
+    `origin` names the target for people and stays out of the key.
+    """
+
+    program: str
+    trees: Tuple[Tree, ...]
+    outputs: Tuple[str, ...]
+    description: str = field(compare=False)
+    origin: str = field(compare=False, default="")
+    arguments: str = "{}"
+    inputs: Digest = EMPTY_DIGEST
+    large: FrozenDict[str, Digest] = FrozenDict()
+    locked: LockedFiles = LockedFiles()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The outputs, by the names that the step declared, and what the program printed."""
+
+    digest: Digest
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """A program that must run before any root exists: on the runner's own CPython, unisolated."""
+
+    program: str
+    argv: Tuple[str, ...]
+    outputs: Tuple[str, ...]
+    description: str = field(compare=False)
+    origin: str = field(compare=False, default="")
+    inputs: Digest = EMPTY_DIGEST
+    large: FrozenDict[str, Digest] = FrozenDict()
+    locked: LockedFiles = LockedFiles()
+
+
+def as_arguments(values: Mapping[str, Any]) -> str:
+    """Canonical JSON, so that equal arguments give equal keys."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A process whose locked inputs may not be in the store yet."""
+
+    process: Process
+    locked: LockedFiles
+    origin: str = field(compare=False)
+
+
+@rule
+async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProcessResult:
+    settings.ensure_written()
+    try:
+        return await Get(FallibleProcessResult, Process, attempt.process)
+    except IntrinsicError as error:
+        if not attempt.locked.files or "Missing digest" not in str(error):
+            raise
+    await Get(FetchedFiles, FetchRequest(attempt.locked))
+    return await Get(FallibleProcessResult, Process, attempt.process)
+
+
+@rule
+async def run_step(step: Step, settings: HostSettings) -> StepResult:
+    module = f"build_rules.sandbox.{step.program}"
+    program, entry, locked = await MultiGet(
+        Get(Program, ProgramRequest((module,))),
+        Get(Program, ProgramRequest((_ENTER,))),
+        Get(LockedFilesDigest, LockedFiles, step.locked),
+    )
+    described = {
+        "argv": ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(module)}"],
+        "env": {},
+        "outputs": step.outputs,
+        "trees": [
+            {
+                "layer": f"{index}/{tree.name}",
+                "sha256": tree.file.fingerprint,
+                "target": tree.target,
+            }
+            for index, tree in enumerate(step.trees)
+        ],
+    }
+    own, arguments = await MultiGet(
+        Get(Digest, CreateDigest([FileContent("step.json", as_arguments(described).encode())])),
+        Get(Digest, CreateDigest([FileContent("arguments.json", step.arguments.encode())])),
+    )
+    inside = await Get(Digest, MergeDigests([arguments, step.inputs, locked.digest]))
+    parts = await MultiGet(
+        Get(Digest, AddPrefix(inside, "in")), Get(Digest, AddPrefix(program.digest, "slipway"))
+    )
+    inputs = await Get(Digest, MergeDigests([own, entry.digest, *parts]))
+    process = Process(
+        ["host/python", "-I", "-S", "-B", path_of(_ENTER)],
+        input_digest=inputs,
+        immutable_input_digests={
+            **{f"trees/{index}": tree.digest for index, tree in enumerate(step.trees)},
+            **{f"in/{name}": digest for name, digest in step.large.items()},
+        },
+        append_only_caches={settings.cache_name: "host", "slipway_trees": "trees_cache"},
+        output_files=[f"out/{name}" for name in step.outputs],
+        description=step.description,
+        level=LogLevel.INFO,
+        remote_cache_speculation_delay_millis=_NO_SPECULATION,
+    )
+    result = await Get(FallibleProcessResult, _Attempt(process, step.locked, step.origin))
+    return await _finish(result, step.origin)
+
+
+@rule
+async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
+    module = f"build_rules.sandbox.{step.program}"
+    program, locked = await MultiGet(
+        Get(Program, ProgramRequest((module,))), Get(LockedFilesDigest, LockedFiles, step.locked)
+    )
+    inputs = await Get(Digest, MergeDigests([program.digest, step.inputs, locked.digest]))
+    process = Process(
+        ["host/python", "-I", "-S", "-B", path_of(module), *step.argv],
+        input_digest=inputs,
+        immutable_input_digests=step.large,
+        append_only_caches={settings.cache_name: "host"},
+        output_files=[f"out/{name}" for name in step.outputs],
+        description=step.description,
+        level=LogLevel.INFO,
+        remote_cache_speculation_delay_millis=_NO_SPECULATION,
+    )
+    result = await Get(FallibleProcessResult, _Attempt(process, step.locked, step.origin))
+    return await _finish(result, step.origin)
+
+
+async def _finish(result: FallibleProcessResult, origin: str) -> StepResult:
+    stdout = result.stdout.decode(errors="replace")
+    stderr = result.stderr.decode(errors="replace")
+    if result.exit_code != 0:
+        said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
+        raise SlipwayError(f"{origin}: {said}" if origin else said)
+    digest = await Get(Digest, RemovePrefix(result.output_digest, "out"))
+    return StepResult(digest, stdout, stderr)
+
+
+def rules():
+    return collect_rules()
