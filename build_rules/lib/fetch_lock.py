@@ -1,0 +1,225 @@
+"""The fetch lock: what an npm lock lacks to fetch its tarballs by SHA-256 and size.
+
+It stands beside the npm lock, names no host, and has one tarball a line, sorted, so that git merges
+two branches' changes as it merges any list:
+
+    name version sha512-… sha256 size [the integrity that the npm lock has, where it is weaker]
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, List, Optional, Tuple, Union
+
+from build_rules.lib import integrity as sri
+from build_rules.lib import npm_spec
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.npm_lock import NpmLock, Package, Tarball
+
+FILE_NAME = "npm-fetch.lock"
+FORMAT = 1
+
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_SIZE = re.compile(r"^[1-9][0-9]{0,11}$")
+_VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*$")
+_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+
+
+@dataclass(frozen=True, order=True)
+class FetchEntry:
+    """One tarball: what npm calls it, and what it takes to fetch it."""
+
+    name: str
+    version: str
+    integrity: str  # always sha512
+    sha256: str
+    size: int
+    locked_integrity: Optional[str] = field(default=None, compare=False)
+
+    @property
+    def accepts(self) -> Tuple[str, ...]:
+        """The integrities under which an npm lock may name this content."""
+        return (self.integrity,) + ((self.locked_integrity,) if self.locked_integrity else ())
+
+    def line(self) -> str:
+        words = [self.name, self.version, self.integrity, self.sha256, str(self.size)]
+        return " ".join(words + ([self.locked_integrity] if self.locked_integrity else []))
+
+
+@dataclass(frozen=True)
+class FetchLock:
+    """A fetch lock that was read."""
+
+    path: str
+    entries: Tuple[FetchEntry, ...]
+
+    def find(self, tarball: Tarball) -> Optional[FetchEntry]:
+        return self.index().get(key(tarball.name, tarball.version, tarball.integrity))
+
+    def index(self) -> Dict[Tuple[str, str, str], FetchEntry]:
+        return {
+            (entry.name, entry.version, one): entry
+            for entry in self.entries
+            for one in entry.accepts
+        }
+
+
+@dataclass(frozen=True)
+class CachedTarball:
+    """A tarball at its place in npm's cache, and what to fetch it by."""
+
+    path: str
+    tarball: Tarball
+    sha256: str
+    size: int
+
+
+def renew_command(lock_path: str) -> str:
+    """The command that renews the fetch lock beside `lock_path`."""
+    return f"./pants generate-lockfiles --resolve=npm:{lock_path.rpartition('/')[0]}"
+
+
+def key(name: str, version: str, integrity: str) -> Tuple[str, str, str]:
+    """What a tarball is known by: the first of its strongest hashes decides."""
+    return name, version, str(sri.parse(integrity)[0])
+
+
+def render(entries: Iterable[FetchEntry], command: str) -> str:
+    """The text of a fetch lock."""
+    head = (
+        f"# slipway fetch lock {FORMAT}: name version integrity sha256 size. "
+        f"Renew it with: {command}\n"
+    )
+    return head + "".join(entry.line() + "\n" for entry in sorted(set(entries)))
+
+
+def parse(text: str, path: str, command: str) -> FetchLock:
+    """The fetch lock in `text`; `command` is what renews it."""
+    faults: List[str] = []
+    entries: Dict[Tuple[str, str, str], FetchEntry] = {}
+    lines = text.split("\n")
+    _check_head(lines[0], path, command)
+    if lines[-1] != "":
+        faults.append(f"{path}:{len(lines)}: the last line is cut off")
+    for number, line in enumerate(lines[1:], 2):
+        if not line or line.startswith("#"):
+            continue
+        entry = _entry(line)
+        if isinstance(entry, str):
+            faults.append(f"{path}:{number}: {entry}")
+            continue
+        known = entries.setdefault((entry.name, entry.version, entry.integrity), entry)
+        if (known, known.locked_integrity) != (entry, entry.locked_integrity):
+            faults.append(
+                f"{path}:{number}: {entry.name}@{entry.version} stands here twice, with "
+                "different values"
+            )
+    if faults:
+        raise SlipwayErrors(f'the fetch lock "{path}" is damaged', faults, where=path, next=command)
+    return FetchLock(path=path, entries=tuple(sorted(entries.values())))
+
+
+def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
+    """Why the fetch lock does not fit the npm lock, one reason a tarball; empty if it does."""
+    reasons: List[str] = []
+    index = fetch_lock.index()
+    by_name: Dict[Tuple[str, str], List[FetchEntry]] = {}
+    for entry in fetch_lock.entries:
+        by_name.setdefault((entry.name, entry.version), []).append(entry)
+    wanted = {}
+    for one in lock.tarballs:
+        wanted[key(one.name, one.version, one.integrity)] = one
+    used = set()
+    for identity, tarball in wanted.items():
+        found = index.get(identity)
+        others = by_name.get(identity[:2], [])
+        if found:
+            used.add(found)
+        elif others:
+            used.update(others)
+            reasons.append(
+                f"{tarball.name}@{tarball.version}: {lock.path} has {identity[2]}, "
+                f"{fetch_lock.path} has {others[0].integrity}"
+            )
+        else:
+            reasons.append(f"{tarball.name}@{tarball.version}: missing from {fetch_lock.path}")
+    for entry in fetch_lock.entries:
+        if entry not in used:
+            reasons.append(f"{entry.name}@{entry.version}: no longer in {lock.path}")
+    return reasons
+
+
+def require_fresh(lock: NpmLock, fetch_lock: FetchLock) -> None:
+    """Raises with all the reasons and the command if the fetch lock is stale."""
+    reasons = check(lock, fetch_lock)
+    if reasons:
+        raise SlipwayErrors(
+            f'the fetch lock "{fetch_lock.path}" does not fit "{lock.path}"',
+            reasons,
+            where=fetch_lock.path,
+            next=renew_command(lock.path),
+        )
+
+
+def cached_tarballs(lock: NpmLock, fetch_lock: FetchLock, npm_major: int) -> List[CachedTarball]:
+    """Every tarball of the lock at the place where an offline npm looks for it, sorted by place."""
+    found: Dict[str, CachedTarball] = {}
+    index = fetch_lock.index()
+    for tarball in lock.tarballs:
+        entry = index[key(tarball.name, tarball.version, tarball.integrity)]
+        path = installed_hash(tarball, entry, npm_major).cache_path()
+        found[path] = CachedTarball(path, tarball, entry.sha256, entry.size)
+    return [found[path] for path in sorted(found)]
+
+
+def installed_hash(tarball: Tarball, entry: FetchEntry, npm_major: int) -> sri.Hash:
+    """The hash under which npm is told of a content.
+
+    npm 6 writes the integrity into the package.json that it installs, so there the lock's own one
+    stays; npm 7 and later get the sha512 even where the lock knows only a weaker one.
+    """
+    return sri.parse(tarball.integrity if npm_major < 7 else entry.integrity)[0]
+
+
+def package_tarball(package: Package) -> Tarball:
+    return Tarball(package.name, package.version, package.integrity or "", None)
+
+
+def _check_head(line: str, path: str, command: str) -> None:
+    matched = re.match(r"^# slipway fetch lock (\d+):", line)
+    if matched and int(matched.group(1)) == FORMAT:
+        return
+    raise SlipwayError(
+        f'"{path}" does not begin as a fetch lock of format {FORMAT}',
+        where=f"{path}:1",
+        found=line[:120] or "nothing",
+        next=command,
+    )
+
+
+def _entry(line: str) -> Union[FetchEntry, str]:  # noqa: PLR0911
+    """An entry, or what is wrong with its line."""
+    if line.startswith(_CONFLICT):
+        return "a merge conflict is not resolved"
+    words = line.split(" ")
+    if len(words) not in (5, 6):
+        return f"{len(words)} words, not 5 or 6"
+    name, version, integrity, sha256, size = words[:5]
+    if not npm_spec.is_valid_name(name):
+        return f'"{name}" is no name that npm allows'
+    if not _VERSION.match(version):
+        return f'"{version}" is no version'
+    for word in [integrity] + words[5:]:
+        try:
+            hashes = sri.parse(word)
+        except ValueError as error:
+            return str(error)
+        if word == integrity and (hashes[0].algorithm != "sha512" or str(hashes[0]) != word):
+            return f'"{word}" is no sha512 integrity'
+    if not _SHA256.match(sha256):
+        return f'"{sha256}" is no SHA-256 in hexadecimal'
+    if not _SIZE.match(size):
+        return f'"{size}" is no size'
+    locked = words[5] if len(words) == 6 else None
+    return FetchEntry(name, version, integrity, sha256, int(size), locked)

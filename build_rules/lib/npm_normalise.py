@@ -1,0 +1,158 @@
+"""What an offline `npm ci --ignore-scripts` reads of package.json and lock, and nothing else.
+
+The install's cache key is made of these bytes. Editing a version, a script or a description, or
+moving to another registry host, must leave them as they were; anything that could change the
+installed tree must not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from build_rules.lib import npm_lock, npm_manifest, npm_spec
+from build_rules.lib.fetch_lock import FetchLock, installed_hash, key
+from build_rules.lib.json_text import canonical, load_object
+from build_rules.lib.npm_lock import NpmLock, Package, Tarball
+
+# npm wants an address even where it then finds the content by its hash. No host can have this name.
+NO_HOST = "https://registry.invalid/"
+
+# npm's tree builder reads these of any package.json, the root's or a link target's.
+_READ = (
+    "dependencies",
+    "devDependencies",
+    "optionalDependencies",
+    "peerDependencies",
+    "peerDependenciesMeta",
+    "bundleDependencies",
+    "bundledDependencies",
+    "workspaces",
+    "overrides",
+    "engines",
+    "os",
+    "cpu",
+    "libc",
+)
+# A folder that is linked into node_modules has a name, may satisfy a range, and its bins are linked.
+_READ_OF_TARGETS = ("name", "version", "bin", "directories", *_READ)
+_NOT_READ_OF_ENTRIES = ("resolved", "integrity", "deprecated", "funding", "license")
+
+
+@dataclass(frozen=True)
+class NormalisedInstall:
+    """The files of an install, by their path in the lock's folder, and the lock's name in it."""
+
+    files: Tuple[Tuple[str, bytes], ...]
+
+    def as_dict(self) -> Dict[str, bytes]:
+        return dict(self.files)
+
+
+def normalise(
+    lock: NpmLock, fetch_lock: FetchLock, manifests: Mapping[str, str], npm_version: str
+) -> NormalisedInstall:
+    """The package.json files and the lock, reduced to what this npm reads of them.
+
+    The lock comes out as package-lock.json whatever it was called. `manifests` as for
+    `npm_manifest.require_in_step`.
+    """
+    major = npm_manifest.npm_major(npm_version)
+    prefix = f"{lock.folder}/" if lock.folder else ""
+    self_linked = "" in {p.target for p in lock.packages if p.kind == npm_lock.LINK}
+    files: Dict[str, bytes] = {}
+    for path in lock.manifests:
+        manifest = npm_manifest.load(manifests[path], prefix + path)
+        is_root = path == "package.json" and not self_linked
+        files[path] = canonical(_only(manifest, _READ if is_root else _READ_OF_TARGETS))
+    document = load_object(lock.text, lock.path, next="")
+    if major < 7:
+        reduced = _lock_for_npm_6(document, lock, fetch_lock)
+    else:
+        reduced = _lock_for_npm_7(document, lock, fetch_lock)
+    files["package-lock.json"] = canonical(reduced)
+    return NormalisedInstall(tuple(sorted(files.items())))
+
+
+def bin_files(manifest: Mapping[str, Any]) -> Tuple[str, ...]:
+    """The files of a link target that npm links into .bin, if they are there at install time."""
+    named = npm_lock.bin_map(str(manifest.get("name", "")), manifest.get("bin"))
+    return tuple(sorted({file for _, file in named}))
+
+
+def _only(document: Mapping[str, Any], fields: Tuple[str, ...]) -> Dict[str, Any]:
+    return {name: document[name] for name in fields if name in document}
+
+
+def _lock_for_npm_7(
+    document: Mapping[str, Any], lock: NpmLock, fetch_lock: FetchLock
+) -> Dict[str, Any]:
+    """npm 7 and later read the `packages` table alone, so that version 2 becomes version 3."""
+    places = {package.path: package for package in lock.packages}
+    index = fetch_lock.index()
+    packages: Dict[str, Any] = {}
+    for path, entry in document["packages"].items():
+        package = places.get(path)
+        if package is None:
+            packages[path] = _only(entry, _READ)
+        elif package.kind in (npm_lock.FOLDER, npm_lock.WORKSPACE):
+            packages[path] = _only(entry, (*_READ_OF_TARGETS, *_FLAGS))
+        else:
+            packages[path] = dict(
+                {k: v for k, v in entry.items() if k not in _NOT_READ_OF_ENTRIES},
+                **_address_and_hash(package, entry, index),
+            )
+    return {"lockfileVersion": 3, "requires": True, "packages": packages}
+
+
+_FLAGS = ("dev", "optional", "devOptional", "peer", "extraneous")
+
+
+def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) -> Dict[str, Any]:
+    if package.kind in (npm_lock.LINK, npm_lock.FILE_TARBALL):
+        return {k: entry[k] for k in ("resolved", "integrity") if k in entry}
+    if package.kind == npm_lock.BUNDLED or package.integrity is None:
+        return {}
+    tarball = _tarball(package)
+    found = index[key(tarball.name, tarball.version, tarball.integrity)]
+    address = NO_HOST + npm_spec.tarball_path(package.name, package.version)
+    if package.kind == npm_lock.REMOTE_TARBALL:
+        # The address is what the dependency asks for; npm compares the two.
+        address = str(entry["resolved"])
+    return {"resolved": address, "integrity": str(installed_hash(tarball, found, 7))}
+
+
+def _lock_for_npm_6(
+    document: Mapping[str, Any], lock: NpmLock, fetch_lock: FetchLock
+) -> Dict[str, Any]:
+    """npm 6 writes `resolved` and `integrity` into each package.json that it installs.
+
+    To give the tree that `npm ci` gives, both stay as they are, less any login in the address.
+    """
+    return {
+        "lockfileVersion": 1,
+        "requires": True,
+        "dependencies": _nested(document.get("dependencies", {})),
+    }
+
+
+def _nested(dependencies: Mapping[str, Any]) -> Dict[str, Any]:
+    reduced: Dict[str, Any] = {}
+    for name, entry in dependencies.items():
+        kept = dict(entry)
+        resolved: Optional[str] = kept.get("resolved")
+        if isinstance(resolved, str):
+            kept["resolved"] = npm_spec.without_login(resolved)
+        if "dependencies" in kept:
+            kept["dependencies"] = _nested(kept["dependencies"])
+        reduced[name] = kept
+    return reduced
+
+
+def _tarball(package: Package) -> Tarball:
+    return Tarball(package.name, package.version, package.integrity or "", None)
+
+
+def unread_fields(manifest: Mapping[str, Any]) -> List[str]:
+    """The fields of a root package.json whose edits do not install anything again."""
+    return sorted(name for name in manifest if name not in _READ)

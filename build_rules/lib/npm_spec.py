@@ -1,0 +1,103 @@
+"""Package names and dependency specifiers, read as npm reads them.
+
+A lock says where each package came from only by the form of a string; what may be installed,
+what is a file of the application and what is refused hangs on these few rules.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional
+from urllib.parse import unquote, urlsplit
+
+REGISTRY = "registry"
+ALIAS = "alias"
+FOLDER = "folder"
+FILE_TARBALL = "file-tarball"
+REMOTE_TARBALL = "remote-tarball"
+GIT = "git"
+WORKSPACE = "workspace"
+
+# What encodeURIComponent leaves alone: names of old packages may hold all of it.
+_PLAIN = r"[A-Za-z0-9\-~!*'()][A-Za-z0-9\-_.~!*'()]*"
+_NAME = re.compile(rf"^(?:@{_PLAIN}/)?{_PLAIN}$")
+_NEVER = frozenset(["node_modules", "favicon.ico"])
+_ALIAS = re.compile(r"^npm:(@?[^@]+)(?:@(.*))?$", re.IGNORECASE)
+_TARBALL = re.compile(r"\.(?:tgz|tar\.gz|tar)$", re.IGNORECASE)
+_LOCAL = re.compile(r"^(?:[.]|~/|/)")
+_HOSTED = re.compile(r"^(?:github|gitlab|bitbucket|gist|sourcehut):", re.IGNORECASE)
+_GIT_URL = re.compile(r"^(?:git|git\+[a-z]+|ssh)(?:://|:)", re.IGNORECASE)
+_SCP = re.compile(r"^[^@\s/]+@[^:\s/]+:[^\s]+$")
+_SHORTHAND = re.compile(r"^[^@:/\s]+/[^@:/\s#]+(?:#.*)?$")
+# Of these hosts npm takes the address of a repository for git, any deeper address for a tarball.
+_REPOSITORY = re.compile(
+    r"^https?://(?:[^@/]*@)?(?:www\.)?(?:github\.com|gitlab\.com|bitbucket\.org)/[^/]+/[^/#?]+/?(?:#.*)?$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A dependency specifier: its kind, and what it points to.
+
+    `target` is a range or tag for registry and alias, a path for folder and file tarball, an
+    address for remote tarball and git. `name` is the registry's name of an alias.
+    """
+
+    kind: str
+    target: str
+    name: Optional[str] = None
+
+
+def is_valid_name(name: str) -> bool:
+    """Names that npm would ever install; also those that only old packages have."""
+    if len(name) > 214 or not _NAME.match(name):
+        return False
+    return name.rpartition("/")[2].lower() not in _NEVER
+
+
+def parse(spec: str) -> Spec:  # noqa: PLR0911
+    """The kind of a specifier, whether from a package.json or from a version 1 lock."""
+    spec = spec.strip()
+    alias = _ALIAS.match(spec)
+    if alias:
+        return Spec(ALIAS, alias.group(2) or "*", alias.group(1))
+    if spec.lower().startswith("file:") or spec.lower().startswith("link:"):
+        return _local(unquote(spec.split(":", 1)[1]), link=spec.lower().startswith("link:"))
+    if spec.lower().startswith("workspace:"):
+        return Spec(WORKSPACE, spec.split(":", 1)[1])
+    if _LOCAL.match(spec):
+        return _local(spec)
+    if _GIT_URL.match(spec) or _HOSTED.match(spec) or _SCP.match(spec):
+        return Spec(GIT, spec)
+    if re.match(r"^https?://", spec, re.IGNORECASE):
+        is_git = _REPOSITORY.match(spec) and not _TARBALL.search(spec)
+        return Spec(GIT if is_git else REMOTE_TARBALL, spec)
+    if _SHORTHAND.match(spec):
+        return Spec(GIT, spec)
+    if "/" in spec or _TARBALL.search(spec):
+        return _local(spec)
+    return Spec(REGISTRY, spec)
+
+
+def _local(path: str, link: bool = False) -> Spec:
+    path = re.sub(r"^/{2,}", "/", path)
+    if _TARBALL.search(path) and not link:
+        return Spec(FILE_TARBALL, path)
+    return Spec(FOLDER, path)
+
+
+def tarball_path(name: str, version: str) -> str:
+    """Where registries keep a tarball, below their own address."""
+    bare = name.rpartition("/")[2]
+    # Build metadata is no part of a version for a registry.
+    return f"{name}/-/{bare}-{version.split('+', 1)[0]}.tgz"
+
+
+def without_login(address: str) -> str:
+    """An address without the user and password that may stand in it."""
+    parts = urlsplit(address)
+    if "@" not in parts.netloc:
+        return address
+    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
