@@ -1,0 +1,65 @@
+"""The text form that Debian keeps its facts in: paragraphs of `Field: value` lines, see deb822(5)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+from build_rules.lib.errors import SlipwayError
+
+Stanza = Dict[str, str]
+
+
+def parse_stanzas(text: str) -> List[Stanza]:
+    """The paragraphs of a control file, such as an archive's list of packages."""
+    stanzas: List[Stanza] = []
+    for paragraph in text.split("\n\n"):
+        stanza: Stanza = {}
+        key = ""
+        for line in paragraph.split("\n"):
+            if line[:1] in (" ", "\t") and key:
+                stanza[key] += "\n" + line.strip()
+            elif ":" in line and not line.startswith("#"):
+                key, _, value = line.partition(":")
+                stanza[key] = value.strip()
+        if stanza:
+            stanzas.append(stanza)
+    return stanzas
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One alternative of a dependency; `operator` is empty where any version will do."""
+
+    name: str
+    operator: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.operator} {self.version})" if self.operator else self.name
+
+
+_RELATION = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9+.-]*)(:[a-z0-9-]+)?"
+    r"(\s*\(\s*(?P<operator><<|<=|=|>=|>>)\s*(?P<version>[0-9A-Za-z.+~:-]+)\s*\))?",
+    re.ASCII,
+)
+
+
+def parse_relations(text: str, label: str) -> List[Tuple[Relation, ...]]:
+    """`a (>= 1), b | c:any` asks for `a`, and for `b` or `c`; `label` names the package and field."""
+    clauses = []
+    for clause in filter(None, (clause.strip() for clause in text.split(","))):
+        alternatives = []
+        for alternative in clause.split("|"):
+            match = _RELATION.fullmatch(alternative.strip())
+            if not match:
+                raise SlipwayError(
+                    f'the relation "{alternative.strip()}" cannot be read', where=label, found=text
+                )
+            alternatives.append(
+                Relation(match["name"], match["operator"] or "", match["version"] or "")
+            )
+        clauses.append(tuple(alternatives))
+    return clauses

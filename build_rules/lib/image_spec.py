@@ -1,0 +1,148 @@
+"""What a team writes about a toolchain image: the wanted packages, and what no package brings.
+
+Every package that is wanted or cut and every path that is left out stands beside its reason: the
+file is read by people who ask why something is or is not in the image.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Pattern, Tuple
+
+from build_rules.lib import debian_lock
+from build_rules.lib.debian_lock import DebianLock
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.json_fields import Field, read_json
+
+FORMAT = 1
+
+_PART = r"(?!\.\.?(/|$))[^/\0]+"
+_PATH = rf"{_PART}(/{_PART})*"
+_HEAD = ("name", "suite", "component", "architecture")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """`wanted`, `cut` and `leave_out` map a name or a pattern to its reason.
+
+    `keep` is an exception to `leave_out`.  `folders` maps a path to its mode.  Paths have no
+    leading slash; in a pattern, `*` stands for anything but a slash, and what matches is matched
+    with everything below it.
+    """
+
+    file: str
+    name: str
+    suite: str
+    component: str
+    architecture: str
+    wanted: Mapping[str, str]
+    cut: Mapping[str, str]
+    leave_out: Mapping[str, str]
+    keep: Tuple[str, ...]
+    folders: Mapping[str, int]
+    links: Mapping[str, str]
+    files: Mapping[str, str]
+    environment: Mapping[str, str]
+
+
+def read_image_spec(content: str, file: str) -> ImageSpec:
+    fields = read_json(content, file).record(
+        ["format", *_HEAD, "wanted"],
+        ["cut", "leave_out", "keep", "folders", "links", "files", "environment"],
+    )
+    if fields["format"].value != FORMAT:
+        raise fields["format"].fault(f"the format {FORMAT}")
+    spec = ImageSpec(
+        file=file,
+        name=fields["name"].text(r"[a-z0-9]+([._-][a-z0-9]+)*", "a name such as slipway-base"),
+        suite=fields["suite"].text(r"[a-z][a-z0-9.-]*", "a suite such as bullseye"),
+        component=fields["component"].text(r"[a-z][a-z-]*", "a component such as main"),
+        architecture=fields["architecture"].text(r"amd64", 'the architecture "amd64"'),
+        wanted=_reasons(fields["wanted"], debian_lock.NAME, "a package name"),
+        cut=_reasons(fields.get("cut"), debian_lock.NAME, "a package name"),
+        leave_out=_reasons(fields.get("leave_out"), _PATH, "a path without leading slash"),
+        keep=tuple(item.text(_PATH, "a path") for item in _items(fields.get("keep"))),
+        folders={path: _mode(value) for path, value in _paths(fields.get("folders")).items()},
+        links={
+            path: value.text(r"[^\0]+", "the target of a link")
+            for path, value in _paths(fields.get("links")).items()
+        },
+        files={path: _lines(value) for path, value in _paths(fields.get("files")).items()},
+        environment={
+            name: value.text() for name, value in _mapping(fields.get("environment")).items()
+        },
+    )
+    both = sorted(set(spec.wanted) & set(spec.cut))
+    if both:
+        raise SlipwayError(
+            f'"{file}" both wants and cuts the package "{both[0]}"',
+            where=f"{file}: $.cut.{both[0]}",
+            next="remove one of the two lines",
+        )
+    return spec
+
+
+def check_lock_is_current(spec: ImageSpec, lock: DebianLock, lock_file: str, next: str) -> None:
+    """Every reason why the lock does not belong to the spec any more; `next` renews it."""
+    faults: List[str] = []
+    for key in ("suite", "component", "architecture"):
+        asked, locked = getattr(spec, key), getattr(lock, key)
+        if asked != locked:
+            faults.append(f'the {key} is "{asked}" now; locked is "{locked}"')
+    for key, verb in (("wanted", "wants"), ("cut", "cuts")):
+        asked, locked = set(getattr(spec, key)), set(getattr(lock, key))
+        faults += [f'{spec.file} {verb} "{name}" now' for name in sorted(asked - locked)]
+        faults += [f'{spec.file} no longer {verb} "{name}"' for name in sorted(locked - asked)]
+    if faults:
+        raise SlipwayErrors(
+            f'"{lock_file}" is stale: it was not resolved from what "{spec.file}" says',
+            faults,
+            where=lock_file,
+            next=next,
+        )
+
+
+def path_pattern(patterns: List[str]) -> Pattern[str]:
+    """Matches what one of `patterns` names, and everything below it."""
+    alternatives = "|".join(
+        "[^/]*".join(re.escape(literal) for literal in pattern.split("*")) for pattern in patterns
+    )
+    # Without patterns nothing matches.
+    return re.compile(rf"({alternatives})(/.*)?" if patterns else r"(?!)", re.DOTALL)
+
+
+def _mapping(field: Optional[Field]) -> Dict[str, Field]:
+    return field.mapping() if field else {}
+
+
+def _items(field: Optional[Field]) -> List[Field]:
+    return field.items() if field else []
+
+
+def _paths(field: Optional[Field]) -> Dict[str, Field]:
+    fields = _mapping(field)
+    for path, value in fields.items():
+        _check_key(path, value, _PATH, "a path without leading slash and ..")
+    return fields
+
+
+def _reasons(field: Optional[Field], pattern: str, expected: str) -> Dict[str, str]:
+    reasons = {}
+    for key, value in _mapping(field).items():
+        _check_key(key, value, pattern, expected)
+        reasons[key] = value.text(r".*\S.*", "the reason, in words")
+    return reasons
+
+
+def _check_key(key: str, value: Field, pattern: str, expected: str) -> None:
+    if not re.fullmatch(pattern, key):
+        raise Field(key, value.file, value.path).fault(f"{expected} as the name of the field")
+
+
+def _mode(field: Field) -> int:
+    return int(field.text(r"755|1777", 'the mode "755" or "1777"'), 8)
+
+
+def _lines(field: Field) -> str:
+    return "".join(item.text(r"[^\n\0]*", "one line of text") + "\n" for item in field.items())

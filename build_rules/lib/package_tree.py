@@ -1,0 +1,203 @@
+"""From locked packages and a spec to the tree of a root file system.
+
+Packages are only unpacked.  What their maintainer scripts would have done, as far as an image for
+build steps needs it, the spec says: links, files and folders, which stand above any package's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
+from typing import Dict, Iterator, List, Set, Tuple
+
+from build_rules.lib import deb
+from build_rules.lib.debian_lock import DebianLock, LockedPackage
+from build_rules.lib.elf_libraries import MAGIC, needed_libraries
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.image_spec import ImageSpec, path_pattern
+from build_rules.lib.rootfs import (
+    Content,
+    Entry,
+    Tree,
+    add_mount_points,
+    link_entry,
+    linked_entry,
+    member_entry,
+    member_path,
+    text_entry,
+)
+from build_rules.lib.tar_reading import Kind
+
+_LIBRARY_FOLDERS = (
+    "lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu",
+    "lib",
+    "usr/lib",
+    "lib64",
+    "usr/lib64",
+    "usr/local/lib",
+)
+
+
+def build_tree(spec: ImageSpec, lock: DebianLock, debs: str, lower: Tree) -> Tree:
+    """The whole root: `lower`, the packages (`debs` holds them as <sha256>.deb), the spec's own."""
+    tree = Tree(dict(lower.entries))
+    own = _add_own(tree, spec)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        packages = pool.map(lambda locked: _read(locked, debs), lock.packages)
+        named = dict(zip((locked.name for locked in lock.packages), packages))
+    _add_packages(tree, spec, named, own)
+    _check_links(tree, spec)
+    _check_libraries(tree, spec)
+    return tree
+
+
+def _add_own(tree: Tree, spec: ImageSpec) -> Set[str]:
+    """Puts the spec's entries first, so that packages go through its links; returns their places."""
+    own: Set[str] = set()
+    entries: Dict[str, Entry] = {path: link_entry(target) for path, target in spec.links.items()}
+    entries.update({path: text_entry(text) for path, text in spec.files.items()})
+    entries.update({path: Entry(Kind.FOLDER, mode) for path, mode in spec.folders.items()})
+    for path in sorted(entries):  # a link stands before what is below it
+        own.add(tree.real_place(path))
+        tree.put(path, entries[path])
+    add_mount_points(tree)
+    return own
+
+
+def _read(locked: LockedPackage, debs: str) -> deb.Package:
+    path = posixpath.join(debs, locked.sha256 + ".deb")
+    label = f"{locked.name} {locked.version}"
+    try:
+        with open(path, "rb") as file:
+            content = file.read(locked.size + 1)
+    except OSError as error:
+        raise SlipwayError(
+            f'the package "{label}" cannot be read', where=path, found=error.strerror
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if len(content) != locked.size or found != locked.sha256:
+        raise SlipwayError(
+            f'the package "{label}" is not the locked one',
+            where=path,
+            found=f"{len(content)} bytes with SHA-256 {found}; "
+            f"locked are {locked.size} with {locked.sha256}",
+        )
+    package = deb.read_package(content, f"{label}, {path}")
+    for field, expected in (
+        ("Package", locked.name),
+        ("Version", locked.version),
+        ("Architecture", locked.architecture),
+    ):
+        if package.control.get(field) != expected:
+            raise SlipwayError(
+                f'the package "{label}" says otherwise of itself than the lock',
+                where=path,
+                found=f"{field}: {package.control.get(field, '')}",
+            )
+    return package
+
+
+def _add_packages(
+    tree: Tree, spec: ImageSpec, packages: Dict[str, deb.Package], own: Set[str]
+) -> None:
+    filter_ = _Filter(spec)
+    owners: Dict[str, str] = dict.fromkeys(tree.entries, "a layer below")
+    faults: List[str] = []
+    for name, package in packages.items():
+        for path, entry in _package_entries(package, name):
+            if filter_.leaves_out(path):
+                continue
+            place = tree.real_place(path)
+            if place in own:
+                continue
+            old = tree.entries.get(place)
+            if old is None:
+                tree.entries[place] = entry
+                owners[place] = name
+            elif entry.kind is Kind.FOLDER and (tree.follow(place) or entry).kind is Kind.FOLDER:
+                continue  # another package has it too, maybe as a link to a folder
+            elif not entry.same_as(old):
+                faults.append(
+                    f"/{path} is in {name} and, different, in {owners.get(place, 'another')}"
+                )
+    if faults:
+        raise SlipwayErrors(
+            "packages of the image contradict each other",
+            faults,
+            where=spec.file,
+            next='cut one of the packages, or name the path in "leave_out"',
+        )
+    if filter_.unused:
+        raise SlipwayErrors(
+            f'"{spec.file}" leaves out what no package has',
+            sorted(filter_.unused),
+            where=f"{spec.file}: $.leave_out",
+            next="remove these lines",
+        )
+
+
+def _package_entries(package: deb.Package, name: str) -> Iterator[Tuple[str, Entry]]:
+    own: Dict[str, Entry] = {}
+    for member in package.members:
+        path = member_path(member, name)
+        if member.kind is Kind.DEVICE:
+            raise SlipwayError(f'the package "{name}" holds a {member.kind.value}', found=path)
+        if member.kind is Kind.HARD_LINK:
+            own[path] = linked_entry(own.get, member, name)
+        else:
+            content = Content(member.size, member.offset, data=package.data)
+            own[path] = member_entry(member, content)
+        if path:
+            yield path, own[path]
+
+
+class _Filter:
+    """What the spec leaves out, and which of its patterns have not matched anything."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        self._any = path_pattern(list(spec.leave_out))
+        self._keep = path_pattern(list(spec.keep))
+        self._each = {pattern: path_pattern([pattern]) for pattern in spec.leave_out}
+
+    def leaves_out(self, path: str) -> bool:
+        if not self._any.fullmatch(path):
+            return False
+        matched = [pattern for pattern, regex in self._each.items() if regex.fullmatch(path)]
+        for pattern in matched:
+            del self._each[pattern]
+        return not self._keep.fullmatch(path)
+
+    @property
+    def unused(self) -> Set[str]:
+        return set(self._each)
+
+
+def _check_links(tree: Tree, spec: ImageSpec) -> None:
+    dead = [f"{path} -> {spec.links[path]}" for path in spec.links if tree.follow(path) is None]
+    if dead:
+        raise SlipwayErrors(
+            f'"{spec.file}" has links that lead nowhere', dead, where=f"{spec.file}: $.links"
+        )
+
+
+def _check_libraries(tree: Tree, spec: ImageSpec) -> None:
+    """Every library that a file asks for is there: in a usual folder, or beside the file."""
+    faults: List[str] = []
+    for path in sorted(tree.entries):
+        content = tree.entries[path].content
+        if content is None or content.head(len(MAGIC)) != MAGIC:
+            continue
+        folders = (*_LIBRARY_FOLDERS, posixpath.dirname(path))
+        for library in needed_libraries(content.read()):
+            if all(tree.follow(f"{folder}/{library}") is None for folder in folders):
+                faults.append(f"/{path} needs {library}")
+    if faults:
+        raise SlipwayErrors(
+            "programs or libraries of the image lack libraries",
+            faults,
+            where=spec.file,
+            next='remove the package from "cut", or name what needs it in "leave_out"',
+        )

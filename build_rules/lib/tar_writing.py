@@ -1,0 +1,90 @@
+"""Writes layer tars whose bytes depend on their entries alone.
+
+The header is built here and not by `tarfile`, whose headers may change with Python's version: the
+runner may be CPython 3.7, 3.8 or 3.9, and one lock must give one layer.  GNU's form, because every
+tool that unpacks images reads it.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Iterable
+
+_BLOCK = 512
+_RECORD = 20 * _BLOCK
+_NAME = 100
+
+FILE = b"0"
+HARD_LINK = b"1"
+SYMLINK = b"2"
+FOLDER = b"5"
+
+
+class TarWriter:
+    """All entries belong to root and are of one time; the order is the caller's."""
+
+    def __init__(self, out: BinaryIO, mtime: int) -> None:
+        self._out = out
+        self._mtime = mtime
+        self._written = 0
+
+    def add(
+        self,
+        name: str,
+        kind: bytes,
+        mode: int,
+        *,
+        target: str = "",
+        size: int = 0,
+        chunks: Iterable[bytes] = (),
+    ) -> None:
+        """`chunks` must come to `size` bytes."""
+        raw = _raw(name) + (b"/" if kind == FOLDER else b"")
+        for field, longest in ((_raw(target), b"K"), (raw, b"L")):
+            if len(field) > _NAME:
+                self._write(self._header(b"././@LongLink", longest, 0o644, b"", len(field) + 1))
+                self._write_padded([field + b"\0"], len(field) + 1)
+        self._write(self._header(raw[:_NAME], kind, mode, _raw(target)[:_NAME], size))
+        self._write_padded(chunks, size)
+
+    def close(self) -> None:
+        """Two empty blocks end an archive; tools fill up to whole records."""
+        self._write(b"\0" * (2 * _BLOCK))
+        self._write(b"\0" * (-self._written % _RECORD))
+
+    def _header(self, name: bytes, kind: bytes, mode: int, target: bytes, size: int) -> bytes:
+        mtime = 0 if name == b"././@LongLink" else self._mtime
+        before = b"".join(
+            [
+                name.ljust(_NAME, b"\0"),
+                b"%07o\0" % mode,
+                b"0000000\0" * 2,
+                _size_field(size),
+                b"%011o\0" % mtime,
+            ]
+        )
+        after = kind + target.ljust(_NAME, b"\0") + b"ustar  \0" + b"\0" * 247
+        checksum = sum(before) + 8 * ord(" ") + sum(after)
+        return before + b"%06o\0 " % checksum + after
+
+    def _write_padded(self, chunks: Iterable[bytes], size: int) -> None:
+        written = 0
+        for chunk in chunks:
+            self._write(chunk)
+            written += len(chunk)
+        if written != size:
+            raise ValueError(f"an entry of {size} bytes came with {written}")
+        self._write(b"\0" * (-size % _BLOCK))
+
+    def _write(self, data: bytes) -> None:
+        self._out.write(data)
+        self._written += len(data)
+
+
+def _raw(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _size_field(size: int) -> bytes:
+    if size < 8**11:
+        return b"%011o\0" % size
+    return b"\x80" + size.to_bytes(11, "big")
