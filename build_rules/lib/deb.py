@@ -68,7 +68,7 @@ def _part(stem: str, parts: Dict[str, bytes], label: str, most: int) -> Tuple[st
             f'"{label}" must have one {stem}', found=", ".join(sorted(parts)) or "nothing"
         )
     part = f"{label}: {names[0]}"
-    return part, b"".join(unpacked_chunks(io.BytesIO(parts[names[0]]), part, most))
+    return part, b"".join(unpacked_chunks([parts[names[0]]], part, most))
 
 
 def _control(archive: bytes, label: str) -> Stanza:

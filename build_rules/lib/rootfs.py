@@ -14,11 +14,14 @@ import hashlib
 import os
 import posixpath
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import AbstractSet, BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional
 
 from build_rules.lib import tar_writing
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.tar_reading import Kind, Member, read_members
+
+MTIME = 946684800
+"""2000-01-01, for roots whose archive has no date of its own."""
 
 _CHUNK = 1 << 20
 _MOST_LINKS = 40  # as the kernel
@@ -113,7 +116,7 @@ class Tree:
         path = self.real_place(path)
         old = self.entries.get(path)
         if old and old.kind is Kind.FOLDER and entry.kind is not Kind.FOLDER:
-            self.remove_below(path)
+            self.remove({path})
         self.entries[path] = entry
 
     def get(self, path: str) -> Optional[Entry]:
@@ -128,14 +131,21 @@ class Tree:
             return None
         return FOLDER if found == "" else self.entries.get(found)
 
-    def remove(self, path: str) -> None:
-        self.remove_below(path)
-        self.entries.pop(path, None)
+    def remove(self, paths: AbstractSet[str], emptied: AbstractSet[str] = frozenset()) -> None:
+        """Removes `paths`, and all that is below them or below the folders `emptied` ("": all)."""
 
-    def remove_below(self, path: str) -> None:
-        prefix = path + "/" if path else ""
-        for other in [name for name in self.entries if name.startswith(prefix)]:
-            del self.entries[other]
+        def goes(path: str) -> bool:
+            if path in paths or "" in emptied:
+                return True
+            above = posixpath.dirname(path)
+            while above:
+                if above in paths or above in emptied:
+                    return True
+                above = posixpath.dirname(above)
+            return False
+
+        for path in [path for path in self.entries if goes(path)]:
+            del self.entries[path]
 
     def real_place(self, path: str, make_parents: bool = True) -> str:
         """`path` with links in its parents followed (all of them, if it ends in `/.`)."""
@@ -237,17 +247,6 @@ def add_mount_points(tree: Tree) -> None:
     for path in MOUNT_POINTS:
         if tree.follow(path) is None:
             tree.put(path, FOLDER)
-
-
-def check_programs_are_there(tree: Tree, label: str, wanted: Mapping[str, Tuple[str, ...]]) -> None:
-    """`wanted` maps what for to the paths of which one must be a file."""
-    missing = [
-        f"{purpose}: none of {', '.join(paths)} is there"
-        for purpose, paths in wanted.items()
-        if not any((tree.follow(path) or FOLDER).kind is Kind.FILE for path in paths)
-    ]
-    if missing:
-        raise SlipwayErrors(f'"{label}" lacks what every build step needs', missing)
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,15 @@ class Member:
     size: int
 
 
-def read_members(file: BinaryIO, label: str) -> Iterator[Member]:
-    """The members of the uncompressed, seekable archive `file`, in their order.
+def read_members(
+    file: BinaryIO, label: str, start: int = 0, end: Optional[int] = None
+) -> Iterator[Member]:
+    """The members of the uncompressed archive between two positions of `file`, in their order.
 
     `label` names the archive in messages.  The caller may move the file's position in between.
     """
-    total = file.seek(0, 2)
-    at, count = 0, 0
+    total = file.seek(0, 2) if end is None else end
+    at, count = start, 0
     extra: Dict[str, str] = {}
     while True:
         header = _read(file, at, _BLOCK, total, label)
@@ -172,7 +174,7 @@ def _read(file: BinaryIO, at: int, size: int, total: int, label: str) -> bytes:
     return file.read(size)
 
 
-def _fault(label: str, at: int, found: str, next: Optional[str] = None) -> SlipwayError:
+def _fault(label: str, at: int, found: str) -> SlipwayError:
     return SlipwayError(
         f'"{label}" is not a sound tar archive', where=f"{label}, byte {at}", found=found
     )

@@ -4,8 +4,11 @@ This runs before there is any root file system to run in, so it uses the standar
 writes nothing compressed: the same lock gives the same bytes under CPython 3.7, 3.8 and 3.9, as any
 user, in any folder.
 
-    layer    packages of a lock, above other layers   -> one layer tar, facts about it
-    archive  layer tars                               -> an image archive for engines
+    layer    packages of a lock, above other layers  -> one layer tar
+    archive  layer tars                              -> an image archive for engines
+    flatten  somebody's ready image archive          -> one layer tar, the whole root
+
+Each writes facts about its result as JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import time
 from typing import Any, Dict, Sequence
 
@@ -26,7 +30,8 @@ from build_rules.lib.errors import SlipwayError
 from build_rules.lib.image_spec import ImageSpec, check_lock_is_current, read_image_spec
 from build_rules.lib.oci_image import LayerBlob, make_image, write_archive
 from build_rules.lib.package_tree import build_tree
-from build_rules.lib.rootfs import merge, read_layer, write_layer
+from build_rules.lib.ready_image import read_ready_image
+from build_rules.lib.rootfs import MTIME, merge, read_layer, write_layer
 
 _CHUNK = 1 << 20
 
@@ -64,10 +69,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     for command in (layer, archive):
         command.add_argument("--spec", required=True)
         command.add_argument("--lock", required=True)
-        command.add_argument("--facts", required=True, help="the JSON file to write")
         command.add_argument(
             "--below", action="append", default=[], help="a layer tar, lowest first; repeatable"
         )
+
+    flatten = commands.add_parser("flatten")
+    flatten.add_argument("--archive", required=True, help="the archive to read")
+    flatten.add_argument("--layer", required=True, help="the tar to write")
+    flatten.set_defaults(run=_flatten)
+
+    for command in (layer, archive, flatten):
+        command.add_argument("--facts", required=True, help="the JSON file to write")
     return parser.parse_args(arguments)
 
 
@@ -100,6 +112,22 @@ def _archive(options: argparse.Namespace) -> Dict[str, Any]:
         "image_id": image.image_id,
         "manifest_digest": image.manifest_digest,
         "name": f"{spec.name}:{lock.release}",
+    }
+
+
+def _flatten(options: argparse.Namespace) -> Dict[str, Any]:
+    # Beside the result: a layer may be too large for the folder of temporary files.
+    folder = os.path.dirname(options.layer) or "."
+    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
+        image = read_ready_image(options.archive, scratch)
+        written = write_layer(image.tree, options.layer, MTIME)
+    return {
+        "format": 1,
+        "layer_sha256": written.sha256,
+        "layer_bytes": written.size,
+        "entries": written.entries,
+        "image_id": image.image_id,
+        "left_out": image.left_out,
     }
 
 
