@@ -15,7 +15,8 @@ from typing import Dict, Iterable, List, Optional, Tuple, Union
 from build_rules.lib import integrity as sri
 from build_rules.lib import npm_spec
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.npm_lock import NpmLock, Package, Tarball
+from build_rules.lib.npm_lock import NpmLock
+from build_rules.lib.npm_package import Package, Tarball
 
 FILE_NAME = "npm-fetch.lock"
 FORMAT = 1

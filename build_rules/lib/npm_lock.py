@@ -7,65 +7,25 @@ would leave the application's folder, is refused with its way out and not met ha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Tuple
 
 from build_rules.lib import integrity as sri
-from build_rules.lib import npm_spec
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.json_text import lines_of_key, load_object
+from build_rules.lib import npm_lock_v1, npm_lock_v3, npm_spec
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.json_text import load_object
+from build_rules.lib.npm_package import (
+    ALIAS,
+    FILE_TARBALL,
+    GIT,
+    LINK,
+    REGISTRY,
+    REMOTE_TARBALL,
+    FaultList,
+    Package,
+    Tarball,
+)
 
 LOCK_NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm's own order
-
-REGISTRY = npm_spec.REGISTRY
-ALIAS = npm_spec.ALIAS
-FOLDER = npm_spec.FOLDER
-FILE_TARBALL = npm_spec.FILE_TARBALL
-REMOTE_TARBALL = npm_spec.REMOTE_TARBALL
-GIT = npm_spec.GIT
-WORKSPACE = npm_spec.WORKSPACE
-BUNDLED = "bundled"
-LINK = "link"
-
-
-@dataclass(frozen=True)
-class Package:
-    """One place in the tree that the lock describes.
-
-    `path` is relative to the lock's folder. A `link` is a symbolic link to the `folder` or
-    `workspace` at `target`. `source` is the file of a file tarball or the address of a remote one.
-    """
-
-    path: str
-    name: str
-    version: str
-    kind: str
-    integrity: Optional[str] = None
-    source: Optional[str] = None
-    target: Optional[str] = None
-    dev: bool = False
-    optional: bool = False
-    dev_optional: bool = False
-    peer: bool = False
-    extraneous: bool = False
-    has_install_script: bool = False
-    os: Tuple[str, ...] = ()
-    cpu: Tuple[str, ...] = ()
-    engines: Tuple[Tuple[str, str], ...] = ()
-    bin: Tuple[Tuple[str, str], ...] = ()
-
-    @property
-    def in_node_modules(self) -> bool:
-        return self.path.startswith("node_modules/") or "/node_modules/" in self.path
-
-
-@dataclass(frozen=True, order=True)
-class Tarball:
-    """One tarball to fetch: by name, version and integrity; `url` only where the user wrote it."""
-
-    name: str
-    version: str
-    integrity: str
-    url: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -114,30 +74,6 @@ class NpmLock:
         return tuple(p for p in self.packages if p.has_install_script)
 
 
-class FaultList:
-    """Gathers faults with their places and ways out, to tell them all at once."""
-
-    def __init__(self, text: str, path: str) -> None:
-        self._text, self._path = text, path
-        self._faults: List[str] = []
-        self._ways_out: Dict[str, None] = {}
-
-    def add(self, at: str, what: str, way_out: str) -> None:
-        """`at` is a path in the tree, or a key of the lock."""
-        # Version 1 locks have names for keys, later ones paths.
-        lines = lines_of_key(self._text, at)
-        lines = lines or lines_of_key(self._text, at.rpartition("node_modules/")[2])
-        line = f":{lines[0]}" if len(lines) == 1 else ""
-        self._faults.append(f"{self._path}{line}: {at}: {what}")
-        self._ways_out[way_out] = None
-
-    def raise_if_any(self, what: str) -> None:
-        if self._faults:
-            raise SlipwayErrors(
-                what, self._faults, where=self._path, next="\n".join(self._ways_out)
-            )
-
-
 def rewrite_lock(path: str) -> str:
     """The command that makes a lock anew, to stand in messages."""
     folder, _, name = path.rpartition("/")
@@ -148,8 +84,6 @@ def rewrite_lock(path: str) -> str:
 
 def parse(text: str, path: str) -> NpmLock:
     """The lock in `text`; `path`, relative to the workspace, is for messages and its folder."""
-    from build_rules.lib import npm_lock_v1, npm_lock_v3  # noqa: PLC0415  (they import from here)
-
     document = load_object(text, path, next=rewrite_lock(path))
     version = document.get("lockfileVersion")
     if isinstance(version, bool) or version not in (1, 2, 3):
@@ -197,88 +131,6 @@ def refuse_foreign_lock(names: Iterable[str], folder: str) -> None:
         where=prefix + "package-lock.json",
         next=f"{enter}{fresh}",
     )
-
-
-def bad_path(path: str) -> Optional[str]:
-    """Why a folder or file path of a lock must not be used; None if it may."""
-    if path.startswith(("/", "\\")) or path[1:2] == ":":
-        return "is an absolute path"
-    if "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
-        return "holds a character that no path should"
-    segments = path.split("/")
-    if ".." in segments:
-        return "leaves the application's folder"
-    if any(segment in ("", ".") for segment in segments):
-        return "is not in its plain form"
-    return None
-
-
-def inside(path: str) -> Optional[str]:
-    """A `file:` path in its plain form, '' for the folder itself; None if it leaves the folder."""
-    if path.startswith(("/", "~", "\\")):
-        return None
-    parts: List[str] = []
-    for segment in path.split("/"):
-        if segment in ("", "."):
-            continue
-        if segment == "..":
-            if not parts:
-                return None
-            parts.pop()
-        else:
-            parts.append(segment)
-    plain = "/".join(parts)
-    return plain if not plain or bad_path(plain) is None else None
-
-
-def leaves_the_app(target: str) -> Tuple[str, str]:
-    """What to say of a local dependency outside the application's folder, and the way out."""
-    what = f'points to "{target}", outside the application\'s folder'
-    way_out = (
-        "move the folder below the application's, or `npm pack` it there and depend on "
-        '"file:<name>-<version>.tgz", or publish it'
-    )
-    return what, way_out
-
-
-def text_map(value: Any) -> Dict[str, str]:
-    """A JSON object of strings; whatever else stands in it is left out."""
-    if not isinstance(value, Mapping):
-        return {}
-    return {str(k): v for k, v in value.items() if isinstance(v, str)}
-
-
-def text_list(value: Any) -> Tuple[str, ...]:
-    """A JSON list of strings, or one string, as npm takes both."""
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list):
-        return tuple(one for one in value if isinstance(one, str))
-    return ()
-
-
-def bin_map(name: str, value: Any) -> Tuple[Tuple[str, str], ...]:
-    """The `bin` field as (link name, file) pairs, in order, by npm's rules for both forms."""
-    if isinstance(value, str):
-        value = {name.rpartition("/")[2]: value}
-    pairs = []
-    for link, file in text_map(value).items():
-        base = link.replace("\\", "/").replace(":", "/").rpartition("/")[2]
-        target = inside_root(file)
-        if base not in ("", ".", "..") and target:
-            pairs.append((base, target))
-    return tuple(pairs)
-
-
-def inside_root(file: str) -> str:
-    """A file path with `..` stopped at the package's root, as npm reads `bin`."""
-    parts: List[str] = []
-    for segment in file.replace("\\", "/").split("/"):
-        if segment == "..":
-            parts[-1:] = []
-        elif segment not in ("", "."):
-            parts.append(segment)
-    return "/".join(parts)
 
 
 def _check_integrity(packages: Iterable[Package], faults: FaultList, path: str) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, List, Mapping, Optional
 
-from build_rules.lib import npm_lock, npm_spec
-from build_rules.lib.npm_lock import FaultList, Package
+from build_rules.lib import npm_package, npm_spec
+from build_rules.lib.npm_package import FaultList, Package
 
 _WRITTEN_BY_HAND = "restore the lock from version control, or make it anew"
 _VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*$")
@@ -54,27 +54,27 @@ def _package(
     source: Optional[str] = None
     target: Optional[str] = None
     if entry.get("bundled"):
-        kind = npm_lock.BUNDLED
-    elif kind == npm_lock.ALIAS:
+        kind = npm_package.BUNDLED
+    elif kind == npm_package.ALIAS:
         name, version = spec.name or "", spec.target
         if not npm_spec.is_valid_name(name):
             faults.add(path, f'"{name}" is no name that npm allows', _WRITTEN_BY_HAND)
             return None
-    elif kind in (npm_lock.FOLDER, npm_lock.FILE_TARBALL):
-        plain = npm_lock.inside(spec.target)
+    elif kind in (npm_package.FOLDER, npm_package.FILE_TARBALL):
+        plain = npm_package.inside(spec.target)
         if plain is None:
-            faults.add(path, *npm_lock.leaves_the_app(written))
+            faults.add(path, *npm_package.leaves_the_app(written))
             return None
         version = ""
-        if kind == npm_lock.FOLDER:
-            kind, target = npm_lock.LINK, plain
+        if kind == npm_package.FOLDER:
+            kind, target = npm_package.LINK, plain
         else:
             source = plain
-    elif kind == npm_lock.REMOTE_TARBALL:
+    elif kind == npm_package.REMOTE_TARBALL:
         version, source = version_of_address(written, name), written
-    elif kind == npm_lock.GIT:
+    elif kind == npm_package.GIT:
         version, source = "", written
-    if kind in (npm_lock.REGISTRY, npm_lock.ALIAS) and not _VERSION.match(version):
+    if kind in (npm_package.REGISTRY, npm_package.ALIAS) and not _VERSION.match(version):
         faults.add(path, f"has no usable version ({written!r})", _WRITTEN_BY_HAND)
         return None
     integrity = entry.get("integrity")

@@ -6,8 +6,8 @@ import re
 from typing import Any, Dict, List, Mapping, Optional
 from urllib.parse import unquote
 
-from build_rules.lib import npm_lock, npm_spec
-from build_rules.lib.npm_lock import FaultList, Package
+from build_rules.lib import npm_package, npm_spec
+from build_rules.lib.npm_package import FaultList, Package
 
 _WRITTEN_BY_HAND = "restore the lock from version control, or make it anew"
 _REMOTE = re.compile(r"^https?://", re.IGNORECASE)
@@ -53,11 +53,11 @@ def find_from(folder: str, name: str, table: Mapping[str, Any]) -> Optional[str]
 
 
 def _check_path(path: str, table: Mapping[str, Any], faults: FaultList) -> bool:
-    reason = npm_lock.bad_path(path)
+    reason = npm_package.bad_path(path)
     outer = path.startswith("../")
     if reason:
         if outer and "node_modules" not in path:
-            faults.add(path, *npm_lock.leaves_the_app(path))
+            faults.add(path, *npm_package.leaves_the_app(path))
         elif not outer:
             faults.add(path, reason, _WRITTEN_BY_HAND)
         else:
@@ -98,9 +98,9 @@ def _package(
     if not npm_spec.is_valid_name(name):
         faults.add(path, f'"{name}" is no name that npm allows', _WRITTEN_BY_HAND)
         return None
-    kind, source, target = npm_lock.REGISTRY, None, None
+    kind, source, target = npm_package.REGISTRY, None, None
     if entry.get("link"):
-        kind = npm_lock.LINK
+        kind = npm_package.LINK
         target = _link_target(path, resolved, table, faults)
         if target is None:
             return None
@@ -108,26 +108,28 @@ def _package(
         entry = dict(pointed if isinstance(pointed, Mapping) else {}, bin=None)
         name = str(entry.get("name") or folder_name)
     elif not in_node_modules:
-        kind = npm_lock.WORKSPACE if path in workspaces else npm_lock.FOLDER
+        kind = npm_package.WORKSPACE if path in workspaces else npm_package.FOLDER
     elif entry.get("inBundle"):
-        kind = npm_lock.BUNDLED
-    elif resolved and npm_spec.parse(resolved).kind == npm_lock.GIT:
-        kind, source = npm_lock.GIT, resolved
+        kind = npm_package.BUNDLED
+    elif resolved and npm_spec.parse(resolved).kind == npm_package.GIT:
+        kind, source = npm_package.GIT, resolved
     elif resolved and resolved.lower().startswith("file:"):
-        kind = npm_lock.FILE_TARBALL
-        source = npm_lock.inside(unquote(resolved[5:]))
+        kind = npm_package.FILE_TARBALL
+        source = npm_package.inside(unquote(resolved[5:]))
         if source is None:
-            faults.add(path, *npm_lock.leaves_the_app(resolved))
+            faults.add(path, *npm_package.leaves_the_app(resolved))
             return None
     elif path in remote and resolved and _REMOTE.match(resolved):
-        kind, source = npm_lock.REMOTE_TARBALL, resolved
+        kind, source = npm_package.REMOTE_TARBALL, resolved
     elif in_node_modules and name != folder_name:
-        kind = npm_lock.ALIAS
+        kind = npm_package.ALIAS
     version = entry.get("version")
     version = version if isinstance(version, str) else ""
-    if kind in (npm_lock.REGISTRY, npm_lock.ALIAS, npm_lock.REMOTE_TARBALL) and not _is_word(
-        version
-    ):
+    if kind in (
+        npm_package.REGISTRY,
+        npm_package.ALIAS,
+        npm_package.REMOTE_TARBALL,
+    ) and not _is_word(version):
         faults.add(path, f"has no usable version ({version!r})", _WRITTEN_BY_HAND)
         return None
     integrity = entry.get("integrity")
@@ -144,11 +146,11 @@ def _package(
         dev_optional=bool(entry.get("devOptional")),
         peer=bool(entry.get("peer")),
         extraneous=bool(entry.get("extraneous")),
-        has_install_script=bool(entry.get("hasInstallScript")) and kind != npm_lock.LINK,
-        os=npm_lock.text_list(entry.get("os")),
-        cpu=npm_lock.text_list(entry.get("cpu")),
-        engines=tuple(sorted(npm_lock.text_map(entry.get("engines")).items())),
-        bin=npm_lock.bin_map(name, entry.get("bin")),
+        has_install_script=bool(entry.get("hasInstallScript")) and kind != npm_package.LINK,
+        os=npm_package.text_list(entry.get("os")),
+        cpu=npm_package.text_list(entry.get("cpu")),
+        engines=tuple(sorted(npm_package.text_map(entry.get("engines")).items())),
+        bin=npm_package.bin_map(name, entry.get("bin")),
     )
 
 
@@ -164,9 +166,9 @@ def _link_target(
         faults.add(path, "is a link without a target", _WRITTEN_BY_HAND)
         return None
     written = resolved[5:] if resolved.startswith("file:") else resolved
-    target = npm_lock.inside(unquote(written) if "%" in written else written)
+    target = npm_package.inside(unquote(written) if "%" in written else written)
     if target is None:
-        faults.add(path, *npm_lock.leaves_the_app(resolved))
+        faults.add(path, *npm_package.leaves_the_app(resolved))
         return None
     if "node_modules" in target.split("/"):
         faults.add(path, f'links into node_modules ("{target}")', _WRITTEN_BY_HAND)
@@ -217,5 +219,5 @@ def _dependencies(entry: Any) -> Dict[str, str]:
         return {}
     found: Dict[str, str] = {}
     for kind in ("peerDependencies", "devDependencies", "dependencies", "optionalDependencies"):
-        found.update(npm_lock.text_map(entry.get(kind)))
+        found.update(npm_package.text_map(entry.get(kind)))
     return found

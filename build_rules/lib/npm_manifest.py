@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional
 
-from build_rules.lib import npm_lock, npm_semver, npm_spec
+from build_rules.lib import npm_lock, npm_package, npm_semver, npm_spec
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.json_text import load_object
-from build_rules.lib.npm_lock import NpmLock, Package
+from build_rules.lib.npm_lock import NpmLock
 from build_rules.lib.npm_lock_v3 import find_from
+from build_rules.lib.npm_package import Package
 
 _KINDS = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
 
@@ -25,7 +26,7 @@ def load(text: str, path: str) -> Dict[str, Any]:
 
 def dependencies(manifest: Mapping[str, Any]) -> Dict[str, Dict[str, str]]:
     """The dependency tables of a package.json as npm sees them: optional ones count once."""
-    tables = {kind: npm_lock.text_map(manifest.get(kind)) for kind in _KINDS}
+    tables = {kind: npm_package.text_map(manifest.get(kind)) for kind in _KINDS}
     for name in tables["optionalDependencies"]:
         tables["dependencies"].pop(name, None)
     return tables
@@ -36,7 +37,7 @@ def workspaces(manifest: Mapping[str, Any]) -> List[str]:
     value = manifest.get("workspaces")
     if isinstance(value, Mapping):
         value = value.get("packages")
-    return list(npm_lock.text_list(value)) if isinstance(value, list) else []
+    return list(npm_package.text_list(value)) if isinstance(value, list) else []
 
 
 def require_in_step(lock: NpmLock, manifests: Mapping[str, str]) -> None:
@@ -84,11 +85,15 @@ def require_npm(lock: NpmLock, npm_version: str) -> None:
             next=f"{npm_lock.rewrite_lock(lock.path)} --lockfile-version=1\n"
             'or set npm_version = "8.19.4" on the runtime',
         )
-    if lock.version == 2 and major < 7 and any(p.kind == npm_lock.WORKSPACE for p in lock.packages):
+    if (
+        lock.version == 2
+        and major < 7
+        and any(p.kind == npm_package.WORKSPACE for p in lock.packages)
+    ):
         raise SlipwayError(
             f'npm {npm_version} knows no workspaces, which the lock "{lock.path}" has',
             where=f"{lock.path}: packages",
-            found=", ".join(p.path for p in lock.packages if p.kind == npm_lock.WORKSPACE),
+            found=", ".join(p.path for p in lock.packages if p.kind == npm_package.WORKSPACE),
             next='set npm_version = "8.19.4" on the runtime',
         )
 
@@ -152,16 +157,16 @@ def _fits(package: Package, spec: str, folder: str) -> Optional[bool]:
     """Whether a locked package is what a specifier asks for; None where only npm can tell."""
     wanted = npm_spec.parse(spec)
     if wanted.kind == npm_spec.REGISTRY:
-        if package.kind in (npm_lock.LINK, npm_lock.BUNDLED):
+        if package.kind in (npm_package.LINK, npm_package.BUNDLED):
             # A workspace may stand in for a range, by the version in its package.json.
             return None
-        return package.kind == npm_lock.REGISTRY and _allows(wanted.target, package.version)
+        return package.kind == npm_package.REGISTRY and _allows(wanted.target, package.version)
     if wanted.kind == npm_spec.ALIAS:
         return package.name == wanted.name and _allows(wanted.target, package.version)
     found = {
-        npm_spec.FILE_TARBALL: (npm_lock.FILE_TARBALL, package.source),
-        npm_spec.FOLDER: (npm_lock.LINK, package.target),
-        npm_spec.REMOTE_TARBALL: (npm_lock.REMOTE_TARBALL, package.source),
+        npm_spec.FILE_TARBALL: (npm_package.FILE_TARBALL, package.source),
+        npm_spec.FOLDER: (npm_package.LINK, package.target),
+        npm_spec.REMOTE_TARBALL: (npm_package.REMOTE_TARBALL, package.source),
     }.get(wanted.kind)
     if found is None:
         return None
@@ -171,7 +176,7 @@ def _fits(package: Package, spec: str, folder: str) -> Optional[bool]:
 
 
 def _below(folder: str, path: str) -> Optional[str]:
-    return npm_lock.inside(f"{folder}/{path}" if folder else path)
+    return npm_package.inside(f"{folder}/{path}" if folder else path)
 
 
 def _allows(spec: str, version: str) -> Optional[bool]:
@@ -181,6 +186,6 @@ def _allows(spec: str, version: str) -> Optional[bool]:
 
 
 def _shown(package: Package) -> str:
-    if package.kind == npm_lock.LINK:
+    if package.kind == npm_package.LINK:
         return f"file:{package.target}"
     return package.source or f"{package.name}@{package.version}"

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from build_rules.lib import npm_lock, npm_manifest, npm_spec
+from build_rules.lib import npm_manifest, npm_package, npm_spec
 from build_rules.lib.fetch_lock import FetchLock, installed_hash, key
 from build_rules.lib.json_text import canonical, load_object
-from build_rules.lib.npm_lock import NpmLock, Package, Tarball
+from build_rules.lib.npm_lock import NpmLock
+from build_rules.lib.npm_package import Package, Tarball
 
 # npm wants an address even where it then finds the content by its hash. No host can have this name.
 NO_HOST = "https://registry.invalid/"
@@ -59,7 +60,7 @@ def normalise(
     """
     major = npm_manifest.npm_major(npm_version)
     prefix = f"{lock.folder}/" if lock.folder else ""
-    self_linked = "" in {p.target for p in lock.packages if p.kind == npm_lock.LINK}
+    self_linked = "" in {p.target for p in lock.packages if p.kind == npm_package.LINK}
     files: Dict[str, bytes] = {}
     for path in lock.manifests:
         manifest = npm_manifest.load(manifests[path], prefix + path)
@@ -76,7 +77,7 @@ def normalise(
 
 def bin_files(manifest: Mapping[str, Any]) -> Tuple[str, ...]:
     """The files of a link target that npm links into .bin, if they are there at install time."""
-    named = npm_lock.bin_map(str(manifest.get("name", "")), manifest.get("bin"))
+    named = npm_package.bin_map(str(manifest.get("name", "")), manifest.get("bin"))
     return tuple(sorted({file for _, file in named}))
 
 
@@ -95,7 +96,7 @@ def _lock_for_npm_7(
         package = places.get(path)
         if package is None:
             packages[path] = _only(entry, _READ)
-        elif package.kind in (npm_lock.FOLDER, npm_lock.WORKSPACE):
+        elif package.kind in (npm_package.FOLDER, npm_package.WORKSPACE):
             packages[path] = _only(entry, (*_READ_OF_TARGETS, *_FLAGS))
         else:
             packages[path] = dict(
@@ -109,14 +110,14 @@ _FLAGS = ("dev", "optional", "devOptional", "peer", "extraneous")
 
 
 def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) -> Dict[str, Any]:
-    if package.kind in (npm_lock.LINK, npm_lock.FILE_TARBALL):
+    if package.kind in (npm_package.LINK, npm_package.FILE_TARBALL):
         return {k: entry[k] for k in ("resolved", "integrity") if k in entry}
-    if package.kind == npm_lock.BUNDLED or package.integrity is None:
+    if package.kind == npm_package.BUNDLED or package.integrity is None:
         return {}
     tarball = _tarball(package)
     found = index[key(tarball.name, tarball.version, tarball.integrity)]
     address = NO_HOST + npm_spec.tarball_path(package.name, package.version)
-    if package.kind == npm_lock.REMOTE_TARBALL:
+    if package.kind == npm_package.REMOTE_TARBALL:
         # The address is what the dependency asks for; npm compares the two.
         address = str(entry["resolved"])
     return {"resolved": address, "integrity": str(installed_hash(tarball, found, 7))}

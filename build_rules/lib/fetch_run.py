@@ -1,0 +1,187 @@
+"""What the fetching programs share: their settings, many threads, one report of all failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from build_rules.lib import npm_config
+from build_rules.lib.download import ContentCache, Stored
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.http_transport import Patience, Transport
+from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
+
+# Kept-open connections. More bring nothing, and registries begin to turn them away.
+THREADS = 24
+_TOLD = 10
+_PROGRESS_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What must not be in any cache key, handed over in a file per run.
+
+    `env` holds those of the user's variables that configure fetching; the process itself starts
+    with next to none.
+    """
+
+    cache_dir: str
+    registry: Optional[str] = None
+    project_npmrc: Optional[str] = None
+    home: Optional[str] = None
+    debian_mirror: Optional[str] = None
+    renew_command: str = "./pants generate-lockfiles"
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    patience: Patience = Patience()
+
+
+class LazyClient:
+    """The registry client, made when the first thread needs it.
+
+    A run that finds everything in its cache asks for no configuration, and so works without one.
+    """
+
+    def __init__(self, settings: Settings, cache: ContentCache) -> None:
+        self._settings, self._cache = settings, cache
+        self._lock = threading.Lock()
+        self._client: Optional[RegistryClient] = None
+
+    def get(self) -> RegistryClient:
+        with self._lock:
+            if self._client is None:
+                config = npm_config.load(
+                    option_registry=self._settings.registry,
+                    project_npmrc=self._settings.project_npmrc,
+                    home=self._settings.home,
+                    env=self._settings.env,
+                )
+                transport = Transport(config, self._settings.patience)
+                self._client = RegistryClient(config, transport, self._cache)
+            return self._client
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to fetch; `run` does it, by whichever thread is free."""
+
+    subject: str
+    size: int
+    run: Callable[[], Stored]
+
+
+def read_settings(path: str) -> Settings:
+    """The settings file of a run. The rules write it, so that faults in it are no user's."""
+    with open(path, encoding="utf-8") as file:
+        raw: Dict[str, Any] = json.load(file)
+    raw["patience"] = Patience(**raw.get("patience") or {})
+    return Settings(**{name: value for name, value in raw.items() if value is not None})
+
+
+def run_jobs(jobs: Sequence[Job], *, quiet: bool = False) -> List[Stored]:
+    """Runs all jobs, and returns their results in order; raises once for all that failed."""
+    waiting: "queue.SimpleQueue[Optional[int]]" = queue.SimpleQueue()
+    done: "queue.SimpleQueue[int]" = queue.SimpleQueue()
+    # The largest first: nothing large is left to wait for at the end.
+    for number in sorted(range(len(jobs)), key=lambda one: (-jobs[one].size, one)):
+        waiting.put(number)
+    results: Dict[int, Stored] = {}
+    faults: Dict[int, FetchFault] = {}
+    fatal: List[BaseException] = []
+
+    def work() -> None:
+        while not fatal:
+            number = waiting.get()
+            if number is None:
+                return
+            try:
+                results[number] = jobs[number].run()
+            except FetchFailed as failed:
+                faults[number] = failed.fault
+            except BaseException as error:  # noqa: BLE001  (raised again by the main thread)
+                fatal.append(error)
+            done.put(number)
+
+    threads = [
+        threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(jobs)))
+    ]
+    for thread in threads:
+        waiting.put(None)
+        thread.start()
+    _wait(jobs, done, fatal, quiet)
+    if fatal:
+        raise fatal[0]
+    if faults:
+        raise report(jobs, faults)
+    return [results[number] for number in range(len(jobs))]
+
+
+def report(jobs: Sequence[Job], faults: Mapping[int, FetchFault]) -> SlipwayErrors:
+    """One error for all faults: the first ten, a count, and every way out once."""
+    grouped: Dict[Tuple[str, str], List[FetchFault]] = {}
+    for number in sorted(faults):
+        fault = faults[number]
+        name = "" if fault.shared else fault.subject
+        # Of a shared reason, only the address differs from file to file.
+        key = (name, fault.next if fault.shared else fault.reason)
+        grouped.setdefault(key, []).append(fault)
+    lines = []
+    for group in grouped.values():
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        lines.append(f"{group[0].subject}{more}: {group[0].reason}")
+    if len(lines) > _TOLD:
+        lines[_TOLD:] = [f"… and {len(lines) - _TOLD} more"]
+    ways_out = list(dict.fromkeys(group[0].next for group in grouped.values()))
+    return SlipwayErrors(
+        f"{len(faults)} of {len(jobs)} files could not be fetched",
+        lines,
+        next="\n".join(ways_out[:_TOLD]),
+    )
+
+
+def _wait(
+    jobs: Sequence[Job],
+    done: "queue.SimpleQueue[int]",
+    fatal: Sequence[BaseException],
+    quiet: bool,
+) -> None:
+    finished, size = 0, 0
+    told = time.monotonic()
+    while finished < len(jobs) and not fatal:
+        try:
+            size += jobs[done.get(timeout=0.2)].size
+            finished += 1
+        except queue.Empty:
+            pass
+        if not quiet and time.monotonic() - told > _PROGRESS_SECONDS:
+            told = time.monotonic()
+            amount = f", {size / 1e6:.1f} MB" if size else ""
+            print(f"fetched {finished} of {len(jobs)} files{amount}", file=sys.stderr, flush=True)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Runs a program so that a user's mistake ends in its message, never in a traceback."""
+    try:
+        return run()
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a result whole or not at all."""
+    partial = f"{path}.partial"
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(partial, path)

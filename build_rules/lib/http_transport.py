@@ -1,0 +1,351 @@
+"""HTTP over kept-open connections, with what company networks need: own CAs, proxies, logins.
+
+The standard library's urllib opens a connection per request and follows redirects with the login
+still attached; a thousand tarballs want neither. Texts made here show addresses without login and
+query, since both can carry secrets.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, Optional, Tuple
+from urllib.parse import urljoin, urlsplit
+
+from build_rules.lib.npm_config import NpmConfig, proxy_login
+
+# The first that exists is taken where the interpreter's own OpenSSL knows no certificate.
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+_CHUNK = 1 << 17
+
+Login = Callable[[str], Optional[str]]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, and how often to try again."""
+
+    connect: float = 15.0
+    stall: float = 30.0
+    tries: int = 4
+    backoff: float = 0.5
+    # A body that drips in is cut off: this many seconds, and more by its size.
+    body: float = 120.0
+    least_bytes_per_second: float = 16384.0
+
+
+class HttpProblem(Exception):
+    """A request that gave no usable answer. `kind` is what a caller decides on.
+
+    unreachable: no connection (the host is down for all requests); broken: cut off or stalled;
+    status: an answer with `status`; too-long: more bytes than allowed; refused: never try again.
+    """
+
+    def __init__(self, kind: str, text: str, status: int = 0, wait: float = 0.0) -> None:
+        self.kind, self.text, self.status, self.wait = kind, text, status, wait
+        super().__init__(text)
+
+    @property
+    def worth_another_try(self) -> bool:
+        if self.kind == "status":
+            return self.status in (408, 425, 429) or self.status >= 500
+        return self.kind in ("unreachable", "broken")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A body that was read whole."""
+
+    url: str
+    size: int
+
+
+def shown(url: str) -> str:
+    """An address fit for people and logs."""
+    parts = urlsplit(url)
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+class Transport:
+    """Sends GET requests; one of it serves many threads, each with connections of its own."""
+
+    def __init__(self, config: NpmConfig, patience: Optional[Patience] = None) -> None:
+        self.patience = patience or Patience()
+        self._config = config
+        self._local = threading.local()
+        self._context: Optional[ssl.SSLContext] = None
+        self._lock = threading.Lock()
+        self._down: Dict[str, HttpProblem] = {}
+
+    def get(
+        self,
+        url: str,
+        write: Callable[[bytes], None],
+        *,
+        limit: int,
+        restart: Callable[[], None],
+        login: Optional[Login] = None,
+        accept: str = "*/*",
+    ) -> Answer:
+        """Reads `url` into `write`, at most `limit` bytes; tries again where that may help.
+
+        `restart` is called before each try, to throw away what a broken one wrote. `login` gives
+        the Authorization header for an address; after a redirect to another host none is sent.
+        """
+        origin = _origin(url)
+        for attempt in range(1, self.patience.tries + 1):
+            known = self._down.get(origin)
+            if known:
+                raise known
+            restart()
+            try:
+                return self._follow(url, write, limit, login, accept)
+            except HttpProblem as problem:
+                if attempt == self.patience.tries or not problem.worth_another_try:
+                    if problem.kind == "unreachable":
+                        # Others that wait for the same host need not find out one by one.
+                        self._down[origin] = problem
+                    raise
+                time.sleep(max(problem.wait, self.patience.backoff * 2 ** (attempt - 1)))
+        raise AssertionError("no try was made")
+
+    def _follow(
+        self,
+        url: str,
+        write: Callable[[bytes], None],
+        limit: int,
+        login: Optional[Login],
+        accept: str,
+    ) -> Answer:
+        first = url
+        for _ in range(_MOST_REDIRECTS + 1):
+            headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "slipway"}
+            header = login(url) if login and _origin(url) == _origin(first) else None
+            if header:
+                headers["Authorization"] = header
+            response, connection = self._request(url, headers)
+            if response.status in _REDIRECTS and response.getheader("Location"):
+                target = urljoin(url, str(response.getheader("Location")))
+                self._drain(response, connection, url)
+                if urlsplit(target).scheme not in ("http", "https"):
+                    raise HttpProblem("refused", f"{shown(url)} redirects to no http address")
+                url = target
+                continue
+            return self._read(url, response, connection, write, limit)
+        raise HttpProblem("refused", f"{shown(first)}: more than {_MOST_REDIRECTS} redirects")
+
+    def _request(
+        self, url: str, headers: Dict[str, str]
+    ) -> Tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+        parts = urlsplit(url)
+        proxy = self._config.proxy_for(url)
+        path = parts.path or "/"
+        path += f"?{parts.query}" if parts.query else ""
+        if proxy and parts.scheme == "http":
+            path = url.split("#", maxsplit=1)[0]
+            answer = proxy_login(proxy)
+            headers = dict(headers, **({"Proxy-Authorization": answer} if answer else {}))
+        connections = self._connections()
+        key = (_origin(url), proxy)
+        connection = connections.get(key)
+        if connection is not None:
+            try:
+                connection.request("GET", path, headers=headers)
+                return connection.getresponse(), connection
+            except (http.client.HTTPException, OSError):
+                # The other side closed an idle connection; that is no failure yet.
+                self._forget(url)
+        connection = self._connect(url, proxy)
+        connections[key] = connection
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse(), connection
+        except (http.client.HTTPException, OSError) as error:
+            self._forget(url)
+            raise HttpProblem("broken", f"{shown(url)}: {_reason(error)}") from None
+
+    def _connect(self, url: str, proxy: Optional[str]) -> http.client.HTTPConnection:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            raise HttpProblem("refused", f"{shown(url)} names no host")
+        host, port = parts.hostname, parts.port
+        via = urlsplit(proxy) if proxy else None
+        to_host = via.hostname or "" if via else host
+        to_port = via.port or 80 if via else port
+        timeout = self.patience.connect
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                to_host, to_port, timeout=timeout, context=self._tls()
+            )
+            if proxy:
+                answer = proxy_login(proxy)
+                connection.set_tunnel(
+                    host, port or 443, {"Proxy-Authorization": answer} if answer else {}
+                )
+        else:
+            connection = http.client.HTTPConnection(to_host, to_port, timeout=timeout)
+        try:
+            connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            # verify_message is OpenSSL's own text and names no secret.
+            raise HttpProblem(
+                "unreachable",
+                f"{_origin(url)}: its certificate is not trusted ({error.verify_message})",
+            ) from None
+        except (http.client.HTTPException, OSError) as error:
+            whom = f"{_origin(url)} by the proxy {_origin(proxy)}" if proxy else _origin(url)
+            raise HttpProblem("unreachable", f"{whom}: {_reason(error)}") from None
+        connection.sock.settimeout(self.patience.stall)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _read(
+        self,
+        url: str,
+        response: http.client.HTTPResponse,
+        connection: http.client.HTTPConnection,
+        write: Callable[[bytes], None],
+        limit: int,
+    ) -> Answer:
+        if response.status != 200:
+            wait = _retry_after(response.getheader("Retry-After"))
+            text = f"{shown(url)}: HTTP {response.status} {response.reason}".rstrip()
+            self._drain(response, connection, url)
+            raise HttpProblem("status", text, response.status, wait)
+        promised = response.length
+        if promised is not None and promised > limit:
+            self._forget(url)
+            raise HttpProblem("too-long", f"{shown(url)}: {promised} bytes, not {limit} or less")
+        patience = self.patience
+        deadline = time.monotonic() + patience.body + limit / patience.least_bytes_per_second
+        size = 0
+        while True:
+            try:
+                chunk = _some(response)
+            except (http.client.HTTPException, ValueError, OSError) as error:
+                self._forget(url)
+                raise HttpProblem("broken", f"{shown(url)}: {_reason(error)}") from None
+            if not chunk:
+                break
+            size += len(chunk)
+            if size > limit:
+                self._forget(url)
+                raise HttpProblem("too-long", f"{shown(url)}: more than {limit} bytes")
+            if time.monotonic() > deadline:
+                self._forget(url)
+                raise HttpProblem("broken", f"{shown(url)}: too slow, {size} bytes came")
+            write(chunk)
+        if promised is not None and size < promised:
+            self._forget(url)
+            raise HttpProblem("broken", f"{shown(url)}: cut off after {size} of {promised} bytes")
+        if response.will_close:
+            self._forget(url)
+        return Answer(url, size)
+
+    def _drain(
+        self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, url: str
+    ) -> None:
+        """Reads the rest of an answer that nobody wants, so that its connection can be used on."""
+        length = response.length
+        try:
+            if length is not None and length <= _CHUNK and not response.will_close:
+                response.read()
+                return
+        except (http.client.HTTPException, OSError):
+            pass
+        self._forget(url)
+
+    def _connections(self) -> Dict[Tuple[str, Optional[str]], http.client.HTTPConnection]:
+        if not hasattr(self._local, "connections"):
+            self._local.connections = {}
+        found: Dict[Tuple[str, Optional[str]], http.client.HTTPConnection]
+        found = self._local.connections
+        return found
+
+    def _forget(self, url: str) -> None:
+        connections = self._connections()
+        for key in [one for one in connections if one[0] == _origin(url)]:
+            connections.pop(key).close()
+
+    def _tls(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._context is None:
+                self._context = _tls_context(self._config)
+            return self._context
+
+
+def _tls_context(config: NpmConfig) -> ssl.SSLContext:
+    certificates, alone = config.ca_texts()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not config.strict_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    for text in certificates:
+        try:
+            context.load_verify_locations(cadata=text)
+        except ssl.SSLError as error:
+            raise HttpProblem(
+                "refused", f"a configured CA file holds no certificates ({error.reason})"
+            ) from None
+    if not alone:
+        context.load_default_certs()
+        if not context.cert_store_stats()["x509"]:
+            for path in _SYSTEM_BUNDLES:
+                if os.path.exists(path):
+                    context.load_verify_locations(cafile=path)
+                    break
+    return context
+
+
+def _origin(url: Optional[str]) -> str:
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}"
+
+
+def _retry_after(header: Optional[str]) -> float:
+    # A date is allowed too, but no registry was seen to send one.
+    return min(float(header), 30.0) if header and header.isdigit() else 0.0
+
+
+def _some(response: http.client.HTTPResponse) -> bytes:
+    """What has arrived of a body, without waiting for more; empty at its end."""
+    before = response.length
+    if before == 0:
+        # Lets go of the connection, so that the next request may use it.
+        response.read()
+        return b""
+    chunk = response.read1(_CHUNK)
+    # Up to CPython 3.9 read1 does not count, and would wait for bytes after the last one.
+    if before is not None and response.length == before:
+        response.length = before - len(chunk)
+    return chunk
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be resolved ({error.strerror})"
+    for kind, text in (
+        (socket.timeout, "no answer in time"),
+        (ConnectionRefusedError, "connection refused"),
+        (http.client.IncompleteRead, "cut off"),
+        (http.client.RemoteDisconnected, "closed without an answer"),
+    ):
+        if isinstance(error, kind):
+            return text
+    # A ValueError or HTTPException may quote what was received; only its kind is told.
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -1,0 +1,355 @@
+"""The user's own npm configuration, as far as fetching goes: registries, logins, CAs, proxies.
+
+Slipway has no registry of its own. It asks where npm would ask, by the same files in the same
+order, so that a machine on which npm works needs nothing more. Values may be secrets: they leave
+this module only as request headers and TLS settings, never in a text.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from typing import Dict, List, Mapping, Optional, Tuple
+from urllib.parse import quote, unquote, urlsplit
+
+from build_rules.lib import npmrc
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.npmrc import Setting
+
+_ENV_PREFIX = "npm_config_"
+_OFF = ("", "null", "false", "undefined")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry's address, with a slash at its end, and where it was configured."""
+
+    url: str
+    source: str
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @property
+    def key(self) -> str:
+        """How `.npmrc` names it in front of a login."""
+        return self.url.split(":", 1)[1]
+
+
+@dataclass(frozen=True)
+class NpmConfig:
+    """All settings, the strongest source first. Its repr shows none of them."""
+
+    layers: Tuple[Mapping[str, Setting], ...] = field(repr=False)
+    env: Mapping[str, str] = field(repr=False)
+    fallback_registry: Optional[Registry] = None
+
+    def get(self, key: str) -> Optional[Setting]:
+        for layer in self.layers:
+            if key in layer:
+                return layer[key]
+        return None
+
+    def usable(self, key: str) -> Optional[Setting]:
+        """A setting that is on and complete; a variable that it lacks is an error."""
+        setting = self.get(key)
+        if setting is None or setting.value in _OFF:
+            return None
+        if setting.unset:
+            raise SlipwayError(
+                f'the npm setting "{key}" needs a variable that is not set',
+                where=setting.source,
+                found="${" + setting.unset[0] + "}",
+                next=f"export {setting.unset[0]}=…",
+            )
+        return setting
+
+    def registry_for(self, name: str) -> Registry:
+        """The registry of a package: its scope's, else the common one."""
+        scope = name.split("/", 1)[0] if name.startswith("@") else None
+        setting = self.usable(f"{scope}:registry") if scope else None
+        setting = setting or self.usable("registry")
+        if setting:
+            return _registry(setting)
+        if self.fallback_registry:
+            return self.fallback_registry
+        raise no_registry()
+
+    def login(self, url: str, registry: Optional[Registry]) -> Optional[str]:
+        """The Authorization header for `url`; `registry` is the one that is being asked.
+
+        npm's rule: the longest configured prefix of the address; or else, on the registry's own
+        host, the registry's login, since tarballs may lie under another path there.
+        """
+        found = self._login_below(urlsplit(url).netloc, urlsplit(url).path)
+        if found or registry is None or not _same_origin(url, registry.url):
+            return found
+        found = self._login_below(registry.host, urlsplit(registry.url).path)
+        common = self.usable("registry")
+        if found or (common and _registry(common).url != registry.url):
+            return found
+        # Logins without an address, from the time of npm 6, belong to the common registry.
+        return self._header("")
+
+    def unset_login_variable(self, registry: Registry) -> Optional[Tuple[str, str]]:
+        """The variable that a login of this registry lacks, and the line that asks for it."""
+        for layer in self.layers:
+            for key, setting in layer.items():
+                if setting.unset and key.startswith(f"//{registry.host}") and ":_" in key:
+                    return setting.unset[0], setting.source
+        return None
+
+    def proxy_for(self, url: str) -> Optional[str]:
+        """The proxy for an address, with the login that may stand in it."""
+        parts = urlsplit(url)
+        if self._bypasses_proxy(parts.hostname or ""):
+            return None
+        keys = ("https-proxy", "proxy") if parts.scheme == "https" else ("proxy",)
+        for key in keys:
+            setting = self.get(key)
+            if setting and setting.value == "false":
+                return None
+            usable = self.usable(key)
+            if usable:
+                return _proxy(usable.value, usable.source)
+        names = ["HTTP_PROXY", "http_proxy", "PROXY", "proxy"]
+        if parts.scheme == "https":
+            names = ["HTTPS_PROXY", "https_proxy", *names]
+        for name in names:
+            if self.env.get(name):
+                return _proxy(self.env[name], f"environment: {name}")
+        return None
+
+    def _bypasses_proxy(self, host: str) -> bool:
+        setting = self.get("noproxy")
+        listed = setting.value if setting and setting.value not in _OFF else None
+        if listed is None:
+            listed = self.env.get("NO_PROXY") or self.env.get("no_proxy") or ""
+        for one in re.split(r"[,\s]+", listed):
+            domain = one.lstrip("*").split(":")[0].strip(".").lower()
+            if one == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
+                return True
+        return False
+
+    @property
+    def strict_ssl(self) -> bool:
+        setting = self.usable("strict-ssl")
+        if setting is None:
+            written = self.get("strict-ssl")
+            if written is not None and written.value == "false":
+                return False
+            return self.env.get("NODE_TLS_REJECT_UNAUTHORIZED") != "0"
+        return True
+
+    def ca_texts(self) -> Tuple[List[str], bool]:
+        """Certificates in PEM form, and whether they stand in for the system's own."""
+        own = []
+        setting = self.usable("cafile")
+        if setting:
+            own.append(_read_ca(setting.value, setting.source))
+        inline = self.usable("ca")
+        if inline:
+            own.append(inline.value.replace("\\n", "\n").replace("-----,", "-----\n"))
+        extra = []
+        for name in ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"):
+            if self.env.get(name):
+                extra.append(_read_ca(self.env[name], f"environment: {name}"))
+        return (own, True) if own else (extra, False)
+
+    def _login_below(self, host: str, path: str) -> Optional[str]:
+        key = f"//{host}{path or '/'}"
+        while len(key) > 2:
+            found = self._header(f"{key}:")
+            if found:
+                return found
+            key = key[:-1] if key.endswith("/") else key[: key.rfind("/") + 1]
+        return None
+
+    def _header(self, prefix: str) -> Optional[str]:
+        token = self._secret(f"{prefix}_authToken")
+        if token:
+            return f"Bearer {token}"
+        basic = self._secret(f"{prefix}_auth")
+        if basic:
+            return f"Basic {basic}"
+        user, password = self._secret(f"{prefix}username"), self._secret(f"{prefix}_password")
+        if user and password:
+            try:
+                clear = base64.b64decode(password)
+            except ValueError:
+                return None
+            return "Basic " + base64.b64encode(user.encode() + b":" + clear).decode("ascii")
+        return None
+
+    def _secret(self, key: str) -> Optional[str]:
+        setting = self.get(key)
+        # npm goes on without a login whose variable is not set, and so do developers' machines.
+        if setting is None or setting.unset or setting.value in _OFF:
+            return None
+        # A line break in a value would be a header of its own.
+        return setting.value if setting.value.isprintable() else None
+
+
+def load(
+    *,
+    option_registry: Optional[str],
+    project_npmrc: Optional[str],
+    home: Optional[str],
+    env: Mapping[str, str],
+) -> NpmConfig:
+    """The configuration from option, environment, project, user and npm itself, in this order."""
+    layers: List[Mapping[str, Setting]] = []
+    if option_registry:
+        layers.append({"registry": Setting(option_registry, "[slipway].npm_registry")})
+    from_env = _environment(env)
+    layers.append(from_env)
+    user = from_env.get("userconfig")
+    files = [project_npmrc]
+    files.append(user.value if user else os.path.join(home, ".npmrc") if home else None)
+    node = _on_path("node", env)
+    given_global = from_env.get("globalconfig")
+    if given_global:
+        files.append(given_global.value)
+    elif node:
+        files.append(os.path.join(os.path.dirname(os.path.dirname(node)), "etc", "npmrc"))
+    for path in files:
+        text = _read_npmrc(path) if path else None
+        if path and text is not None:
+            layers.append(npmrc.parse(text, path, env))
+    config = NpmConfig(tuple(layers), env)
+    if config.get("registry"):
+        return config
+    return NpmConfig(tuple(layers), env, _ask_npm(env, home))
+
+
+def no_registry() -> SlipwayError:
+    return SlipwayError(
+        "no npm registry is configured",
+        where="option, environment, the project's .npmrc, ~/.npmrc, `npm config get registry`",
+        found="nothing",
+        next="echo 'registry=https://<your registry>/' >> ~/.npmrc",
+    )
+
+
+def _environment(env: Mapping[str, str]) -> Dict[str, Setting]:
+    """npm_config_* variables, whose names npm reads without regard to case."""
+    found: Dict[str, Setting] = {}
+    for name, value in sorted(env.items()):
+        if not name.lower().startswith(_ENV_PREFIX) or not value:
+            continue
+        key = name[len(_ENV_PREFIX) :]
+        if not key.startswith("//") and not key.startswith("@"):
+            key = key[:1].lower() + key[1:].lower().replace("_", "-")
+        found[key] = Setting(value, f"environment: {name}")
+    return found
+
+
+def _read_npmrc(path: str) -> Optional[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SlipwayError(
+            f'cannot read "{path}": {error.strerror}', where=path, next=f"ls -l {path}"
+        ) from None
+
+
+def _read_ca(path: str, source: str) -> str:
+    path = os.path.expanduser(path) if path.startswith("~/") else path
+    try:
+        with open(path, encoding="ascii", errors="ignore") as file:
+            return file.read()
+    except OSError as error:
+        raise SlipwayError(
+            f'cannot read the CA file "{path}": {error.strerror}',
+            where=source,
+            found=path,
+            next=f"ls -l {path}",
+        ) from None
+
+
+def _registry(setting: Setting) -> Registry:
+    url = setting.value.strip()
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SlipwayError(
+            "the npm registry is no http or https address",
+            where=setting.source,
+            found=url.rsplit("@", 1)[-1],
+            next="registry=https://<your registry>/",
+        )
+    if "@" in parts.netloc:
+        raise SlipwayError(
+            "the npm registry's address holds a login, which npm does not use",
+            where=setting.source,
+            found=url.rsplit("@", 1)[-1],
+            next=f"//{url.rsplit('@', 1)[-1].rstrip('/')}/:_authToken=<token>",
+        )
+    return Registry(url.rstrip("/") + "/", setting.source)
+
+
+def _proxy(url: str, source: str) -> str:
+    url = url if "://" in url else f"http://{url}"
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise SlipwayError(
+            "only proxies with an http address are known",
+            where=source,
+            found=url.rsplit("@", 1)[-1],
+            next="https-proxy=http://<proxy>:<port>/",
+        )
+    return url
+
+
+def proxy_login(proxy: str) -> Optional[str]:
+    """The Proxy-Authorization header of a proxy's address."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode("utf-8")).decode("ascii")
+
+
+def _same_origin(one: str, other: str) -> bool:
+    left, right = urlsplit(one), urlsplit(other)
+    return (left.scheme, left.netloc) == (right.scheme, right.netloc)
+
+
+def packument_url(registry: Registry, name: str) -> str:
+    """Where a registry describes a package; a scope's slash is part of the name."""
+    return registry.url + quote(name, safe="@")
+
+
+def _on_path(program: str, env: Mapping[str, str]) -> Optional[str]:
+    found = shutil.which(program, path=env.get("PATH", ""))
+    return os.path.realpath(found) if found else None
+
+
+def _ask_npm(env: Mapping[str, str], home: Optional[str]) -> Optional[Registry]:
+    npm = shutil.which("npm", path=env.get("PATH", ""))
+    if npm is None:
+        return None
+    try:
+        answer = subprocess.run(
+            [npm, "config", "get", "registry"],
+            env=dict(env),
+            cwd=home if home and os.path.isdir(home) else "/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    url = answer.stdout.decode("utf-8", "replace").strip()
+    if answer.returncode != 0 or not url.startswith(("http://", "https://")):
+        return None
+    return _registry(Setting(url, "npm config get registry"))

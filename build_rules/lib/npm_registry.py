@@ -1,0 +1,215 @@
+"""Fetching one tarball from an npm registry, by name and version, wherever the registry has it.
+
+Registries agree on most of npm's protocol, but not on where tarballs lie: usually at
+`<name>/-/<name>-<version>.tgz`, else where their description of the package says.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional, Tuple
+from urllib.parse import quote, urlsplit
+
+from build_rules.lib import npm_spec
+from build_rules.lib.download import Content, ContentCache, Sink, Stored, WrongContent
+from build_rules.lib.http_transport import HttpProblem, Transport, shown
+from build_rules.lib.npm_config import NpmConfig, Registry, packument_url
+
+# A large package's description is some ten megabytes.
+_PACKUMENT_LIMIT = 256 << 20
+_PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
+
+
+@dataclass(frozen=True)
+class FetchFault:
+    """Why one file could not be fetched; equal `reason`s of many files are told once."""
+
+    subject: str
+    reason: str
+    next: str
+    shared: bool = False  # the reason is the registry's, not this file's
+
+
+class FetchFailed(Exception):
+    def __init__(self, fault: FetchFault) -> None:
+        self.fault = fault
+        super().__init__(f"{fault.subject}: {fault.reason}")
+
+
+class RegistryClient:
+    """Fetches tarballs into a cache, by the user's npm configuration. Used by many threads."""
+
+    def __init__(self, config: NpmConfig, transport: Transport, cache: ContentCache) -> None:
+        self._config = config
+        self._transport = transport
+        self._cache = cache
+        self._packuments: Dict[str, Dict[str, Any]] = {}
+        self._lock = threading.Lock()
+
+    def fetch(self, name: str, version: str, content: Content, renew: str) -> Stored:
+        """The tarball of `name` at `version`; `renew` is the command for a content that changed."""
+        registry = self._config.registry_for(name)
+        subject = f"{name}@{version}"
+        usual = registry.url + quote(npm_spec.tarball_path(name, version), safe="@/~!*'()")
+        try:
+            try:
+                return self._store(usual, registry, content)
+            except HttpProblem as problem:
+                if problem.kind != "status" or problem.status not in (404, 405, 410):
+                    raise
+            return self._from_packument(name, version, registry, content, usual)
+        except HttpProblem as problem:
+            raise FetchFailed(self._fault(subject, problem, registry)) from None
+        except WrongContent as wrong:
+            raise FetchFailed(
+                FetchFault(
+                    subject,
+                    f"{shown(registry.url)} has other content than the lock: {wrong}",
+                    f"restore the lock from version control, or accept the new content: {renew}",
+                )
+            ) from None
+
+    def fetch_address(self, subject: str, url: str, content: Content, renew: str) -> Stored:
+        """A file at an address that the user wrote."""
+        try:
+            return self._store(url, None, content)
+        except HttpProblem as problem:
+            raise FetchFailed(
+                FetchFault(subject, problem.text, f"check the address {shown(url)}")
+            ) from None
+        except WrongContent as wrong:
+            raise FetchFailed(
+                FetchFault(
+                    subject,
+                    f"{shown(url)} has other content than the lock: {wrong}",
+                    f"correct the hash, or accept the new content: {renew}",
+                )
+            ) from None
+
+    def _from_packument(
+        self, name: str, version: str, registry: Registry, content: Content, usual: str
+    ) -> Stored:
+        address = self._tarball_address(name, version, registry)
+        last = HttpProblem("status", f"{shown(usual)}: HTTP 404", 404)
+        for url in _candidates(address, registry):
+            if url == usual:
+                continue
+            try:
+                return self._store(url, registry, content)
+            except HttpProblem as problem:
+                if problem.kind != "status" or problem.status not in (404, 405, 410):
+                    raise
+                last = problem
+        raise last
+
+    def _tarball_address(self, name: str, version: str, registry: Registry) -> str:
+        packument = self._packument(name, registry)
+        versions = packument.get("versions")
+        entry = versions.get(version) if isinstance(versions, dict) else None
+        dist = entry.get("dist") if isinstance(entry, dict) else None
+        address = dist.get("tarball") if isinstance(dist, dict) else None
+        if not isinstance(address, str):
+            raise HttpProblem(
+                "status", f"{shown(packument_url(registry, name))} has no version {version}", 404
+            )
+        return address
+
+    def _packument(self, name: str, registry: Registry) -> Dict[str, Any]:
+        url = packument_url(registry, name)
+        with self._lock:
+            if url in self._packuments:
+                return self._packuments[url]
+        parts: List[bytes] = []
+        self._transport.get(
+            url,
+            parts.append,
+            limit=_PACKUMENT_LIMIT,
+            restart=parts.clear,
+            login=self._login(registry),
+            accept=_PACKUMENT,
+        )
+        try:
+            packument = json.loads(b"".join(parts).decode("utf-8"))
+        except ValueError:
+            packument = None
+        if not isinstance(packument, dict):
+            raise HttpProblem("refused", f"{shown(url)} answers with something that is not JSON")
+        with self._lock:
+            self._packuments[url] = packument
+        return packument
+
+    def _store(self, url: str, registry: Optional[Registry], content: Content) -> Stored:
+        def fill(sink: Sink) -> None:
+            self._transport.get(
+                url,
+                sink.write,
+                limit=content.most,
+                restart=sink.restart,
+                login=self._login(registry),
+            )
+
+        return self._cache.store(content, fill)
+
+    def _login(self, registry: Optional[Registry]) -> Callable[[str], Optional[str]]:
+        return lambda url: self._config.login(url, registry)
+
+    def _fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:
+        if problem.kind == "unreachable":
+            return FetchFault(
+                subject,
+                f"the registry cannot be reached: {problem.text}",
+                f"check the registry of {registry.source}: {shown(registry.url)}",
+                shared=True,
+            )
+        if problem.status in (401, 403):
+            return self._login_fault(subject, problem, registry)
+        if problem.status in (404, 405, 410):
+            return FetchFault(
+                subject,
+                f"the registry does not have it: {problem.text}",
+                f"publish it to {shown(registry.url)}, or set another registry "
+                f"(this one is from {registry.source})",
+            )
+        if problem.kind == "too-long":
+            return FetchFault(
+                subject,
+                f"the registry has other content than the lock: {problem.text}",
+                "restore the lock from version control",
+            )
+        return FetchFault(subject, problem.text, "run the same command again")
+
+    def _login_fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:
+        unset = self._config.unset_login_variable(registry)
+        if unset:
+            return FetchFault(
+                subject,
+                f"the registry {shown(registry.url)} wants a login: {problem.text}; {unset[1]} "
+                f"takes it from ${{{unset[0]}}}, which is not set",
+                f"export {unset[0]}=<token>",
+                shared=True,
+            )
+        return FetchFault(
+            subject,
+            f"the registry {shown(registry.url)} wants a login: {problem.text}",
+            f"add to ~/.npmrc: {registry.key}:_authToken=<token>",
+            shared=True,
+        )
+
+
+def _candidates(address: str, registry: Registry) -> Tuple[str, ...]:
+    """Where a tarball may lie of which the description says `address`.
+
+    A mirror often hands on the description of the registry that it mirrors, with that one's host;
+    the same path on the mirror is then right, and reachable.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https"):
+        return (registry.url.rstrip("/") + "/" + address.lstrip("/"),)
+    path = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
+    own = urlsplit(registry.url)
+    if parts.hostname == own.hostname:
+        # Behind a proxy that adds TLS, registries describe themselves with the wrong scheme.
+        return (f"{own.scheme}://{own.netloc}/{path}",)
+    return (registry.url + path, address)

@@ -1,0 +1,94 @@
+"""Reading `.npmrc` files the way npm does: its own kind of ini, with `${VAR}` in keys and values."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Tuple
+
+_VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting and where it came from; `unset` names the variables that it lacks."""
+
+    value: str
+    source: str
+    unset: Tuple[str, ...] = ()
+
+
+def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
+    """The settings of one file; a later line wins, `key[]=` lines join with commas."""
+    found: Dict[str, Setting] = {}
+    text = text[1:] if text.startswith("\ufeff") else text
+    for number, raw in enumerate(re.split(r"\r?\n|\r", text), 1):
+        line = raw.strip()
+        if not line or line[0] in ";#":
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            # What stands below a heading belongs to that heading; npm has no setting there.
+            break
+        key, equals, value = line.partition("=")
+        key, unset_key = expand(_unquote(key.strip()), env)
+        value, unset = expand(_unquote(value.strip()) if equals else "true", env)
+        source = f"{path}:{number}"
+        if key.endswith("[]"):
+            key = key[:-2]
+            before = found.get(key)
+            if before:
+                value = f"{before.value},{value}"
+                unset = before.unset + unset
+        if not unset_key:
+            found[key] = Setting(value, source, unset)
+    return found
+
+
+def expand(text: str, env: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]]:
+    """`text` with its `${VAR}` filled in, and the variables that are not set.
+
+    A backslash before the dollar keeps it; `${VAR?}` is empty where VAR is not set.
+    """
+    unset: List[str] = []
+
+    def fill(matched: re.Match[str]) -> str:
+        escapes, name = matched.group(1), matched.group(2)
+        if len(escapes) % 2:
+            return matched.group(0)[(len(escapes) + 1) // 2 :]
+        kept = escapes[: len(escapes) // 2]
+        value: Optional[str] = env.get(name)
+        if value is None and name.endswith("?"):
+            value = env.get(name[:-1], "")
+        if value is None:
+            unset.append(name)
+            return kept + "${" + name + "}"
+        return kept + value
+
+    return _VARIABLE.sub(fill, text), tuple(unset)
+
+
+def _unquote(text: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        inner = text[1:-1] if text[0] == "'" else text
+        try:
+            value = json.loads(inner)
+            return value if isinstance(value, str) else inner
+        except ValueError:
+            return inner
+    # Outside quotes `;` and `#` begin a comment, unless a backslash stands before them.
+    plain = []
+    escaped = False
+    for character in text:
+        if escaped:
+            plain.append(character if character in "\\;#" else "\\" + character)
+            escaped = False
+        elif character in ";#":
+            break
+        elif character == "\\":
+            escaped = True
+        else:
+            plain.append(character)
+    if escaped:
+        plain.append("\\")
+    return "".join(plain).strip()

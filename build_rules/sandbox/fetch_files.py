@@ -1,0 +1,159 @@
+"""Fetches the files of a request into a folder; the only step of a build that has the network.
+
+It runs on the runner's CPython outside of any root file system, reads the user's own client
+configuration, and gives nothing but the files that the request names by hash. What it needs from
+the user comes in a settings file, which is in no cache key.
+
+    fetch_files.py --request request.json --settings settings.json --out folder
+
+A request is a list of objects with `kind`, `sha256`, `size` and `path`, and by kind:
+    npm     name, version, integrity
+    url     url (http, https or file)
+    debian  filename (below a Debian mirror)
+The last line of the output is a JSON object with the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+from urllib.parse import unquote, urlsplit
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from build_rules.lib import integrity as sri
+from build_rules.lib.download import (
+    Content,
+    ContentCache,
+    Stored,
+    WrongContent,
+    count,
+    disk_problem,
+)
+from build_rules.lib.fetch_run import Job, LazyClient, Settings, guarded, read_settings, run_jobs
+from build_rules.lib.npm_registry import FetchFailed, FetchFault
+
+Request = Mapping[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
+    settings = read_settings(options.settings)
+    with open(options.request, encoding="utf-8") as file:
+        requests: List[Request] = json.load(file)
+    return guarded(lambda: _run(requests, settings, options.out))
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--request", required=True, help="the JSON file that lists the files")
+    parser.add_argument("--settings", required=True, help="the JSON file with the settings")
+    parser.add_argument("--out", required=True, help="the folder to write them to")
+    return parser.parse_args(arguments)
+
+
+def _run(requests: Sequence[Request], settings: Settings, out: str) -> int:
+    try:
+        cache = ContentCache(settings.cache_dir)
+        cache.sweep()
+    except OSError as error:
+        raise disk_problem(error, settings.cache_dir) from None
+    fetch = Fetcher(settings, cache, out)
+    jobs: Dict[str, Job] = {}
+    targets: Dict[str, List[str]] = {}
+    for request in requests:
+        # The same content at several places is fetched once.
+        targets.setdefault(request["sha256"], []).append(_output(out, request["path"]))
+        if request["sha256"] not in jobs:
+            paths = targets[request["sha256"]]
+            jobs[request["sha256"]] = fetch.job(request, paths)
+    stored = run_jobs(list(jobs.values()))
+    print(json.dumps(count(stored), sort_keys=True))
+    return 0
+
+
+def _output(out: str, path: str) -> str:
+    target = os.path.normpath(os.path.join(out, path))
+    if os.path.isabs(path) or not target.startswith(os.path.normpath(out) + os.sep):
+        raise ValueError(f"the output {path!r} is not below the output folder")
+    return target
+
+
+class Fetcher:
+    """Turns requests into jobs; asks for the user's configuration only if something is missing."""
+
+    def __init__(self, settings: Settings, cache: ContentCache, out: str) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._out = out
+        self._client = LazyClient(settings, cache)
+
+    def job(self, request: Request, targets: Sequence[str]) -> Job:
+        content = Content(
+            sha256=request["sha256"],
+            size=request["size"],
+            hashes=sri.parse(request["integrity"]) if "integrity" in request else (),
+        )
+        fill: Callable[[], Stored] = {"npm": self._npm, "url": self._url}[request["kind"]](
+            request, content
+        )
+        subject = self._subject(request)
+
+        def run() -> Stored:
+            try:
+                stored = Stored(content.sha256 or "", content.most, sri.Hash("", ""), False)
+                if not self._cache.copy_to(content, targets[0]):
+                    stored = fill()
+                    if not self._cache.copy_to(content, targets[0]):
+                        raise FetchFailed(
+                            FetchFault(
+                                subject, "it vanished from the cache", "run the same command again"
+                            )
+                        )
+                for other in targets[1:]:
+                    self._cache.copy_to(content, other)
+                return stored
+            except OSError as error:
+                raise disk_problem(error, self._out) from None
+
+        return Job(subject, content.most, run)
+
+    def _subject(self, request: Request) -> str:
+        if request["kind"] == "npm":
+            return f"{request['name']}@{request['version']}"
+        return str(request["path"])
+
+    def _npm(self, request: Request, content: Content) -> Callable[[], Stored]:
+        return lambda: self._client.get().fetch(
+            request["name"], request["version"], content, self._settings.renew_command
+        )
+
+    def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
+        url, subject = request["url"], self._subject(request)
+        if urlsplit(url).scheme in ("http", "https"):
+            return lambda: self._client.get().fetch_address(
+                subject, url, content, self._settings.renew_command
+            )
+        return lambda: self._local(subject, url, content)
+
+    def _local(self, subject: str, url: str, content: Content) -> Stored:
+        path = unquote(urlsplit(url).path) if url.startswith("file:") else url
+        try:
+            with open(path, "rb") as file:
+                return self._cache.store(content, lambda sink: shutil.copyfileobj(file, sink))
+        except OSError as error:
+            raise FetchFailed(
+                FetchFault(subject, f"{path}: {error.strerror}", f"ls -l {path}")
+            ) from None
+        except WrongContent as wrong:
+            raise FetchFailed(
+                FetchFault(subject, f"{path} is another file: {wrong}", f"sha256sum {path}")
+            ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
