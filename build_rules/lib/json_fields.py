@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional
 
 from build_rules.lib.errors import SlipwayError, nearest
+from build_rules.lib.json_text import load_object
 
 _SHOWN = 80
 
@@ -79,31 +80,5 @@ class Field:
 
 
 def read_json(content: str, file: str, next: str = "") -> Field:
-    """`next` says how to get a good file; it is told when the text is no JSON at all."""
-    try:
-        return Field(json.loads(content, object_pairs_hook=_no_duplicates), file)
-    except json.JSONDecodeError as error:
-        raise SlipwayError(
-            f'"{file}" is not JSON',
-            where=f"{file}:{error.lineno}:{error.colno}",
-            found=error.msg,
-            next=next,
-        ) from None
-    except _DuplicateKey as error:
-        raise SlipwayError(
-            f'"{file}" has one field twice in one object', found=str(error), next=next
-        ) from None
-    except RecursionError:
-        raise SlipwayError(f'"{file}" is nested too deep', next=next) from None
-
-
-class _DuplicateKey(Exception):
-    pass
-
-
-def _no_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _DuplicateKey(next(key for key in keys if keys.count(key) > 1))
-    return fields
+    """`next` says how to get a good file; it is told when the text is no JSON object at all."""
+    return Field(load_object(content, file, next=next), file)

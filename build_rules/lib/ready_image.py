@@ -8,6 +8,7 @@ the tree gets what every build step counts on.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import posixpath
 import re
@@ -16,7 +17,7 @@ from typing import Dict, Iterable, List, Set, Tuple
 
 from build_rules.lib.decompression import is_compressed, unpacked_chunks
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.json_fields import Field, read_json
+from build_rules.lib.json_fields import Field
 from build_rules.lib.rootfs import (
     FOLDER,
     Content,
@@ -67,7 +68,7 @@ def read_ready_image(path: str, scratch: str) -> ReadyImage:
     """`scratch` is a folder for unpacked layers; it must live as long as the tree is used."""
     archive = _Archive(_plain_tar(path, os.path.join(scratch, "archive.tar")), path)
     config, blobs = archive.image()
-    diff_ids = _diff_ids(read_json(config.decode("utf-8", "replace"), f"{path}: configuration"))
+    diff_ids = _diff_ids(_parsed(config, f"{path}: configuration"))
     if len(diff_ids) != len(blobs):
         raise SlipwayError(
             f'"{path}" has {len(blobs)} layers, but its configuration lists {len(diff_ids)}'
@@ -154,8 +155,7 @@ class _Archive:
         return name
 
     def _json(self, name: str) -> Field:
-        text = self._read(name).decode("utf-8", "replace")
-        return read_json(text, f"{self._label}: {name}")
+        return _parsed(self._read(name), f"{self._label}: {name}")
 
     def _read(self, name: str) -> bytes:
         member = self._find(name)
@@ -202,6 +202,13 @@ def _write(path: str, chunks: Iterable[bytes]) -> int:
         for chunk in chunks:
             size += file.write(chunk)
     return size
+
+
+def _parsed(raw: bytes, label: str) -> Field:
+    try:
+        return Field(json.loads(raw.decode("utf-8", "replace")), label)
+    except (ValueError, RecursionError):
+        raise SlipwayError(f'"{label}" is not JSON', next=_SAVE) from None
 
 
 def _fits(manifest: Field) -> bool:
