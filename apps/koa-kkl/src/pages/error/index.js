@@ -1,0 +1,2 @@
+import '../../common/base.less';
+import './error.less';
