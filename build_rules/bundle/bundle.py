@@ -1,0 +1,328 @@
+"""Bundles: an application installed, built and packed into layers, for one environment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from typing import List, Tuple
+
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.fs import (
+    AddPrefix,
+    Digest,
+    DigestContents,
+    DigestSubset,
+    PathGlobs,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
+from pants.util.frozendict import FrozenDict
+
+from build_rules.bundle.checks import check_plain_paths, check_script, check_server_env
+from build_rules.bundle.sources import AppFiles, AppFilesRequest
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.json_text import load_object
+from build_rules.lib.npm_package import text_map
+from build_rules.npm.install import InstalledPackages, InstallRequest
+from build_rules.npm.locks import NpmLockRequest, ReadNpmLock, resolve_name
+from build_rules.runtime.make import NodeRuntimeFieldSet, Runtime, RuntimeRequest
+from build_rules.subsystem import Slipway
+from build_rules.target_types import (
+    BuildEnvField,
+    BuildOutputsField,
+    BuildScriptField,
+    ClientSourcesField,
+    LifecycleScriptsField,
+    NpmLockField,
+    PackageJsonField,
+    RuntimeField,
+    ServerEnvField,
+    ServerSourcesField,
+    StaticBaseUrlField,
+    StaticDirField,
+)
+from build_rules.toolchain.image import BaseRoot
+from build_rules.toolchain.step import Step, StepResult, as_arguments
+
+logger = logging.getLogger(__name__)
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class NodeAppBundleFieldSet(FieldSet):
+    required_fields = (PackageJsonField, NpmLockField, ServerSourcesField)
+
+    package_json: PackageJsonField
+    lockfile: NpmLockField
+    runtime: RuntimeField
+    client_sources: ClientSourcesField
+    server_sources: ServerSourcesField
+    build_script: BuildScriptField
+    build_outputs: BuildOutputsField
+    server_env: ServerEnvField
+    build_env: BuildEnvField
+    lifecycle_scripts: LifecycleScriptsField
+    static_dir: StaticDirField
+    static_base_url: StaticBaseUrlField
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.package_json.file_path)
+
+    @property
+    def origin(self) -> str:
+        return str(self.address)
+
+
+@dataclass(frozen=True)
+class AppRequest:
+    """Asks for what an application is before any environment comes in."""
+
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class App:
+    """An application's manifest (its path, name, version and scripts), lock and runtime."""
+
+    package_json: str
+    name: str
+    version: str
+    scripts: FrozenDict[str, str]
+    read: ReadNpmLock
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class BuiltClient:
+    """`digest` holds `built.tar`, or nothing where there is no build script."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The layers of an application: `app` holds app.layer, static.layer and static.tar.gz."""
+
+    app: App
+    installed: InstalledPackages
+    layers: Digest
+    report: str
+    server_env: str
+    build_env: FrozenDict[str, str]
+
+
+@rule
+async def find_runtime(request: AppRequest) -> Runtime:
+    field = request.field_set.runtime
+    origin = f"the field `runtime` of {request.field_set.origin}"
+    if not field.value:
+        raise SlipwayError(
+            f'the bundle "{request.field_set.origin}" has no runtime',
+            where=f"{request.field_set.origin}, field runtime",
+            next='runtime="//toolchains/node:16.20.2" there, or for all in the top BUILD file: '
+            '__defaults__({node_app_bundle: {"runtime": "//toolchains/node:16.20.2"}})',
+        )
+    addresses = await Get(Addresses, UnparsedAddressInputs, field.to_unparsed_address_inputs())
+    wrapped = await Get(
+        WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=origin)
+    )
+    if not NodeRuntimeFieldSet.is_applicable(wrapped.target):
+        raise SlipwayError(
+            "the runtime of a bundle must be a node_runtime",
+            where=f"{request.field_set.origin}, field runtime",
+            found=f"{addresses[0]}, a {wrapped.target.alias}",
+            next="name a node_runtime target there",
+        )
+    return await Get(Runtime, RuntimeRequest(NodeRuntimeFieldSet.create(wrapped.target)))
+
+
+@rule
+async def read_app(request: AppRequest) -> App:
+    field_set = request.field_set
+    manifest_path = field_set.package_json.file_path
+    contents = await Get(DigestContents, PathGlobs([manifest_path]))
+    if not contents:
+        raise SlipwayError(
+            f'the manifest "{manifest_path}" is not there',
+            where=f"{field_set.origin}, field package_json",
+            next=f"write {manifest_path}, or correct the field",
+        )
+    text = contents[0].content.decode("utf-8", "replace")
+    manifest = load_object(text, manifest_path, next=f"correct {manifest_path}")
+    for key in ("name", "version"):
+        if not isinstance(manifest.get(key), str) or not manifest[key]:
+            raise SlipwayError(
+                f'"{manifest_path}" has no {key}, which names the release',
+                where=manifest_path,
+                found=repr(manifest.get(key)),
+                next=f'add "{key}" to it',
+            )
+    read, runtime = await MultiGet(
+        Get(
+            ReadNpmLock,
+            NpmLockRequest(field_set.lockfile.path or "", manifest_path, field_set.origin),
+        ),
+        Get(Runtime, AppRequest, request),
+    )
+    return App(
+        manifest_path,
+        manifest["name"],
+        manifest["version"],
+        FrozenDict(text_map(manifest.get("scripts"))),
+        read,
+        runtime,
+    )
+
+
+@rule(desc="Build client")
+async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) -> BuiltClient:
+    field_set = request.field_set
+    app = await Get(App, AppRequest(field_set))
+    script = field_set.build_script.value
+    if not script:
+        return BuiltClient(EMPTY_DIGEST)
+    server_env = check_server_env(field_set.server_env, slipway.server_envs)
+    for name, field in (
+        (script, "build_script"),
+        *((one, "lifecycle_scripts") for one in field_set.lifecycle_scripts.value or ()),
+    ):
+        check_script(app.scripts, name, app.package_json, f"{field_set.origin}, field {field}")
+    installed, sources = await MultiGet(
+        Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
+        Get(
+            AppFiles,
+            AppFilesRequest(
+                field_set.folder,
+                (*field_set.client_sources.globs(), *_manifest_paths(field_set, app)),
+                excluded=field_set.build_outputs.value or (),
+            ),
+        ),
+    )
+    inputs = await Get(Digest, AddPrefix(sources.digest, "sources"))
+    outputs = list(field_set.build_outputs.value or ())
+    check_plain_paths(outputs, f"{field_set.origin}, field build_outputs")
+    result = await Get(
+        StepResult,
+        Step(
+            program="build_client",
+            trees=(base.tree, app.runtime.tree),
+            outputs=("built.tar", "build.json"),
+            description=f"Build {app.name} for {server_env}",
+            origin=field_set.origin,
+            arguments=as_arguments(
+                {
+                    "script": script,
+                    "lifecycle_scripts": list(field_set.lifecycle_scripts.value or ()),
+                    "server_env": server_env,
+                    "env": dict(field_set.build_env.value or {}),
+                    "outputs": outputs,
+                    "origin": field_set.origin,
+                    "package_json": field_set.package_json.file_path,
+                    "resolve": resolve_name(app.read.lock.path),
+                }
+            ),
+            inputs=inputs,
+            large=FrozenDict({"installed": installed.everything}),
+        ),
+    )
+    built, report = await MultiGet(
+        Get(Digest, DigestSubset(result.digest, PathGlobs(["built.tar"]))),
+        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["build.json"]))),
+    )
+    _report_undeclared(json.loads(report[0].content)["undeclared"], field_set)
+    return BuiltClient(built)
+
+
+def _manifest_paths(field_set: NodeAppBundleFieldSet, app: App) -> Tuple[str, ...]:
+    """The package.json files of the application and of folders that are linked into it."""
+    return tuple(os.path.join(field_set.folder, one) for one in app.read.lock.manifests)
+
+
+def _report_undeclared(paths: List[str], field_set: NodeAppBundleFieldSet) -> None:
+    if paths:
+        shown = paths[:_MOST_NAMED]
+        more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
+        logger.warning(
+            f"{field_set.origin}: the build script also wrote {', '.join(shown)}{more}; "
+            "what is not in the field build_outputs is not in the release"
+        )
+
+
+@rule(desc="Bundle application")
+async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -> Bundle:
+    field_set = request.field_set
+    server_env = check_server_env(field_set.server_env, slipway.server_envs)
+    app, built = await MultiGet(
+        Get(App, AppRequest(field_set)), Get(BuiltClient, BuildRequest(field_set))
+    )
+    installed, server = await MultiGet(
+        Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
+        Get(
+            AppFiles,
+            AppFilesRequest(
+                field_set.folder,
+                (*field_set.server_sources.globs(), *_manifest_paths(field_set, app)),
+                excluded=field_set.build_outputs.value or (),
+            ),
+        ),
+    )
+    _check_server_files(server.files, app, field_set)
+    inputs = await Get(Digest, AddPrefix(server.digest, "server"))
+    static_dir = field_set.static_dir.value or ""
+    check_plain_paths([static_dir], f"{field_set.origin}, field static_dir")
+    result = await Get(
+        StepResult,
+        Step(
+            program="pack_app",
+            trees=(base.tree,),
+            outputs=("app.layer", "static.layer", "static.tar.gz", "app.json"),
+            description=f"Pack {app.name} for {server_env}",
+            origin=field_set.origin,
+            arguments=as_arguments(
+                {
+                    "static_dir": static_dir,
+                    "static_base_url": field_set.static_base_url.value or "",
+                    "origin": field_set.origin,
+                }
+            ),
+            inputs=inputs,
+            large=FrozenDict({"built": built.digest} if built.digest != EMPTY_DIGEST else {}),
+        ),
+    )
+    report = await Get(DigestContents, DigestSubset(result.digest, PathGlobs(["app.json"])))
+    return Bundle(
+        app,
+        installed,
+        result.digest,
+        report[0].content.decode(),
+        server_env,
+        FrozenDict(field_set.build_env.value or {}),
+    )
+
+
+def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:
+    if not set(files) - set(app.read.lock.manifests):
+        raise SlipwayError(
+            f'the bundle "{field_set.origin}" has no server files',
+            where=f"{field_set.origin}, field server_sources",
+            found=f"no file matches {', '.join(field_set.server_sources.value or ()) or 'nothing'}",
+            next='list what the server runs, such as server_sources=["service/**"]',
+        )
+
+
+def rules():
+    return collect_rules()

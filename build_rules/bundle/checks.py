@@ -1,0 +1,48 @@
+"""What fields of bundles and releases must hold; each refusal says what would be right."""
+
+from __future__ import annotations
+
+from typing import Iterable, Mapping, Sequence
+
+from build_rules.lib.errors import SlipwayError, nearest
+from build_rules.target_types import ServerEnvField
+
+
+def check_server_env(field: ServerEnvField, known: Sequence[str]) -> str:
+    value = field.value or ""
+    if value not in known:
+        guesses = nearest(value, known)
+        hint = f"did you mean {guesses[0]}? " if guesses else ""
+        raise SlipwayError(
+            f'"{value}" is no server_env',
+            where=f"{field.address}, field server_env",
+            found=value,
+            next=f"{hint}Known are {', '.join(known)}; [slipway] server_envs in pants.toml adds more",
+        )
+    return value
+
+
+def check_script(scripts: Mapping[str, str], script: str, package_json: str, where: str) -> None:
+    """`where` names target and field."""
+    if script not in scripts:
+        known = ", ".join(sorted(scripts)) or "none"
+        guesses = nearest(script, scripts)
+        hint = f"did you mean {guesses[0]}? " if guesses else ""
+        raise SlipwayError(
+            f'package.json has no script "{script}"',
+            where=where,
+            found=f"the scripts of {package_json} are {known}",
+            next=f"{hint}Add the script there, or name another one in the field",
+        )
+
+
+def check_plain_paths(paths: Iterable[str], where: str) -> None:
+    for path in paths:
+        parts = path.split("/")
+        if {"", ".", "..", "node_modules"} & set(parts):
+            raise SlipwayError(
+                f'"{path}" is no plain path below the application\'s folder',
+                where=where,
+                found=path,
+                next='write it as "dist" or "service/views"',
+            )

@@ -1,0 +1,76 @@
+"""The tree that npm installed: all of it, its production subset, and what each package weighs."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Tuple
+
+from build_rules.lib import layers
+from build_rules.lib.layers import Entry
+from build_rules.lib.npm_package import bin_map
+from build_rules.lib.npm_production import bin_links, owner
+
+# npm's own record of the tree and tools' caches: neither is a part of any package.
+_LEFT_OUT = ("node_modules/.package-lock.json", "node_modules/.cache")
+
+
+class InstalledTree:
+    """The `node_modules` folders below `top`; `packages` maps the lock's paths to versions."""
+
+    def __init__(self, top: str, packages: Mapping[str, Mapping[str, str]]) -> None:
+        self._top = top
+        self._packages = packages
+
+    def entries(self) -> List[Entry]:
+        """Files and links below any `node_modules`, without npm's own record."""
+        return [
+            entry
+            for entry in layers.walk(self._top, keep=lambda path: path not in _LEFT_OUT)
+            if entry.kind != "folder" and "node_modules" in entry.name.split("/")
+        ]
+
+    def production(self, entries: Iterable[Entry], paths: FrozenSet[str]) -> List[Entry]:
+        """What `npm ci --omit=dev` would have installed, `paths` being the lock's own word."""
+        known = frozenset(self._packages)
+        kept = {}
+        for entry in entries:
+            folder, _, _ = entry.name.rpartition("/")
+            if folder.endswith("node_modules/.bin"):
+                continue
+            belongs = owner(known, entry.name)
+            if belongs is None or belongs in paths:
+                kept[entry.name] = entry
+        bins = {
+            path: bin_map(str(manifest.get("name", "")), manifest.get("bin"))
+            for path, manifest in self.manifests()
+            if path in paths
+        }
+        for link, target in bin_links(bins).items():
+            if os.path.exists(os.path.join(self._top, os.path.dirname(link), target)):
+                kept[link] = Entry(link, "link", target=target)
+        return list(kept.values())
+
+    def manifests(self) -> Iterator[Tuple[str, Dict[str, Any]]]:
+        """The package.json of each package of the lock that is there, with its path."""
+        for path in sorted(self._packages):
+            try:
+                with open(os.path.join(self._top, path, "package.json"), encoding="utf-8") as file:
+                    manifest = json.load(file)
+            except (OSError, ValueError):
+                continue  # not installed here: optional, for another system
+            if isinstance(manifest, dict):
+                yield path, manifest
+
+    def sizes(self, entries: Iterable[Entry]) -> List[Dict[str, Any]]:
+        """Bytes per package, nested packages counted by themselves, by path."""
+        known = frozenset(self._packages)
+        sizes: Dict[str, int] = {}
+        for entry in entries:
+            belongs = owner(known, entry.name)
+            if belongs is not None and entry.source is not None:
+                sizes[belongs] = sizes.get(belongs, 0) + os.stat(entry.source).st_size
+        return [
+            {"path": path, **self._packages[path], "bytes": size}
+            for path, size in sorted(sizes.items())
+        ]

@@ -1,0 +1,31 @@
+"""Runs a program whose output is shown as it comes and whose last lines explain a failure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import deque
+from typing import Deque, List, Mapping, Sequence, Tuple
+
+_LAST_LINES = 30
+
+
+def run(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Tuple[int, List[str]]:
+    """The exit status, negative for a signal, and the last lines of both output streams."""
+    last: Deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(
+        list(argv),
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
+        for raw in process.stdout:
+            line = raw.decode("utf-8", "replace").rstrip("\n")
+            last.append(line)
+            print(line)
+            sys.stdout.flush()
+        status = process.wait()
+    return status, list(last)

@@ -1,0 +1,273 @@
+"""Releases: layers concatenated to one tarball that carries its own Node, with its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, Dict, Tuple
+
+from pants.core.goals.package import PackageFieldSet
+from pants.engine.addresses import Addresses
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    DigestSubset,
+    FileContent,
+    MergeDigests,
+    PathGlobs,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import DependenciesRequest, WrappedTarget, WrappedTargetRequest
+
+from build_rules.bundle.bundle import Bundle, BundleRequest, NodeAppBundleFieldSet
+from build_rules.bundle.checks import check_script, check_server_env
+from build_rules.lib.errors import SlipwayError
+from build_rules.subsystem import Slipway
+from build_rules.target_types import (
+    BundleField,
+    EnvFileField,
+    OutputPathField,
+    RunScriptField,
+    ServerEnvField,
+    SmokeScriptField,
+    StaticField,
+)
+from build_rules.toolchain.image import BaseRoot
+from build_rules.toolchain.step import Step, StepResult, as_arguments
+
+SCHEMA_VERSION = 1
+_STATIC = "static.tar.gz"
+_OF_BUNDLE = ("app", "static")
+_RUNTIME_OF_RELEASE = "/build/release/node_runtime"
+
+
+@dataclass(frozen=True)
+class ReleaseTarballFieldSet(PackageFieldSet):
+    required_fields = (BundleField, RunScriptField)
+
+    bundle: BundleField
+    server_env: ServerEnvField
+    static: StaticField
+    smoke_script: SmokeScriptField
+    run_script: RunScriptField
+    env_file: EnvFileField
+    output_path: OutputPathField
+
+
+@dataclass(frozen=True)
+class ReleaseRequest:
+    field_set: ReleaseTarballFieldSet
+
+
+@dataclass(frozen=True)
+class Release:
+    """`digest` holds `<stem>.tar.gz` and `<stem>.release.json`; `static` holds `static.tar.gz`
+    where the static files are separate, and nothing otherwise."""
+
+    digest: Digest
+    static: Digest
+    stem: str
+
+
+@dataclass(frozen=True)
+class ReleaseLayersRequest:
+    bundle: Bundle
+    names: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReleaseLayers:
+    """The layers of those names, as `layers/<name>.layer`."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class SmokeRequest:
+    field_set: ReleaseTarballFieldSet
+    bundle: Bundle
+
+
+@dataclass(frozen=True)
+class SmokeTested:
+    """The staged release ran its smoke script with success, or has none."""
+
+
+@rule
+async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> Bundle:
+    field_set = request.field_set
+    origin = f"{field_set.address}, field bundle"
+    server_env = check_server_env(field_set.server_env, slipway.server_envs)
+    addresses = await Get(Addresses, DependenciesRequest(field_set.bundle))
+    wrapped = await Get(
+        WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=origin)
+    )
+    if not NodeAppBundleFieldSet.is_applicable(wrapped.target):
+        raise SlipwayError(
+            "the bundle of a release must be a node_app_bundle",
+            where=origin,
+            found=f"{addresses[0]}, a {wrapped.target.alias}",
+            next="name a node_app_bundle target there",
+        )
+    bundle = NodeAppBundleFieldSet.create(wrapped.target)
+    if bundle.server_env.value != server_env:
+        raise SlipwayError(
+            "a release and its bundle must be for the same server_env",
+            where=origin,
+            found=f"{server_env}, but {addresses[0]} is for {bundle.server_env.value}",
+            next=f'server_env=parametrize("{bundle.server_env.value}", "{server_env}") '
+            f"in the bundle",
+        )
+    return await Get(Bundle, BundleRequest(bundle))
+
+
+@rule
+async def gather_layers(request: ReleaseLayersRequest) -> ReleaseLayers:
+    bundle = request.bundle
+    every = await Get(
+        Digest, MergeDigests([bundle.app.runtime.layer, bundle.installed.layer, bundle.layers])
+    )
+    wanted = await Get(
+        Digest, DigestSubset(every, PathGlobs([f"{name}.layer" for name in request.names]))
+    )
+    return ReleaseLayers(await Get(Digest, AddPrefix(wanted, "layers")))
+
+
+def _static_layer(field: StaticField) -> Tuple[str, ...]:
+    return ("static",) if field.value == "include" else ()
+
+
+@rule(desc="Smoke-test release")
+async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
+    field_set, bundle = request.field_set, request.bundle
+    script = field_set.smoke_script.value
+    if not script:
+        return SmokeTested()
+    origin = str(field_set.address)
+    check_script(
+        bundle.app.scripts, script, bundle.app.package_json, f"{origin}, field smoke_script"
+    )
+    names = ("dependencies", "app", *_static_layer(field_set.static))
+    layers, launcher = await MultiGet(
+        Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
+        Get(Digest, CreateDigest, _app_sh()),
+    )
+    runtime = dataclasses.replace(bundle.app.runtime.tree, target=_RUNTIME_OF_RELEASE)
+    await Get(
+        StepResult,
+        Step(
+            program="smoke_release",
+            trees=(base.tree, runtime),
+            outputs=("smoke.ok",),
+            description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
+            origin=origin,
+            arguments=as_arguments(
+                {
+                    "script": script,
+                    "env": dict(bundle.build_env),
+                    # No environment file: what it holds is the host's own, and secret.
+                    "launcher": _launcher_values(bundle, field_set, env_file=""),
+                    "origin": origin,
+                }
+            ),
+            inputs=await Get(Digest, MergeDigests([layers.digest, launcher])),
+        ),
+    )
+    return SmokeTested()
+
+
+@rule(desc="Make release")
+async def make_release(request: ReleaseRequest, base: BaseRoot) -> Release:
+    field_set = request.field_set
+    bundle = await Get(Bundle, ReleaseRequest, request)
+    names = ("runtime", "dependencies", "app", *_static_layer(field_set.static))
+    separate = [_STATIC] if field_set.static.value == "separate" else []
+    layers, static, launcher = await MultiGet(
+        Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
+        Get(Digest, DigestSubset(bundle.layers, PathGlobs(separate))),
+        Get(Digest, CreateDigest, _app_sh()),
+    )
+    stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
+    step = Step(
+        program="make_release",
+        trees=(base.tree,),
+        outputs=(f"{stem}.tar.gz", f"{stem}.release.json"),
+        description=f"Assemble {stem}.tar.gz",
+        origin=str(field_set.address),
+        arguments=as_arguments(
+            {
+                "stem": stem,
+                "layers": names,
+                "launcher": _launcher_values(bundle, field_set, field_set.env_file.value or ""),
+                "manifest": _manifest(bundle),
+            }
+        ),
+        inputs=await Get(Digest, MergeDigests([layers.digest, static, launcher])),
+    )
+    result, _ = await MultiGet(
+        Get(StepResult, Step, step), Get(SmokeTested, SmokeRequest(field_set, bundle))
+    )
+    return Release(result.digest, static if separate else EMPTY_DIGEST, stem)
+
+
+def file_name(app: str) -> str:
+    """`@scope/app` as a file name: `scope-app`."""
+    return app.lstrip("@").replace("/", "-")
+
+
+def _app_sh() -> CreateDigest:
+    content = pkgutil.get_data("build_rules.release", "app.sh")
+    assert content is not None
+    return CreateDigest([FileContent("app.sh", content)])
+
+
+def _launcher_values(
+    bundle: Bundle, field_set: ReleaseTarballFieldSet, env_file: str
+) -> Dict[str, str]:
+    values = {
+        "server_env": bundle.server_env,
+        "env_file": env_file,
+        "run_script": field_set.run_script.value or "",
+    }
+    for name, value in values.items():
+        if "'" in value or "\n" in value:
+            raise SlipwayError(
+                f'the field "{name}" holds a quote or a line break',
+                where=f"{field_set.address}, field {name}",
+                found=repr(value),
+                next="write it without",
+            )
+    return values
+
+
+def _manifest(bundle: Bundle) -> Dict[str, Any]:
+    """What a release.json says of its inputs; make_release adds layers and sizes."""
+    app, lock = bundle.app, bundle.app.read.lock
+    report = json.loads(bundle.installed.report)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "app": app.name,
+        "version": app.version,
+        "server_env": bundle.server_env,
+        "node": {
+            "version": app.runtime.version,
+            "npm": app.runtime.npm_version,
+            "definition_sha256": app.runtime.definition_sha256,
+        },
+        "lock_sha256": hashlib.sha256(lock.text.encode()).hexdigest(),
+        "packages": report["packages"],
+        "install_scripts_not_run": [
+            {"name": one["name"], "version": one["version"]}
+            for one in report["install_scripts"]
+            if one["production"]
+        ],
+    }
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,84 @@
+"""Finds and reads the definition of a Node version: in the workspace, or among those that Slipway
+brings as package data."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+from dataclasses import dataclass
+from typing import Optional
+
+import toml
+from pants.engine.fs import DigestContents, PathGlobs, Paths
+from pants.engine.rules import Get, collect_rules, rule
+
+from build_rules.lib.errors import SlipwayError, nearest
+from build_rules.lib.node_definition import NodeDefinition, read
+
+FOLDER = "toolchains/node"
+
+
+@dataclass(frozen=True)
+class NodeDefinitionRequest:
+    """`file`, relative to the build root, or the definition named after the version."""
+
+    version: str
+    folder: str
+    file: Optional[str]
+    origin: str
+
+
+@rule
+async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition:
+    name = f"{request.version}.toml"
+    places = (
+        [request.file]
+        if request.file
+        else list(dict.fromkeys([os.path.join(request.folder, name), f"{FOLDER}/{name}"]))
+    )
+    found = {file.path: file.content for file in await Get(DigestContents, PathGlobs(places))}
+    for place in places:
+        if place in found:
+            return _read(found[place], place, request)
+    packaged = _package_data(name) if not request.file else None
+    if packaged is not None:
+        return _read(packaged, f"slipway:{name}", request)
+    known = await Get(
+        Paths, PathGlobs([os.path.join(folder, "*.toml") for folder in _folders(request)])
+    )
+    versions = [os.path.basename(path)[: -len(".toml")] for path in known.files]
+    guesses = nearest(request.version, versions) or sorted(versions)
+    raise SlipwayError(
+        f'there is no definition of Node.js "{request.version}"',
+        where=f"{request.origin}, field version",
+        found=", ".join(f"no {place}" for place in places),
+        next=f"write that file, or choose one of: {', '.join(guesses) or 'none is defined'}",
+    )
+
+
+def _folders(request: NodeDefinitionRequest) -> list[str]:
+    return list(dict.fromkeys([request.folder, FOLDER]))
+
+
+def _package_data(name: str) -> Optional[bytes]:
+    try:
+        return pkgutil.get_data("build_rules", f"data/node/{name}")
+    except OSError:
+        return None
+
+
+def _read(content: bytes, path: str, request: NodeDefinitionRequest) -> NodeDefinition:
+    try:
+        document = toml.loads(content.decode("utf-8"))
+    except (toml.TomlDecodeError, UnicodeDecodeError, IndexError) as error:
+        raise SlipwayError(
+            f'the Node definition "{path}" is not TOML',
+            where=f"{path}:{getattr(error, 'lineno', 1)}",
+            found=str(error),
+            next="correct the file",
+        ) from None
+    return read(document, path, request.version)
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,131 @@
+"""Node runtimes: a definition's archives, unpacked, tried and packed as a tree and a layer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Dict, Optional
+
+from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.engine.fs import AddPrefix, Digest, DigestSubset, PathGlobs
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
+
+from build_rules.lib.node_definition import NodeDefinition, PinnedArchive
+from build_rules.runtime.definitions import NodeDefinitionRequest
+from build_rules.target_types import (
+    NodeDefinitionField,
+    NodeVersionField,
+    NpmVersionField,
+    OutputPathField,
+)
+from build_rules.toolchain.image import BaseRoot, OutputTreeRequest
+from build_rules.toolchain.locked_files import LockedFile, LockedFiles
+from build_rules.toolchain.step import RUNTIME, Step, StepResult, Tree, as_arguments
+
+PLATFORM = "linux-x64"
+
+
+@dataclass(frozen=True)
+class NodeRuntimeFieldSet(PackageFieldSet):
+    required_fields = (NodeVersionField,)
+
+    version: NodeVersionField
+    definition: NodeDefinitionField
+    npm_version: NpmVersionField
+    output_path: OutputPathField
+
+
+@dataclass(frozen=True)
+class RuntimeRequest:
+    field_set: NodeRuntimeFieldSet
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """`tree` is what steps run with; `layer` holds `runtime.layer`, a member of releases."""
+
+    version: str
+    npm_version: str
+    definition_sha256: str
+    tree: Tree
+    layer: Digest
+
+
+@rule(desc="Make Node runtime")
+async def make_runtime(request: RuntimeRequest, base: BaseRoot) -> Runtime:
+    field_set = request.field_set
+    version = field_set.version.value or ""
+    definition = await Get(
+        NodeDefinition,
+        NodeDefinitionRequest(
+            version,
+            folder=field_set.address.spec_path,
+            file=_file_of(field_set.definition),
+            origin=str(field_set.address),
+        ),
+    )
+    node = definition.binary(PLATFORM)
+    npm_version, npm = definition.npm(field_set.npm_version.value)
+    result = await Get(
+        StepResult,
+        Step(
+            program="make_runtime",
+            trees=(base.tree,),
+            outputs=("runtime.tar", "runtime.layer"),
+            description=f"Make Node.js {version} with npm {npm_version}",
+            origin=str(field_set.address),
+            arguments=as_arguments({"version": version, "npm_version": npm_version}),
+            locked=LockedFiles((_locked(node, "node.tgz"), _locked(npm, "npm.tgz"))),
+        ),
+    )
+    tree, layer = await MultiGet(
+        Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME)),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(["runtime.layer"]))),
+    )
+    return Runtime(version, npm_version, _digest_of(node, npm), tree, layer)
+
+
+def _file_of(field: NodeDefinitionField) -> Optional[str]:
+    return field.file_path if field.value else None
+
+
+def _locked(archive: PinnedArchive, path: str) -> LockedFile:
+    source: Dict[str, str] = {"kind": "url", "url": archive.url or ""}
+    if archive.package:
+        source = {
+            "kind": "npm",
+            "name": archive.package,
+            "version": archive.version,
+            "integrity": archive.integrity or "",
+        }
+    return LockedFile(path, archive.sha256, archive.size, FrozenDict(source))
+
+
+def _digest_of(*archives: PinnedArchive) -> str:
+    """Says which archives a runtime was made of, whatever else its definition holds."""
+    return hashlib.sha256("".join(f"{one.sha256}\n" for one in archives).encode()).hexdigest()
+
+
+@rule(desc="Package Node runtime")
+async def package_runtime(field_set: NodeRuntimeFieldSet, base: BaseRoot) -> BuiltPackage:
+    runtime = await Get(Runtime, RuntimeRequest(field_set))
+    result = await Get(
+        StepResult,
+        Step(
+            program="pack_runtime",
+            trees=(base.tree, runtime.tree),
+            outputs=("nodejs.tar.gz",),
+            description=f"Pack Node.js {runtime.version}",
+            origin=str(field_set.address),
+        ),
+    )
+    folder = field_set.output_path.value_or_default(file_ending=None)
+    digest = await Get(Digest, AddPrefix(result.digest, folder))
+    return BuiltPackage(digest, (BuiltPackageArtifact(os.path.join(folder, "nodejs.tar.gz")),))
+
+
+def rules():
+    return [*collect_rules(), UnionRule(PackageFieldSet, NodeRuntimeFieldSet)]

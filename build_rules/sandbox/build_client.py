@@ -1,0 +1,123 @@
+"""Runs an application's build script and takes its declared outputs.
+
+Leaves `built.tar` with the outputs and `build.json` with what else the script wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import Any, Dict, List, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from build_rules.lib import layers, node_process
+from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
+from build_rules.lib.step_program import run
+
+_APP = "app"
+_MOST_NAMED = 20
+
+
+def build(arguments: Dict[str, Any]) -> None:
+    shutil.copytree("in/sources", _APP, symlinks=True)
+    layers.extract("in/installed/installed.tar", _APP)
+    outputs: List[str] = arguments["outputs"]
+    before = _files()
+    for script in arguments["lifecycle_scripts"]:
+        _run_script(script, [], arguments)
+    _run_script(arguments["script"], ["--", arguments["server_env"]], arguments)
+    _check_outputs(outputs, arguments)
+    after = _files()
+    changed = sorted(path for path, state in after.items() if before.get(path) != state)
+    undeclared = [path for path in changed if not _is_below(path, outputs)]
+    layers.write_tar(
+        "out/built.tar",
+        [
+            entry
+            for entry in layers.walk(_APP, keep=lambda path: _leads_to(path, outputs))
+            if _is_below(entry.name, outputs)
+        ],
+    )
+    with open("out/build.json", "w", encoding="utf-8") as file:
+        json.dump({"undeclared": undeclared}, file)
+
+
+def _run_script(script: str, more: List[str], arguments: Dict[str, Any]) -> None:
+    extra = {"SERVER_ENV": arguments["server_env"], **arguments["env"]}
+    status, last = node_process.npm(["run", script, *more], _APP, extra)
+    if status != 0:
+        said = " ".join(["npm run", script, *more])
+        raise SlipwayError(
+            f'the script "{script}" failed with exit status {status}',
+            where=f"{arguments['package_json']}, scripts",
+            found="\n".join([f"{said}, whose last lines were", *last]),
+            next=f"try it by hand: ./pants export --resolve={arguments['resolve']}",
+        )
+
+
+def _check_outputs(outputs: List[str], arguments: Dict[str, Any]) -> None:
+    top = os.path.realpath(_APP)
+    there = sorted(path for path in _all_paths() if "node_modules" not in path.split("/"))
+    faults = []
+    for output in outputs:
+        place = os.path.join(_APP, output)
+        if not os.path.lexists(place):
+            guesses = nearest(output, there)
+            hint = f"; there is {', '.join(guesses)}" if guesses else ""
+            faults.append(f'"{output}" is not there after the script{hint}')
+            continue
+        for path in [
+            place,
+            *(os.path.join(_APP, one) for one in there if _is_below(one, [output])),
+        ]:
+            real = os.path.realpath(path)
+            if os.path.islink(path) and not (real + "/").startswith(top + "/"):
+                shown = os.path.relpath(path, _APP)
+                faults.append(
+                    f'"{shown}" is a link to "{os.readlink(path)}", outside of the folder'
+                )
+    if faults:
+        raise SlipwayErrors(
+            f'the script "{arguments["script"]}" did not leave the declared outputs',
+            faults,
+            where=f"{arguments['origin']}, field build_outputs",
+            next="correct the field, or let the script write there",
+        )
+
+
+def _files() -> Dict[str, Tuple[int, int, int]]:
+    """Size, time and mode of each file outside of node_modules."""
+    found = {}
+    for path in _all_paths():
+        place = os.path.join(_APP, path)
+        if "node_modules" in path.split("/") or (
+            os.path.isdir(place) and not os.path.islink(place)
+        ):
+            continue
+        state = os.lstat(place)
+        found[path] = (state.st_size, state.st_mtime_ns, state.st_mode)
+    return found
+
+
+def _all_paths() -> List[str]:
+    found: List[str] = []
+    for folder, folders, files in os.walk(_APP):
+        if "node_modules" in folders:
+            folders.remove("node_modules")
+        found.extend(os.path.relpath(os.path.join(folder, name), _APP) for name in folders + files)
+    return found
+
+
+def _leads_to(path: str, folders: List[str]) -> bool:
+    return _is_below(path, folders) or any(folder.startswith(path + "/") for folder in folders)
+
+
+def _is_below(path: str, folders: List[str]) -> bool:
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
+
+
+if __name__ == "__main__":
+    run(build)

@@ -1,0 +1,99 @@
+"""Packs what belongs to one application and environment: its own files, and its static files.
+
+Leaves `app.layer` (package.json, server files, what the build wrote for the server),
+`static.layer` (the static files as a part of a release), `static.tar.gz` (the same by themselves)
+and `app.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Dict, Iterable, List
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from build_rules.lib import layers
+from build_rules.lib.errors import SlipwayErrors
+from build_rules.lib.layers import Entry
+from build_rules.lib.static_references import StaticBase, missing
+from build_rules.lib.step_program import run
+
+_CHECKED = (".html", ".htm", ".css")
+
+
+def pack(arguments: Dict[str, Any]) -> None:
+    static_dir: str = arguments["static_dir"]
+    os.mkdir("built")
+    if os.path.exists("in/built/built.tar"):
+        layers.extract("in/built/built.tar", "built")
+    built = layers.walk("built")
+    static = [entry for entry in built if _is_in(entry, static_dir)]
+    app = {entry.name: entry for entry in layers.walk("in/server")}
+    app.update((entry.name, entry) for entry in built if not _is_in(entry, static_dir))
+    prefix = static_dir + "/"
+    published = [
+        _renamed(entry, entry.name[len(prefix) :])
+        for entry in static
+        if entry.name.startswith(prefix)
+    ]
+    if arguments["static_base_url"]:
+        _check_references(arguments, app.values(), published)
+    layer = layers.write_layer("out/app.layer", "app", app.values())
+    layers.write_layer("out/static.layer", "static", static)
+    archive = layers.write_whole("out/static.tar.gz", published)
+    facts = {
+        "app": {"file_bytes": layer.file_bytes, "files": layer.files},
+        "static": {"file_bytes": archive.file_bytes, "files": archive.files},
+    }
+    with open("out/app.json", "w", encoding="utf-8") as file:
+        json.dump(facts, file, sort_keys=True)
+
+
+def _is_in(entry: Entry, folder: str) -> bool:
+    return entry.name == folder or entry.name.startswith(folder + "/")
+
+
+def _renamed(entry: Entry, name: str) -> Entry:
+    return Entry(name, entry.kind, entry.executable, entry.source, entry.content, entry.target)
+
+
+def _check_references(
+    arguments: Dict[str, Any], app: Iterable[Entry], static: Iterable[Entry]
+) -> None:
+    """Views, HTML and CSS: files that the build wrote, and HTML and CSS of the server."""
+    base = StaticBase.parse(
+        arguments["static_base_url"], f"{arguments['origin']}, field static_base_url"
+    )
+    views = [entry for entry in app if _is_view(entry)]
+    static = list(static)
+    files = {entry.name for entry in static if entry.kind == "file"}
+    broken: List[str] = []
+    for entry in [*views, *(one for one in static if one.name.endswith(_CHECKED))]:
+        assert entry.source is not None
+        with open(entry.source, encoding="utf-8", errors="replace") as file:
+            references = base.references(entry.name, file.read())
+        broken.extend(
+            f"{one.file}:{one.line}: {one.address} is not in the static files as {one.path}"
+            for one in missing(references, files)
+        )
+    if broken:
+        raise SlipwayErrors(
+            "the built pages refer to static files that are not there",
+            broken,
+            where=f"{arguments['origin']}, field static_base_url",
+            next=f"let the build write those files below {arguments['static_dir']}/, "
+            "or correct the address",
+        )
+
+
+def _is_view(entry: Entry) -> bool:
+    if entry.source is None or "node_modules" in entry.name.split("/"):
+        return False
+    # What the build wrote for the server is a view, whatever its template engine calls it.
+    return entry.source.startswith("built/") or entry.name.endswith(_CHECKED)
+
+
+if __name__ == "__main__":
+    run(pack)

@@ -1,0 +1,532 @@
+"""The target types of Slipway and their fields; each help text carries an example."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, Optional, Tuple
+
+from pants.core.goals.package import OutputPathField
+from pants.engine.addresses import Address
+from pants.engine.target import (
+    COMMON_TARGET_FIELDS,
+    AsyncFieldMixin,
+    Dependencies,
+    DictStringToStringField,
+    InvalidFieldException,
+    InvalidFieldTypeException,
+    OptionalSingleSourceField,
+    SecondaryOwnerMixin,
+    SingleSourceField,
+    SpecialCasedDependencies,
+    StringField,
+    StringSequenceField,
+    Target,
+)
+from pants.source.filespec import Filespec
+from pants.util.strutil import help_text
+
+
+class OneAddressField(SpecialCasedDependencies):
+    """Points to one target; written as a plain string, seen by `dependencies` and `dependents`."""
+
+    default_address: ClassVar[Optional[str]] = None
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Optional[Tuple[str, ...]]:
+        if raw_value is None:
+            return (cls.default_address,) if cls.default_address else None
+        if not isinstance(raw_value, str):
+            raise InvalidFieldTypeException(
+                address, cls.alias, raw_value, expected_type="the address of one target, a string"
+            )
+        return (raw_value,)
+
+
+class FileField(StringField, AsyncFieldMixin, SecondaryOwnerMixin):
+    """One file below the target's folder, beside those of its sources field."""
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[str], address: Address) -> Optional[str]:
+        value = super().compute_value(raw_value, address)
+        if value is not None and (value.startswith("/") or ".." in value.split("/")):
+            raise InvalidFieldException(
+                f"The '{cls.alias}' field in target {address} must name a file below its folder, "
+                f"but was {value!r}."
+            )
+        return value
+
+    @property
+    def path(self) -> Optional[str]:
+        """Relative to the build root."""
+        return os.path.join(self.address.spec_path, self.value) if self.value else None
+
+    @property
+    def filespec(self) -> Filespec:
+        return {"includes": [self.path] if self.path else []}
+
+
+class GlobsField(StringSequenceField, AsyncFieldMixin, SecondaryOwnerMixin):
+    """Globs below the target's folder, beside those of its sources field; `!` excludes."""
+
+    def globs(self) -> Tuple[str, ...]:
+        """Relative to the build root."""
+        folder = self.address.spec_path
+        return tuple(
+            "!" + os.path.join(folder, glob[1:])
+            if glob.startswith("!")
+            else os.path.join(folder, glob)
+            for glob in self.value or ()
+        )
+
+    @property
+    def filespec(self) -> Filespec:
+        globs = self.globs()
+        return {
+            "includes": [glob for glob in globs if not glob.startswith("!")],
+            "excludes": [glob[1:] for glob in globs if glob.startswith("!")],
+        }
+
+
+# ---------------------------------------------------------------------------------------------
+# node_toolchain
+# ---------------------------------------------------------------------------------------------
+
+
+class ImageField(SingleSourceField):
+    alias = "image"
+    required = False
+    default = "image.json"
+    help = help_text(
+        """
+        The file that says which packages the image is made of and how.
+
+        For example: `image="image.json"`.
+        """
+    )
+
+
+class PackagesLockField(FileField):
+    alias = "packages"
+    default = "packages.lock"
+    help = help_text(
+        """
+        The lock of the image's Debian packages: names, versions, sizes and hashes. Its resolve is
+        named after the target, `toolchain:<name>`.
+
+        For example: `packages="packages.lock"`, written by
+        `./pants generate-lockfiles --resolve=toolchain:base`.
+        """
+    )
+
+
+class ImageArchiveField(StringField, AsyncFieldMixin):
+    alias = "archive"
+    help = help_text(
+        """
+        A ready image instead of packages: an archive as `docker save` or an OCI tool writes it, by
+        a file below this folder or an address, with its hash in `archive_sha256`.
+
+        For example: `archive="our-image.tar", archive_sha256="9f86d0…", archive_size=73400320`.
+        """
+    )
+
+
+class ImageArchiveSha256Field(StringField):
+    alias = "archive_sha256"
+    help = help_text(
+        """
+        The SHA-256 of `archive`, 64 hexadecimal digits.
+
+        For example: `archive_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`.
+        """
+    )
+
+
+class ImageArchiveSizeField(StringField):
+    alias = "archive_size"
+    help = help_text(
+        """
+        The size of `archive` in bytes, as digits; needed when it is an address.
+
+        For example: `archive_size="73400320"`.
+        """
+    )
+
+
+class NodeToolchain(Target):
+    alias = "node_toolchain"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        ImageField,
+        PackagesLockField,
+        ImageArchiveField,
+        ImageArchiveSha256Field,
+        ImageArchiveSizeField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A pinned root file system, the machine in which build steps run.
+
+        It is assembled from a lock of Debian packages, without root and without Docker, to the
+        same bytes everywhere. `package` writes it as an archive that `docker load` reads.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# node_runtime
+# ---------------------------------------------------------------------------------------------
+
+
+class NodeVersionField(StringField):
+    alias = "version"
+    required = True
+    help = help_text(
+        """
+        The version of Node.js; `node -v` must answer with it.
+
+        For example: `version="16.20.2"`.
+        """
+    )
+
+
+class NodeDefinitionField(OptionalSingleSourceField):
+    alias = "definition"
+    expected_file_extensions = (".toml",)
+    help = help_text(
+        """
+        The file that says where this Node comes from, with hashes. Without it, the file named after
+        the version is taken, beside the BUILD file or from those that Slipway brings.
+
+        For example: `definition="16.20.2.toml"`.
+        """
+    )
+
+
+class NpmVersionField(StringField):
+    alias = "npm_version"
+    help = help_text(
+        """
+        The version of npm that goes with this Node, one that its definition pins. Without it, the
+        definition's own choice.
+
+        For example: `npm_version="8.19.4"`.
+        """
+    )
+
+
+class NodeRuntime(Target):
+    alias = "node_runtime"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        NodeVersionField,
+        NodeDefinitionField,
+        NpmVersionField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A Node.js with its npm, pinned by hash, that releases carry with them.
+
+        `package` writes it alone as `nodejs.tar.gz`, with `bin include lib share` at its top; `run`
+        starts it: `./pants run //toolchains/node:16.20.2 -- -v`.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# node_app_bundle
+# ---------------------------------------------------------------------------------------------
+
+
+class PackageJsonField(SingleSourceField):
+    alias = "package_json"
+    required = False
+    default = "package.json"
+    help = help_text(
+        """
+        The application's manifest. Its folder is the application's folder.
+
+        For example: `package_json="package.json"`.
+        """
+    )
+
+
+class NpmLockField(FileField):
+    alias = "lockfile"
+    default = "package-lock.json"
+    help = help_text(
+        """
+        The npm lock, version 1, 2 or 3. Beside it stands the fetch lock, `npm-fetch.lock`, which
+        `./pants generate-lockfiles` writes.
+
+        For example: `lockfile="package-lock.json"`.
+        """
+    )
+
+
+class RuntimeField(OneAddressField):
+    alias = "runtime"
+    help = help_text(
+        """
+        The `node_runtime` that installs, builds and runs the application; usually set once for all
+        applications, by `__defaults__` in the top BUILD file.
+
+        For example: `runtime="//toolchains/node:16.20.2"`.
+        """
+    )
+
+
+class ClientSourcesField(GlobsField):
+    alias = "client_sources"
+    default = (
+        "src/**",
+        "build/**",
+        "*.js",
+        "*.cjs",
+        "*.mjs",
+        "*.ts",
+        "tsconfig*.json",
+        ".babelrc*",
+        ".browserslistrc",
+        ".postcssrc*",
+    )
+    help = help_text(
+        """
+        What the build script reads, besides package.json and the installed packages. An edit here
+        runs the build script again.
+
+        For example: `client_sources=["src/**", "build/**", "webpack.config.js"]`.
+        """
+    )
+
+
+class ServerSourcesField(GlobsField):
+    alias = "server_sources"
+    default = ("service/**",)
+    help = help_text(
+        """
+        What only runs on the server. An edit here runs neither the install nor the build script.
+
+        For example: `server_sources=["service/**", "!service/**/*.test.js"]`.
+        """
+    )
+
+
+class BuildScriptField(StringField):
+    alias = "build_script"
+    default = "build"
+    help = help_text(
+        """
+        The script of package.json that builds the client. It gets the environment's name as its
+        first argument and as SERVER_ENV. An empty string: there is nothing to build.
+
+        For example: `build_script="build"`.
+        """
+    )
+
+
+class BuildOutputsField(StringSequenceField):
+    alias = "build_outputs"
+    default = ("dist",)
+    help = help_text(
+        """
+        Files and folders that the build script writes, relative to the application's folder. One
+        that is missing after the build is an error; what the script writes elsewhere is reported
+        and left out.
+
+        For example: `build_outputs=["dist", "service/views"]`.
+        """
+    )
+
+
+class ServerEnvField(StringField):
+    alias = "server_env"
+    default = "prod"
+    help = help_text(
+        """
+        The environment that is built for: `stable`, `sit`, `pre` or `prod`, or what
+        `[slipway] server_envs` lists. `parametrize` builds several.
+
+        For example: `server_env=parametrize("stable", "sit", "pre", "prod")`.
+        """
+    )
+
+
+class BuildEnvField(DictStringToStringField):
+    alias = "build_env"
+    help = help_text(
+        """
+        Environment variables for the build script and the smoke script.
+
+        For example: `build_env={"NODE_OPTIONS": "--max-old-space-size=4096"}`.
+        """
+    )
+
+
+class LifecycleScriptsField(StringSequenceField):
+    alias = "lifecycle_scripts"
+    default = ()
+    help = help_text(
+        """
+        The application's own lifecycle scripts that the build needs, run before the build script
+        in this order. None runs by itself.
+
+        For example: `lifecycle_scripts=["postinstall"]`.
+        """
+    )
+
+
+class StaticDirField(StringField):
+    alias = "static_dir"
+    default = "dist"
+    help = help_text(
+        """
+        The build output that browsers load and servers don't need; its content becomes the static
+        archive.
+
+        For example: `static_dir="dist"`.
+        """
+    )
+
+
+class StaticBaseUrlField(StringField):
+    alias = "static_base_url"
+    help = help_text(
+        """
+        The address under which the static files are published. With it, every reference below this
+        address in the built views, HTML and CSS must exist in the static archive: its path, from
+        the host on, is the path in `static_dir`.
+
+        For example: `static_base_url="https://static.example.com/dist/"`.
+        """
+    )
+
+
+class NodeAppBundle(Target):
+    alias = "node_app_bundle"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        PackageJsonField,
+        NpmLockField,
+        RuntimeField,
+        ClientSourcesField,
+        ServerSourcesField,
+        BuildScriptField,
+        BuildOutputsField,
+        ServerEnvField,
+        BuildEnvField,
+        LifecycleScriptsField,
+        StaticDirField,
+        StaticBaseUrlField,
+    )
+    help = help_text(
+        """
+        A Node.js application, installed by its lock and built for one environment.
+
+        Its parts are three layers: production dependencies, application, static files. Point a
+        `release_tarball` at it.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# release_tarball
+# ---------------------------------------------------------------------------------------------
+
+
+class BundleField(Dependencies):
+    """A kind of dependencies field, because Pants picks the matching one of a parametrized target
+    for these alone."""
+
+    alias = "bundle"
+    required = True
+    help = help_text(
+        """
+        The `node_app_bundle` to release; of a parametrized one, that of the same `server_env`.
+
+        For example: `bundle=":bundle"`.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Any:
+        if raw_value is not None and not isinstance(raw_value, str):
+            raise InvalidFieldTypeException(
+                address, cls.alias, raw_value, expected_type="the address of one target, a string"
+            )
+        return super().compute_value([raw_value] if raw_value is not None else None, address)
+
+
+class StaticField(StringField):
+    alias = "static"
+    default = "separate"
+    valid_choices = ("separate", "include", "none")
+    help = help_text(
+        """
+        What becomes of the static files: an archive of their own beside the release (`separate`),
+        a part of the release in `static_dir` (`include`), or neither (`none`).
+
+        For example: `static="include"`.
+        """
+    )
+
+
+class SmokeScriptField(StringField):
+    alias = "smoke_script"
+    help = help_text(
+        """
+        A script of package.json that must succeed in the staged release, with only the release's
+        files there and no network, before the release counts as built.
+
+        For example: `smoke_script="smoke"`.
+        """
+    )
+
+
+class RunScriptField(StringField):
+    alias = "run_script"
+    default = "serve"
+    help = help_text(
+        """
+        The script of package.json that runs the application in the foreground, for
+        `./pants run` and `bin/app run-foreground`.
+
+        For example: `run_script="serve"`.
+        """
+    )
+
+
+class EnvFileField(StringField):
+    alias = "env_file"
+    help = help_text(
+        """
+        A file on the host with `NAME=value` lines that `bin/app` puts into the environment, for
+        secrets that no release should hold. One that is missing is an error at start.
+
+        For example: `env_file="/etc/koa-kkl/env"`.
+        """
+    )
+
+
+class ReleaseTarball(Target):
+    alias = "release_tarball"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        BundleField,
+        ServerEnvField,
+        StaticField,
+        SmokeScriptField,
+        RunScriptField,
+        EnvFileField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A reproducible tarball that carries its own Node and starts on hosts that have none.
+
+        `package` writes `<app>-<version>-<env>.tar.gz`, its static archive and its release.json;
+        `run` unpacks it to a scratch folder and starts it.
+        """
+    )
