@@ -75,12 +75,11 @@ async function serve(config, onReady) {
 
   function onSignal(signal, graceMs) {
     process.on(signal, () => {
-      if (ending) {
-        removePidFile(config.pidFile, process.pid);
-        process.exit(1);
+      // Ctrl-C under npm comes twice, from the terminal and from npm: the second must not cut the first one's grace.
+      if (!ending) {
+        log.info(`${signal}: stopping`);
+        end(0, graceMs);
       }
-      log.info(`${signal}: stopping`);
-      end(0, graceMs);
     });
   }
   onSignal('SIGINT', CTRL_C_GRACE_MS);

@@ -219,6 +219,24 @@ describe('the scripts of package.json', () => {
     });
   }
 
+  it('serve lets a request finish, although npm passes the signal of the terminal on a second time', async () => {
+    const server = spawn(process.execPath, [script('serve')], { cwd: '/', env, stdio: ['ignore', 'pipe', 'inherit'] });
+    await new Promise((resolve) => server.stdout.once('data', resolve));
+    const ended = new Promise((resolve) => server.once('exit', (code) => resolve(code)));
+    const body = JSON.stringify({ courseId: 'algebra-1' });
+    const headers = { 'Content-Type': 'application/json', 'Content-Length': body.length };
+    const status = await new Promise((resolve, reject) => {
+      const options = { host: '127.0.0.1', port: env.PORT, path: '/api/favourites', method: 'POST', headers, agent: false };
+      const request = http.request(options, (response) => resolve(response.resume().statusCode)).on('error', reject);
+      request.write(body.slice(0, 5));
+      setTimeout(() => server.kill('SIGINT'), 200);
+      setTimeout(() => server.kill('SIGINT'), 300);
+      setTimeout(() => request.end(body.slice(5)), 500);
+    });
+    assert.strictEqual(status, 201);
+    assert.strictEqual(await ended, 0);
+  });
+
   it('smoke passes with nothing to write but the temporary folder, and in every environment', () => {
     for (const environment of ['stable', 'sit', 'pre', 'prod']) {
       fs.mkdirSync(scratch('tmp'), { recursive: true });
