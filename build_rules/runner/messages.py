@@ -1,0 +1,26 @@
+"""How the runner speaks: one line of progress, or one error that ends it.
+
+The layout is that of `build_rules.lib.errors`, which cannot be imported here: these files may have
+to run on whatever Python a machine has, from 3.6 on.
+"""
+
+import sys
+
+
+class RunnerError(Exception):
+    """What failed, where, the value found, and the command or line that helps."""
+
+    def __init__(self, what: str, where: str = "", found: str = "", next: str = "") -> None:
+        lines = ["pants: " + what]
+        for label, text in (("in:", where), ("found:", found), ("next:", next)):
+            if text:
+                first, *rest = text.rstrip("\n").split("\n")
+                lines.append(f"  {label:<6} {first}")
+                lines.extend(" " * 9 + line for line in rest)
+        super().__init__("\n".join(lines))
+
+
+def say(text: str) -> None:
+    # Standard output belongs to Pants: `./pants --version > file` must hold only the version.
+    sys.stderr.write("pants: " + text + "\n")
+    sys.stderr.flush()
