@@ -1,0 +1,202 @@
+"""Our reading of locks against the real npm: the same tree, file by file.
+
+Each lock shape is installed twice: plainly by npm from the registry, and offline from the reduced
+files and a cache that holds contents alone. Then the production subset that the lock's flags cut
+out of that install is held against `npm ci --omit=dev`. Needs a registry and npm on this machine;
+all shapes take about two minutes: `python -m pytest tests/npm`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+
+from build_rules.lib import fetch_lock, npm_lock, npm_manifest, npm_normalise, npm_production
+from tests.npm import npm_tools
+from tests.npm.make_fixtures import FIXTURES, SHAPES, replace
+from tests.npm.npm_tools import FIXTURE_FILES, FIXTURE_REGISTRY, NPM_6, NPM_6_OLD_NODE, NPM_8, Npm
+
+pytestmark = pytest.mark.skipif(not npm_tools.available(), reason="no npm on this machine")
+
+SANDBOX = Path(__file__).parents[2] / "build_rules" / "sandbox"
+
+
+def _cases() -> Iterator[Any]:
+    for name, shape in SHAPES.items():
+        npms = {1: [NPM_6, NPM_6_OLD_NODE], 2: [NPM_8], 3: [NPM_8]}[shape.lock_version]
+        if shape.lock_version == 2 and "workspaces" not in name:
+            npms = npms + [NPM_6]
+        for npm in npms:
+            yield pytest.param(name, npm, id=f"{name}-{npm}")
+
+
+@dataclass(frozen=True)
+class App:
+    """An application in a scratch folder, its lock and its fetch lock."""
+
+    folder: Path
+    scratch: Path
+    npm: Npm
+    lock: npm_lock.NpmLock
+    fetch: fetch_lock.FetchLock
+
+    def copy(self, name: str) -> Path:
+        target = self.scratch / name / "app"
+        shutil.copytree(self.folder, target)
+        return target
+
+    def offline(self) -> Path:
+        """The application's folder after an offline install from the reduced files."""
+        target, cache = self.scratch / "offline" / "app", self.scratch / "cache"
+        manifests = {path: (self.folder / path).read_text() for path in self.lock.manifests}
+        npm_manifest.require_npm(self.lock, self.npm.npm_version)
+        npm_manifest.require_in_step(self.lock, manifests)
+        reduced = npm_normalise.normalise(self.lock, self.fetch, manifests, self.npm.npm_version)
+        for path, content in reduced.files:
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (target / path).write_bytes(content)
+        for package in self.lock.local_tarballs:
+            assert package.source
+            (target / package.source).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.folder / package.source, target / package.source)
+        for folder in self.lock.link_targets:
+            manifest = json.loads(manifests[f"{folder}/package.json"])
+            for file in npm_normalise.bin_files(manifest):
+                if (self.folder / folder / file).is_file():
+                    (target / folder / file).write_text("")
+        self._fetch(cache)
+        (cache / "_cacache" / "tmp").mkdir(parents=True, exist_ok=True)
+        _check(self.npm.run(target, self.scratch, "ci", offline_cache=cache))
+        return target
+
+    def _fetch(self, cache: Path) -> None:
+        major = npm_manifest.npm_major(self.npm.npm_version)
+        request = self.scratch / "request.json"
+        request.write_text(
+            json.dumps(
+                [
+                    {
+                        "kind": "url" if one.tarball.url else "npm",
+                        "name": one.tarball.name,
+                        "version": one.tarball.version,
+                        "integrity": one.tarball.integrity,
+                        "url": one.tarball.url,
+                        "sha256": one.sha256,
+                        "size": one.size,
+                        "path": one.path,
+                    }
+                    for one in fetch_lock.cached_tarballs(self.lock, self.fetch, major)
+                ]
+            )
+        )
+        settings = str(self.scratch / "settings.json")
+        _sandbox("fetch_files.py", "--request", str(request), "--settings", settings,
+                 "--out", str(cache))  # fmt: skip
+
+
+@pytest.fixture
+def app(request: Any, tmp_path: Path) -> Iterator[App]:
+    name, npm = request.param
+    folder = tmp_path / "source" / "app"
+    shutil.copytree(FIXTURES / name, folder)
+    with npm_tools.file_server(folder / "files") as files:
+        for path in list(folder.rglob("package*.json")):
+            replace(path, {FIXTURE_REGISTRY: npm_tools.registry(), FIXTURE_FILES: files})
+        env = {
+            key: value
+            for key, value in os.environ.items()
+            if key in ("PATH", "HOME", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
+            or key.lower().startswith("npm_config_")
+            or key.lower().endswith("_proxy")
+        }
+        settings = {
+            "cache_dir": str(npm_tools.CACHE / "contents"),
+            "home": os.environ.get("HOME"),
+            "env": env,
+        }
+        (tmp_path / "settings.json").write_text(json.dumps(settings))
+        lock_file = folder / "package-lock.json"
+        _sandbox("write_fetch_lock.py", "--lock", str(lock_file), "--lock-path",
+                 "package-lock.json", "--settings", str(tmp_path / "settings.json"),
+                 "--out", str(folder / "npm-fetch.lock"))  # fmt: skip
+        lock = npm_lock.parse(lock_file.read_text(), "package-lock.json")
+        fetch = fetch_lock.parse(
+            (folder / "npm-fetch.lock").read_text(), "npm-fetch.lock", "renew it"
+        )
+        fetch_lock.require_fresh(lock, fetch)
+        yield App(folder, tmp_path, npm, lock, fetch)
+
+
+@pytest.mark.parametrize("app", [pytest.param(c.values, id=c.id) for c in _cases()], indirect=True)
+def test_install_and_production_subset_equal_npms_own(app: App) -> None:
+    plain = app.copy("plain")
+    _check(app.npm.run(plain, app.scratch, "ci"))
+    offline = app.offline()
+    assert _differences(npm_tools.installed(offline), npm_tools.installed(plain)) == []
+
+    omit = "--production" if app.npm.npm_version.startswith("6.") else "--omit=dev"
+    production = app.copy("production")
+    _check(app.npm.run(production, app.scratch, "ci", omit))
+    subset = _production_subset(app, offline)
+    assert _differences(subset, npm_tools.installed(production)) == []
+
+
+def _production_subset(app: App, full: Path) -> Dict[str, str]:
+    lock, major = app.lock, npm_manifest.npm_major(app.npm.npm_version)
+    listed = npm_tools.installed(full)
+    everything = {package.path for package in lock.packages}
+    kept = npm_production.production_paths(lock, major)
+    links = {
+        path: what[len("link ") :]
+        for path, what in listed.items()
+        if os.path.basename(os.path.dirname(path)) == ".bin"
+    }
+    bins = npm_production.production_bins(
+        everything,
+        kept,
+        major,
+        links,
+        lambda path: (
+            json.loads((full / path / "package.json").read_text()) if (full / path).exists() else {}
+        ),
+        lambda path: (full / path).is_file(),
+    )
+    subset = {
+        path: what
+        for path, what in listed.items()
+        if path not in links and npm_production.owner(everything, path) in kept
+    }
+    return {**subset, **{path: f"link {text}" for path, text in bins.items()}}
+
+
+def _differences(ours: Dict[str, str], npms: Dict[str, str]) -> List[Tuple[str, Any, Any]]:
+    return [
+        (path, ours.get(path), npms.get(path))
+        for path in sorted(set(ours) | set(npms))
+        if ours.get(path) != npms.get(path)
+    ]
+
+
+def _sandbox(script: str, *arguments: str) -> None:
+    _check(
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-B", str(SANDBOX / script), *arguments],
+            env={},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    )
+
+
+def _check(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stdout
