@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from build_rules.bundle import bundle, sources
-from build_rules.npm import install, locks
+from build_rules.bundle import bundle, export, sources, tailor
+from build_rules.npm import generate_lock, install, lint_lock, locks
 from build_rules.release import package, release
+from build_rules.release import run as run_release
 from build_rules.runtime import definitions, make
+from build_rules.runtime import run as run_node
 from build_rules.target_types import NodeAppBundle, NodeRuntime, NodeToolchain, ReleaseTarball
-from build_rules.toolchain import host_settings, image, locked_files, programs, step
+from build_rules.toolchain import generate_lock as generate_toolchain_lock
+from build_rules.toolchain import host_settings, image, locked_files, network_step, programs, step
 
 _MODULES = (
-    *(host_settings, programs, locked_files, step, image),
-    *(definitions, make),
-    *(locks, install),
-    *(sources, bundle),
-    *(release, package),
+    *(host_settings, programs, network_step, locked_files, step, image, generate_toolchain_lock),
+    *(definitions, make, run_node),
+    *(locks, install, generate_lock, lint_lock),
+    *(sources, bundle, export, tailor),
+    *(release, package, run_release),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, Optional, Tuple
+from typing import Any, ClassVar, Mapping, Optional, Tuple
 
 from pants.core.goals.package import OutputPathField
 from pants.engine.addresses import Address
@@ -12,6 +12,7 @@ from pants.engine.target import (
     AsyncFieldMixin,
     Dependencies,
     DictStringToStringField,
+    Field,
     InvalidFieldException,
     InvalidFieldTypeException,
     OptionalSingleSourceField,
@@ -23,6 +24,7 @@ from pants.engine.target import (
     Target,
 )
 from pants.source.filespec import Filespec
+from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
 
@@ -35,11 +37,13 @@ class OneAddressField(SpecialCasedDependencies):
     def compute_value(cls, raw_value: Any, address: Address) -> Optional[Tuple[str, ...]]:
         if raw_value is None:
             return (cls.default_address,) if cls.default_address else None
-        if not isinstance(raw_value, str):
+        # A default that `__defaults__` set comes here again, as the tuple that it was made into.
+        value = raw_value[0] if isinstance(raw_value, tuple) and len(raw_value) == 1 else raw_value
+        if not isinstance(value, str):
             raise InvalidFieldTypeException(
                 address, cls.alias, raw_value, expected_type="the address of one target, a string"
             )
-        return (raw_value,)
+        return (value,)
 
 
 class FileField(StringField, AsyncFieldMixin, SecondaryOwnerMixin):
@@ -391,17 +395,38 @@ class StaticDirField(StringField):
     )
 
 
-class StaticBaseUrlField(StringField):
+class StaticBaseUrlField(Field):
     alias = "static_base_url"
+    default = None
+    value: Optional[FrozenDict[str, str]]
     help = help_text(
         """
-        The address under which the static files are published. With it, every reference below this
-        address in the built views, HTML and CSS must exist in the static archive: its path, from
-        the host on, is the path in `static_dir`.
+        The address under which the static files are published, or one for each environment. With
+        it, every reference below this address in the built views, HTML and CSS must exist in the
+        static archive: its path, from the host on, is the path in `static_dir`.
 
-        For example: `static_base_url="https://static.example.com/dist/"`.
+        For example: `static_base_url="https://static.example.com/dist/"`, or
+        `static_base_url={"sit": "https://static-sit.example.com/dist/"}`.
         """
     )
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Optional[FrozenDict[str, str]]:
+        value = super().compute_value(raw_value, address)
+        if value is None:
+            return None
+        by_env = {"": value} if isinstance(value, str) else value
+        if not isinstance(by_env, Mapping) or not all(
+            isinstance(one, str) for pair in by_env.items() for one in pair
+        ):
+            expected = "an address, or a dictionary of addresses by server_env"
+            raise InvalidFieldTypeException(address, cls.alias, raw_value, expected_type=expected)
+        return FrozenDict(by_env)
+
+    def for_env(self, server_env: str) -> str:
+        """The address for one environment; empty if there is none to check."""
+        by_env = self.value or {}
+        return by_env.get(server_env, by_env.get("", ""))
 
 
 class NodeAppBundle(Target):

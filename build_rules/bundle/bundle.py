@@ -295,7 +295,7 @@ async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -
             arguments=as_arguments(
                 {
                     "static_dir": static_dir,
-                    "static_base_url": field_set.static_base_url.value or "",
+                    "static_base_url": field_set.static_base_url.for_env(server_env),
                     "origin": field_set.origin,
                 }
             ),

@@ -53,6 +53,23 @@ class InstalledPackages:
     report: str
 
 
+async def _local_tarballs(lock: NpmLock) -> Digest:
+    """Tarballs that the application itself keeps, at their places."""
+    paths = sorted({one.source for one in lock.local_tarballs if one.source})
+    snapshot = await Get(Snapshot, PathGlobs([os.path.join(lock.folder, path) for path in paths]))
+    digest = await Get(Digest, RemovePrefix(snapshot.digest, lock.folder))
+    there = {os.path.relpath(path, lock.folder or ".") for path in snapshot.files}
+    missing = [path for path in paths if path not in there]
+    if missing:
+        raise SlipwayErrors(
+            f'the lock "{lock.path}" names tarballs that are not there',
+            [os.path.join(lock.folder, path) for path in missing],
+            where=lock.path,
+            next="put them there, or remove the dependency",
+        )
+    return digest
+
+
 @rule(desc="Install npm packages")
 async def install_packages(request: InstallRequest, base: BaseRoot) -> InstalledPackages:
     lock, runtime = request.read.lock, request.runtime
@@ -119,23 +136,6 @@ def _locked(one: CachedTarball) -> LockedFile:
     if one.tarball.url:
         source["kind"], source["url"] = "url", one.tarball.url
     return LockedFile(f"cache/{one.path}", one.sha256, one.size, FrozenDict(source))
-
-
-async def _local_tarballs(lock: NpmLock) -> Digest:
-    """Tarballs that the application itself keeps, at their places."""
-    paths = sorted({one.source for one in lock.local_tarballs if one.source})
-    snapshot = await Get(Snapshot, PathGlobs([os.path.join(lock.folder, path) for path in paths]))
-    digest = await Get(Digest, RemovePrefix(snapshot.digest, lock.folder))
-    there = {os.path.relpath(path, lock.folder or ".") for path in snapshot.files}
-    missing = [path for path in paths if path not in there]
-    if missing:
-        raise SlipwayErrors(
-            f'the lock "{lock.path}" names tarballs that are not there',
-            [os.path.join(lock.folder, path) for path in missing],
-            where=lock.path,
-            next="put them there, or remove the dependency",
-        )
-    return digest
 
 
 def rules():

@@ -43,6 +43,19 @@ def resolve_name(lock_path: str) -> str:
     return f"npm:{os.path.dirname(lock_path)}"
 
 
+async def _read(paths: list[str]) -> Dict[str, str]:
+    contents = await Get(DigestContents, PathGlobs(paths))
+    texts = {}
+    for file in contents:
+        try:
+            texts[file.path] = file.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SlipwayError(
+                f'"{file.path}" is not UTF-8', where=file.path, found=str(error), next="convert it"
+            ) from None
+    return texts
+
+
 @rule
 async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
     folder = os.path.dirname(request.path)
@@ -86,19 +99,6 @@ async def read_fetch_lock(request: FetchLockRequest) -> FetchLock:
     parsed = fetch_lock.parse(text, path, command)
     fetch_lock.require_fresh(request.lock, parsed)
     return parsed
-
-
-async def _read(paths: list[str]) -> Dict[str, str]:
-    contents = await Get(DigestContents, PathGlobs(paths))
-    texts = {}
-    for file in contents:
-        try:
-            texts[file.path] = file.content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise SlipwayError(
-                f'"{file.path}" is not UTF-8', where=file.path, found=str(error), next="convert it"
-            ) from None
-    return texts
 
 
 def rules():

@@ -22,7 +22,7 @@ from build_rules.lib.installed_tree import InstalledTree
 from build_rules.lib.step_program import run
 
 _APP = "app"
-_CONTENTS = "in/cache/content-v2"
+_CONTENTS = "in/cache/_cacache/content-v2"
 
 
 class TarballCheck(threading.Thread):

@@ -123,6 +123,16 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
     return await Get(FallibleProcessResult, Process, attempt.process)
 
 
+async def _finish(result: FallibleProcessResult, origin: str) -> StepResult:
+    stdout = result.stdout.decode(errors="replace")
+    stderr = result.stderr.decode(errors="replace")
+    if result.exit_code != 0:
+        said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
+        raise SlipwayError(f"{origin}: {said}" if origin else said)
+    digest = await Get(Digest, RemovePrefix(result.output_digest, "out"))
+    return StepResult(digest, stdout, stderr)
+
+
 @rule
 async def run_step(step: Step, settings: HostSettings) -> StepResult:
     module = f"build_rules.sandbox.{step.program}"
@@ -189,16 +199,6 @@ async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
     )
     result = await Get(FallibleProcessResult, _Attempt(process, step.locked, step.origin))
     return await _finish(result, step.origin)
-
-
-async def _finish(result: FallibleProcessResult, origin: str) -> StepResult:
-    stdout = result.stdout.decode(errors="replace")
-    stderr = result.stderr.decode(errors="replace")
-    if result.exit_code != 0:
-        said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
-        raise SlipwayError(f"{origin}: {said}" if origin else said)
-    digest = await Get(Digest, RemovePrefix(result.output_digest, "out"))
-    return StepResult(digest, stdout, stderr)
 
 
 def rules():

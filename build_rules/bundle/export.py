@@ -1,0 +1,92 @@
+"""`export` of an application: the pinned runtime and the full install, for an editor and by hand.
+
+./pants export --resolve=npm:apps/koa-kkl
+env DEBUG=true dist/export/node/apps.koa-kkl/node_runtime/bin/node app.js
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.core.goals.export import (
+    ExportRequest,
+    ExportResult,
+    ExportResults,
+    ExportSubsystem,
+    PostProcessingCommand,
+)
+from pants.engine.fs import CreateDigest, Digest, FileContent, MergeDigests
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import AllTargets
+from pants.engine.unions import UnionRule
+
+from build_rules.bundle.bundle import App, AppRequest, NodeAppBundleFieldSet
+from build_rules.npm.install import InstalledPackages, InstallRequest
+from build_rules.npm.locks import resolve_name
+from build_rules.toolchain.host_settings import HostSettings
+
+_UNPACK = """\
+import os, sys, tarfile
+top = sys.argv[1]
+for name, target in (("installed.tar", top), ("runtime.tar", os.path.join(top, "node_runtime"))):
+    with tarfile.open(os.path.join(top, name), "r:") as tar:
+        tar.extractall(target)
+    os.unlink(os.path.join(top, name))
+os.unlink(os.path.join(top, "unpack.py"))
+"""
+
+
+@dataclass(frozen=True)
+class ExportNodeApps(ExportRequest):
+    pass
+
+
+@dataclass(frozen=True)
+class _ExportAppRequest:
+    field_set: NodeAppBundleFieldSet
+
+
+@rule
+async def export_app(request: _ExportAppRequest, settings: HostSettings) -> ExportResult:
+    field_set = request.field_set
+    app = await Get(App, AppRequest(field_set))
+    installed, program = await MultiGet(
+        Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
+        Get(Digest, CreateDigest([FileContent("unpack.py", _UNPACK.encode())])),
+    )
+    folder = field_set.folder.replace("/", ".")
+    return ExportResult(
+        f"Node.js {app.runtime.version} and the packages of {app.name}",
+        f"node/{folder}",
+        digest=await Get(
+            Digest, MergeDigests([installed.everything, app.runtime.tree.digest, program])
+        ),
+        post_processing_cmds=[
+            PostProcessingCommand(
+                [settings.python, "-I", "-S", "-B", "{digest_root}/unpack.py", "{digest_root}"]
+            )
+        ],
+        resolve=resolve_name(app.read.lock.path),
+    )
+
+
+@rule(desc="Export Node.js applications")
+async def export_apps(
+    request: ExportNodeApps, targets: AllTargets, goal: ExportSubsystem
+) -> ExportResults:
+    wanted = {}
+    for target in targets:
+        if NodeAppBundleFieldSet.is_applicable(target):
+            field_set = NodeAppBundleFieldSet.create(target)
+            name = resolve_name(field_set.lockfile.path or "")
+            if name in goal.resolve:
+                wanted.setdefault(name, field_set)
+    return ExportResults(
+        await MultiGet(
+            Get(ExportResult, _ExportAppRequest(field_set)) for field_set in wanted.values()
+        )
+    )
+
+
+def rules():
+    return [*collect_rules(), UnionRule(ExportRequest, ExportNodeApps)]
