@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from build_rules.lib import npm_manifest, npm_package, npm_spec
+from build_rules.lib import npm_manifest, npm_package, npm_spec, npmrc
 from build_rules.lib.fetch_lock import FetchLock, installed_hash, key
 from build_rules.lib.json_text import canonical, load_object
 from build_rules.lib.npm_lock import NpmLock
@@ -35,6 +35,18 @@ _READ = (
     "cpu",
     "libc",
 )
+# What a project's .npmrc may say that changes which tree `npm ci` makes, or whether it makes one.
+_TREE_SETTINGS = (
+    "bin-links",
+    "engine-strict",
+    "force",
+    "global-style",
+    "install-links",
+    "install-strategy",
+    "legacy-bundling",
+    "legacy-peer-deps",
+    "strict-peer-deps",
+)
 # A folder that is linked into node_modules has a name, may satisfy a range, and its bins are linked.
 _READ_OF_TARGETS = ("name", "version", "bin", "directories", *_READ)
 _NOT_READ_OF_ENTRIES = ("resolved", "integrity", "deprecated", "funding", "license")
@@ -51,12 +63,17 @@ class NormalisedInstall:
 
 
 def normalise(
-    lock: NpmLock, fetch_lock: FetchLock, manifests: Mapping[str, str], npm_version: str
+    lock: NpmLock,
+    fetch_lock: FetchLock,
+    manifests: Mapping[str, str],
+    npm_version: str,
+    project_npmrc: Optional[str] = None,
 ) -> NormalisedInstall:
     """The package.json files and the lock, reduced to what this npm reads of them.
 
     The lock comes out as package-lock.json whatever it was called. `manifests` as for
-    `npm_manifest.require_in_step`.
+    `npm_manifest.require_in_step`. Of the project's .npmrc, given as text, only settings about the
+    tree remain, and no .npmrc comes out where there are none.
     """
     major = npm_manifest.npm_major(npm_version)
     prefix = f"{lock.folder}/" if lock.folder else ""
@@ -72,7 +89,16 @@ def normalise(
     else:
         reduced = _lock_for_npm_7(document, lock, fetch_lock)
     files["package-lock.json"] = canonical(reduced)
+    settings = _tree_settings(project_npmrc or "")
+    if settings:
+        files[".npmrc"] = settings
     return NormalisedInstall(tuple(sorted(files.items())))
+
+
+def _tree_settings(text: str) -> bytes:
+    parsed = npmrc.parse(text, ".npmrc", {})
+    chosen = {key: parsed[key].value for key in _TREE_SETTINGS if key in parsed}
+    return "".join(f"{key}={value}\n" for key, value in chosen.items()).encode("utf-8")
 
 
 def bin_files(manifest: Mapping[str, Any]) -> Tuple[str, ...]:

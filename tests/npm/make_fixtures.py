@@ -66,6 +66,22 @@ def _weaken(folder: Path) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 
+def _obey_shrinkwrap(folder: Path) -> None:
+    """Nests the shrinkwrap's versions, as npm does if a registry says that a package has one."""
+    path = folder / "package-lock.json"
+    document = json.loads(path.read_text())
+    table = document["packages"]
+    own = json.loads(json.dumps(_SHRINKWRAPPED["npm-shrinkwrap.json"]))["dependencies"]
+    for hoisted in ("node_modules/debug", "node_modules/debug/node_modules/ms"):
+        del table[hoisted]
+    above = "node_modules/shrinkwrapped"
+    table[above]["hasShrinkwrap"] = True
+    for name, entry in own.items():
+        entry["dependencies"] = entry.pop("requires", {})
+        table[f"{above}/node_modules/{name}"] = entry
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
 _LOCAL: Files = {
     **_app(
         dependencies={
@@ -94,6 +110,40 @@ _PACKED: Files = {
     "bin/packed.js": "#!/usr/bin/env node\n",
     "node_modules/inner/package.json": {"name": "inner", "version": "1.0.0", "main": "i.js"},
     "node_modules/inner/i.js": "module.exports = 1\n",
+}
+# A package that brings a lock of its own, whose versions then hold below it.
+_SHRINKWRAPPED: Files = {
+    "package.json": {
+        "name": "shrinkwrapped",
+        "version": "3.0.0",
+        "dependencies": {"debug": "^2.6.0"},
+    },
+    "npm-shrinkwrap.json": {
+        "name": "shrinkwrapped",
+        "version": "3.0.0",
+        "lockfileVersion": 1,
+        "requires": True,
+        "dependencies": {
+            "debug": {
+                "version": "2.6.8",
+                "resolved": f"{FIXTURE_REGISTRY}debug/-/debug-2.6.8.tgz",
+                "integrity": "sha512-E22fsyWPt/lr4/UgQLt/pXqerGMDsanhbnmqIS3VAXuDi1v3IpiwXe2oncEIondHSBuPDWRoK/pMjlvi8FuOXQ==",
+                "requires": {"ms": "2.0.0"},
+            },
+            "ms": {
+                "version": "2.0.0",
+                "resolved": f"{FIXTURE_REGISTRY}ms/-/ms-2.0.0.tgz",
+                "integrity": "sha512-Tpp60P6IUJDTuOq/5Z8cdskzJujfwqfOTkrwIwj7IRISpnkJnT6SyJ4PCPnGMoFjC9ddhal5KVIYtAt97ix05A==",
+            },
+        },
+    },
+}
+_SHRINKWRAP_APP = _app(
+    dependencies={"shrinkwrapped": "file:vendor/shrinkwrapped-3.0.0.tgz", "ms": "^2.1.0"}
+)
+_LEGACY_PEER: Files = {
+    **_app(dependencies={"react": "16.14.0", "react-dom": "17.0.2"}),
+    ".npmrc": "legacy-peer-deps=true\n",
 }
 _WORKSPACES: Files = {
     **_app(workspaces=["packages/*"], dependencies={"debug": "^4.3.0"}, private=True),
@@ -157,6 +207,15 @@ SHAPES: Dict[str, Shape] = {
     "v3-overrides": Shape(
         _app(dependencies={"debug": "2.6.9"}, overrides={"debug": {"ms": "2.1.3"}})
     ),
+    "v3-shrinkwrap": Shape(
+        _SHRINKWRAP_APP,
+        pack={"vendor/shrinkwrapped-3.0.0.tgz": _SHRINKWRAPPED},
+        after=_obey_shrinkwrap,
+    ),
+    "v1-shrinkwrap": Shape(
+        _SHRINKWRAP_APP, NPM_6, 1, {"vendor/shrinkwrapped-3.0.0.tgz": _SHRINKWRAPPED}
+    ),
+    "v3-legacy-peer": Shape(_LEGACY_PEER),
     "v3-remote": Shape(_app(**_REMOTE), pack={"files/packed-1.2.3.tgz": _PACKED}),
     "v1-remote": Shape(_app(**_REMOTE), NPM_6, 1, {"files/packed-1.2.3.tgz": _PACKED}),
 }

@@ -59,7 +59,14 @@ class App:
         manifests = {path: (self.folder / path).read_text() for path in self.lock.manifests}
         npm_manifest.require_npm(self.lock, self.npm.npm_version)
         npm_manifest.require_in_step(self.lock, manifests)
-        reduced = npm_normalise.normalise(self.lock, self.fetch, manifests, self.npm.npm_version)
+        npmrc = self.folder / ".npmrc"
+        reduced = npm_normalise.normalise(
+            self.lock,
+            self.fetch,
+            manifests,
+            self.npm.npm_version,
+            npmrc.read_text() if npmrc.exists() else None,
+        )
         for path, content in reduced.files:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             (target / path).write_bytes(content)
