@@ -516,7 +516,8 @@ class RunScriptField(StringField):
     help = help_text(
         """
         The script of package.json that runs the application in the foreground, for
-        `./pants run` and `bin/app run-foreground`.
+        `./pants run` and `bin/app run-foreground`. `./pants run` sets `LOG_DIR` to a scratch
+        folder, where the application's logs and its pid file belong.
 
         For example: `run_script="serve"`.
         """

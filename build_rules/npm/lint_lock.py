@@ -36,7 +36,7 @@ class NpmLockLintFieldSet(FieldSet):
 class NpmLockLintRequest(LintTargetsRequest):
     tool_subsystem = NpmLockLint
     field_set_type = NpmLockLintFieldSet
-    partitioner_type = PartitionerType.DEFAULT_ONE_PARTITION_PER_INPUT
+    partitioner_type = PartitionerType.DEFAULT_SINGLE_PARTITION
 
 
 @rule(desc="Check npm locks")

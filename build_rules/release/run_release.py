@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Dict, List, Optional
 
 _PATIENCE = 2.0  # seconds
-_DROPPED = ("NODE_OPTIONS", "NODE_PATH", "NODE_ENV")
+_DROPPED = ("NODE_OPTIONS", "NODE_PATH", "NODE_ENV", "PID_FILE", "SERVER_ENV")
 
 
 def main(arguments: List[str]) -> int:
@@ -75,10 +75,8 @@ def _environment(scratch: str) -> Dict[str, str]:
         for name, value in os.environ.items()
         if name not in _DROPPED and not name.lower().startswith("npm_")
     }
-    for name, folder in (("LOG_DIR", "logs"), ("RUN_DIR", "run")):
-        path = os.path.join(scratch, folder)
-        os.mkdir(path)
-        env.setdefault(name, path)
+    env["LOG_DIR"] = os.path.join(scratch, "logs")
+    os.mkdir(env["LOG_DIR"])
     return env
 
 
