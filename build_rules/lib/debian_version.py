@@ -13,7 +13,7 @@ from build_rules.lib.errors import SlipwayError
 
 VersionKey = Tuple[int, Tuple[object, ...], Tuple[object, ...]]
 
-_VERSION = re.compile(r"(?:(?P<epoch>[0-9]+):)?(?P<upstream>[0-9A-Za-z.+~:-]+)", re.ASCII)
+_VERSION = re.compile(r"(?:(?P<epoch>[0-9]+):)?(?P<upstream>[0-9A-Za-z.+~-]+)", re.ASCII)
 _END: Tuple[object, ...] = ((0,),)
 """Stands where a part is over: after a tilde, before everything else."""
 

@@ -13,6 +13,7 @@ from typing import Dict, Iterator, List, Tuple
 MAGIC = b"\x7fELF\x02\x01"  # 64 bits, little-endian
 _LOAD, _DYNAMIC = 1, 2
 _NEEDED, _STRINGS = 1, 5
+_LONGEST_NAME = 4096
 
 
 def needed_libraries(data: bytes) -> List[str]:
@@ -21,7 +22,7 @@ def needed_libraries(data: bytes) -> List[str]:
         return []
     try:
         return list(_needed(data))
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, OverflowError):  # an offset beyond the file, or any file
         return []
 
 
@@ -31,7 +32,7 @@ def _needed(data: bytes) -> Iterator[str]:
     for kind, offset, address, size in _segments(data):
         if kind == _LOAD:
             loaded.append((address, size, offset))
-        elif kind == _DYNAMIC:
+        elif kind == _DYNAMIC and not dynamic:
             for at in range(offset, min(offset + size, len(data) - 15), 16):
                 tag, value = struct.unpack_from("<qQ", data, at)
                 if tag == 0:
@@ -44,7 +45,7 @@ def _needed(data: bytes) -> Iterator[str]:
         if address <= strings < address + size:
             start = strings - address + offset
             for name in dynamic[_NEEDED]:
-                end = data.index(b"\0", start + name)
+                end = data.index(b"\0", start + name, start + name + _LONGEST_NAME)
                 yield data[start + name : end].decode("ascii", "replace")
 
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import posixpath
 from concurrent.futures import ThreadPoolExecutor
-from typing import Dict, Iterator, List, Set, Tuple
+from typing import Dict, List, Set, Tuple
 
 from build_rules.lib import deb
 from build_rules.lib.debian_lock import DebianLock, LockedPackage
@@ -39,6 +39,7 @@ _LIBRARY_FOLDERS = (
     "usr/lib64",
     "usr/local/lib",
 )
+_FETCH_AGAIN = "have it fetched again: run the same command again"
 
 
 def build_tree(spec: ImageSpec, lock: DebianLock, debs: str, lower: Tree) -> Tree:
@@ -75,7 +76,10 @@ def _read(locked: LockedPackage, debs: str) -> deb.Package:
             content = file.read(locked.size + 1)
     except OSError as error:
         raise SlipwayError(
-            f'the package "{label}" cannot be read', where=path, found=error.strerror
+            f'the package "{label}" cannot be read',
+            where=path,
+            found=str(error.strerror),
+            next=_FETCH_AGAIN,
         ) from None
     found = hashlib.sha256(content).hexdigest()
     if len(content) != locked.size or found != locked.sha256:
@@ -84,6 +88,7 @@ def _read(locked: LockedPackage, debs: str) -> deb.Package:
             where=path,
             found=f"{len(content)} bytes with SHA-256 {found}; "
             f"locked are {locked.size} with {locked.sha256}",
+            next=_FETCH_AGAIN,
         )
     package = deb.read_package(content, f"{label}, {path}")
     for field, expected in (
@@ -107,7 +112,7 @@ def _add_packages(
     owners: Dict[str, str] = dict.fromkeys(tree.entries, "a layer below")
     faults: List[str] = []
     for name, package in packages.items():
-        for path, entry in _package_entries(package, name):
+        for path, entry in _package_entries(package, name, spec):
             if filter_.leaves_out(path):
                 continue
             place = tree.real_place(path)
@@ -139,19 +144,28 @@ def _add_packages(
         )
 
 
-def _package_entries(package: deb.Package, name: str) -> Iterator[Tuple[str, Entry]]:
-    own: Dict[str, Entry] = {}
-    for member in package.members:
-        path = member_path(member, name)
-        if member.kind is Kind.DEVICE:
-            raise SlipwayError(f'the package "{name}" holds a {member.kind.value}', found=path)
-        if member.kind is Kind.HARD_LINK:
-            own[path] = linked_entry(own.get, member, name)
-        else:
-            content = Content(member.size, member.offset, data=package.data)
-            own[path] = member_entry(member, content)
-        if path:
-            yield path, own[path]
+def _package_entries(
+    package: deb.Package, name: str, spec: ImageSpec
+) -> List[Tuple[str, Entry]]:
+    entries: Dict[str, Entry] = {}
+    try:
+        for member in package.members:
+            path = member_path(member, name)
+            if member.kind is Kind.DEVICE:
+                raise SlipwayError(f'the package "{name}" holds a {member.kind.value}', found=path)
+            if member.kind is Kind.HARD_LINK:
+                entries[path] = linked_entry(entries.get, member, name)
+            else:
+                content = Content(member.size, member.offset, data=package.data)
+                entries[path] = member_entry(member, content)
+    except SlipwayError as error:
+        raise SlipwayError(
+            error.what,
+            where=spec.file,
+            found=error.found,
+            next=f'add "{name}" to "cut", or take it out of "wanted"',
+        ) from None
+    return [(path, entry) for path, entry in entries.items() if path]
 
 
 class _Filter:
@@ -179,7 +193,10 @@ def _check_links(tree: Tree, spec: ImageSpec) -> None:
     dead = [f"{path} -> {spec.links[path]}" for path in spec.links if tree.follow(path) is None]
     if dead:
         raise SlipwayErrors(
-            f'"{spec.file}" has links that lead nowhere', dead, where=f"{spec.file}: $.links"
+            f'"{spec.file}" has links that lead nowhere',
+            dead,
+            where=f"{spec.file}: $.links",
+            next="correct the targets, or remove the links",
         )
 
 

@@ -66,6 +66,18 @@ class _Layer:
 
 def read_ready_image(path: str, scratch: str) -> ReadyImage:
     """`scratch` is a folder for unpacked layers; it must live as long as the tree is used."""
+    try:
+        return _read(path, scratch)
+    except SlipwayError as error:
+        raise SlipwayError(
+            error.what,
+            where=error.where or path,
+            found=error.found,
+            next=error.next or f"make the archive anew, for example: {_SAVE}",
+        ) from None
+
+
+def _read(path: str, scratch: str) -> ReadyImage:
     archive = _Archive(_plain_tar(path, os.path.join(scratch, "archive.tar")), path)
     config, blobs = archive.image()
     diff_ids = _diff_ids(_parsed(config, f"{path}: configuration"))
@@ -108,14 +120,13 @@ class _Archive:
         raise SlipwayError(
             f'"{self._label}" is not an image archive',
             found="neither manifest.json nor index.json is in it",
-            next=_SAVE,
         )
 
     def _docker_image(self) -> Tuple[bytes, List[str]]:
         images = self._json("manifest.json").items()
         if len(images) != 1:
             raise SlipwayError(
-                f'"{self._label}" must hold one image', found=f"{len(images)} images", next=_SAVE
+                f'"{self._label}" must hold one image', found=f"{len(images)} images"
             )
         fields = images[0].mapping()
         for key in ("Config", "Layers"):
@@ -208,7 +219,7 @@ def _parsed(raw: bytes, label: str) -> Field:
     try:
         return Field(json.loads(raw.decode("utf-8", "replace")), label)
     except (ValueError, RecursionError):
-        raise SlipwayError(f'"{label}" is not JSON', next=_SAVE) from None
+        raise SlipwayError(f'"{label}" is not JSON') from None
 
 
 def _fits(manifest: Field) -> bool:
@@ -281,7 +292,11 @@ def _complete(tree: Tree, label: str) -> None:
         if not any((tree.follow(path) or FOLDER).kind is Kind.FILE for path in paths)
     ]
     if missing:
-        raise SlipwayErrors(f'"{label}" lacks what every build step needs', missing)
+        raise SlipwayErrors(
+            f'"{label}" lacks what every build step needs',
+            missing,
+            next="install them in the image, and make its archive anew",
+        )
     passwd = tree.follow("etc/passwd")
     users = passwd.content.read().decode("utf-8", "replace") if passwd and passwd.content else ""
     if not re.search(r"^[^:\n]*:[^:\n]*:1000:", users, re.MULTILINE):

@@ -1,0 +1,111 @@
+"""Unpacking gzip and xz: in full, up to a limit, and with words for what is damaged."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, Iterator, List
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import build_rules
+from build_rules.lib.decompression import is_compressed, unpacked_chunks
+from build_rules.lib.errors import SlipwayError
+from tests.unit.lib.debian_builders import COMPRESS
+
+
+def pieces(data: bytes, size: int) -> Iterator[bytes]:
+    return iter([data[at : at + size] for at in range(0, len(data), size)])
+
+
+def unpack(data: bytes, size: int = 1 << 16, most: int = 1 << 30) -> bytes:
+    return b"".join(unpacked_chunks(pieces(data, size), "part", most))
+
+
+@pytest.mark.parametrize("form", ["", ".gz", ".xz"])
+@given(data=st.binary(max_size=2000), size=st.integers(1, 700))
+def test_the_content_comes_back_in_whatever_pieces(form: str, data: bytes, size: int) -> None:
+    # A first piece shorter than the magic does not happen: files are read in large pieces.
+    data = b"plain" + data
+    assert unpack(COMPRESS[form](data), max(size, 8)) == data
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_streams_in_a_row_and_padding(pack: Callable[[bytes], bytes]) -> None:
+    data = os.urandom(3 << 20)
+    assert unpack(pack(data) + pack(b"more") + b"\0" * 8) == data + b"more"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_bomb_is_stopped_at_the_limit_without_being_held(
+    pack: Callable[[bytes], bytes],
+) -> None:
+    bomb = pack(bytes(64 << 20))
+    seen: List[int] = []
+    with pytest.raises(SlipwayError, match='"part" holds too much') as caught:
+        seen.extend(len(chunk) for chunk in unpacked_chunks([bomb], "part", 8 << 20))
+    assert caught.value.found == f"more than {8 << 20} bytes when unpacked"
+    assert sum(seen) <= 8 << 20
+    assert max(seen) <= 1 << 20
+
+
+@pytest.mark.parametrize("form", [".gz", ".xz"])
+def test_cut_off_data_is_said_to_be(form: str) -> None:
+    packed = COMPRESS[form](os.urandom(5000))
+    for at in (8, 100, len(packed) - 1):
+        with pytest.raises(SlipwayError, match='"part" is cut off'):
+            unpack(packed[:at])
+
+
+@pytest.mark.parametrize("form", [".gz", ".xz"])
+def test_damaged_data_is_said_to_be(form: str) -> None:
+    packed = bytearray(COMPRESS[form](b"content" * 500))
+    packed[len(packed) // 2] ^= 0xFF
+    with pytest.raises(SlipwayError, match=r'"part" is (damaged|cut off)'):
+        unpack(bytes(packed))
+
+
+def test_zstd_is_refused_with_the_way_out() -> None:
+    with pytest.raises(SlipwayError, match="zstd, which cannot be read here") as caught:
+        unpack(COMPRESS[".zst"](b"x"))
+    assert caught.value.next == "compress it with gzip instead"
+
+
+def test_a_python_without_lzma_is_told_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "lzma.py").write_text("raise ImportError\n")
+    program = (
+        "from build_rules.lib.decompression import unpacked_chunks\n"
+        "from build_rules.lib.errors import SlipwayError\n"
+        "try: list(unpacked_chunks([bytes.fromhex('fd377a585a00')], 'libc6', 9))\n"
+        "except SlipwayError as error: print(error)"
+    )
+    top = str(Path(build_rules.__file__).resolve().parent.parent)
+    path = os.pathsep.join([str(tmp_path), top, *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert '"libc6" is compressed with xz, and this Python was built without lzma' in done.stdout
+    assert "another CPython 3.7 to 3.9" in done.stdout
+
+
+def test_only_known_forms_count_as_compressed() -> None:
+    assert all(is_compressed(COMPRESS[form](b"x")) for form in (".gz", ".xz", ".zst"))
+    assert not is_compressed(b"plain")
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"\x1f\x8b\x08", b"\xfd7zXZ\0", b""]))
+def test_any_bytes_give_bytes_or_words(data: bytes, head: bytes) -> None:
+    try:
+        unpack(head + data, most=1 << 20)
+    except SlipwayError:
+        pass

@@ -1,0 +1,97 @@
+"""What a team writes about an image, and when its lock no longer belongs to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict
+
+import pytest
+
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.image_spec import check_lock_is_current, path_pattern, read_image_spec
+from tests.unit.lib.debian_builders import locked, make_lock, make_spec, spec_fields
+
+
+def test_all_fields_are_read() -> None:
+    spec = make_spec(
+        cut={"dpkg": "nothing is installed"},
+        leave_out={"usr/share/man": "documentation"},
+        keep=["usr/share/man/man1"],
+        folders={"tmp": "1777"},
+        links={"bin": "usr/bin"},
+        files={"etc/hosts": ["127.0.0.1 localhost", "::1 localhost"]},
+        environment={"LANG": "C.UTF-8"},
+    )
+    assert spec.wanted == {"tool": "the tool that this is about"}
+    assert spec.folders == {"tmp": 0o1777}
+    assert spec.files == {"etc/hosts": "127.0.0.1 localhost\n::1 localhost\n"}
+
+
+# What is wrong, what the message says, where it points to.
+BAD: Dict[str, Any] = {
+    "unknown format": ({"format": 7}, "the format 1", "$.format"),
+    "misspelt field": ({"wnated": {}}, 'unknown field "wnated"', "$"),
+    "no suite": ({"suite": None}, 'the field "suite"', "$"),
+    "no reason": ({"wanted": {"bash": ""}}, "the reason, in words", "$.wanted.bash"),
+    "no package name": ({"wanted": {"B": "x"}}, "a package name", "$.wanted.B"),
+    "wanted as list": ({"wanted": ["bash"]}, "an object", "$.wanted"),
+    "another machine": ({"architecture": "arm64"}, 'the architecture "amd64"', "$.architecture"),
+    "absolute path": ({"links": {"/bin/sh": "dash"}}, "a path without", "$.links./bin/sh"),
+    "path with dots": ({"files": {"etc/../x": []}}, "a path without", "$.files.etc/../x"),
+    "path that ends": ({"folders": {"tmp/": "755"}}, "a path without", "$.folders.tmp/"),
+    "odd mode": ({"folders": {"tmp": "4755"}}, 'the mode "755" or "1777"', "$.folders.tmp"),
+    "two lines in one": ({"files": {"f": ["a\nb"]}}, "one line of text", "$.files.f[0]"),
+    "text for lines": ({"files": {"f": "a"}}, "a list", "$.files.f"),
+    "wanted and cut": (
+        {"cut": {"tool": "no"}},
+        'both wants and cuts the package "tool"',
+        "$.cut.tool",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_fault_is_told_with_file_and_path(case: str) -> None:
+    changed, text, place = BAD[case]
+    with pytest.raises(SlipwayError) as caught:
+        read_image_spec(json.dumps(spec_fields(**changed)), "toolchains/base/image.json")
+    assert text in caught.value.what
+    assert caught.value.where == f"toolchains/base/image.json: {place}"
+
+
+def test_a_stale_lock_is_explained_reason_by_reason() -> None:
+    spec = make_spec(wanted={"tool": "x", "bash": "x"}, cut={"dpkg": "x"}, suite="bookworm")
+    lock = make_lock([locked(b"1")], wanted=["tool", "sed"])
+    with pytest.raises(SlipwayError) as caught:
+        check_lock_is_current(spec, lock, "packages.lock", next="renew it")
+    assert caught.value.found.splitlines() == [
+        '1. the suite is "bookworm" now; locked is "bullseye"',
+        '2. image.json wants "bash" now',
+        '3. image.json no longer wants "sed"',
+        '4. image.json cuts "dpkg" now',
+    ]
+    assert caught.value.next == "renew it"
+
+
+def test_a_lock_of_the_same_wishes_is_current() -> None:
+    spec = make_spec(wanted={"tool": "another reason is no other wish"})
+    check_lock_is_current(spec, make_lock([locked(b"1")]), "packages.lock", next="")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        ("usr/share/man", "usr/share/man", True),
+        ("usr/share/man", "usr/share/man/man1/ls.1", True),
+        ("usr/share/man", "usr/share/manual", False),
+        ("usr/share/doc/*/*", "usr/share/doc/bash", False),
+        ("usr/share/doc/*/*", "usr/share/doc/bash/README", True),
+        ("usr/lib/x.*", "usr/lib/xyz", False),
+        ("etc/cron.*", "etc/cron.d/job", True),
+    ],
+)
+def test_a_star_stops_at_a_slash_and_a_match_takes_what_is_below(
+    pattern: str, path: str, matches: bool
+) -> None:
+    assert bool(path_pattern([pattern]).fullmatch(path)) == matches
+    assert not path_pattern([]).fullmatch(path)
