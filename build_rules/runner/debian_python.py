@@ -90,6 +90,8 @@ def make(folder: str, lock_file: str) -> None:
         for content in pool.map(lambda package: fetch(package, mirrors, opener), packages):
             unpack(content, folder)
     set_run_paths(folder)
+    # Tools that search a folder for an interpreter ask for this name.
+    os.symlink(os.path.basename(BINARY), os.path.join(folder, os.path.dirname(BINARY), "python3"))
     with open(os.path.join(folder, MODULES, "sitecustomize.py"), "w") as file:
         file.write(SITE_CUSTOMIZE)
     check(folder)
