@@ -23,12 +23,12 @@ class PutativeNodeAppsRequest(PutativeTargetsRequest):
 async def find_putative_apps(
     request: PutativeNodeAppsRequest, targets: AllTargets
 ) -> PutativeTargets:
-    found = await Get(
-        Paths, PathGlobs, request.path_globs("package-lock.json", "!**/node_modules/**")
-    )
+    found = await Get(Paths, PathGlobs, request.path_globs("package-lock.json"))
     owned = {target[NpmLockField].path for target in targets if target.has_field(NpmLockField)}
     putative = []
     for path in sorted(set(found.files) - owned):
+        if "node_modules" in path.split("/"):
+            continue
         folder = os.path.dirname(path)
         putative.append(
             PutativeTarget.for_target_type(
