@@ -49,8 +49,9 @@ class Patience:
 class HttpProblem(Exception):
     """A request that gave no usable answer. `kind` is what a caller decides on.
 
-    unreachable: no connection (the host is down for all requests); broken: cut off or stalled;
-    status: an answer with `status`; too-long: more bytes than allowed; refused: never try again.
+    unreachable: no connection; untrusted: its certificate (both hold for all requests to a host);
+    broken: cut off or stalled; status: an answer with `status`; too-long: more bytes than allowed;
+    refused: anything else that another try will not change.
     """
 
     def __init__(self, kind: str, text: str, status: int = 0, wait: float = 0.0) -> None:
@@ -115,7 +116,7 @@ class Transport:
                 return self._follow(url, write, limit, login, accept)
             except HttpProblem as problem:
                 if attempt == self.patience.tries or not problem.worth_another_try:
-                    if problem.kind == "unreachable":
+                    if problem.kind in ("unreachable", "untrusted"):
                         # Others that wait for the same host need not find out one by one.
                         self._down[origin] = problem
                     raise
@@ -203,7 +204,7 @@ class Transport:
         except ssl.SSLCertVerificationError as error:
             # verify_message is OpenSSL's own text and names no secret.
             raise HttpProblem(
-                "unreachable",
+                "untrusted",
                 f"{_origin(url)}: its certificate is not trusted ({error.verify_message})",
             ) from None
         except (http.client.HTTPException, OSError) as error:

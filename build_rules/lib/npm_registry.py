@@ -19,6 +19,7 @@ from build_rules.lib.npm_config import NpmConfig, Registry, packument_url
 
 # A large package's description is some ten megabytes.
 _PACKUMENT_LIMIT = 256 << 20
+_NOT_THERE = (404, 405, 410)
 _PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
 
 
@@ -57,7 +58,7 @@ class RegistryClient:
             try:
                 return self._store(usual, registry, content)
             except HttpProblem as problem:
-                if problem.kind != "status" or problem.status not in (404, 405, 410):
+                if problem.kind != "status" or problem.status not in _NOT_THERE:
                     raise
             return self._from_packument(name, version, registry, content, usual)
         except HttpProblem as problem:
@@ -99,7 +100,7 @@ class RegistryClient:
             try:
                 return self._store(url, registry, content)
             except HttpProblem as problem:
-                if problem.kind != "status" or problem.status not in (404, 405, 410):
+                if problem.kind != "status" or problem.status not in _NOT_THERE:
                     raise
                 last = problem
         raise last
@@ -156,22 +157,24 @@ class RegistryClient:
         return lambda url: self._config.login(url, registry)
 
     def _fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:
-        if problem.kind == "unreachable":
+        if problem.kind in ("unreachable", "untrusted"):
+            way_out = f"check the registry of {registry.source}: {shown(registry.url)}"
+            if problem.kind == "untrusted":
+                way_out = "add to ~/.npmrc: cafile=<file with the registry's CA in PEM form>"
             return FetchFault(
-                subject,
-                f"the registry cannot be reached: {problem.text}",
-                f"check the registry of {registry.source}: {shown(registry.url)}",
-                shared=True,
+                subject, f"the registry cannot be reached: {problem.text}", way_out, shared=True
             )
         if problem.status in (401, 403):
             return self._login_fault(subject, problem, registry)
-        if problem.status in (404, 405, 410):
-            return FetchFault(
-                subject,
-                f"the registry does not have it: {problem.text}",
+        if problem.status in _NOT_THERE:
+            way_out = (
                 f"publish it to {shown(registry.url)}, or set another registry "
-                f"(this one is from {registry.source})",
+                f"(this one is from {registry.source})"
             )
+            if self._config.login(registry.url, registry) is None:
+                # Some registries deny that a private package exists.
+                way_out += f"\nor, if it is private, {_login_line(registry)}"
+            return FetchFault(subject, f"the registry does not have it: {problem.text}", way_out)
         if problem.kind == "too-long":
             return FetchFault(
                 subject,
@@ -193,9 +196,13 @@ class RegistryClient:
         return FetchFault(
             subject,
             f"the registry {shown(registry.url)} wants a login: {problem.text}",
-            f"add to ~/.npmrc: {registry.key}:_authToken=<token>",
+            _login_line(registry),
             shared=True,
         )
+
+
+def _login_line(registry: Registry) -> str:
+    return f"add to ~/.npmrc: {registry.key}:_authToken=<token>"
 
 
 def _candidates(address: str, registry: Registry) -> Tuple[str, ...]:
@@ -209,7 +216,8 @@ def _candidates(address: str, registry: Registry) -> Tuple[str, ...]:
         return (registry.url.rstrip("/") + "/" + address.lstrip("/"),)
     path = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
     own = urlsplit(registry.url)
+    # Behind a proxy, registries describe themselves with a wrong scheme or an inner host.
+    here = f"{own.scheme}://{own.netloc}/{path}"
     if parts.hostname == own.hostname:
-        # Behind a proxy that adds TLS, registries describe themselves with the wrong scheme.
-        return (f"{own.scheme}://{own.netloc}/{path}",)
-    return (registry.url + path, address)
+        return tuple(dict.fromkeys((here, address)))
+    return tuple(dict.fromkeys((registry.url + path, here, address)))
