@@ -9,7 +9,7 @@ the user comes in a settings file, which is in no cache key.
 A request is a list of objects with `kind`, `sha256`, `size` and `path`, and by kind:
     npm     name, version, integrity
     url     url (http, https or file)
-    debian  filename (below a Debian mirror)
+    debian  name, filename (below a Debian mirror)
 The last line of the output is a JSON object with the counts.
 """
 
@@ -20,12 +20,15 @@ import json
 import os
 import shutil
 import sys
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+import threading
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from build_rules.lib import integrity as sri
+from build_rules.lib.apt_config import read_apt_config
+from build_rules.lib.debian_fetch import DebianMirrors
 from build_rules.lib.download import (
     Content,
     ContentCache,
@@ -91,6 +94,8 @@ class Fetcher:
         self._cache = cache
         self._out = out
         self._client = LazyClient(settings, cache)
+        self._mirrors: Optional[DebianMirrors] = None
+        self._lock = threading.Lock()
 
     def job(self, request: Request, targets: Sequence[str]) -> Job:
         content = Content(
@@ -98,7 +103,7 @@ class Fetcher:
             size=request["size"],
             hashes=sri.parse(request["integrity"]) if "integrity" in request else (),
         )
-        fill: Callable[[], Stored] = {"npm": self._npm, "url": self._url}[request["kind"]](
+        fill = {"npm": self._npm, "url": self._url, "debian": self._debian}[request["kind"]](
             request, content
         )
         subject = self._subject(request)
@@ -125,12 +130,25 @@ class Fetcher:
     def _subject(self, request: Request) -> str:
         if request["kind"] == "npm":
             return f"{request['name']}@{request['version']}"
-        return str(request["path"])
+        return str(request["name"] if request["kind"] == "debian" else request["path"])
 
     def _npm(self, request: Request, content: Content) -> Callable[[], Stored]:
         return lambda: self._client.get().fetch(
             request["name"], request["version"], content, self._settings.renew_command
         )
+
+    def _debian(self, request: Request, content: Content) -> Callable[[], Stored]:
+        return lambda: self._debian_mirrors().fetch(
+            request["name"], request["filename"], content, self._cache
+        )
+
+    def _debian_mirrors(self) -> DebianMirrors:
+        with self._lock:
+            if self._mirrors is None:
+                settings = self._settings
+                config = read_apt_config(settings.env, settings.debian_mirror)
+                self._mirrors = DebianMirrors(config, settings.patience)
+            return self._mirrors
 
     def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
         url, subject = request["url"], self._subject(request)
