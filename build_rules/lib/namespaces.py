@@ -80,6 +80,15 @@ class IsolationRefused(Exception):
         super().__init__(f"{step}: {os.strerror(number)}")
 
 
+class CommandNotStarted(Exception):
+    """The root file system lacks the program, or it cannot run there."""
+
+    def __init__(self, program: str, number: int) -> None:
+        self.program = program
+        self.number = number
+        super().__init__(f"{program}: {os.strerror(number)}")
+
+
 class TimeLimitReached(Exception):
     """The command was still running after its time limit and was killed with all its children."""
 
@@ -193,7 +202,10 @@ def _start(command: Command) -> NoReturn:
         os.dup2(nothing.fileno(), 0)
     # Python ignores SIGPIPE, and an ignored signal stays ignored in what is started.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.execvpe(command.argv[0], command.argv, dict(command.env))
+    try:
+        os.execvpe(command.argv[0], command.argv, dict(command.env))
+    except OSError as error:
+        raise CommandNotStarted(command.argv[0], error.errno or errno.EIO) from error
 
 
 def _exit_status(status: int) -> int:
@@ -223,9 +235,12 @@ def _first_process(root: str, mounts: Sequence[Mount], command: Command, report:
         os.close(report)
         status = _reap_until(child)
     except IsolationRefused as error:
-        os.write(report, f"{error.number} {error.step}".encode())
+        os.write(report, f"refused {error.number} {error.step}".encode())
+    except CommandNotStarted as error:
+        os.write(report, f"missing {error.number} {error.program}".encode())
     except OSError as error:
-        os.write(report, f"{error.errno or errno.EIO} {error.filename or 'set-up'}".encode())
+        place = error.filename or "set-up"
+        os.write(report, f"refused {error.errno or errno.EIO} {place}".encode())
     finally:
         os._exit(status)
 
@@ -265,6 +280,6 @@ def run(
     with os.fdopen(reading, "rb") as pipe:
         refusal = pipe.read().decode()
     if refusal:
-        number, step = refusal.split(" ", 1)
-        raise IsolationRefused(step, int(number))
+        kind, number, subject = refusal.split(" ", 2)
+        raise (CommandNotStarted if kind == "missing" else IsolationRefused)(subject, int(number))
     return _exit_status(status)

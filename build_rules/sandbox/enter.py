@@ -95,6 +95,13 @@ def _isolated(
             found=str(error),
             next=_WAYS_OUT,
         ) from error
+    except namespaces.CommandNotStarted as error:
+        raise SlipwayError(
+            "the root file system of the step cannot start its program",
+            found=str(error),
+            next="put Python 3.7 or newer into the image that [slipway] base_image names, as "
+            + error.program,
+        ) from error
     except namespaces.TimeLimitReached as error:
         raise SlipwayError(
             f"the step was still running after {limit:g} seconds and was ended",
