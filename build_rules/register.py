@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from build_rules import provided_files
 from build_rules.bundle import bundle, export, sources, tailor
 from build_rules.npm import generate_lock, install, lint_lock, locks
 from build_rules.release import package, release
@@ -10,10 +11,20 @@ from build_rules.runtime import definitions, make
 from build_rules.runtime import run as run_node
 from build_rules.target_types import NodeAppBundle, NodeRuntime, NodeToolchain, ReleaseTarball
 from build_rules.toolchain import generate_lock as generate_toolchain_lock
-from build_rules.toolchain import host_settings, image, locked_files, network_step, programs, step
+from build_rules.toolchain import (
+    host_settings,
+    image,
+    locked_files,
+    network_step,
+    packaged_image,
+    programs,
+    ready_image,
+    step,
+)
 
 _MODULES = (
-    *(host_settings, programs, network_step, locked_files, step, image, generate_toolchain_lock),
+    *(provided_files, host_settings, programs, network_step, locked_files, step),
+    *(image, packaged_image, ready_image, generate_toolchain_lock),
     *(definitions, make, run_node),
     *(locks, install, generate_lock, lint_lock),
     *(sources, bundle, export, tailor),

@@ -4,16 +4,16 @@ brings as package data."""
 from __future__ import annotations
 
 import os
-import pkgutil
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
 import toml
-from pants.engine.fs import DigestContents, PathGlobs, Paths
+from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
 
 from build_rules.lib.errors import SlipwayError, nearest
 from build_rules.lib.node_definition import NodeDefinition, read
+from build_rules.provided_files import ProvidedFile, ProvidedFileRequest
 
 FOLDER = "toolchains/node"
 
@@ -31,21 +31,11 @@ class NodeDefinitionRequest:
 @rule
 async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition:
     name = f"{request.version}.toml"
-    places = (
-        [request.file]
-        if request.file
-        else list(dict.fromkeys([os.path.join(request.folder, name), f"{FOLDER}/{name}"]))
-    )
-    found = {file.path: file.content for file in await Get(DigestContents, PathGlobs(places))}
-    for place in places:
-        if place in found:
-            return _read(found[place], place, request)
-    packaged = _package_data(name) if not request.file else None
-    if packaged is not None:
-        return _read(packaged, f"slipway:{name}", request)
-    known = await Get(
-        Paths, PathGlobs([os.path.join(folder, "*.toml") for folder in _folders(request)])
-    )
+    places = (request.file,) if request.file else _places(request, name)
+    found = await Get(ProvidedFile, ProvidedFileRequest(places, f"node/{name}"))
+    if found.content is not None:
+        return _read(found.content, found.path, request)
+    known = await Get(Paths, PathGlobs(_places(request, "*.toml")))
     versions = [os.path.basename(path)[: -len(".toml")] for path in known.files]
     guesses = nearest(request.version, versions) or sorted(versions)
     raise SlipwayError(
@@ -56,15 +46,9 @@ async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition
     )
 
 
-def _folders(request: NodeDefinitionRequest) -> list[str]:
-    return list(dict.fromkeys([request.folder, FOLDER]))
-
-
-def _package_data(name: str) -> Optional[bytes]:
-    try:
-        return pkgutil.get_data("build_rules", f"data/node/{name}")
-    except OSError:
-        return None
+def _places(request: NodeDefinitionRequest, name: str) -> Tuple[str, ...]:
+    folders = dict.fromkeys((request.folder, FOLDER))
+    return tuple(os.path.join(folder, name) for folder in folders)
 
 
 def _read(content: bytes, path: str, request: NodeDefinitionRequest) -> NodeDefinition:
