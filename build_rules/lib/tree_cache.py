@@ -41,7 +41,7 @@ def unpacked(cache: str, layer: str, sha256: str) -> Iterator[str]:
             if _recorded(tree) is None or _recorded(tree) != fingerprint(tree):
                 _replace(tree, layer, sha256)
                 _remove_unused(cache, keep=sha256)
-        os.utime(tree + ".seen")
+        os.utime(tree + ".lock")
         yield tree
 
 
@@ -135,17 +135,21 @@ def _file_sha256(path: str) -> str:
 def _remove_unused(cache: str, keep: str) -> None:
     for name in os.listdir(cache):
         tree, ending = os.path.splitext(os.path.join(cache, name))
-        if ending != ".seen" or os.path.basename(tree) == keep:
+        # By the lock: it is there before anything else, and stays when all else is gone.
+        if ending != ".lock" or os.path.basename(tree) == keep:
             continue
         if time.time() - os.stat(tree + ending).st_mtime < UNUSED_SECONDS:
             continue
-        with open(tree + ".lock", "w") as lock:
+        with open(tree + ending) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            os.unlink(tree + ending)
-            _remove(tree)
+            for leftover in (tree, tree + ".part"):
+                _remove(leftover)
+            for record in (tree + ".seen", tree + ".seen.part"):
+                if os.path.exists(record):
+                    os.unlink(record)
 
 
 def _remove(tree: str) -> None:

@@ -69,6 +69,13 @@ def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
                     root = path
                 else:
                     mounts.append(namespaces.Mount(path, tree["target"]))
+        except tree_cache.LayerDamaged as error:
+            raise SlipwayError(
+                "a file in Pants' own store is damaged",
+                found=str(error),
+                next="rm -r ~/.cache/pants/lmdb_store, or what [GLOBAL] local_store_dir names; "
+                "Pants makes it anew",
+            ) from error
         except OSError as error:
             raise SlipwayError(
                 f'the root file system of the step cannot be unpacked: "{error.strerror}"',
