@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import List, Mapping, Sequence, Tuple
 
-from build_rules.lib.debian_control import Stanza, parse_stanzas
+from build_rules.lib.debian_control import TRY_ANOTHER, Stanza, parse_stanzas
 from build_rules.lib.debian_fetch import DebianMirrors
 from build_rules.lib.decompression import unpacked_chunks
 from build_rules.lib.errors import SlipwayError
@@ -52,6 +52,25 @@ def read_suite(
     keyrings: Sequence[str] = KEYRINGS,
 ) -> Suite:
     """All packages of one component of `suite`; `env` has the PATH that gpgv is looked for on."""
+    try:
+        return _read_suite(mirrors, suite, component, architecture, env, keyrings)
+    except SlipwayError as error:
+        raise SlipwayError(
+            error.what,
+            where=error.where or f"the mirrors of {mirrors.config.origin}",
+            found=error.found,
+            next=error.next or TRY_ANOTHER,
+        ) from None
+
+
+def _read_suite(
+    mirrors: DebianMirrors,
+    suite: str,
+    component: str,
+    architecture: str,
+    env: Mapping[str, str],
+    keyrings: Sequence[str],
+) -> Suite:
     folder = f"dists/{suite}"
     signed = _read(mirrors, f"{folder}/InRelease", _LARGEST_RELEASE, suite)
     text, signature = _check_signature(signed, f"{folder}/InRelease", env, keyrings)
@@ -62,7 +81,6 @@ def read_suite(
     if len(packed) != size or hashlib.sha256(packed).hexdigest() != sha256:
         raise SlipwayError(
             f'"{folder}/{index}" is not the file that InRelease lists',
-            where=mirrors.config.origin,
             found=f"{len(packed)} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}",
             next="the mirror may be in the middle of an update: run the same command again",
         )
@@ -81,7 +99,6 @@ def _read(mirrors: DebianMirrors, path: str, most: int, suite: str) -> bytes:
     except FetchFailed as failed:
         raise SlipwayError(
             f'the list of packages of "{suite}" cannot be fetched',
-            where=f"the mirrors of {mirrors.config.origin}",
             found=failed.fault.reason.replace("; ", "\n"),
             next=failed.fault.next,
         ) from None

@@ -10,6 +10,8 @@ from build_rules.lib.errors import SlipwayError
 
 Stanza = Dict[str, str]
 
+TRY_ANOTHER = "what the mirror says is damaged: try another mirror"
+
 
 def parse_stanzas(text: str) -> List[Stanza]:
     """The paragraphs of a control file, such as an archive's list of packages."""
@@ -56,7 +58,10 @@ def parse_relations(text: str, label: str) -> List[Tuple[Relation, ...]]:
             match = _RELATION.fullmatch(alternative.strip())
             if not match:
                 raise SlipwayError(
-                    f'the relation "{alternative.strip()}" cannot be read', where=label, found=text
+                    f'the relation "{alternative.strip()}" cannot be read',
+                    where=label,
+                    found=text,
+                    next=TRY_ANOTHER,
                 )
             alternatives.append(
                 Relation(match["name"], match["operator"] or "", match["version"] or "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Optional, Set, Tuple
 
-from build_rules.lib.debian_control import Relation, Stanza, parse_relations
+from build_rules.lib.debian_control import TRY_ANOTHER, Relation, Stanza, parse_relations
 from build_rules.lib.debian_lock import LockedPackage
 from build_rules.lib.debian_version import satisfies, version_key
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
@@ -159,4 +159,5 @@ def _locked(stanza: Stanza) -> LockedPackage:
         raise SlipwayError(
             f'the archive\'s list of packages is incomplete for "{stanza["Package"]}"',
             found=str(error),
+            next=TRY_ANOTHER,
         ) from None

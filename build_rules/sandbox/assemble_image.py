@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import calendar
+import errno
 import hashlib
 import json
 import os
@@ -44,8 +45,13 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
+        place = os.path.abspath(error.filename or os.path.dirname(options.facts))
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         failed = SlipwayError(
-            "the image cannot be made", where=str(error.filename or ""), found=str(error.strerror)
+            "the image cannot be made",
+            where=place,
+            found=str(error.strerror),
+            next=f"{'df -h' if full else 'ls -ld'} {place}",
         )
         print(failed, file=sys.stderr)
         return 1

@@ -1,0 +1,142 @@
+"""The program that writes a lock, from a mirror on the loopback interface to a lock on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import pytest
+
+from build_rules.lib.debian_lock import read_lock
+from tests.unit.lib.debian_builders import spec_fields
+from tests.unit.lib.loopback import Page, serve
+from tests.unit.lib.real_packages import TOP
+from tests.unit.lib.test_debian_archive import armoured
+
+PROGRAM = TOP / "build_rules" / "sandbox" / "resolve_packages.py"
+STANZA = """\
+Package: {0}
+Version: 1.0-1
+Architecture: amd64
+Depends: {1}
+Filename: pool/main/t/{0}/{0}_1.0-1_amd64.deb
+Size: 1000000
+SHA256: {2}
+
+"""
+
+
+def mirror_pages() -> Dict[str, Page]:
+    listing = STANZA.format("tool", "libtool (>= 1)", "a" * 64)
+    listing += STANZA.format("libtool", "", "b" * 64).replace("Depends: \n", "")
+    packed = lzma.compress(listing.encode())
+    release = (
+        "Codename: bullseye\nVersion: 11.11\nDate: Sat, 31 Aug 2024 09:32:03 UTC\nSHA256:\n"
+        f" {hashlib.sha256(packed).hexdigest()} {len(packed)} main/binary-amd64/Packages.xz\n"
+    )
+    folder = "/debian/dists/bullseye"
+    return {
+        f"{folder}/InRelease": armoured(release).encode(),
+        f"{folder}/main/binary-amd64/Packages.xz": packed,
+    }
+
+
+def run(
+    top: Path,
+    mirror: Optional[str],
+    spec: Optional[Dict[str, Any]] = None,
+    env: Optional[Dict[str, str]] = None,
+) -> subprocess.CompletedProcess[str]:
+    (top / "image.json").write_text(json.dumps(spec or spec_fields()))
+    settings = {
+        "cache_dir": str(top / "cache"),
+        "debian_mirror": mirror,
+        "env": env or {"PATH": "/nowhere"},
+        "patience": {"connect": 2, "stall": 1, "tries": 1},
+    }
+    (top / "settings.json").write_text(json.dumps(settings))
+    command = [
+        *(sys.executable, "-I", "-S", "-B", str(PROGRAM)),
+        *("--spec", "image.json", "--spec-path", "toolchains/base/image.json"),
+        *("--settings", "settings.json", "--out", "packages.lock"),
+    ]
+    return subprocess.run(
+        command,
+        cwd=top,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_lock_is_written_without_the_mirrors_name(tmp_path: Path) -> None:
+    with serve(mirror_pages()) as server:
+        done = run(tmp_path, server.address + "/debian")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2 packages, 2.0 MB, bullseye 11.11\n"
+    assert done.stderr == "signature of bullseye: not checked: no gpgv on this machine\n"
+    text = (tmp_path / "packages.lock").read_text()
+    lock = read_lock(text, "packages.lock")
+    assert [package.name for package in lock.packages] == ["libtool", "tool"]
+    assert (lock.release, lock.date, lock.wanted) == ("11.11", "2024-08-31", ("tool",))
+    assert "127.0.0.1" not in text
+
+
+def test_the_same_mirror_gives_the_same_lock(tmp_path: Path) -> None:
+    texts = []
+    with serve(mirror_pages()) as server:
+        for _ in range(2):
+            run(tmp_path, server.address + "/debian")
+            texts.append((tmp_path / "packages.lock").read_text())
+    assert texts[0] == texts[1]
+
+
+FAULTS: Dict[str, Any] = {
+    "suite gone": ({}, None, '"bullseye" cannot be fetched', "name a mirror that still has it"),
+    "mirror broken": (
+        {"/debian/dists/bullseye/InRelease": 500},
+        None,
+        "HTTP 500",
+        "run the same command again",
+    ),
+    "unknown package": (
+        None,
+        spec_fields(wanted={"tols": "x"}),
+        'the wanted package "tols"',
+        "did you mean one of: tool",
+    ),
+    "misspelt field": (
+        None,
+        spec_fields(wnated={}),
+        'unknown field "wnated"',
+        'write "wanted"',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_is_told_and_the_old_lock_stays(case: str, tmp_path: Path) -> None:
+    pages, spec, what, way_out = FAULTS[case]
+    (tmp_path / "packages.lock").write_text("old")
+    with serve(mirror_pages() if pages is None else pages) as server:
+        done = run(tmp_path, server.address + "/debian", spec)
+    assert done.returncode == 1
+    assert what in done.stderr
+    assert way_out in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "packages.lock").read_text() == "old"
+
+
+def test_a_mirror_that_is_down_is_told(tmp_path: Path) -> None:
+    with serve({}) as server:
+        address = server.address
+    done = run(tmp_path, address + "/debian")
+    assert done.returncode == 1
+    assert address in done.stderr
+    assert "check the mirrors of the option `[slipway] debian_mirror`" in done.stderr
