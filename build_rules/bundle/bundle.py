@@ -14,6 +14,7 @@ from pants.engine.fs import (
     Digest,
     DigestContents,
     DigestSubset,
+    MergeDigests,
     PathGlobs,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST
@@ -28,7 +29,13 @@ from build_rules.lib.json_text import load_object
 from build_rules.lib.npm_package import text_map
 from build_rules.npm.install import InstalledPackages, InstallRequest
 from build_rules.npm.locks import NpmLockRequest, ReadNpmLock, resolve_name
-from build_rules.runtime.make import NodeRuntimeFieldSet, Runtime, RuntimeRequest
+from build_rules.runtime.make import (
+    NodeRuntimeFieldSet,
+    Runtime,
+    RuntimeLayer,
+    RuntimeLayerRequest,
+    RuntimeRequest,
+)
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
     BuildEnvField,
@@ -115,12 +122,12 @@ class BundleRequest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The layers of an application: `app` holds app.layer, static.layer and static.tar.gz."""
+    """`layers` holds the layers runtime, dependencies, app and static as `<name>.layer`, and the
+    static files by themselves as `static.tar.gz`."""
 
     app: App
     installed: InstalledPackages
     layers: Digest
-    report: str
     server_env: str
     build_env: FrozenDict[str, str]
 
@@ -230,13 +237,13 @@ async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) 
                     "server_env": server_env,
                     "env": dict(field_set.build_env.value or {}),
                     "outputs": outputs,
-                    "origin": field_set.origin,
-                    "package_json": field_set.package_json.file_path,
-                    "resolve": resolve_name(app.read.lock.path),
                 }
             ),
             inputs=inputs,
             large=FrozenDict({"installed": installed.everything}),
+            words=FrozenDict(
+                package_json=app.package_json, resolve=resolve_name(app.read.lock.path)
+            ),
         ),
     )
     built, report = await MultiGet(
@@ -266,11 +273,11 @@ def _report_undeclared(paths: List[str], field_set: NodeAppBundleFieldSet) -> No
 async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -> Bundle:
     field_set = request.field_set
     server_env = check_server_env(field_set.server_env, slipway.server_envs)
-    app, built = await MultiGet(
-        Get(App, AppRequest(field_set)), Get(BuiltClient, BuildRequest(field_set))
-    )
-    installed, server = await MultiGet(
+    app = await Get(App, AppRequest(field_set))
+    built, installed, runtime, server = await MultiGet(
+        Get(BuiltClient, BuildRequest(field_set)),
         Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
+        Get(RuntimeLayer, RuntimeLayerRequest(app.runtime, field_set.origin)),
         Get(
             AppFiles,
             AppFilesRequest(
@@ -289,29 +296,21 @@ async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -
         Step(
             program="pack_app",
             trees=(base.tree,),
-            outputs=("app.layer", "static.layer", "static.tar.gz", "app.json"),
+            outputs=("app.layer", "static.layer", "static.tar.gz"),
             description=f"Pack {app.name} for {server_env}",
             origin=field_set.origin,
             arguments=as_arguments(
                 {
                     "static_dir": static_dir,
                     "static_base_url": field_set.static_base_url.for_env(server_env),
-                    "origin": field_set.origin,
                 }
             ),
             inputs=inputs,
             large=FrozenDict({"built": built.digest} if built.digest != EMPTY_DIGEST else {}),
         ),
     )
-    report = await Get(DigestContents, DigestSubset(result.digest, PathGlobs(["app.json"])))
-    return Bundle(
-        app,
-        installed,
-        result.digest,
-        report[0].content.decode(),
-        server_env,
-        FrozenDict(field_set.build_env.value or {}),
-    )
+    layers = await Get(Digest, MergeDigests([runtime.digest, installed.layer, result.digest]))
+    return Bundle(app, installed, layers, server_env, FrozenDict(field_set.build_env.value or {}))
 
 
 def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:

@@ -18,6 +18,7 @@ MOST_MEMBERS = 100_000
 MOST_BYTES = 1 << 30
 _CHUNK = 1 << 20
 _MOST_FAULTS = 10
+_NEXT = "use another version of the package, or report this one to its registry"
 
 
 def check(path: str, label: str) -> None:
@@ -48,6 +49,16 @@ def unpack(path: str, label: str, target: str) -> None:
 
 
 def _members(path: str, label: str, plain: BinaryIO) -> List[Member]:
+    try:
+        return _checked_members(path, label, plain)
+    except SlipwayError as error:
+        if error.next:
+            raise
+        # The readers below know what is wrong, but not what kind of archive it is.
+        raise SlipwayError(error.what, where=error.where, found=error.found, next=_NEXT) from None
+
+
+def _checked_members(path: str, label: str, plain: BinaryIO) -> List[Member]:
     with open(path, "rb") as file:
         for chunk in unpacked_chunks(file, label, MOST_BYTES):
             plain.write(chunk)
@@ -67,7 +78,7 @@ def _members(path: str, label: str, plain: BinaryIO) -> List[Member]:
         raise SlipwayErrors(
             f'the package "{label}" holds entries that do not belong into a release',
             shown,
-            next="use another version of the package, or report this one to its registry",
+            next=_NEXT,
         )
     return members
 

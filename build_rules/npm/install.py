@@ -6,9 +6,11 @@ tarballs, the runtime.  Tarballs are fetched only when the install has to run.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-from dataclasses import dataclass
-from typing import Dict
+from dataclasses import dataclass, field
+from typing import Any, Dict, List
 
 from pants.engine.fs import (
     AddPrefix,
@@ -36,12 +38,14 @@ from build_rules.toolchain.image import BaseRoot
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
 from build_rules.toolchain.step import Step, StepResult, as_arguments
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class InstallRequest:
     read: ReadNpmLock
     runtime: Runtime
-    origin: str
+    origin: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ async def install_packages(request: InstallRequest, base: BaseRoot) -> Installed
             arguments=_arguments(lock, tarballs),
             inputs=inputs,
             locked=LockedFiles(tuple(_locked(one) for one in tarballs), project=lock.folder),
+            words=FrozenDict(npm_lock=lock.path, rewrite_lock=npm_lock.rewrite_lock(lock.path)),
         ),
     )
     everything, layer, report = await MultiGet(
@@ -104,14 +109,25 @@ async def install_packages(request: InstallRequest, base: BaseRoot) -> Installed
         Get(Digest, DigestSubset(result.digest, PathGlobs(["dependencies.layer"]))),
         Get(DigestContents, DigestSubset(result.digest, PathGlobs(["install.json"]))),
     )
-    return InstalledPackages(everything, layer, report[0].content.decode())
+    text = report[0].content.decode()
+    _report_install_scripts(json.loads(text)["install_scripts"], request.origin)
+    return InstalledPackages(everything, layer, text)
+
+
+def _report_install_scripts(packages: List[Dict[str, Any]], origin: str) -> None:
+    if packages:
+        names = ", ".join(
+            f"{one['name']}@{one['version']}" + ("" if one["production"] else " (dev)")
+            for one in packages
+        )
+        logger.warning(
+            f"{origin}: install scripts of dependencies do not run, so not that of {names}"
+        )
 
 
 def _arguments(lock: NpmLock, tarballs: list[CachedTarball]) -> str:
     return as_arguments(
         {
-            "lock": lock.path,
-            "rewrite_lock": npm_lock.rewrite_lock(lock.path),
             "packages": {
                 package.path: {"name": package.name, "version": package.version}
                 for package in lock.packages

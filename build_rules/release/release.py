@@ -128,12 +128,9 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> Bundle:
 
 @rule
 async def gather_layers(request: ReleaseLayersRequest) -> ReleaseLayers:
-    bundle = request.bundle
-    every = await Get(
-        Digest, MergeDigests([bundle.app.runtime.layer, bundle.installed.layer, bundle.layers])
-    )
     wanted = await Get(
-        Digest, DigestSubset(every, PathGlobs([f"{name}.layer" for name in request.names]))
+        Digest,
+        DigestSubset(request.bundle.layers, PathGlobs([f"{name}.layer" for name in request.names])),
     )
     return ReleaseLayers(await Get(Digest, AddPrefix(wanted, "layers")))
 
@@ -172,7 +169,6 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
                     "env": dict(bundle.build_env),
                     # No environment file: what it holds is the host's own, and secret.
                     "launcher": _launcher_values(bundle, field_set, env_file=""),
-                    "origin": origin,
                 }
             ),
             inputs=await Get(Digest, MergeDigests([layers.digest, launcher])),

@@ -1,15 +1,15 @@
-"""Node runtimes: a definition's archives, unpacked, tried and packed as a tree and a layer."""
+"""Node runtimes: a definition's archives, unpacked, tried, and packed for steps and releases."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, Optional
 
 from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
-from pants.engine.fs import AddPrefix, Digest, DigestSubset, PathGlobs
-from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.fs import AddPrefix, Digest
+from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
@@ -45,13 +45,25 @@ class RuntimeRequest:
 
 @dataclass(frozen=True)
 class Runtime:
-    """`tree` is what steps run with; `layer` holds `runtime.layer`, a member of releases."""
+    """`tree` is what steps run with."""
 
     version: str
     npm_version: str
     definition_sha256: str
     tree: Tree
-    layer: Digest
+
+
+@dataclass(frozen=True)
+class RuntimeLayerRequest:
+    runtime: Runtime
+    origin: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class RuntimeLayer:
+    """`digest` holds `runtime.layer`, the member of a release that brings `node_runtime/`."""
+
+    digest: Digest
 
 
 @rule(desc="Make Node runtime")
@@ -74,18 +86,15 @@ async def make_runtime(request: RuntimeRequest, base: BaseRoot) -> Runtime:
         Step(
             program="make_runtime",
             trees=(base.tree,),
-            outputs=("runtime.tar", "runtime.layer"),
+            outputs=("runtime.tar",),
             description=f"Make Node.js {version} with npm {npm_version}",
             origin=str(field_set.address),
             arguments=as_arguments({"version": version, "npm_version": npm_version}),
             locked=LockedFiles((_locked(node, "node.tgz"), _locked(npm, "npm.tgz"))),
         ),
     )
-    tree, layer = await MultiGet(
-        Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME)),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["runtime.layer"]))),
-    )
-    return Runtime(version, npm_version, _digest_of(node, npm), tree, layer)
+    tree = await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
+    return Runtime(version, npm_version, _digest_of(node, npm), tree)
 
 
 def _file_of(field: NodeDefinitionField) -> Optional[str]:
@@ -109,6 +118,24 @@ def _digest_of(*archives: PinnedArchive) -> str:
     return hashlib.sha256("".join(f"{one.sha256}\n" for one in archives).encode()).hexdigest()
 
 
+# Apart from making it: compressing a runtime takes seconds, in which packages can be installed.
+@rule(desc="Pack Node runtime as a layer")
+async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> RuntimeLayer:
+    runtime = request.runtime
+    result = await Get(
+        StepResult,
+        Step(
+            program="pack_runtime",
+            trees=(base.tree, runtime.tree),
+            outputs=("runtime.layer",),
+            description=f"Compress Node.js {runtime.version}",
+            origin=request.origin,
+            arguments=as_arguments({"as_layer": True}),
+        ),
+    )
+    return RuntimeLayer(result.digest)
+
+
 @rule(desc="Package Node runtime")
 async def package_runtime(field_set: NodeRuntimeFieldSet, base: BaseRoot) -> BuiltPackage:
     runtime = await Get(Runtime, RuntimeRequest(field_set))
@@ -120,6 +147,7 @@ async def package_runtime(field_set: NodeRuntimeFieldSet, base: BaseRoot) -> Bui
             outputs=("nodejs.tar.gz",),
             description=f"Pack Node.js {runtime.version}",
             origin=str(field_set.address),
+            arguments=as_arguments({"as_layer": False}),
         ),
     )
     folder = field_set.output_path.value_or_default(file_ending=None)

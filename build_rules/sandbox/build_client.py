@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, node_process
+from build_rules.lib import layers, node_process, placeholders
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
 from build_rules.lib.step_program import run
 
@@ -52,9 +52,9 @@ def _run_script(script: str, more: List[str], arguments: Dict[str, Any]) -> None
         said = " ".join(["npm run", script, *more])
         raise SlipwayError(
             f'the script "{script}" failed with exit status {status}',
-            where=f"{arguments['package_json']}, scripts",
+            where=f"{placeholders.PACKAGE_JSON}, scripts",
             found="\n".join([f"{said}, whose last lines were", *last]),
-            next=f"try it by hand: ./pants export --resolve={arguments['resolve']}",
+            next=f"try it by hand: ./pants export --resolve={placeholders.RESOLVE}",
         )
 
 
@@ -83,7 +83,7 @@ def _check_outputs(outputs: List[str], arguments: Dict[str, Any]) -> None:
         raise SlipwayErrors(
             f'the script "{arguments["script"]}" did not leave the declared outputs',
             faults,
-            where=f"{arguments['origin']}, field build_outputs",
+            where=f"{placeholders.ORIGIN}, field build_outputs",
             next="correct the field, or let the script write there",
         )
 

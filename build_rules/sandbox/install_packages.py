@@ -12,11 +12,11 @@ import os
 import shutil
 import sys
 import threading
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, node_process, package_tarball
+from build_rules.lib import layers, node_process, package_tarball, placeholders
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.installed_tree import InstalledTree
 from build_rules.lib.step_program import run
@@ -25,25 +25,30 @@ _APP = "app"
 _CONTENTS = "in/cache/_cacache/content-v2"
 
 
-class TarballCheck(threading.Thread):
-    """Looks into every tarball while npm is busy with them on another core."""
+class Beside(threading.Thread):
+    """Work on another core; what it raises is raised again where it is waited for."""
 
-    def __init__(self, labels: Dict[str, str]) -> None:
+    def __init__(self, work: Callable[[], object]) -> None:
         super().__init__(daemon=True)
-        self._labels = labels
-        self.fault: Optional[SlipwayError] = None
+        self._work = work
+        self._fault: Optional[BaseException] = None
+        self.start()
 
     def run(self) -> None:
         try:
-            for path, label in sorted(self._labels.items()):
-                package_tarball.check(path, label)
-        except SlipwayError as error:
-            self.fault = error
+            self._work()
+        except BaseException as error:
+            self._fault = error
 
     def finish(self) -> None:
         self.join()
-        if self.fault is not None:
-            raise self.fault
+        if self._fault is not None:
+            raise self._fault
+
+
+def _check_tarballs(labels: Dict[str, str]) -> None:
+    for path, label in sorted(labels.items()):
+        package_tarball.check(path, label)
 
 
 def install(arguments: Dict[str, Any]) -> None:
@@ -51,17 +56,16 @@ def install(arguments: Dict[str, Any]) -> None:
     os.makedirs("npm_cache/_cacache/tmp")
     if os.path.isdir(_CONTENTS):
         os.symlink(os.path.abspath(_CONTENTS), "npm_cache/_cacache/content-v2")
-    check = TarballCheck(arguments["tarballs"])
-    check.start()
+    check = Beside(lambda: _check_tarballs(arguments["tarballs"]))
     status, last = node_process.npm(["ci", "--ignore-scripts"], _APP, {})
     # What is odd in a tarball explains npm's failure better than npm does.
     check.finish()
     if status != 0:
         raise SlipwayError(
             f"npm ci failed with exit status {status}",
-            where=arguments["lock"],
+            where=placeholders.NPM_LOCK,
             found="\n".join(last),
-            next=arguments["rewrite_lock"],
+            next=placeholders.REWRITE_LOCK,
         )
     tree = InstalledTree(_APP, arguments["packages"])
     _write_outputs(tree, frozenset(arguments["production"]))
@@ -69,8 +73,7 @@ def install(arguments: Dict[str, Any]) -> None:
 
 def _write_outputs(tree: InstalledTree, production: FrozenSet[str]) -> None:
     everything = tree.entries()
-    writing = threading.Thread(target=layers.write_tar, args=("out/installed.tar", everything))
-    writing.start()
+    writing = Beside(lambda: layers.write_tar("out/installed.tar", everything))
     kept = tree.production(everything, production)
     layer = layers.write_layer("out/dependencies.layer", "dependencies", kept)
     report = {
@@ -81,7 +84,7 @@ def _write_outputs(tree: InstalledTree, production: FrozenSet[str]) -> None:
     }
     with open("out/install.json", "w", encoding="utf-8") as file:
         json.dump(report, file, sort_keys=True)
-    writing.join()
+    writing.finish()
 
 
 def _install_scripts(tree: InstalledTree, production: FrozenSet[str]) -> List[Dict[str, Any]]:

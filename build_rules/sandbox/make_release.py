@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import launcher, layers
+from build_rules.lib import layers, placeholders
 from build_rules.lib.layers import Entry
 from build_rules.lib.step_program import run
 
@@ -39,7 +39,8 @@ def make(arguments: Dict[str, Any]) -> None:
 
 def _launcher(values: Dict[str, str]) -> List[Entry]:
     """`bin/app`, and the file list of what the end member brings."""
-    content = launcher.fill("in/app.sh", values)
+    with open("in/app.sh", encoding="utf-8") as file:
+        content = placeholders.fill(file.read(), values).encode()
     listing = layers.file_list({"bin/app": hashlib.sha256(content).hexdigest()})
     return [
         Entry("bin", "folder"),

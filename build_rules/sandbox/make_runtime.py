@@ -1,7 +1,6 @@
 """Makes a Node runtime out of Node's archive and npm's, and tries it.
 
-Leaves `runtime.tar`, from which later steps take the runtime, and `runtime.layer`, the gzip member
-of a release that brings it as `node_runtime/`.
+Leaves `runtime.tar`, from which later steps take the runtime.
 """
 
 from __future__ import annotations
@@ -38,12 +37,6 @@ def make(arguments: Dict[str, Any]) -> None:
     _try("npm", ["node/bin/node", f"{npm}/bin/npm-cli.js", "--version"], npm_version)
     entries = layers.walk("node", keep=lambda path: path.split("/")[0] in _TOP)
     layers.write_tar("out/runtime.tar", entries)
-    parts = ("bin", "include", "lib")
-    layers.write_layer(
-        "out/runtime.layer",
-        "runtime",
-        layers.walk("node", "node_runtime/", keep=lambda path: path.split("/")[0] in parts),
-    )
 
 
 def _set_first_line(path: str) -> None:

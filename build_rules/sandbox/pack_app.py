@@ -1,20 +1,19 @@
 """Packs what belongs to one application and environment: its own files, and its static files.
 
 Leaves `app.layer` (package.json, server files, what the build wrote for the server),
-`static.layer` (the static files as a part of a release), `static.tar.gz` (the same by themselves)
-and `app.json`.
+`static.layer` (the static files as a part of a release) and `static.tar.gz` (the same by
+themselves).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Any, Dict, Iterable, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers
+from build_rules.lib import layers, placeholders
 from build_rules.lib.errors import SlipwayErrors
 from build_rules.lib.layers import Entry
 from build_rules.lib.static_references import StaticBase, missing
@@ -40,15 +39,9 @@ def pack(arguments: Dict[str, Any]) -> None:
     ]
     if arguments["static_base_url"]:
         _check_references(arguments, app.values(), published)
-    layer = layers.write_layer("out/app.layer", "app", app.values())
+    layers.write_layer("out/app.layer", "app", app.values())
     layers.write_layer("out/static.layer", "static", static)
-    archive = layers.write_whole("out/static.tar.gz", published)
-    facts = {
-        "app": {"file_bytes": layer.file_bytes, "files": layer.files},
-        "static": {"file_bytes": archive.file_bytes, "files": archive.files},
-    }
-    with open("out/app.json", "w", encoding="utf-8") as file:
-        json.dump(facts, file, sort_keys=True)
+    layers.write_whole("out/static.tar.gz", published)
 
 
 def _is_in(entry: Entry, folder: str) -> bool:
@@ -64,7 +57,7 @@ def _check_references(
 ) -> None:
     """Views, HTML and CSS: files that the build wrote, and HTML and CSS of the server."""
     base = StaticBase.parse(
-        arguments["static_base_url"], f"{arguments['origin']}, field static_base_url"
+        arguments["static_base_url"], f"{placeholders.ORIGIN}, field static_base_url"
     )
     views = [entry for entry in app if _is_view(entry)]
     static = list(static)
@@ -82,7 +75,7 @@ def _check_references(
         raise SlipwayErrors(
             "the built pages refer to static files that are not there",
             broken,
-            where=f"{arguments['origin']}, field static_base_url",
+            where=f"{placeholders.ORIGIN}, field static_base_url",
             next=f"let the build write those files below {arguments['static_dir']}/, "
             "or correct the address",
         )

@@ -1,4 +1,4 @@
-"""Packs a Node runtime alone, with `bin include lib share` at its top."""
+"""Packs a Node runtime: alone, with `bin include lib share` at its top, or as a release's layer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from build_rules.lib import layers
 from build_rules.lib.step_program import run
 
+_TOP = "node_runtime"
+_OF_RELEASE = ("bin", "include", "lib")
+
 
 def pack(arguments: Dict[str, Any]) -> None:
-    layers.write_whole("out/nodejs.tar.gz", layers.walk("node_runtime"))
+    if arguments["as_layer"]:
+        entries = layers.walk(_TOP, f"{_TOP}/", keep=lambda path: path.split("/")[0] in _OF_RELEASE)
+        layers.write_layer("out/runtime.layer", "runtime", entries)
+    else:
+        layers.write_whole("out/nodejs.tar.gz", layers.walk(_TOP))
 
 
 if __name__ == "__main__":

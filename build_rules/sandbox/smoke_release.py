@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import launcher, layers, process_output
+from build_rules.lib import layers, placeholders, process_output
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
 
@@ -19,8 +19,10 @@ def smoke(arguments: Dict[str, Any]) -> None:
     for layer in sorted(os.listdir("in/layers")):
         layers.extract(f"in/layers/{layer}", _RELEASE)
     os.makedirs(f"{_RELEASE}/bin", exist_ok=True)
-    with open(f"{_RELEASE}/bin/app", "wb") as file:
-        file.write(launcher.fill("in/app.sh", arguments["launcher"]))
+    with open("in/app.sh", encoding="utf-8") as template:
+        text = placeholders.fill(template.read(), arguments["launcher"])
+    with open(f"{_RELEASE}/bin/app", "w", encoding="utf-8") as file:
+        file.write(text)
     os.chmod(f"{_RELEASE}/bin/app", 0o755)
     script = arguments["script"]
     status, last = process_output.run(
@@ -29,7 +31,7 @@ def smoke(arguments: Dict[str, Any]) -> None:
     if status != 0:
         raise SlipwayError(
             f'the smoke script "{script}" failed with exit status {status} in the staged release',
-            where=f"{arguments['origin']}, field smoke_script",
+            where=f"{placeholders.ORIGIN}, field smoke_script",
             found="\n".join(last),
             next="a module that is not found may stand in devDependencies: only dependencies are "
             "in a release",

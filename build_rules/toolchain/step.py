@@ -27,6 +27,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
+from build_rules.lib import placeholders
 from build_rules.lib.errors import SlipwayError
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.locked_files import (
@@ -60,18 +61,20 @@ class Step:
 
     `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
     lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
-    `origin` names the target for people and stays out of the key.
+    `origin` names the target, and `words` what placeholders in messages stand for: texts for
+    people, which stay out of the key.
     """
 
     program: str
     trees: Tuple[Tree, ...]
     outputs: Tuple[str, ...]
     description: str = field(compare=False)
-    origin: str = field(compare=False, default="")
+    origin: str = field(compare=False)
     arguments: str = "{}"
     inputs: Digest = EMPTY_DIGEST
     large: FrozenDict[str, Digest] = FrozenDict()
     locked: LockedFiles = LockedFiles()
+    words: FrozenDict[str, str] = field(compare=False, default=FrozenDict())
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class HostStep:
     argv: Tuple[str, ...]
     outputs: Tuple[str, ...]
     description: str = field(compare=False)
-    origin: str = field(compare=False, default="")
+    origin: str = field(compare=False)
     inputs: Digest = EMPTY_DIGEST
     large: FrozenDict[str, Digest] = FrozenDict()
     locked: LockedFiles = LockedFiles()
@@ -108,7 +111,6 @@ class _Attempt:
 
     process: Process
     locked: LockedFiles
-    origin: str = field(compare=False)
 
 
 @rule
@@ -123,12 +125,14 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
     return await Get(FallibleProcessResult, Process, attempt.process)
 
 
-async def _finish(result: FallibleProcessResult, origin: str) -> StepResult:
+async def _finish(
+    result: FallibleProcessResult, origin: str, words: Mapping[str, str]
+) -> StepResult:
     stdout = result.stdout.decode(errors="replace")
     stderr = result.stderr.decode(errors="replace")
     if result.exit_code != 0:
         said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
-        raise SlipwayError(f"{origin}: {said}" if origin else said)
+        raise SlipwayError(placeholders.fill(f"{origin}: {said}", {**words, "origin": origin}))
     digest = await Get(Digest, RemovePrefix(result.output_digest, "out"))
     return StepResult(digest, stdout, stderr)
 
@@ -176,8 +180,8 @@ async def run_step(step: Step, settings: HostSettings) -> StepResult:
         level=LogLevel.INFO,
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
     )
-    result = await Get(FallibleProcessResult, _Attempt(process, step.locked, step.origin))
-    return await _finish(result, step.origin)
+    result = await Get(FallibleProcessResult, _Attempt(process, step.locked))
+    return await _finish(result, step.origin, step.words)
 
 
 @rule
@@ -197,8 +201,8 @@ async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
         level=LogLevel.INFO,
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
     )
-    result = await Get(FallibleProcessResult, _Attempt(process, step.locked, step.origin))
-    return await _finish(result, step.origin)
+    result = await Get(FallibleProcessResult, _Attempt(process, step.locked))
+    return await _finish(result, step.origin, {})
 
 
 def rules():
