@@ -1,0 +1,83 @@
+"""What the end-to-end tests share: a scratch folder, caches that are filled once, and their tiers.
+
+pytest tests/e2e                   the quick tier
+pytest tests/e2e -m "e2e or long"  all
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from tests.e2e import harness
+from tests.e2e.harness import Caches, Workspace
+
+
+def pytest_configure(config: Any) -> None:
+    config.addinivalue_line("markers", "e2e: a quick end-to-end test, by the real runner")
+    config.addinivalue_line("markers", "long: an end-to-end test of the long tier; -m long")
+
+
+def pytest_collection_modifyitems(config: Any, items: List[Any]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here not in Path(str(item.fspath)).parents:
+            continue
+        if item.get_closest_marker("long") is None:
+            item.add_marker(pytest.mark.e2e)
+        elif "long" not in (config.option.markexpr or ""):
+            item.add_marker(pytest.mark.skip(reason="long tier: run it with -m long"))
+        if harness.npm_registry() is None:
+            item.add_marker(pytest.mark.skip(reason="no npm registry is configured here"))
+
+
+@pytest.fixture(scope="session")
+def session_folder() -> Iterator[Path]:
+    with harness.scratch_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def caches(session_folder: Path) -> Caches:
+    """Caches that the tests of a session share: the runner installs Pants once in all."""
+    return Caches(session_folder / "caches").make()
+
+
+@pytest.fixture(scope="session")
+def tools(session_folder: Path) -> str:
+    """A PATH that has what a Linux machine has, less node, npm and docker."""
+    return str(harness.tools_folder(session_folder / "tools"))
+
+
+@pytest.fixture
+def scratch(session_folder: Path) -> Iterator[Path]:
+    with harness.scratch_folder("test-") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def make_workspace(
+    session_folder: Path, caches: Caches, tools: str
+) -> Iterator[Callable[..., Workspace]]:
+    """Makes clones by name, with any field of Workspace; ends all that their runs started."""
+    made: List[Workspace] = []
+
+    def make(name: str, **settings: Any) -> Workspace:
+        root = session_folder / "clones" / f"{len(made)}-{name}" / "clone"
+        workspace = Workspace.make(root, **{"caches": caches, "path": tools, **settings})
+        made.append(workspace)
+        return workspace
+
+    yield make
+    for workspace in made:
+        workspace.close()
+
+
+@pytest.fixture(scope="session")
+def built(make_workspace: Callable[..., Workspace]) -> Workspace:
+    """A clone in which koa-kkl's release has been packaged, for tests that change nothing in it."""
+    workspace = make_workspace("built")
+    workspace.pants("package", "//apps/koa-kkl:release").ok()
+    return workspace
