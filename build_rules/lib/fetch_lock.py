@@ -21,9 +21,9 @@ from build_rules.lib.npm_package import Package, Tarball
 FILE_NAME = "npm-fetch.lock"
 FORMAT = 1
 
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
-_SIZE = re.compile(r"^[1-9][0-9]{0,11}$")
-_VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*$")
+_SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
+_SIZE = re.compile(r"^[1-9][0-9]{0,11}\Z")
+_VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
@@ -188,7 +188,7 @@ def package_tarball(package: Package) -> Tarball:
 
 
 def _check_head(line: str, path: str, command: str) -> None:
-    matched = re.match(r"^# slipway fetch lock (\d+):", line)
+    matched = re.match(r"^# slipway fetch lock ([0-9]+):", line)
     if matched and int(matched.group(1)) == FORMAT:
         return
     raise SlipwayError(

@@ -7,6 +7,7 @@ query, since both can carry secrets.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import socket
@@ -14,10 +15,8 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Tuple
-from urllib.parse import urljoin, urlsplit
-
-from build_rules.lib.npm_config import NpmConfig, proxy_login
+from typing import Callable, Dict, List, Optional, Tuple
+from urllib.parse import unquote, urljoin, urlsplit
 
 # The first that exists is taken where the interpreter's own OpenSSL knows no certificate.
 _SYSTEM_BUNDLES = (
@@ -44,6 +43,23 @@ class Patience:
     # A body that drips in is cut off: this many seconds, and more by its size.
     body: float = 120.0
     least_bytes_per_second: float = 16384.0
+
+
+class NetworkSettings:
+    """What a client's configuration has to answer for its requests."""
+
+    def proxy_for(self, url: str) -> Optional[str]:
+        """The http address of the proxy for `url`, with the login that may stand in it."""
+        raise NotImplementedError
+
+    def ca_texts(self) -> Tuple[List[str], bool]:
+        """Certificates in PEM form, and whether they stand in for the system's own."""
+        raise NotImplementedError
+
+    @property
+    def strict_ssl(self) -> bool:
+        """Whether certificates are checked at all."""
+        raise NotImplementedError
 
 
 class HttpProblem(Exception):
@@ -83,7 +99,7 @@ def shown(url: str) -> str:
 class Transport:
     """Sends GET requests; one of it serves many threads, each with connections of its own."""
 
-    def __init__(self, config: NpmConfig, patience: Optional[Patience] = None) -> None:
+    def __init__(self, config: NetworkSettings, patience: Optional[Patience] = None) -> None:
         self.patience = patience or Patience()
         self._config = config
         self._local = threading.local()
@@ -289,7 +305,7 @@ class Transport:
             return self._context
 
 
-def _tls_context(config: NpmConfig) -> ssl.SSLContext:
+def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
     certificates, alone = config.ca_texts()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not config.strict_ssl:
@@ -316,6 +332,15 @@ def _tls_context(config: NpmConfig) -> ssl.SSLContext:
 def _origin(url: Optional[str]) -> str:
     parts = urlsplit(url or "")
     return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}"
+
+
+def proxy_login(proxy: str) -> Optional[str]:
+    """The Proxy-Authorization header of a proxy's address."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode("utf-8")).decode("ascii")
 
 
 def _retry_after(header: Optional[str]) -> float:

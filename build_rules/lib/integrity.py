@@ -17,7 +17,7 @@ from typing import Iterable, List, Tuple
 # Strongest last. npm also knows md5; a lock that carries nothing better is refused.
 _STRENGTH = ("sha1", "sha256", "sha384", "sha512")
 _SIZES = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
-_HASH = re.compile(r"^([a-z0-9]+)-([A-Za-z0-9+/]+={0,2})(\?[\x21-\x7e]*)?$")
+_HASH = re.compile(r"^([a-z0-9]+)-([A-Za-z0-9+/]+={0,2})(\?[\x21-\x7e]*)?\Z")
 
 
 @dataclass(frozen=True)

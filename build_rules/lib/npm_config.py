@@ -12,12 +12,14 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass, field
-from typing import Dict, List, Mapping, Optional, Tuple
-from urllib.parse import quote, unquote, urlsplit
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from urllib.parse import quote, urlsplit
 
 from build_rules.lib import npmrc
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.http_transport import NetworkSettings
 from build_rules.lib.npmrc import Setting
 
 _ENV_PREFIX = "npm_config_"
@@ -42,12 +44,15 @@ class Registry:
 
 
 @dataclass(frozen=True)
-class NpmConfig:
-    """All settings, the strongest source first. Its repr shows none of them."""
+class NpmConfig(NetworkSettings):
+    """All settings, the strongest source first. Its repr shows none of them.
+
+    `ask_npm` gives the registry that npm itself would use, if there is an npm.
+    """
 
     layers: Tuple[Mapping[str, Setting], ...] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
-    fallback_registry: Optional[Registry] = None
+    ask_npm: Callable[[], Optional[Registry]] = field(repr=False, compare=False)
 
     def get(self, key: str) -> Optional[Setting]:
         for layer in self.layers:
@@ -76,9 +81,10 @@ class NpmConfig:
         setting = setting or self.usable("registry")
         if setting:
             return _registry(setting)
-        if self.fallback_registry:
-            return self.fallback_registry
-        raise no_registry()
+        known = self.ask_npm()
+        if known is None:
+            raise no_registry()
+        return known
 
     def login(self, url: str, registry: Optional[Registry]) -> Optional[str]:
         """The Authorization header for `url`; `registry` is the one that is being asked.
@@ -151,14 +157,25 @@ class NpmConfig:
         own = []
         setting = self.usable("cafile")
         if setting:
-            own.append(_read_ca(setting.value, setting.source))
+            path = _beside(setting, self.env.get("HOME", ""))
+            try:
+                own.append(_read_ca(path))
+            except OSError as error:
+                raise SlipwayError(
+                    f'cannot read the CA file "{path}": {error.strerror}',
+                    where=setting.source,
+                    found=setting.value,
+                    next=f"ls -l {path}",
+                ) from None
         inline = self.usable("ca")
         if inline:
             own.append(inline.value.replace("\\n", "\n").replace("-----,", "-----\n"))
         extra = []
         for name in ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"):
-            if self.env.get(name):
-                extra.append(_read_ca(self.env[name], f"environment: {name}"))
+            try:
+                extra.append(_read_ca(self.env.get(name, "")))
+            except OSError:
+                pass  # Node and OpenSSL go on without such a file too.
         return (own, True) if own else (extra, False)
 
     def _login_below(self, host: str, path: str) -> Optional[str]:
@@ -221,10 +238,7 @@ def load(
         text = _read_npmrc(path) if path else None
         if path and text is not None:
             layers.append(npmrc.parse(text, path, env))
-    config = NpmConfig(tuple(layers), env)
-    if config.get("registry"):
-        return config
-    return NpmConfig(tuple(layers), env, _ask_npm(env, home))
+    return NpmConfig(tuple(layers), env, AskNpm(env, home))
 
 
 def no_registry() -> SlipwayError:
@@ -261,18 +275,16 @@ def _read_npmrc(path: str) -> Optional[str]:
         ) from None
 
 
-def _read_ca(path: str, source: str) -> str:
-    path = os.path.expanduser(path) if path.startswith("~/") else path
-    try:
-        with open(path, encoding="ascii", errors="ignore") as file:
-            return file.read()
-    except OSError as error:
-        raise SlipwayError(
-            f'cannot read the CA file "{path}": {error.strerror}',
-            where=source,
-            found=path,
-            next=f"ls -l {path}",
-        ) from None
+def _beside(setting: Setting, home: str) -> str:
+    """A path in a setting; a relative one is meant from the folder of its .npmrc."""
+    if setting.value.startswith("~/"):
+        return os.path.join(home, setting.value[2:])
+    return os.path.join(os.path.dirname(setting.source.rpartition(":")[0]), setting.value)
+
+
+def _read_ca(path: str) -> str:
+    with open(path, encoding="ascii", errors="ignore") as file:
+        return file.read()
 
 
 def _registry(setting: Setting) -> Registry:
@@ -308,15 +320,6 @@ def _proxy(url: str, source: str) -> str:
     return url
 
 
-def proxy_login(proxy: str) -> Optional[str]:
-    """The Proxy-Authorization header of a proxy's address."""
-    parts = urlsplit(proxy)
-    if parts.username is None:
-        return None
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return "Basic " + base64.b64encode(pair.encode("utf-8")).decode("ascii")
-
-
 def _same_origin(one: str, other: str) -> bool:
     left, right = urlsplit(one), urlsplit(other)
     return (left.scheme, left.netloc) == (right.scheme, right.netloc)
@@ -332,24 +335,41 @@ def _on_path(program: str, env: Mapping[str, str]) -> Optional[str]:
     return os.path.realpath(found) if found else None
 
 
-def _ask_npm(env: Mapping[str, str], home: Optional[str]) -> Optional[Registry]:
-    npm = shutil.which("npm", path=env.get("PATH", ""))
-    if npm is None:
-        return None
-    try:
-        answer = subprocess.run(
-            [npm, "config", "get", "registry"],
-            env=dict(env),
-            cwd=home if home and os.path.isdir(home) else "/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    url = answer.stdout.decode("utf-8", "replace").strip()
-    if answer.returncode != 0 or not url.startswith(("http://", "https://")):
-        return None
-    return _registry(Setting(url, "npm config get registry"))
+class AskNpm:
+    """`npm config get registry`, run once, and only if nothing else names a registry."""
+
+    def __init__(self, env: Mapping[str, str], home: Optional[str]) -> None:
+        self._env, self._home = env, home
+        self._lock = threading.Lock()
+        self._asked = False
+        self._answer: Optional[Registry] = None
+
+    def __call__(self) -> Optional[Registry]:
+        with self._lock:
+            if not self._asked:
+                self._answer = self._ask()
+                self._asked = True
+            return self._answer
+
+    def _ask(self) -> Optional[Registry]:
+        npm = shutil.which("npm", path=self._env.get("PATH", ""))
+        if npm is None:
+            return None
+        home = self._home if self._home and os.path.isdir(self._home) else "/"
+        try:
+            answer = subprocess.run(
+                [npm, "config", "get", "registry"],
+                env=dict(self._env),
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=30,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        url = answer.stdout.decode("utf-8", "replace").strip()
+        if answer.returncode != 0 or not url.startswith(("http://", "https://")):
+            return None
+        return _registry(Setting(url, "npm config get registry"))

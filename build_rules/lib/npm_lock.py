@@ -112,19 +112,20 @@ def refuse_foreign_lock(names: Iterable[str], folder: str) -> None:
     prefix = f"{folder}/" if folder else ""
     enter = f"cd {folder} && " if folder else ""
     fresh = "npm install --package-lock-only --ignore-scripts"
+    # npm 7 and later take the versions of a yarn.lock over; of the others it knows nothing.
     foreign = {
-        "yarn.lock": f"{enter}npx synp --source-file yarn.lock",
-        "pnpm-lock.yaml": f"{enter}{fresh}",
-        "bun.lockb": f"{enter}{fresh}",
-        "bun.lock": f"{enter}{fresh}",
+        "yarn.lock": "its versions are kept",
+        "pnpm-lock.yaml": "npm chooses the versions anew",
+        "bun.lockb": "npm chooses the versions anew",
+        "bun.lock": "npm chooses the versions anew",
     }
-    for name, command in foreign.items():
+    for name, consequence in foreign.items():
         if name in present:
             raise SlipwayError(
                 f'"{prefix}{name}" is not an npm lock',
                 where=prefix + name,
                 found=f"{name}, and no package-lock.json beside it",
-                next=command,
+                next=f"{enter}{fresh}   # with npm 7 or later: {consequence}",
             )
     raise SlipwayError(
         f'no package-lock.json in "{folder or "."}"',

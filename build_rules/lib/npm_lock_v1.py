@@ -13,7 +13,7 @@ from build_rules.lib import npm_package, npm_spec
 from build_rules.lib.npm_package import FaultList, Package
 
 _WRITTEN_BY_HAND = "restore the lock from version control, or make it anew"
-_VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*$")
+_VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z")
 
 
 def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
@@ -94,5 +94,5 @@ def _package(
 def version_of_address(address: str, name: str) -> str:
     """A version to show for a remote tarball, of which version 1 locks tell the address only."""
     bare = re.escape(name.rpartition("/")[2])
-    matched = re.search(rf"/{bare}-v?(\d[0-9A-Za-z.\-]*?)\.(?:tgz|tar\.gz|tar)$", address)
+    matched = re.search(rf"/{bare}-v?([0-9][0-9A-Za-z.\-]*?)\.(?:tgz|tar\.gz|tar)$", address)
     return matched.group(1) if matched else "0"

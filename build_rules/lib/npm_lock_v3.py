@@ -156,7 +156,7 @@ def _package(
 
 def _is_word(version: str) -> bool:
     # The version becomes a column of the fetch lock and part of an address.
-    return bool(re.match(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*$", version))
+    return bool(re.match(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z", version))
 
 
 def _link_target(

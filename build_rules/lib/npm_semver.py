@@ -10,14 +10,16 @@ import re
 from typing import List, Optional, Tuple, Union
 
 _Identifier = Union[int, str]
-_NUMBER = r"(?:0|[1-9]\d*)"
+_NUMBER = r"(?:0|[1-9][0-9]*)"
 _PRE = r"(?:-?((?:[0-9A-Za-z-]+)(?:\.[0-9A-Za-z-]+)*))?"
 _BUILD = r"(?:\+[0-9A-Za-z.-]+)?"
-_VERSION = re.compile(rf"^[v=\s]*(\d+)\.(\d+)\.(\d+){_PRE}{_BUILD}$")
-_PARTIAL = re.compile(rf"^[v=\s]*(\d+|[xX*])?(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]){_PRE}{_BUILD})?$")
-_COMPARATOR = re.compile(r"^(\^|~>?|>=|<=|>|<|=)?\s*(.*)$")
+_VERSION = re.compile(rf"^[v=\s]*([0-9]+)\.([0-9]+)\.([0-9]+){_PRE}{_BUILD}\Z")
+_PARTIAL = re.compile(
+    rf"^[v=\s]*([0-9]+|[xX*])?(?:\.([0-9]+|[xX*]))?(?:\.([0-9]+|[xX*]){_PRE}{_BUILD})?\Z"
+)
+_COMPARATOR = re.compile(r"^(\^|~>?|>=|<=|>|<|=)?\s*(.*)\Z")
 _JOIN_OPERATOR = re.compile(r"(\^|~>?|>=|<=|>|<|=)\s+")
-_HYPHEN = re.compile(r"^\s*(\S+)\s+-\s+(\S+)\s*$")
+_HYPHEN = re.compile(r"^\s*(\S+)\s+-\s+(\S+)\s*\Z")
 
 
 class Version:

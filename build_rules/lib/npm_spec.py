@@ -21,18 +21,18 @@ WORKSPACE = "workspace"
 
 # What encodeURIComponent leaves alone: names of old packages may hold all of it.
 _PLAIN = r"[A-Za-z0-9\-~!*'()][A-Za-z0-9\-_.~!*'()]*"
-_NAME = re.compile(rf"^(?:@{_PLAIN}/)?{_PLAIN}$")
+_NAME = re.compile(rf"^(?:@{_PLAIN}/)?{_PLAIN}\Z")
 _NEVER = frozenset(["node_modules", "favicon.ico"])
-_ALIAS = re.compile(r"^npm:(@?[^@]+)(?:@(.*))?$", re.IGNORECASE)
-_TARBALL = re.compile(r"\.(?:tgz|tar\.gz|tar)$", re.IGNORECASE)
+_ALIAS = re.compile(r"^npm:(@?[^@]+)(?:@(.*))?\Z", re.IGNORECASE)
+_TARBALL = re.compile(r"\.(?:tgz|tar\.gz|tar)\Z", re.IGNORECASE)
 _LOCAL = re.compile(r"^(?:[.]|~/|/)")
 _HOSTED = re.compile(r"^(?:github|gitlab|bitbucket|gist|sourcehut):", re.IGNORECASE)
 _GIT_URL = re.compile(r"^(?:git|git\+[a-z]+|ssh)(?:://|:)", re.IGNORECASE)
-_SCP = re.compile(r"^[^@\s/]+@[^:\s/]+:[^\s]+$")
-_SHORTHAND = re.compile(r"^[^@:/\s]+/[^@:/\s#]+(?:#.*)?$")
+_SCP = re.compile(r"^[^@\s/]+@[^:\s/]+:[^\s]+\Z")
+_SHORTHAND = re.compile(r"^[^@:/\s]+/[^@:/\s#]+(?:#.*)?\Z")
 # Of these hosts npm takes the address of a repository for git, any deeper address for a tarball.
 _REPOSITORY = re.compile(
-    r"^https?://(?:[^@/]*@)?(?:www\.)?(?:github\.com|gitlab\.com|bitbucket\.org)/[^/]+/[^/#?]+/?(?:#.*)?$",
+    r"^https?://(?:[^@/]*@)?(?:www\.)?(?:github\.com|gitlab\.com|bitbucket\.org)/[^/]+/[^/#?]+/?(?:#.*)?\Z",
     re.IGNORECASE,
 )
 
