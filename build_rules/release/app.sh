@@ -11,9 +11,10 @@ unset -v CDPATH ENV BASH_ENV
 IFS=' 	
 '
 
-server_env='@server_env@'
-env_file='@env_file@'
-run_script='@run_script@'
+# The names are this script's own: the application's environment may hold any other.
+app_server_env='@server_env@'
+app_env_file='@env_file@'
+app_run_script='@run_script@'
 
 fail() {
   printf '%s\n' "bin/app: $*" >&2
@@ -31,65 +32,69 @@ TEXT
 
 # The folder of the release, also through links to this script.
 find_release() {
-  script=$0
-  while [ -L "$script" ]; do
-    target=$(readlink "$script") || fail "cannot read the link $script"
-    case $target in
-    /*) script=$target ;;
-    *) script=${script%/*}/$target ;;
+  app_self=$0
+  case $app_self in
+  */*) ;;
+  *) app_self=./$app_self ;;
+  esac
+  while [ -L "$app_self" ]; do
+    app_target=$(readlink "$app_self") || fail "cannot read the link $app_self"
+    case $app_target in
+    /*) app_self=$app_target ;;
+    *) app_self=${app_self%/*}/$app_target ;;
     esac
   done
-  case $script in
-  */*) ;;
-  *) script=./$script ;;
-  esac
-  release=$(cd -- "${script%/*}/.." && pwd -P) || fail "cannot find the release of $0"
+  app_release=$(cd -- "${app_self%/*}/.." && pwd -P) || fail "cannot find the release of $0"
 }
 
-# NAME=value lines; comments and empty lines are passed over, the value is taken as it stands.
+# NAME=value lines; comments and empty lines are passed over, the value is taken as it stands. What
+# a line holds may be secret: messages tell its number.
 read_env_file() {
-  [ -r "$env_file" ] || fail "the environment file $env_file cannot be read; create it or check its rights"
-  while IFS= read -r line || [ -n "$line" ]; do
-    case $line in
+  [ -r "$app_env_file" ] && [ ! -d "$app_env_file" ] ||
+    fail "the environment file $app_env_file cannot be read; create it or check its rights"
+  app_number=0
+  while IFS= read -r app_line || [ -n "$app_line" ]; do
+    app_number=$((app_number + 1))
+    case $app_line in
     '' | '#'*) continue ;;
     esac
-    name=${line%%=*}
-    case $name in
-    "$line" | '' | [0-9]* | *[!A-Za-z0-9_]*)
-      fail "$env_file: not a NAME=value line: $name"
+    app_name=${app_line%%=*}
+    case $app_name in
+    "$app_line" | '' | [0-9]* | *[!A-Za-z0-9_]*)
+      fail "$app_env_file:$app_number: no NAME=value line; write NAME=value, or # before a comment"
       ;;
     esac
-    export "$name=${line#*=}"
-  done <"$env_file"
+    export "$app_name=${app_line#*=}"
+  done <"$app_env_file"
 }
 
 npm_run() {
-  exec "$release/node_runtime/bin/node" \
-    "$release/node_runtime/lib/node_modules/npm/bin/npm-cli.js" run --silent "$@"
+  exec "$app_release/node_runtime/bin/node" \
+    "$app_release/node_runtime/lib/node_modules/npm/bin/npm-cli.js" run --silent "$@"
 }
 
 main() {
   find_release
   # What a login shell or another Node left behind does not belong to this release.
   unset -v NODE_OPTIONS NODE_PATH
-  [ -z "$env_file" ] || read_env_file
-  SERVER_ENV=${SERVER_ENV:-$server_env}
-  PATH=$release/node_runtime/bin:${PATH:-/usr/local/bin:/usr/bin:/bin}
+  [ -z "$app_env_file" ] || read_env_file
+  SERVER_ENV=${SERVER_ENV:-$app_server_env}
+  PATH=$app_release/node_runtime/bin:${PATH:-/usr/local/bin:/usr/bin:/bin}
   npm_config_update_notifier=false
   export SERVER_ENV PATH npm_config_update_notifier
-  cd -- "$release" || fail "cannot enter $release"
-  command=${1-}
+  cd -- "$app_release" || fail "cannot enter $app_release"
+  app_command=${1-}
   [ $# -eq 0 ] || shift
-  case $command in
-  start | stop | restart | health) npm_run "$command" -- "$@" ;;
-  run-foreground) npm_run "$run_script" -- "$@" ;;
+  case $app_command in
+  start | stop | restart | health) npm_run "$app_command" -- "$@" ;;
+  run-foreground) npm_run "$app_run_script" -- "$@" ;;
   run)
     [ $# -gt 0 ] || fail "run needs the name of a script of package.json"
-    script=$1
+    app_script=$1
     shift
-    npm_run "$script" -- "$@"
+    npm_run "$app_script" -- "$@"
     ;;
-  node) exec "$release/node_runtime/bin/node" "$@" ;;
+  node) exec "$app_release/node_runtime/bin/node" "$@" ;;
   -h | --help | help) usage ;;
   *)
     usage >&2
