@@ -7,7 +7,6 @@ seconds to stop, since Pants kills this program three seconds after Ctrl-C.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -19,13 +18,15 @@ from types import FrameType
 from typing import Dict, List, Optional
 
 _PATIENCE = 2.0  # seconds
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DROPPED = ("NODE_OPTIONS", "NODE_PATH", "NODE_ENV", "PID_FILE", "SERVER_ENV")
 
 
 def main(arguments: List[str]) -> int:
     tarball, *rest = arguments
-    # A Ctrl-C while unpacking raises here and the folder goes with the context.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A signal while unpacking raises here and the folder goes with the context.
+    for number in _ENDINGS:
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="slipway-run-") as scratch:
         try:
             release = os.path.join(scratch, "release")
@@ -37,35 +38,49 @@ def main(arguments: List[str]) -> int:
 
 
 def _run(release: str, scratch: str, arguments: List[str]) -> int:
+    asked: List[int] = []
+    group: List[int] = []
+
+    def pass_on(number: int, frame: Optional[FrameType]) -> None:
+        asked.append(number)
+        for one in group:
+            _signal(one, number)
+
+    # Before the start: a signal that comes during it must not leave the application behind.
+    for number in _ENDINGS:
+        signal.signal(number, pass_on)
     process = subprocess.Popen(
         [os.path.join(release, "bin", "app"), "run-foreground", *arguments],
         env=_environment(scratch),
         cwd=release,
         start_new_session=True,
     )
-    asked: List[int] = []
-
-    def pass_on(number: int, frame: Optional[FrameType]) -> None:
-        asked.append(number)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
+    group.append(process.pid)
+    for early in list(asked):
+        _signal(process.pid, early)
     deadline = None
-    while process.poll() is None:
+    # npm and the shell between us and the application may be gone before it: once asked to end,
+    # the whole group may take its time.
+    while process.poll() is None or (asked and _signal(process.pid, 0)):
         time.sleep(0.05)
         if asked and deadline is None:
             deadline = time.monotonic() + _PATIENCE
         if deadline is not None and time.monotonic() > deadline:
             break
-    # The whole group: npm and the shell between us and the application may be gone before it.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _signal(process.pid, signal.SIGKILL)
     status = process.wait()
     if asked:
         return 128 + asked[0]
     return status if status >= 0 else 128 - status
+
+
+def _signal(group: int, number: int) -> bool:
+    """Sends a signal to a process group; False if nothing of it is left."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _environment(scratch: str) -> Dict[str, str]:
