@@ -323,10 +323,25 @@ class BuildScriptField(StringField):
     default = "build"
     help = help_text(
         """
-        The script of package.json that builds the client. It gets the environment's name as its
-        first argument and as SERVER_ENV. An empty string: there is nothing to build.
+        The script of package.json that builds the client. It gets the environment's name as
+        SERVER_ENV and, unless `build_args` says otherwise, as its argument. An empty string: there
+        is nothing to build.
 
         For example: `build_script="build"`.
+        """
+    )
+
+
+class BuildArgsField(StringSequenceField):
+    alias = "build_args"
+    default = ("{server_env}",)
+    help = help_text(
+        """
+        What the build script gets as arguments; `{server_env}` stands for the environment's name.
+        An empty list is right for a script that ends in a command which would take the name for
+        something else, such as `tsc`, `rollup -c` or `vite build`.
+
+        For example: `build_args=["--mode", "{server_env}"]`.
         """
     )
 
@@ -439,6 +454,7 @@ class NodeAppBundle(Target):
         ClientSourcesField,
         ServerSourcesField,
         BuildScriptField,
+        BuildArgsField,
         BuildOutputsField,
         ServerEnvField,
         BuildEnvField,

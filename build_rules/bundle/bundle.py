@@ -38,6 +38,7 @@ from build_rules.runtime.make import (
 )
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
+    BuildArgsField,
     BuildEnvField,
     BuildOutputsField,
     BuildScriptField,
@@ -68,6 +69,7 @@ class NodeAppBundleFieldSet(FieldSet):
     client_sources: ClientSourcesField
     server_sources: ServerSourcesField
     build_script: BuildScriptField
+    build_args: BuildArgsField
     build_outputs: BuildOutputsField
     server_env: ServerEnvField
     build_env: BuildEnvField
@@ -203,11 +205,16 @@ async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) 
     if not script:
         return BuiltClient(EMPTY_DIGEST)
     server_env = check_server_env(field_set.server_env, slipway.server_envs)
-    for name, field in (
-        (script, "build_script"),
-        *((one, "lifecycle_scripts") for one in field_set.lifecycle_scripts.value or ()),
-    ):
-        check_script(app.scripts, name, app.package_json, f"{field_set.origin}, field {field}")
+    where = f"{field_set.origin}, field"
+    check_script(
+        app.scripts,
+        script,
+        app.package_json,
+        f"{where} build_script",
+        otherwise='build_script="" if there is nothing to build',
+    )
+    for name in field_set.lifecycle_scripts.value or ():
+        check_script(app.scripts, name, app.package_json, f"{where} lifecycle_scripts")
     installed, sources = await MultiGet(
         Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
         Get(
@@ -233,6 +240,10 @@ async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) 
             arguments=as_arguments(
                 {
                     "script": script,
+                    "script_arguments": [
+                        one.replace("{server_env}", server_env)
+                        for one in field_set.build_args.value or ()
+                    ],
                     "lifecycle_scripts": list(field_set.lifecycle_scripts.value or ()),
                     "server_env": server_env,
                     "env": dict(field_set.build_env.value or {}),

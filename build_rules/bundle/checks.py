@@ -22,8 +22,14 @@ def check_server_env(field: ServerEnvField, known: Sequence[str]) -> str:
     return value
 
 
-def check_script(scripts: Mapping[str, str], script: str, package_json: str, where: str) -> None:
-    """`where` names target and field."""
+def check_script(
+    scripts: Mapping[str, str],
+    script: str,
+    package_json: str,
+    where: str,
+    otherwise: str = "name another one in the field",
+) -> None:
+    """`where` names target and field, `otherwise` what to do where no script is meant."""
     if script not in scripts:
         known = ", ".join(sorted(scripts)) or "none"
         guesses = nearest(script, scripts)
@@ -32,7 +38,7 @@ def check_script(scripts: Mapping[str, str], script: str, package_json: str, whe
             f'package.json has no script "{script}"',
             where=where,
             found=f"the scripts of {package_json} are {known}",
-            next=f"{hint}Add the script there, or name another one in the field",
+            next=f"{hint}Add the script there, or {otherwise}",
         )
 
 

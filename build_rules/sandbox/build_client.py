@@ -28,7 +28,8 @@ def build(arguments: Dict[str, Any]) -> None:
     before = _files()
     for script in arguments["lifecycle_scripts"]:
         _run_script(script, [], arguments)
-    _run_script(arguments["script"], ["--", arguments["server_env"]], arguments)
+    more = arguments["script_arguments"]
+    _run_script(arguments["script"], ["--", *more] if more else [], arguments)
     _check_outputs(outputs, arguments)
     after = _files()
     changed = sorted(path for path, state in after.items() if before.get(path) != state)
