@@ -24,17 +24,21 @@ _DROPPED = ("NODE_OPTIONS", "NODE_PATH", "NODE_ENV", "PID_FILE", "SERVER_ENV")
 
 def main(arguments: List[str]) -> int:
     tarball, *rest = arguments
-    # A signal while unpacking raises here and the folder goes with the context.
-    for number in _ENDINGS:
-        signal.signal(number, signal.default_int_handler)
+    # Held back while the folder comes and goes; in between, one that comes raises.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     with tempfile.TemporaryDirectory(prefix="slipway-run-") as scratch:
         try:
+            for number in _ENDINGS:
+                signal.signal(number, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
             release = os.path.join(scratch, "release")
             with tarfile.open(tarball, "r:gz") as tar:
                 tar.extractall(release)
             return _run(release, scratch, rest)
         except KeyboardInterrupt:
             return 130
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
 
 
 def _run(release: str, scratch: str, arguments: List[str]) -> int:
