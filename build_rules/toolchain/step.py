@@ -118,8 +118,10 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
     settings.ensure_written()
     try:
         return await Get(FallibleProcessResult, Process, attempt.process)
-    except IntrinsicError as error:
-        if not attempt.locked.files or "Missing digest" not in str(error):
+    except IntrinsicError:
+        # Absent contents are "Missing digest" alone, and any fault of the network with a remote
+        # store that does not answer. Another reason comes again from the second attempt.
+        if not attempt.locked.files:
             raise
     await Get(FetchedFiles, FetchRequest(attempt.locked))
     return await Get(FallibleProcessResult, Process, attempt.process)
