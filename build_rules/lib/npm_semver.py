@@ -52,13 +52,13 @@ def satisfies(version: str, spec: str) -> Optional[bool]:
     parsed = parse_version(version)
     if parsed is None:
         return None
-    verdict = False
-    for alternative in spec.split("||"):
-        tests = _tests(alternative)
-        if tests is None:
-            return None
-        verdict = verdict or _within(parsed, tests)
-    return verdict
+    alternatives = [_tests(alternative) for alternative in spec.split("||")]
+    if None in alternatives:
+        return None
+    if [] in alternatives:
+        # Beside a wildcard npm forgets the other alternatives, and their prereleases with them.
+        return _within(parsed, [])
+    return any(_within(parsed, tests) for tests in alternatives if tests)
 
 
 def _identifiers(text: Optional[str]) -> Tuple[_Identifier, ...]:
@@ -90,6 +90,7 @@ def _holds(version: Version, operator: str, bound: Version) -> bool:
 
 
 def _tests(alternative: str) -> Optional[List[_Test]]:
+    """The comparators of one alternative; none of them for a wildcard, None if unreadable."""
     hyphen = _HYPHEN.match(alternative)
     if hyphen:
         lower, upper = _partial(hyphen.group(1)), _partial(hyphen.group(2))
@@ -103,7 +104,7 @@ def _tests(alternative: str) -> Optional[List[_Test]]:
         if matched is None or partial is None:
             return None
         tests.extend(_expand(matched.group(1) or "", partial))
-    return tests or [(">=", Version((0, 0, 0)))]
+    return tests
 
 
 _Partial = Tuple[Tuple[int, ...], Tuple[_Identifier, ...]]
@@ -136,7 +137,7 @@ def _next(numbers: Tuple[int, ...], place: int) -> Version:
 
 def _at_least(partial: _Partial) -> List[_Test]:
     numbers, pre = partial
-    return [(">=", Version(_filled(numbers), pre))]
+    return [(">=", Version(_filled(numbers), pre))] if numbers else []
 
 
 def _at_most(partial: _Partial) -> List[_Test]:
@@ -153,7 +154,7 @@ def _expand(operator: str, partial: _Partial) -> List[_Test]:  # noqa: PLR0911
     if operator in ("<", ">") and not numbers:
         return [("<", Version((0, 0, 0), (0,)))]
     if not numbers:
-        return [(">=", Version((0, 0, 0)))]
+        return []
     if operator == "^":
         place = next((i for i, n in enumerate(numbers) if n), len(numbers) - 1)
         return [(">=", bound), ("<", _next(numbers, place))]

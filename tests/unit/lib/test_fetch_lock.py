@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from build_rules.lib import fetch_lock
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.fetch_lock import FetchEntry, FetchLock
+from tests.unit.lib.npm_builders import entry, integrity_of, make_entry, make_lock, sha1, sha512
+
+COMMAND = "./pants generate-lockfiles --resolve=npm:apps/x"
+PATH = "apps/x/npm-fetch.lock"
+LINE = make_entry().line()
+HEAD = f"# slipway fetch lock 1: name version integrity sha256 size. Renew it with: {COMMAND}"
+
+
+def _parse(text: str) -> FetchLock:
+    return fetch_lock.parse(text, PATH, COMMAND)
+
+
+def _fetch(*entries: FetchEntry) -> FetchLock:
+    return _parse(fetch_lock.render(entries, COMMAND))
+
+
+def test_reads_as_a_list() -> None:
+    text = fetch_lock.render([make_entry("right"), make_entry("@team/left")], COMMAND)
+    head, first, second, end = text.split("\n")
+    assert head == HEAD
+    assert first.startswith("@team/left 1.0.0 sha512-")
+    assert first.endswith(" 100")
+    assert second.startswith("right 1.0.0 sha512-")
+    assert end == ""
+
+
+def test_a_weaker_integrity_of_the_npm_lock_stands_last() -> None:
+    weak = sha1(b"left")
+    one = make_entry(locked_integrity=weak)
+    assert one.line() == f"{LINE} {weak}"
+    assert _fetch(one).entries[0].accepts == (one.integrity, weak)
+
+
+def test_empty_lines_and_comments_are_no_fault() -> None:
+    assert len(_parse(f"{HEAD}\n\n# ours\n{LINE}\n").entries) == 1
+
+
+BAD: Dict[str, Tuple[str, str, str]] = {
+    "empty": ("", "does not begin as a fetch lock of format 1", f"{PATH}:1"),
+    "no head": (f"{LINE}\n", "does not begin as a fetch lock", f"{PATH}:1"),
+    "format 2": (f"# slipway fetch lock 2:\n{LINE}\n", "of format 1", f"{PATH}:1"),
+    "cut off": (f"{HEAD}\n{LINE}", "the last line is cut off", f"{PATH}:2"),
+    "conflict": (
+        f"{HEAD}\n<<<<<<< ours\n{LINE}\n=======\n>>>>>>> theirs\n",
+        "a merge conflict is not resolved",
+        f"{PATH}:2",
+    ),
+    "four words": (f"{HEAD}\n{LINE}\nleft 1.0.0 a b\n", "4 words, not 5 or 6", f"{PATH}:3"),
+    "a name": (f"{HEAD}\n{LINE.replace('left', '../x')}\n", '"../x" is no name', f"{PATH}:2"),
+    "a version": (f"{HEAD}\n{LINE.replace(' 1.0.0', ' ../1')}\n", "no version", f"{PATH}:2"),
+    "sha1": (f"{HEAD}\nleft 1.0.0 {sha1(b'')} {'0' * 64} 1\n", "no sha512", f"{PATH}:2"),
+    "integrity": (f"{HEAD}\nleft 1.0.0 sha512-AA== {'0' * 64} 1\n", "64 bytes", f"{PATH}:2"),
+    "sha256": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'G' * 64} 1\n", "no SHA-256", f"{PATH}:2"),
+    "size": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'0' * 64} -1\n", '"-1" is no size', f"{PATH}:2"),
+    "zero": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'0' * 64} 0\n", '"0" is no size', f"{PATH}:2"),
+    "twice": (
+        f"{HEAD}\n{LINE}\n{LINE}7\n", "left@1.0.0 stands here twice, with different", f"{PATH}:3",
+    ),
+    "carriage return": (f"{HEAD}\r\n{LINE}\r\n", "is no size", f"{PATH}:2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_says_what_is_wrong_and_where(name: str) -> None:
+    text, what, where = BAD[name]
+    with pytest.raises(SlipwayError) as caught:
+        _parse(text)
+    assert what in str(caught.value)
+    assert where in str(caught.value)
+    assert caught.value.next == COMMAND
+
+
+def test_tells_all_damaged_lines() -> None:
+    with pytest.raises(SlipwayErrors) as caught:
+        _parse(f"{HEAD}\na\n{LINE}\nb\n")
+    assert [fault.split(": ")[0] for fault in caught.value.faults] == [f"{PATH}:2", f"{PATH}:4"]
+
+
+class TestCheck:
+    def test_fits(self) -> None:
+        fetch_lock.require_fresh(make_lock(), _fetch(make_entry()))
+
+    def test_missing(self) -> None:
+        assert fetch_lock.check(make_lock(), _fetch()) == [f"left@1.0.0: missing from {PATH}"]
+
+    def test_no_longer_needed(self) -> None:
+        reasons = fetch_lock.check(make_lock(), _fetch(make_entry(), make_entry("right")))
+        assert reasons == ["right@1.0.0: no longer in apps/x/package-lock.json"]
+
+    def test_another_version(self) -> None:
+        assert fetch_lock.check(make_lock(), _fetch(make_entry(version="2.0.0"))) == [
+            f"left@1.0.0: missing from {PATH}",
+            "left@2.0.0: no longer in apps/x/package-lock.json",
+        ]
+
+    def test_another_content_of_one_version(self) -> None:
+        other = make_entry(integrity=sha512(b"other"))
+        (reason,) = fetch_lock.check(make_lock(), _fetch(other))
+        assert reason.startswith("left@1.0.0: apps/x/package-lock.json has ")
+        assert reason.endswith(f"{integrity_of('left', '1.0.0')}, {PATH} has {sha512(b'other')}")
+
+    def test_sha1_is_held_against_what_was_recorded(self) -> None:
+        weak = make_lock({"node_modules/left": entry(integrity=sha1(b"left"))})
+        assert fetch_lock.check(weak, _fetch(make_entry(locked_integrity=sha1(b"left")))) == []
+        assert len(fetch_lock.check(weak, _fetch(make_entry(locked_integrity=sha1(b"x"))))) == 1
+        assert len(fetch_lock.check(weak, _fetch(make_entry()))) == 1
+
+    def test_an_alias_stands_under_its_real_name(self) -> None:
+        lock = make_lock({"node_modules/other": {**entry(), "name": "left"}})
+        assert fetch_lock.check(lock, _fetch(make_entry())) == []
+
+    def test_the_last_line_is_the_command(self) -> None:
+        with pytest.raises(SlipwayErrors) as caught:
+            fetch_lock.require_fresh(make_lock(), _fetch(make_entry("right")))
+        assert str(caught.value).splitlines()[-1].strip() == f"next:  {COMMAND}"
+
+
+def test_every_tarball_has_its_place_in_npms_cache() -> None:
+    lock = make_lock({"node_modules/left": entry(), "node_modules/x/node_modules/left": entry()})
+    (cached,) = fetch_lock.cached_tarballs(lock, _fetch(make_entry()), 8)
+    assert cached.path.startswith("_cacache/content-v2/sha512/")
+    assert (cached.sha256, cached.size) == (make_entry().sha256, 100)
+
+
+def test_git_merges_the_changes_of_two_branches(tmp_path: Path) -> None:
+    names = ("a", "b", "c", "d", "e", "f")
+    base = [make_entry(name) for name in names]
+    versions = {
+        "base": base,
+        "ours": [make_entry("a", "2.0.0"), *base[1:]],
+        "theirs": [*base[:4], make_entry("e", "3.0.0"), *base[5:]],
+    }
+    for name, entries in versions.items():
+        (tmp_path / name).write_text(fetch_lock.render(entries, COMMAND))
+    merged = subprocess.run(
+        ["git", "merge-file", "-p", "ours", "base", "theirs"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    both = [make_entry("a", "2.0.0"), *base[1:4], make_entry("e", "3.0.0"), *base[5:]]
+    assert merged == fetch_lock.render(both, COMMAND)
+
+
+_ENTRIES = st.builds(
+    make_entry,
+    name=st.sampled_from(["left", "right", "@team/left"]),
+    version=st.sampled_from(["1.0.0", "2.0.0-rc.1", "3.0.0+build"]),
+    integrity=st.binary().map(sha512),
+    size=st.integers(1, 10**11),
+    locked_integrity=st.none() | st.binary().map(sha1),
+)
+
+
+@given(st.lists(_ENTRIES, unique_by=lambda one: (one.name, one.version, one.integrity)))
+def test_what_is_written_reads_the_same(entries: List[FetchEntry]) -> None:
+    text = fetch_lock.render(entries, COMMAND)
+    parsed = _parse(text)
+    assert fetch_lock.render(parsed.entries, COMMAND) == text
+    assert [one.line() for one in parsed.entries] == sorted(
+        (one.line() for one in entries), key=lambda line: tuple(line.split(" ")[:3])
+    )
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for candidate in (text, f"{HEAD}\n{text}\n"):
+        try:
+            _parse(candidate)
+        except SlipwayError:
+            pass
