@@ -127,8 +127,8 @@ def _tell_weak(lock: NpmLock) -> None:
     )
     if weak:
         print(
-            f"{len(weak)} packages have no sha512 in {lock.path}; their content was accepted by the "
-            "weaker hash that is there, and is pinned by sha512 from now on:",
+            f"accepted by a weaker hash than sha512, which is all that {lock.path} has; "
+            f"pinned by sha512 from now on ({len(weak)}):",
             file=sys.stderr,
         )
         for one in weak:

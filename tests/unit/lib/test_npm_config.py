@@ -1,0 +1,283 @@
+"""Where fetching is configured: which source wins, which login goes where."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import pytest
+
+from build_rules.lib import npm_config
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.npm_config import NpmConfig, Registry
+
+TOKEN = "npm_secret"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def _load(
+    home: Path,
+    *lines: str,
+    option: Optional[str] = None,
+    project: Optional[Path] = None,
+    env: Optional[Dict[str, str]] = None,
+) -> NpmConfig:
+    if lines:
+        (home / ".npmrc").write_text("\n".join(lines))
+    return npm_config.load(
+        option_registry=option,
+        project_npmrc=str(project) if project else None,
+        home=str(home),
+        env={"PATH": "/nowhere", "HOME": str(home), **(env or {})},
+    )
+
+
+class TestRegistry:
+    def test_the_strongest_source_wins(self, home: Path, tmp_path: Path) -> None:
+        project = tmp_path / "project.npmrc"
+        tools = tmp_path / "prefix"
+        (tools / "bin").mkdir(parents=True)
+        (tools / "etc").mkdir()
+        for tool, body in (("node", ""), ("npm", "echo https://npm.example/")):
+            (tools / "bin" / tool).write_text(f"#!/bin/sh\n{body}\n")
+            (tools / "bin" / tool).chmod(0o755)
+        env = {"PATH": f"{tools}/bin:/usr/bin:/bin"}
+
+        def winner(**more: Any) -> Tuple[str, str]:
+            found = _load(home, **more).registry_for("left")
+            return found.url, found.source
+
+        assert winner(env=env) == ("https://npm.example/", "npm config get registry")
+        (tools / "etc" / "npmrc").write_text("registry=https://global.example")
+        assert winner(env=env) == ("https://global.example/", f"{tools}/etc/npmrc:1")
+        (home / ".npmrc").write_text("\nregistry=https://user.example")
+        assert winner(env=env) == ("https://user.example/", f"{home}/.npmrc:2")
+        project.write_text("registry=https://project.example/npm")
+        assert winner(env=env, project=project) == (
+            "https://project.example/npm/",
+            f"{project}:1",
+        )
+        env["NPM_CONFIG_REGISTRY"] = "https://env.example/"
+        assert winner(env=env, project=project) == (
+            "https://env.example/",
+            "environment: NPM_CONFIG_REGISTRY",
+        )
+        assert winner(env=env, project=project, option="https://option.example/") == (
+            "https://option.example/",
+            "[slipway].npm_registry",
+        )
+
+    def test_userconfig_moves_the_users_file(self, home: Path, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        other.write_text("registry=https://other.example/")
+        config = _load(
+            home, "registry=https://user.example", env={"NPM_CONFIG_USERCONFIG": str(other)}
+        )
+        assert config.registry_for("left").url == "https://other.example/"
+
+    def test_a_scope_has_its_own(self, home: Path) -> None:
+        config = _load(home, "registry=https://r.example", "@team:registry=https://team.example/x")
+        assert config.registry_for("@team/left").url == "https://team.example/x/"
+        assert config.registry_for("@other/left").url == "https://r.example/"
+        assert config.registry_for("left").url == "https://r.example/"
+
+    def test_a_scopes_registry_is_enough_for_its_packages(self, home: Path) -> None:
+        config = _load(home, "@team:registry=https://team.example/")
+        assert config.registry_for("@team/left").url == "https://team.example/"
+        with pytest.raises(SlipwayError, match="no npm registry is configured"):
+            config.registry_for("left")
+
+    def test_empty_and_null_are_no_registry(self, home: Path) -> None:
+        for value in ("", "null", "undefined"):
+            with pytest.raises(SlipwayError, match="no npm registry is configured"):
+                _load(home, f"registry={value}").registry_for("left")
+
+
+BAD = {
+    "registry=ftp://r.example/": ("is no http or https address", "ftp://r.example/"),
+    "registry=r.example": ("is no http or https address", "r.example"),
+    "registry=https://": ("is no http or https address", "https://"),
+    f"registry=https://user:{TOKEN}@r.example/": ("holds a login", "r.example/"),
+    "registry=https://${NO}/": ('"registry" needs a variable that is not set', "${NO}"),
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_registry_that_cannot_be_used(home: Path, line: str) -> None:
+    what, found = BAD[line]
+    with pytest.raises(SlipwayError) as caught:
+        _load(home, line).registry_for("left")
+    assert what in caught.value.what
+    assert caught.value.found == found
+    assert caught.value.where == f"{home}/.npmrc:1"
+    assert caught.value.next
+    assert TOKEN not in str(caught.value)
+
+
+BASIC = base64.b64encode(b"user:pass").decode()
+PASSWORD = base64.b64encode(b"pass").decode()
+REGISTRY = "registry=https://r.example/npm/"
+TARBALL = "https://r.example/npm/left/-/left-1.0.0.tgz"
+
+# name: (lines, address, the header that is sent)
+LOGINS: Dict[str, Tuple[List[str], str, Optional[str]]] = {
+    "token": ([REGISTRY, f"//r.example/npm/:_authToken={TOKEN}"], TARBALL, f"Bearer {TOKEN}"),
+    "without a slash": ([f"//r.example/npm:_authToken={TOKEN}"], TARBALL, f"Bearer {TOKEN}"),
+    "of the host": ([f"//r.example/:_authToken={TOKEN}"], TARBALL, f"Bearer {TOKEN}"),
+    "the longest prefix": (
+        ["//r.example/:_authToken=short", "//r.example/npm/:_authToken=long"],
+        TARBALL,
+        "Bearer long",
+    ),
+    "_auth": ([f"//r.example/npm/:_auth={BASIC}"], TARBALL, f"Basic {BASIC}"),
+    "user and password": (
+        ["//r.example/npm/:username=user", f"//r.example/npm/:_password={PASSWORD}"],
+        TARBALL,
+        f"Basic {BASIC}",
+    ),
+    "a user alone": (["//r.example/npm/:username=user"], TARBALL, None),
+    "token before basic": (
+        [f"//r.example/npm/:_auth={BASIC}", f"//r.example/npm/:_authToken={TOKEN}"],
+        TARBALL,
+        f"Bearer {TOKEN}",
+    ),
+    "another path of the host": (
+        [REGISTRY, f"//r.example/npm/:_authToken={TOKEN}"],
+        "https://r.example/files/1",
+        f"Bearer {TOKEN}",
+    ),
+    "another host": (
+        [REGISTRY, f"//r.example/npm/:_authToken={TOKEN}"], "https://cdn.example/npm/x", None,
+    ),
+    "another port": (
+        [REGISTRY, f"//r.example/npm/:_authToken={TOKEN}"], "https://r.example:8443/files/1", None,
+    ),
+    "a host that begins alike": (
+        [f"//r.example/:_authToken={TOKEN}"], "https://r.example.evil.example/npm/x", None,
+    ),
+    "without TLS on another path": (
+        [REGISTRY, f"//r.example/npm/:_authToken={TOKEN}"], "http://r.example/files/1", None,
+    ),
+    "old common token": ([REGISTRY, f"_authToken={TOKEN}"], TARBALL, f"Bearer {TOKEN}"),
+    "old common login": ([REGISTRY, f"_auth={BASIC}"], TARBALL, f"Basic {BASIC}"),
+    "old common login for others": (
+        [REGISTRY, f"_auth={BASIC}"], "https://cdn.example/left.tgz", None,
+    ),
+    "a variable": ([REGISTRY, "//r.example/:_authToken=${MINE}"], TARBALL, "Bearer mine"),
+    "a variable that is not set": ([REGISTRY, "//r.example/:_authToken=${NO}"], TARBALL, None),
+    "a line break": ([REGISTRY, '//r.example/:_authToken="a\\r\\nX: y"'], TARBALL, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOGINS)
+def test_logins(home: Path, name: str) -> None:
+    lines, url, header = LOGINS[name]
+    config = _load(home, *lines, env={"MINE": "mine"})
+    assert config.login(url, Registry("https://r.example/npm/", "test")) == header
+
+
+def test_an_address_of_the_users_own_gets_only_what_is_configured_for_it(home: Path) -> None:
+    config = _load(home, REGISTRY, f"_authToken={TOKEN}", "//r.example/npm/:_authToken=other")
+    assert config.login("https://r.example/files/1", None) is None
+    assert config.login("https://r.example/npm-more/x.tgz", None) is None
+    assert config.login("https://r.example/npm/x.tgz", None) == "Bearer other"
+
+
+def test_a_scopes_registry_does_not_get_the_old_common_token(home: Path) -> None:
+    config = _load(home, REGISTRY, "@team:registry=https://team.example/", f"_authToken={TOKEN}")
+    team = config.registry_for("@team/left")
+    assert config.login("https://team.example/@team/left/-/left-1.0.0.tgz", team) is None
+
+
+def test_logins_come_from_the_environment_too(home: Path) -> None:
+    config = _load(home, env={"npm_config_//r.example/:_authToken": TOKEN})
+    assert config.login(TARBALL, None) == f"Bearer {TOKEN}"
+
+
+def test_no_secret_is_in_a_repr(home: Path) -> None:
+    config = _load(home, f"//r.example/:_authToken={TOKEN}", env={"X": TOKEN})
+    assert TOKEN not in repr(config)
+
+
+# name: (lines, environment, address, the proxy)
+PROXIES: Dict[str, Tuple[List[str], Dict[str, str], str, Optional[str]]] = {
+    "none": ([], {}, "https://r.example/", None),
+    "https": (["https-proxy=http://p.example:1/"], {}, "https://r.example/", "http://p.example:1/"),
+    "https-proxy is not for http": (["https-proxy=http://p.example/"], {}, "http://r.example/", None),
+    "proxy is for both": (["proxy=http://p.example/"], {}, "https://r.example/", "http://p.example/"),
+    "without a scheme": (["proxy=p.example:3128"], {}, "http://r.example/", "http://p.example:3128"),
+    "environment": ([], {"HTTPS_PROXY": "http://p.example/"}, "https://r.example/", "http://p.example/"),
+    "lower case": ([], {"https_proxy": "http://p.example/"}, "https://r.example/", "http://p.example/"),
+    "settings first": (
+        ["https-proxy=http://p.example/"], {"HTTPS_PROXY": "http://q.example/"},
+        "https://r.example/", "http://p.example/",
+    ),
+    "null falls back": (
+        ["proxy=null"], {"HTTP_PROXY": "http://p.example/"}, "http://r.example/", "http://p.example/",
+    ),
+    "false is off": (["proxy=false"], {"HTTP_PROXY": "http://p.example/"}, "http://r.example/", None),
+    "noproxy": (["proxy=http://p.example/", "noproxy=.example"], {}, "http://r.example/", None),
+    "noproxy of a part": (
+        ["proxy=http://p.example/", "noproxy=ample"], {}, "http://r.example/", "http://p.example/",
+    ),
+    "NO_PROXY": (
+        [], {"HTTP_PROXY": "http://p.example/", "NO_PROXY": "a, r.example"}, "http://r.example/", None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxies(home: Path, name: str) -> None:
+    lines, env, url, proxy = PROXIES[name]
+    assert _load(home, *lines, env=env).proxy_for(url) == proxy
+
+
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(home: Path) -> None:
+    with pytest.raises(SlipwayError) as caught:
+        _load(home, f"proxy=socks5://u:{TOKEN}@p.example").proxy_for("http://r.example/")
+    assert TOKEN not in str(caught.value)
+    assert caught.value.found == "p.example"
+
+
+class TestCertificates:
+    def test_a_configured_file_stands_alone(self, home: Path, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").write_text("PEM")
+        config = _load(home, f"cafile={tmp_path}/ca.pem", env={"SSL_CERT_FILE": "/etc/hosts"})
+        assert config.ca_texts() == (["PEM"], True)
+
+    def test_a_relative_path_is_meant_from_the_file_that_has_it(self, home: Path) -> None:
+        (home / "ca.pem").write_text("PEM")
+        assert _load(home, "cafile=ca.pem").ca_texts() == (["PEM"], True)
+        assert _load(home, "cafile=~/ca.pem").ca_texts() == (["PEM"], True)
+
+    def test_the_environments_are_further_ones(self, home: Path, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").write_text("PEM")
+        env = {"NODE_EXTRA_CA_CERTS": f"{tmp_path}/ca.pem", "SSL_CERT_FILE": "/no/such/file"}
+        assert _load(home, env=env).ca_texts() == (["PEM"], False)
+
+    @pytest.mark.parametrize(
+        ("lines", "env", "strict"),
+        [
+            ([], {}, True),
+            (["strict-ssl=false"], {}, False),
+            (["strict-ssl=true"], {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}, True),
+            ([], {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}, False),
+        ],
+    )
+    def test_checks_can_be_switched_off(
+        self, home: Path, lines: List[str], env: Dict[str, str], strict: bool
+    ) -> None:
+        assert _load(home, *lines, env=env).strict_ssl is strict
+
+
+def test_a_file_that_cannot_be_read_is_told(home: Path) -> None:
+    (home / ".npmrc").mkdir()
+    with pytest.raises(SlipwayError, match="cannot read") as caught:
+        _load(home)
+    assert caught.value.next == f"ls -l {home}/.npmrc"
