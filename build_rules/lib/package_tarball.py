@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import BinaryIO, List
+from typing import BinaryIO, List, cast
 
 from build_rules.lib.decompression import unpacked_chunks
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
@@ -23,14 +23,14 @@ _NEXT = "use another version of the package, or report this one to its registry"
 
 def check(path: str, label: str) -> None:
     """Raises if the package `label` in the archive at `path` is not fit for a release."""
-    with tempfile.TemporaryFile() as plain:
+    with _scratch_file() as plain:
         _members(path, label, plain)
 
 
 def unpack(path: str, label: str, target: str) -> None:
     """Unpacks a package without its top folder into the folder `target`, which must not exist."""
     os.mkdir(target)
-    with tempfile.TemporaryFile() as plain:
+    with _scratch_file() as plain:
         for member in _members(path, label, plain):
             inside = _parts(member.name)[1:]
             if not inside:
@@ -46,6 +46,10 @@ def unpack(path: str, label: str, target: str) -> None:
                 os.symlink(member.target, place)
             else:
                 _write(place, plain, member)
+
+
+def _scratch_file() -> BinaryIO:
+    return cast(BinaryIO, tempfile.TemporaryFile())
 
 
 def _members(path: str, label: str, plain: BinaryIO) -> List[Member]:

@@ -1,0 +1,50 @@
+"""The checkers of this repository, one test each: what they say is the failure's text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+SHELL_SCRIPTS = ("pants", "build_rules/release/app.sh", ".ci/run")
+CHECKS = {
+    "format": ["ruff", "format", "--check", "build_rules", "tests"],
+    "lint": ["ruff", "check", "build_rules", "tests"],
+    "types": ["mypy", "--strict", "build_rules/lib", "build_rules/sandbox"],
+    "imports": ["lint-imports"],
+    "shell": ["shellcheck", *SHELL_SCRIPTS],
+}
+
+
+def program(name: str) -> List[str]:
+    """The tool of this interpreter's own environment, not one of the machine."""
+    beside = Path(sys.executable).parent / name
+    if beside.exists():
+        return [str(beside)]
+    for folder in map(Path, sys.path):
+        for place in (folder / "bin" / name, folder.parent.parent.parent / "bin" / name):
+            if place.exists():
+                return [str(place)]
+    found = shutil.which(name)
+    assert found, f"{name} is not installed: it stands in 3rdparty/python/test.in"
+    return [found]
+
+
+@pytest.mark.parametrize("check", sorted(CHECKS))
+def test_checker_is_content(check: str) -> None:
+    name, *arguments = CHECKS[check]
+    done = subprocess.run(
+        [*program(name), *arguments],
+        cwd=TOP,
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(TOP)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout.decode()
