@@ -119,8 +119,8 @@ def test_a_fifo_is_refused(tmp_path: Path) -> None:
 @given(st.dictionaries(NAMES, st.binary(max_size=2000), max_size=8))
 def test_what_is_written_can_be_read_back(files: Dict[str, bytes]) -> None:
     raw = io.BytesIO()
-    member = layers.GzipMember(raw.write)
-    tar = layers.TarWriter(member.write)
+    member = layers.GzipMember(raw)
+    tar = layers.LayerTar(member)
     for name, content in sorted(files.items()):
         tar.add(layers.Entry(name, "file", content=content))
     member.write(layers.END_OF_ARCHIVE)
