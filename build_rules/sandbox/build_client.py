@@ -70,16 +70,16 @@ def _check_outputs(outputs: List[str], arguments: Dict[str, Any]) -> None:
             hint = f"; there is {', '.join(guesses)}" if guesses else ""
             faults.append(f'"{output}" is not there after the script{hint}')
             continue
-        for path in [
-            place,
-            *(os.path.join(_APP, one) for one in there if _is_below(one, [output])),
-        ]:
-            real = os.path.realpath(path)
-            if os.path.islink(path) and not (real + "/").startswith(top + "/"):
-                shown = os.path.relpath(path, _APP)
-                faults.append(
-                    f'"{shown}" is a link to "{os.readlink(path)}", outside of the folder'
-                )
+        for shown in there:
+            path = os.path.join(_APP, shown)
+            if not _is_below(shown, [output]) or not os.path.islink(path):
+                continue
+            target = os.readlink(path)
+            if not (os.path.realpath(path) + "/").startswith(top + "/"):
+                faults.append(f'"{shown}" is a link to "{target}", outside of the folder')
+            elif target.startswith("/"):
+                # It leads to a place of the build, which no host has.
+                faults.append(f'"{shown}" is a link to "{target}", which must be relative')
     if faults:
         raise SlipwayErrors(
             f'the script "{arguments["script"]}" did not leave the declared outputs',

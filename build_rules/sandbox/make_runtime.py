@@ -48,12 +48,15 @@ def _set_first_line(path: str) -> None:
 
 
 def _try(what: str, argv: List[str], expected: str) -> None:
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    said = done.stdout.decode(errors="replace").strip()
-    if done.returncode != 0 or said != expected:
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        status, said = done.returncode, done.stdout.decode(errors="replace").strip()
+    except OSError as error:
+        status, said = -1, f"{argv[0]}: {error.strerror}"
+    if status != 0 or said != expected:
         raise SlipwayError(
             f'{what} does not answer with its version "{expected}"',
-            found=said or f"exit status {done.returncode}",
+            found=said or f"exit status {status}",
             next="correct the version or the archive in the definition",
         )
 

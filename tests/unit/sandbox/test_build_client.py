@@ -1,0 +1,225 @@
+"""The build step's own part: what a script may leave, and what is said of the rest.
+
+npm is replaced by a function that does what a build script would do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import pytest
+
+from build_rules.lib import layers, node_process
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.layers import Entry
+from build_rules.sandbox import build_client
+
+Script = Callable[[Path], Any]
+
+
+@pytest.fixture
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a step, with a source file and one installed package."""
+    (tmp_path / "in" / "sources" / "src").mkdir(parents=True)
+    (tmp_path / "in" / "sources" / "src" / "a.js").write_text("1\n")
+    (tmp_path / "in" / "sources" / "package.json").write_text("{}")
+    (tmp_path / "in" / "installed").mkdir()
+    layers.write_tar(
+        str(tmp_path / "in" / "installed" / "installed.tar"),
+        [Entry("node_modules/tool/cli.js", "file", content=b"")],
+    )
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Npm:
+    """Notes each call, and does in the application's folder what `script` does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, script: Script, status: int = 0) -> None:
+        self.calls: List[Tuple[List[str], Dict[str, str]]] = []
+        self._script, self._status = script, status
+        monkeypatch.setattr(node_process, "npm", self)
+
+    def __call__(
+        self, arguments: Sequence[str], cwd: str, extra: Mapping[str, str]
+    ) -> Tuple[int, List[str]]:
+        self.calls.append((list(arguments), dict(extra)))
+        self._script(Path(cwd))
+        return self._status, ["first line", "last line"]
+
+
+def build(*outputs: str, **more: Any) -> List[str]:
+    """Builds with these outputs declared; the undeclared files."""
+    arguments = {
+        "script": "build",
+        "script_arguments": ["sit"],
+        "lifecycle_scripts": [],
+        "server_env": "sit",
+        "env": {"MODE": "x"},
+        "outputs": list(outputs or ("dist",)),
+        **more,
+    }
+    build_client.build(arguments)
+    report = json.loads(Path("out/build.json").read_text())
+    undeclared: List[str] = report["undeclared"]
+    return undeclared
+
+
+def built() -> List[str]:
+    return [info.name for info, _ in layers.read_members("out/built.tar")]
+
+
+def write(path: str, text: str = "x") -> Script:
+    def script(app: Path) -> None:
+        (app / path).parent.mkdir(parents=True, exist_ok=True)
+        (app / path).write_text(text)
+
+    return script
+
+
+def test_the_declared_outputs_are_taken_with_the_folders_above(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        write("dist/js/a.js")(app)
+        write("service/views/index.html")(app)
+        write("service/other.js")(app)
+
+    Npm(monkeypatch, script)
+    assert build("dist", "service/views") == ["service/other.js"]
+    assert built() == [
+        *("dist", "dist/js", "dist/js/a.js", "service", "service/views"),
+        "service/views/index.html",
+    ]
+
+
+def test_a_script_gets_its_arguments_and_the_environment_s_name_as_a_variable(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm = Npm(monkeypatch, write("dist/a"))
+    build(lifecycle_scripts=["postinstall"])
+    extra = {"SERVER_ENV": "sit", "MODE": "x"}
+    assert npm.calls == [
+        (["run", "postinstall"], extra),
+        (["run", "build", "--", "sit"], extra),
+    ]
+
+
+def test_a_script_without_arguments_gets_none(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm = Npm(monkeypatch, write("dist/a"))
+    build(script_arguments=[])
+    assert [arguments for arguments, _ in npm.calls] == [["run", "build"]]
+
+
+def test_a_file_that_the_script_changed_is_reported_too(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        write("dist/a")(app)
+        write("src/a.js", "22\n")(app)
+        write("node_modules/.cache/x")(app)
+
+    Npm(monkeypatch, script)
+    assert build() == ["src/a.js"]
+    assert (step / "in" / "sources" / "src" / "a.js").read_text() == "1\n"
+
+
+def test_a_failing_script_shows_its_last_lines_and_how_to_try_it(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Npm(monkeypatch, lambda app: None, status=2)
+    with pytest.raises(SlipwayError) as caught:
+        build()
+    assert caught.value.what == 'the script "build" failed with exit status 2'
+    assert caught.value.found.splitlines() == [
+        *("npm run build -- sit, whose last lines were", "first line", "last line")
+    ]
+    assert caught.value.next.startswith("try it by hand: ./pants export --resolve=")
+
+
+def _link(path: str, target: str) -> Script:
+    def script(app: Path) -> None:
+        write("dist/real.js")(app)
+        (app / path).symlink_to(target)
+
+    return script
+
+
+BAD: Dict[str, Tuple[Script, str]] = {
+    "nothing": (lambda app: None, '"dist" is not there after the script'),
+    "another folder": (
+        write("disk/a"),
+        '"dist" is not there after the script; there is disk, disk/a',
+    ),
+    "a link outwards": (
+        _link("dist/out", "../../../etc/passwd"),
+        '"dist/out" is a link to "../../../etc/passwd", outside of the folder',
+    ),
+    "an absolute link outwards": (
+        _link("dist/out", "/etc/passwd"),
+        '"dist/out" is a link to "/etc/passwd", outside of the folder',
+    ),
+    "the output itself a link": (
+        lambda app: (app / "dist").symlink_to("/tmp"),
+        '"dist" is a link to "/tmp", outside of the folder',
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "fault"), BAD.values(), ids=BAD)
+def test_outputs_that_are_not_there_or_lead_away_are_refused(
+    step: Path, monkeypatch: pytest.MonkeyPatch, script: Script, fault: str
+) -> None:
+    Npm(monkeypatch, script)
+    with pytest.raises(SlipwayErrors) as caught:
+        build()
+    assert caught.value.what == 'the script "build" did not leave the declared outputs'
+    assert caught.value.faults == (fault,)
+    assert caught.value.where.endswith(", field build_outputs")
+    assert not os.path.exists("out/built.tar")
+
+
+def test_an_absolute_link_inside_would_lead_nowhere_on_a_host(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        _link("dist/link", str((app / "dist" / "real.js").resolve()))(app)
+
+    Npm(monkeypatch, script)
+    with pytest.raises(SlipwayErrors, match="which must be relative"):
+        build()
+
+
+def test_a_relative_link_inside_is_kept(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Npm(monkeypatch, _link("dist/link.js", "real.js"))
+    assert build() == []
+    assert built() == ["dist", "dist/link.js", "dist/real.js"]
+
+
+@pytest.mark.parametrize("name", [b"dist/\xff.js", b"dist/a\nb.js"])
+def test_an_output_s_name_that_no_list_could_hold_is_refused(
+    step: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    def script(app: Path) -> None:
+        (app / "dist").mkdir()
+        (app / os.fsdecode(name)).write_text("x")
+
+    Npm(monkeypatch, script)
+    with pytest.raises(SlipwayError, match=r"a file name (is not UTF-8|holds a control character)"):
+        build()
+
+
+def test_names_that_differ_in_case_only_are_both_kept(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        write("dist/A.js")(app)
+        write("dist/a.js")(app)
+
+    Npm(monkeypatch, script)
+    build()
+    assert built() == ["dist", "dist/A.js", "dist/a.js"]

@@ -1,0 +1,108 @@
+"""The install's own part: tarballs are looked into, and no failure beside npm goes unseen."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import pytest
+
+from build_rules.lib import layers, node_process
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.sandbox import install_packages
+
+KOA = "node_modules/koa"
+TARBALL = "in/cache/_cacache/content-v2/sha512/aa/bb/cc"
+
+
+@pytest.fixture
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "in" / "install").mkdir(parents=True)
+    (tmp_path / "in" / "install" / "package.json").write_text("{}")
+    (tmp_path / TARBALL).parent.mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_tarball(**facts: Any) -> None:
+    with tarfile.open(TARBALL, "w:gz") as tar:
+        info = tarfile.TarInfo("package/package.json")
+        for name, value in facts.items():
+            setattr(info, name, value)
+        tar.addfile(info, io.BytesIO())
+
+
+def install(monkeypatch: pytest.MonkeyPatch, status: int = 0, **manifest: Any) -> Dict[str, Any]:
+    """Installs one package; `manifest` is added to its package.json."""
+
+    def npm(arguments: List[str], cwd: str, extra: Dict[str, str]) -> Tuple[int, List[str]]:
+        assert (arguments, cwd) == (["ci", "--ignore-scripts"], "app")
+        folder = Path(cwd, KOA)
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_text(
+            json.dumps({"name": "koa", "version": "1.0.0", **manifest})
+        )
+        return status, ["npm ERR! code EUSAGE"]
+
+    monkeypatch.setattr(node_process, "npm", npm)
+    install_packages.install(
+        {
+            "packages": {KOA: {"name": "koa", "version": "1.0.0"}},
+            "production": [KOA],
+            "tarballs": {TARBALL: "koa@1.0.0"},
+        }
+    )
+    report: Dict[str, Any] = json.loads(Path("out/install.json").read_text())
+    return report
+
+
+def test_packages_with_install_scripts_are_listed(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tarball()
+    report = install(monkeypatch, scripts={"postinstall": "node x", "test": "y"})
+    assert report["install_scripts"] == [
+        {"name": "koa", "version": "1.0.0", "scripts": ["postinstall"], "production": True}
+    ]
+    assert [one["name"] for one in report["packages"]] == ["koa"]
+
+
+def test_a_failing_npm_shows_its_last_lines(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tarball()
+    with pytest.raises(SlipwayError) as caught:
+        install(monkeypatch, status=1)
+    assert caught.value.what == "npm ci failed with exit status 1"
+    assert caught.value.found == "npm ERR! code EUSAGE"
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_an_odd_tarball_is_told_before_what_npm_says_of_it(
+    step: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    write_tarball(type=tarfile.FIFOTYPE)
+    with pytest.raises(SlipwayErrors, match=r'the package "koa@1\.0\.0" holds entries'):
+        install(monkeypatch, status=status)
+    assert not Path("out/install.json").exists()
+
+
+def test_a_check_that_cannot_be_made_is_no_success(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        install(monkeypatch)
+
+
+def test_a_disk_that_fills_beside_the_main_thread_is_no_success(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str, entries: object) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    write_tarball()
+    monkeypatch.setattr(layers, "write_tar", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        install(monkeypatch)

@@ -1,0 +1,116 @@
+"""Runtimes: archives of Node and npm put together, tried, and laid out as releases need them.
+
+A shell script stands in for node.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Dict, Tuple
+
+import pytest
+
+from build_rules.lib import layers
+from build_rules.lib.errors import SlipwayError
+from build_rules.sandbox import make_runtime
+
+NODE = "#!/bin/sh\ncase $1 in -v) echo v16.20.2 ;; *) echo 8.19.4 ;; esac\n"
+NODE_FILES = {"bin/node": NODE, "include/node/node.h": "", "LICENSE": "", "share/man/node.1": ""}
+NPM_FILES = {
+    "bin/npm-cli.js": "#!/usr/bin/node --harmony\nrequire('x')\n",
+    "bin/npx-cli.js": "#!/usr/bin/env node\n",
+    "package.json": "{}",
+}
+
+
+def write_package(path: Path, files: Dict[str, str]) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size, info.mode = len(text), 0o755 if name.startswith("bin/") else 0o644
+            tar.addfile(info, io.BytesIO(text.encode()))
+
+
+@pytest.fixture
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    write_package(tmp_path / "in" / "node.tgz", NODE_FILES)
+    write_package(tmp_path / "in" / "npm.tgz", NPM_FILES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(version: str = "16.20.2", npm_version: str = "8.19.4") -> Dict[str, Tuple[int, str]]:
+    make_runtime.make({"version": version, "npm_version": npm_version})
+    return {
+        info.name: (info.mode, info.linkname)
+        for info, _ in layers.read_members("out/runtime.tar")
+        if not info.isdir()
+    }
+
+
+def test_a_runtime_is_laid_out_as_document_one_has_it(step: Path) -> None:
+    assert make() == {
+        "bin/node": (0o755, ""),
+        "bin/npm": (0o777, "../lib/node_modules/npm/bin/npm-cli.js"),
+        "bin/npx": (0o777, "../lib/node_modules/npm/bin/npx-cli.js"),
+        "include/node/node.h": (0o644, ""),
+        "lib/node_modules/npm/bin/npm-cli.js": (0o755, ""),
+        "lib/node_modules/npm/bin/npx-cli.js": (0o755, ""),
+        "lib/node_modules/npm/package.json": (0o644, ""),
+        "share/man/node.1": (0o644, ""),
+    }
+
+
+def test_first_lines_find_node_anywhere(step: Path) -> None:
+    make()
+    for info, tar in layers.read_members("out/runtime.tar"):
+        if info.name.endswith("-cli.js"):
+            content = tar.extractfile(info)
+            assert content is not None
+            assert content.readline() == b"#!/usr/bin/env node\n"
+
+
+BAD: Dict[str, Tuple[Dict[str, str], str, str, str]] = {
+    "another version": (NODE_FILES, "16.20.3", "v16.20.3", "v16.20.2"),
+    "not executable here": (
+        {**NODE_FILES, "bin/node": "\x7fELF of another machine"},
+        *("16.20.2", "v16.20.2", "node/bin/node: Exec format error"),
+    ),
+    "no node in it": (
+        {"README": "", "bin/other": ""},
+        *("16.20.2", "v16.20.2", "node/bin/node: No such file or directory"),
+    ),
+    "a node that fails": (
+        {**NODE_FILES, "bin/node": "#!/bin/sh\necho GLIBC_2.28 not found >&2; exit 1\n"},
+        *("16.20.2", "v16.20.2", "GLIBC_2.28 not found"),
+    ),
+    "a node that fails silently": (
+        {**NODE_FILES, "bin/node": "#!/bin/sh\nexit 3\n"},
+        *("16.20.2", "v16.20.2", "exit status 3"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "version", "expected", "found"), BAD.values(), ids=BAD)
+def test_a_node_that_does_not_answer_with_its_version_is_refused(
+    step: Path, files: Dict[str, str], version: str, expected: str, found: str
+) -> None:
+    write_package(step / "in" / "node.tgz", files)
+    with pytest.raises(SlipwayError) as caught:
+        make(version)
+    assert caught.value.what == f'Node.js does not answer with its version "{expected}"'
+    assert caught.value.found == found
+    assert caught.value.next == "correct the version or the archive in the definition"
+    assert not os.path.exists("out/runtime.tar")
+
+
+def test_an_npm_of_another_version_is_refused(step: Path) -> None:
+    with pytest.raises(SlipwayError) as caught:
+        make(npm_version="9.0.0")
+    assert caught.value.what == 'npm does not answer with its version "9.0.0"'
+    assert caught.value.found == "8.19.4"

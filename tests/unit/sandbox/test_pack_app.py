@@ -1,0 +1,108 @@
+"""What goes into the app layer and what into the static files, and the check of references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+from build_rules.lib import layers
+from build_rules.lib.errors import SlipwayErrors
+from build_rules.lib.layers import Entry
+from build_rules.sandbox import pack_app
+
+BASE = "https://static.example.com/dist/"
+
+
+def files(**contents: str) -> List[Entry]:
+    names = {name.replace("__", "/").replace("_dot_", "."): text for name, text in contents.items()}
+    return [Entry(name, "file", content=text.encode()) for name, text in names.items()]
+
+
+@pytest.fixture
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "in" / "server" / "service").mkdir(parents=True)
+    (tmp_path / "in" / "server" / "package.json").write_text("{}")
+    (tmp_path / "in" / "server" / "service" / "app.js").write_text("1")
+    (tmp_path / "in" / "built").mkdir()
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pack(built: Optional[Dict[str, str]] = None, base: str = "", static: str = "dist") -> None:
+    if built is not None:
+        layers.write_tar(
+            "in/built/built.tar",
+            [Entry(name, "file", content=text.encode()) for name, text in built.items()],
+        )
+    arguments: Dict[str, Any] = {"static_dir": static, "static_base_url": base, "origin": "//app:b"}
+    pack_app.pack(arguments)
+
+
+def names(path: str) -> List[str]:
+    return [
+        info.name
+        for info, _ in layers.read_members(f"out/{path}")
+        if info.isfile() and not info.name.startswith(layers.LISTING_FOLDER)
+    ]
+
+
+def test_built_files_are_parted_by_the_static_folder(step: Path) -> None:
+    pack({"dist/dist/a.js": "1", "dist/favicon.ico": "2", "service/views/index.html": "3"})
+    assert names("app.layer") == ["package.json", "service/app.js", "service/views/index.html"]
+    assert names("static.layer") == ["dist/dist/a.js", "dist/favicon.ico"]
+    assert names("static.tar.gz") == ["dist/a.js", "favicon.ico"]
+
+
+def test_what_the_build_wrote_takes_the_place_of_a_server_file(step: Path) -> None:
+    pack({"service/app.js": "built"})
+    members = layers.read_members("out/app.layer")
+    found = {info.name: tar.extractfile(info).read() for info, tar in members if info.isfile()}  # type: ignore[union-attr]
+    assert found["service/app.js"] == b"built"
+
+
+def test_an_application_without_a_build_has_no_static_files(step: Path) -> None:
+    pack()
+    assert names("app.layer") == ["package.json", "service/app.js"]
+    assert names("static.tar.gz") == []
+
+
+def test_references_to_published_files_pass(step: Path) -> None:
+    pack(
+        {
+            "dist/dist/js/a.js": "",
+            "dist/dist/a.css": f"a {{ background: url({BASE}js/a.js?v=1) }}",
+            "service/views/index.ejs": f"<script src='{BASE}js/a.js'></script>",
+        },
+        BASE,
+    )
+    assert "dist/js/a.js" in names("static.tar.gz")
+
+
+def test_all_broken_references_are_told_with_file_line_and_address(step: Path) -> None:
+    (step / "in" / "server" / "service" / "error.html").write_text(f"\n<img src={BASE}gone.png>")
+    (step / "in" / "server" / "service" / "mail.js").write_text(f"'{BASE}not-checked.js'")
+    with pytest.raises(SlipwayErrors) as caught:
+        pack(
+            {
+                "dist/dist/a.css": f"\n\nurl({BASE}gone.woff)",
+                "dist/a.js": "",
+                "service/views/index.ejs": f"<script src='{BASE}a.js'></script>",
+            },
+            BASE,
+        )
+    assert caught.value.what == "the built pages refer to static files that are not there"
+    assert sorted(caught.value.faults) == [
+        f"dist/a.css:3: {BASE}gone.woff is not in the static files as dist/gone.woff",
+        f"service/error.html:2: {BASE}gone.png is not in the static files as dist/gone.png",
+        f"service/views/index.ejs:1: {BASE}a.js is not in the static files as dist/a.js",
+    ]
+    assert caught.value.where.endswith(", field static_base_url")
+    assert caught.value.next.startswith("let the build write those files below dist/")
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_check(step: Path) -> None:
+    (step / "in" / "server" / "service" / "old.html").write_bytes(b"\xff\xfe<html>")
+    pack({"dist/a.js": ""}, BASE)
