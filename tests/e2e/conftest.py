@@ -6,13 +6,14 @@ pytest tests/e2e -m "e2e or long"  all
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
 import pytest
 
 from tests.e2e import harness
-from tests.e2e.harness import Caches, Workspace
+from tests.e2e.harness import Caches, Result, Workspace
 
 
 def pytest_configure(config: Any) -> None:
@@ -40,12 +41,6 @@ def session_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def caches(session_folder: Path) -> Caches:
-    """Caches that the tests of a session share: the runner installs Pants once in all."""
-    return Caches(session_folder / "caches").make()
-
-
-@pytest.fixture(scope="session")
 def tools(session_folder: Path) -> str:
     """A PATH that has what a Linux machine has, less node, npm and docker."""
     return str(harness.tools_folder(session_folder / "tools"))
@@ -55,6 +50,43 @@ def tools(session_folder: Path) -> str:
 def scratch(session_folder: Path) -> Iterator[Path]:
     with harness.scratch_folder("test-") as folder:
         yield folder
+
+
+@dataclass(frozen=True)
+class First:
+    """The first run of a session: a fresh clone, empty caches, and what came of it."""
+
+    workspace: Workspace
+    result: Result
+
+
+@pytest.fixture(scope="session")
+def first(session_folder: Path) -> Iterator[First]:
+    """koa-kkl's release, packaged as on a machine that never saw Slipway.
+
+    No node, npm or docker, no Python that Pants could run on, and false tools that come first.
+    Every other test of the session starts from the caches that this run filled.
+    """
+    false = harness.false_tools(
+        session_folder / "false-tools", ("python3", "tar", "gzip", "sed", "find")
+    )
+    hidden = (*harness.HIDDEN_TOOLS, "python3.7", "python3.8", "python3.9")
+    bare = harness.tools_folder(session_folder / "bare-tools", hidden)
+    root = session_folder / "clones" / "first" / "clone"
+    with Workspace.make(root, Caches(session_folder / "caches"), f"{false}:{bare}") as workspace:
+        yield First(workspace, workspace.pants("package", "//apps/koa-kkl:release").ok())
+
+
+@pytest.fixture(scope="session")
+def caches(first: First) -> Caches:
+    """Caches that the tests of a session share."""
+    return first.workspace.caches
+
+
+@pytest.fixture(scope="session")
+def built(first: First) -> Workspace:
+    """A clone in which koa-kkl's release has been packaged, for tests that change nothing in it."""
+    return first.workspace
 
 
 @pytest.fixture(scope="session")
@@ -73,11 +105,3 @@ def make_workspace(
     yield make
     for workspace in made:
         workspace.close()
-
-
-@pytest.fixture(scope="session")
-def built(make_workspace: Callable[..., Workspace]) -> Workspace:
-    """A clone in which koa-kkl's release has been packaged, for tests that change nothing in it."""
-    workspace = make_workspace("built")
-    workspace.pants("package", "//apps/koa-kkl:release").ok()
-    return workspace

@@ -168,8 +168,14 @@ def false_tools(folder: Path, names: Sequence[str]) -> Path:
 # --- Processes.
 
 
-def start_as(owner: Optional[User], umask: int) -> Callable[[], None]:
+def start_as(
+    owner: Optional[User], umask: int, prepare: Optional[Callable[[], None]] = None
+) -> Callable[[], None]:
+    """What a child does before it becomes its program; `prepare` runs as the tests' own user."""
+
     def become() -> None:
+        if prepare is not None:
+            prepare()
         os.umask(umask)
         if owner is not None:
             os.setgroups([])
@@ -234,10 +240,11 @@ class Caches:
 
     folder: Path
     shared_runner: Optional[Path] = None
+    shared_store: Optional[Path] = None
 
     @property
     def store(self) -> Path:
-        return self.folder / "store"
+        return self.shared_store or self.folder / "store"
 
     @property
     def named(self) -> Path:
@@ -292,6 +299,7 @@ class Workspace:
     env: Dict[str, str] = field(default_factory=dict)
     options: Tuple[str, ...] = ()
     daemon: bool = False
+    prepare: Optional[Callable[[], None]] = None
     mark: str = field(default_factory=lambda: f"{os.getpid()}-{time.monotonic_ns()}")
 
     @classmethod
@@ -376,16 +384,12 @@ class Workspace:
         before: Sequence[str] = (),
         runner: str = "./pants",
         cwd: Optional[Path] = None,
-        **popen: Any,
+        stdio: Optional[int] = None,
     ) -> subprocess.Popen[str]:
-        """Starts the runner in a session of its own; the caller waits for it and ends it."""
-        settings: Dict[str, Any] = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "start_new_session": True,
-            **popen,
-        }
+        """Starts the runner in a session of its own; the caller waits for it and ends it.
+
+        `stdio` is a descriptor, such as a terminal's, for all three streams.
+        """
         return subprocess.Popen(
             [*before, runner, *self.options, *arguments],
             cwd=cwd or self.root,
@@ -394,8 +398,11 @@ class Workspace:
             encoding="utf-8",
             errors="replace",
             # The tests start no threads of their own before this.
-            preexec_fn=start_as(self.owner, self.umask),  # noqa: PLW1509
-            **settings,
+            preexec_fn=start_as(self.owner, self.umask, self.prepare),  # noqa: PLW1509
+            stdin=subprocess.DEVNULL if stdio is None else stdio,
+            stdout=subprocess.PIPE if stdio is None else stdio,
+            stderr=subprocess.PIPE if stdio is None else stdio,
+            start_new_session=True,
         )
 
     def dist(self, *names: str) -> Path:

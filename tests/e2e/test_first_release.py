@@ -1,0 +1,364 @@
+"""The user's story: a fresh clone, one command, a release that starts on a host without Node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional
+
+import pytest
+
+from tests.e2e import archives, harness
+from tests.e2e.app_client import Operator, answers, free_port, get
+from tests.e2e.conftest import First
+from tests.e2e.harness import Workspace
+
+OPENING = ("package.json", "service", "node_modules", "node_runtime", "bin", "release.json")
+NAME = "koa-kkl-1.4.0-prod"
+
+
+def test_fresh_clone_with_false_tools_on_its_path(first: First) -> None:
+    """See the fixture: empty caches, one line of configuration, no node, and a false python3."""
+    built = first.workspace
+    assert built.path.split(":")[0].endswith("false-tools")
+    assert len((built.home / ".npmrc").read_text().splitlines()) == 1
+    assert f"Wrote dist/apps.koa-kkl/release/{NAME}.tar.gz" in first.result.output
+    assert sorted(path.name for path in built.dist("apps.koa-kkl", "release").iterdir()) == [
+        f"{NAME}.release.json",
+        f"{NAME}.static.tar.gz",
+        f"{NAME}.tar.gz",
+    ]
+    print("sha256", archives.sha256(built.release()), f"{first.result.seconds:.0f} s")
+
+
+@pytest.fixture
+def operator(built: Workspace, scratch: Path, tools: str) -> Iterator[Operator]:
+    """The release, unpacked as another user under another path."""
+    user = harness.user("nobody") if harness.can_become_another_user() else None
+    release, logs = scratch / "opt" / "another place", scratch / "logs"
+    for folder in (release, logs):
+        folder.mkdir(parents=True)
+        harness.own(folder, user)
+    subprocess.run(
+        ["tar", "-xzf", str(built.release())],
+        cwd=release,
+        env={"PATH": tools},
+        check=True,
+        timeout=120,
+        preexec_fn=harness.start_as(user, 0o022),
+    )
+    made = Operator(release, logs, free_port(), tools, user)
+    yield made
+    made.app("stop")
+
+
+def test_release_starts_answers_logs_and_stops_without_node(operator: Operator) -> None:
+    if operator.user is None:
+        pytest.skip("only root can unpack a release as another user")
+    assert shutil.which("node", path=operator.path) is None
+    assert set(OPENING) < set(os.listdir(operator.release))
+
+    started = operator.app("start")
+    assert started.returncode == 0, started.stdout
+    assert operator.app("health").returncode == 0
+    status, page = get(operator.port, "/")
+    assert status == 200
+    assert "https://static.example.com/dist/" in page
+    status, answer = get(operator.port, "/api/courses")
+    assert status == 200
+    assert json.loads(answer)["courses"]
+    logs = list(operator.logs.glob("node_info_*.log"))
+    assert len(logs) == 1
+    assert "/api/courses" in logs[0].read_text()
+
+    stopped = operator.app("stop")
+    assert stopped.returncode == 0, stopped.stdout
+    assert not answers(operator.port)
+    assert operator.app("health").returncode == 1
+    assert processes_of(operator.release) == []
+
+
+def processes_of(release: Path) -> List[str]:
+    """The commands of processes whose program lies in a release."""
+    found = []
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/exe").startswith(str(release)):
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode())
+    return found
+
+
+def test_npm_scripts_work_with_the_releases_node_on_path(operator: Operator) -> None:
+    """Document 2's own way to start: `npm run start`."""
+    runtime = operator.release / "node_runtime" / "bin"
+    environment = {**operator.environment(), "PATH": f"{runtime}:{operator.path}"}
+    for script, lives in (("start", True), ("stop", False)):
+        done = subprocess.run(
+            ["npm", "run", script],
+            cwd=operator.release,
+            env={**environment, "HOME": str(operator.logs)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+            preexec_fn=harness.start_as(operator.user, 0o022),
+        )
+        assert done.returncode == 0, done.stdout
+        assert answers(operator.port) is lives
+
+
+def test_file_lists_hold(operator: Operator) -> None:
+    lists = archives.check_lists(operator.release)
+    assert lists == ["app.sha256", "dependencies.sha256", "launcher.sha256", "runtime.sha256"]
+    named = {
+        line[66:].rstrip("\n")
+        for name in lists
+        for line in (operator.release / ".release" / name).read_text().splitlines(True)
+    }
+    there = {path for path, what in archives.listing(operator.release).items() if len(what) > 64}
+    # What says of itself what it is cannot stand in a list inside.
+    assert there - named == {"release.json", *(f".release/{name}" for name in lists)}
+    assert named <= there
+
+
+# --- The archive.
+
+
+def _tars(release: Path) -> Dict[str, Optional[List[str]]]:
+    """Commands that extract standard input's name, given last, into the current folder."""
+    node_tar = release / "node_runtime" / "lib" / "node_modules" / "npm" / "node_modules" / "tar"
+    script = f"require({json.dumps(str(node_tar))}).x({{file: process.argv[1], sync: true}})"
+    python = "import sys, tarfile; tarfile.open(sys.argv[1], 'r:gz').extractall('.')"
+    bsdtar, busybox = shutil.which("bsdtar"), shutil.which("busybox")
+    return {
+        "GNU tar": ["tar", "-xzf"],
+        "bsdtar": [bsdtar, "-xzf"] if bsdtar else None,
+        "busybox tar": [busybox, "tar", "-xzf"] if busybox else None,
+        "node-tar": [str(release / "node_runtime" / "bin" / "node"), "-e", script],
+        "Python r:gz": [sys.executable, "-c", python],
+    }
+
+
+@pytest.mark.parametrize("tool", ["bsdtar", "busybox tar", "node-tar", "Python r:gz"])
+def test_every_tar_extracts_the_same(
+    tool: str, built: Workspace, operator: Operator, scratch: Path
+) -> None:
+    command = _tars(operator.release)[tool]
+    if command is None:
+        pytest.skip(f"this machine has no {tool}")
+    found = archives.extract([*command, str(built.release())], scratch / "extracted")
+    assert found == archives.listing(operator.release)
+
+
+def test_archive_has_no_folder_on_top_and_ends_with_its_manifest(built: Workspace) -> None:
+    with tarfile.open(built.release(), "r:gz") as tar:
+        names = tar.getnames()
+    assert names[-1] == "release.json"
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {*OPENING, ".release"}
+
+
+def test_streaming_python_reads_the_first_layer_only(built: Workspace) -> None:
+    """Documented: Python's `r|gz` ends with the first gzip member, without a word."""
+    with tarfile.open(built.release(), "r|gz") as tar:
+        tops = {member.name.split("/")[0] for member in tar}
+    assert tops == {"node_runtime", ".release"}
+
+
+def test_manifests_tell_what_the_release_is(built: Workspace) -> None:
+    with tarfile.open(built.release(), "r:gz") as tar:
+        file = tar.extractfile("release.json")
+        assert file is not None
+        inner = json.load(file)
+    outer = json.loads(built.dist("apps.koa-kkl", "release", f"{NAME}.release.json").read_text())
+    assert (inner["schema_version"], inner["app"], inner["version"]) == (1, "koa-kkl", "1.4.0")
+    assert inner["server_env"] == "prod"
+    assert inner["node"]["version"] == "16.20.2"
+    assert [layer["name"] for layer in inner["layers"]] == [
+        *("runtime", "dependencies", "app", "launcher")
+    ]
+    assert {"@koa/router", "koa"} < {package["name"] for package in inner["packages"]}
+    assert {name: outer[name] for name in inner} == inner
+    tarball = next(value for name, value in outer.items() if name not in inner)
+    assert tarball["sha256"] == archives.sha256(built.release())
+    assert tarball["size"] == built.release().stat().st_size
+
+
+# --- The other commands.
+
+
+def test_package_of_a_runtime(built: Workspace) -> None:
+    built.pants("package", "//toolchains/node:16.20.2").ok()
+    with tarfile.open(built.dist("toolchains.node", "16.20.2", "nodejs.tar.gz")) as tar:
+        tops = {name.split("/")[0] for name in tar.getnames()}
+    assert tops - {".release"} == {"bin", "include", "lib", "share"}
+
+
+def test_run_of_a_runtime_passes_arguments_on(built: Workspace) -> None:
+    result = built.pants("run", "//toolchains/node:16.20.2", "--", "-v").ok()
+    assert result.stdout.strip() == "v16.20.2"
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["group", "terminal"])
+def test_run_of_a_release_ends_with_ctrl_c(terminal: bool, built: Workspace, scratch: Path) -> None:
+    port, temporary = free_port(), scratch / "tmp"
+    temporary.mkdir()
+    env = {
+        "PORT": str(port),
+        "HOST": "127.0.0.1",
+        "TMPDIR": str(temporary),
+        # What a user's own Node left in the environment, and would break this one.
+        "NODE_OPTIONS": "--require=/nowhere/to/be/found.js",
+        "NODE_PATH": "/nowhere",
+        "npm_config_mark": "of-the-user",
+    }
+    master, slave = pty.openpty()
+    try:
+        # `setsid -c` makes the terminal that of the run: Ctrl-C reaches it as a user's would.
+        process = built.start(
+            *("run", "//apps/koa-kkl:release"),
+            env=env,
+            before=("setsid", "-cw") if terminal else (),
+            stdio=slave if terminal else None,
+        )
+        harness.wait_until(lambda: answers(port), 120, "the application answers")
+        assert get(port, "/api/courses")[0] == 200
+        node = next(pid for pid in _nodes(temporary))
+        seen = Path(f"/proc/{node}/environ").read_bytes().decode()
+        for name in ("NODE_OPTIONS", "NODE_PATH", "npm_config_mark"):
+            assert f"{name}=" not in seen
+        logs = list(temporary.rglob("node_info_*.log"))
+        assert len(logs) == 1
+        asked = time.monotonic()
+        if terminal:
+            os.write(master, b"\x03")
+        else:
+            os.killpg(process.pid, signal.SIGINT)
+        harness.wait_until(lambda: not answers(port), 3, "the application stops")
+        harness.wait_until(lambda: not list(temporary.glob("slipway-run-*")), 3, "no folder left")
+        print(f"stopped after {time.monotonic() - asked:.1f} s")
+        process.wait(timeout=30)
+    finally:
+        harness.end(harness.marked_processes(built.mark))
+        os.close(master)
+        os.close(slave)
+    assert _nodes(temporary) == []
+
+
+def _nodes(temporary: Path) -> List[int]:
+    """Processes of the Node of a release that was unpacked there."""
+    found = []
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            program = os.readlink(f"/proc/{pid}/exe")
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if program.startswith(str(temporary)) and b"npm-cli.js" not in command:
+                found.append(int(pid))
+    return found
+
+
+def test_export_gives_the_loop_of_a_developer(
+    make_workspace: Callable[..., Workspace], built: Workspace, scratch: Path
+) -> None:
+    clone = make_workspace("export")
+    clone.pants("export", "--resolve=npm:apps/koa-kkl").ok()
+    exported = clone.dist("export", "node", "apps.koa-kkl")
+    node, app = exported / "node_runtime" / "bin" / "node", clone.root / "apps" / "koa-kkl"
+    (app / "node_modules").symlink_to(exported / "node_modules")
+    subprocess.run([node, "build/build.js", "prod"], cwd=app, check=True, timeout=300)
+    port = free_port()
+    settings = {"DEBUG": "true", "PORT": str(port), "HOST": "127.0.0.1", "LOG_DIR": str(scratch)}
+    process = subprocess.Popen(
+        [
+            "env",
+            *(f"{name}={value}" for name, value in settings.items()),
+            node,
+            "service/bin/serve.js",
+        ],
+        cwd=app,
+        env={"PATH": clone.path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        harness.wait_until(lambda: answers(port), 30, "the application answers")
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+    # What the developer's loop left in the folder is no input of a release.
+    clone.pants("package", "//apps/koa-kkl:release").ok()
+    assert archives.first_difference(built.release(), clone.release()) == ""
+
+
+def test_locks_that_are_fresh_stay_as_they_are(make_workspace: Callable[..., Workspace]) -> None:
+    clone = make_workspace("locks")
+    before = _locks(clone)
+    assert any(name.startswith("toolchains/base/") for name in before)
+    result = clone.pants("generate-lockfiles").ok()
+    assert _locks(clone) == before
+    assert "toolchain:base" not in result.output
+
+
+def _locks(clone: Workspace) -> Dict[str, str]:
+    return {
+        str(path.relative_to(clone.root)): f"{archives.sha256(path)} {path.stat().st_mtime_ns}"
+        if path.name == "packages.lock"
+        else archives.sha256(path)
+        for path in clone.root.rglob("*.lock")
+        if "dist" not in path.parts
+    }
+
+
+def test_lint_passes(built: Workspace) -> None:
+    built.pants("lint", "::").ok()
+
+
+def test_tailored_application_packages_as_it_stands(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    clone = make_workspace("tailor")
+    (clone.root / "apps" / "koa-kkl" / "BUILD").unlink()
+    clone.pants("tailor", "apps/koa-kkl::").ok()
+    clone.pants("package", "apps/koa-kkl:release").ok()
+    assert clone.release().name == f"{NAME}.tar.gz"
+
+
+def test_changed_since_sees_client_server_and_lock(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    clone = make_workspace("changed")
+    clone.commit()
+    changes = {
+        "src/pages/home/index.js": lambda text: text + "\n",
+        "service/routes/api.js": lambda text: text + "\n",
+        "package-lock.json": lambda text: text + "\n",
+        "npm-fetch.lock": lambda text: text + "\n",
+    }
+    listing = ("--changed-since=HEAD", "--changed-dependents=transitive", "list")
+    assert clone.pants(*listing).ok().stdout.split() == []
+    for path, change in changes.items():
+        clone.edit(f"apps/koa-kkl/{path}", change)
+        listed = clone.pants(*listing).ok().stdout.split()
+        assert "apps/koa-kkl:release" in listed, path
+        clone.git("checkout", "--quiet", ".")
+
+
+def test_package_of_everything_has_no_two_outputs_in_one_place(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    clone = make_workspace("everything")
+    clone.pants("package", "::").ok()
+    made = sorted(str(path.relative_to(clone.dist())) for path in clone.dist().rglob("*.tar.gz"))
+    assert len([path for path in made if path.startswith("apps.koa-kkl/releases")]) == 8
+    assert "examples.hello-node6/release/hello-node6-1.0.0-prod.tar.gz" in made
