@@ -30,7 +30,7 @@ class Content:
     sha256: Optional[str] = None
     size: Optional[int] = None
     hashes: Tuple[sri.Hash, ...] = ()
-    limit: int = 2 << 30
+    limit: int = 1 << 29
 
     @property
     def most(self) -> int:

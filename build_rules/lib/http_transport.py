@@ -27,6 +27,7 @@ _SYSTEM_BUNDLES = (
 )
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
+_PROXY_LOGIN = 407
 _CHUNK = 1 << 17
 
 Login = Callable[[str], Optional[str]]
@@ -40,7 +41,7 @@ class Patience:
     stall: float = 30.0
     tries: int = 4
     backoff: float = 0.5
-    # A body that drips in is cut off: this many seconds, and more by its size.
+    # A body that drips in is cut off: this many seconds, and more by what has come.
     body: float = 120.0
     least_bytes_per_second: float = 16384.0
 
@@ -225,7 +226,10 @@ class Transport:
             ) from None
         except (http.client.HTTPException, OSError) as error:
             whom = f"{_origin(url)} by the proxy {_origin(proxy)}" if proxy else _origin(url)
-            raise HttpProblem("unreachable", f"{whom}: {_reason(error)}") from None
+            reason = _reason(error)
+            if proxy and f" {_PROXY_LOGIN} " in reason:
+                raise HttpProblem("status", f"{whom}: {reason}", _PROXY_LOGIN) from None
+            raise HttpProblem("unreachable", f"{whom}: {reason}") from None
         connection.sock.settimeout(self.patience.stall)
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
@@ -248,7 +252,7 @@ class Transport:
             self._forget(url)
             raise HttpProblem("too-long", f"{shown(url)}: {promised} bytes, not {limit} or less")
         patience = self.patience
-        deadline = time.monotonic() + patience.body + limit / patience.least_bytes_per_second
+        begin = time.monotonic()
         size = 0
         while True:
             try:
@@ -262,7 +266,7 @@ class Transport:
             if size > limit:
                 self._forget(url)
                 raise HttpProblem("too-long", f"{shown(url)}: more than {limit} bytes")
-            if time.monotonic() > deadline:
+            if time.monotonic() - begin > patience.body + size / patience.least_bytes_per_second:
                 self._forget(url)
                 raise HttpProblem("broken", f"{shown(url)}: too slow, {size} bytes came")
             write(chunk)
@@ -373,5 +377,8 @@ def _reason(error: BaseException) -> str:
     ):
         if isinstance(error, kind):
             return text
+    if isinstance(error, OSError):
+        # What a proxy says to CONNECT is a text without a number.
+        return error.strerror or str(error)
     # A ValueError or HTTPException may quote what was received; only its kind is told.
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+    return type(error).__name__

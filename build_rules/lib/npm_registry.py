@@ -181,6 +181,9 @@ class RegistryClient:
                 f"the registry has other content than the lock: {problem.text}",
                 "restore the lock from version control",
             )
+        if problem.status == 407:
+            way_out = "add the login to the proxy's address: https-proxy=http://<user>:<password>@…"
+            return FetchFault(subject, problem.text, way_out, shared=True)
         return FetchFault(subject, problem.text, "run the same command again")
 
     def _login_fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:

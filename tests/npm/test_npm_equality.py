@@ -15,11 +15,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
 from build_rules.lib import fetch_lock, npm_lock, npm_manifest, npm_normalise, npm_production
+from build_rules.lib.errors import SlipwayError
 from tests.npm import npm_tools
 from tests.npm.make_fixtures import FIXTURES, SHAPES, replace
 from tests.npm.npm_tools import FIXTURE_FILES, FIXTURE_REGISTRY, NPM_6, NPM_6_OLD_NODE, NPM_8, Npm
@@ -154,6 +155,64 @@ def test_install_and_production_subset_equal_npms_own(app: App) -> None:
     _check(app.npm.run(production, app.scratch, "ci", omit))
     subset = _production_subset(app, offline)
     assert _differences(subset, npm_tools.installed(production)) == []
+
+
+def _set(kind: str, name: str, spec: Optional[str]) -> Callable[[Dict[str, Any]], None]:
+    def edit(manifest: Dict[str, Any]) -> None:
+        if spec is None:
+            del manifest[kind][name]
+        else:
+            manifest.setdefault(kind, {})[name] = spec
+
+    return edit
+
+
+def _move(manifest: Dict[str, Any]) -> None:
+    manifest["dependencies"]["uglify-es"] = manifest["devDependencies"].pop("uglify-es")
+
+
+# edit: (whether npm 6 takes it, whether npm 8 does, whether we do for versions 1 and 3)
+EDITS: Dict[str, Tuple[Callable[[Dict[str, Any]], None], bool, bool, bool, bool]] = {
+    "none": (lambda manifest: None, True, True, True, True),
+    "a range that still fits": (_set("dependencies", "debug", "^2.6.0"), True, True, True, True),
+    "a range that does not": (_set("dependencies", "debug", "^3.0.0"), False, False, False, False),
+    "an exact version": (_set("dependencies", "debug", "2.6.9"), True, True, True, True),
+    "a tag": (_set("dependencies", "koa-compose", "latest"), True, True, True, True),
+    "another alias": (
+        _set("devDependencies", "debug-dev", "npm:ms@2.1.3"), False, False, False, False,
+    ),
+    "added": (_set("dependencies", "is-odd", "3.0.1"), False, False, False, False),
+    "added peer": (_set("peerDependencies", "is-odd", "3.0.1"), True, False, True, False),
+    # Here we are stricter: the lock's flags, which cut the production subset, would be wrong.
+    "removed": (_set("dependencies", "uglify-js", None), True, True, True, False),
+    "moved to production": (_move, True, True, False, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("shape", ["v1-mixed", "v3-mixed"])
+def test_what_is_in_step_for_npm_is_in_step_for_us(shape: str, edit: str, tmp_path: Path) -> None:
+    change, npm_6_takes, npm_8_takes, we_take_1, we_take_3 = EDITS[edit]
+    npm, npm_takes, we_take = (
+        (NPM_6, npm_6_takes, we_take_1)
+        if shape.startswith("v1")
+        else (NPM_8, npm_8_takes, we_take_3)
+    )
+    folder = tmp_path / "app"
+    shutil.copytree(FIXTURES / shape, folder)
+    for path in folder.glob("package*.json"):
+        replace(path, {FIXTURE_REGISTRY: npm_tools.registry()})
+    manifest = json.loads((folder / "package.json").read_text())
+    change(manifest)
+    (folder / "package.json").write_text(json.dumps(manifest))
+    lock = npm_lock.parse((folder / "package-lock.json").read_text(), "package-lock.json")
+    try:
+        npm_manifest.require_in_step(lock, {"package.json": json.dumps(manifest)})
+        assert we_take
+    except SlipwayError:
+        assert not we_take
+    assert (npm.run(folder, tmp_path, "ci").returncode == 0) == npm_takes
+    assert npm_takes or not we_take
 
 
 def _production_subset(app: App, full: Path) -> Dict[str, str]:

@@ -206,15 +206,25 @@ class _RegistryHandler(_QuietHandler):
 
 
 class Proxy(Server):
-    """A forward proxy that notes what it is asked for: `CONNECT host:port`, or an address."""
+    """A forward proxy that notes what it is asked for: `host:port`, or an address."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, login: Optional[str] = None) -> None:
         super().__init__(_ProxyHandler)
+        self.login = login
 
 
 class _ProxyHandler(_QuietHandler):
-    def do_CONNECT(self) -> None:
+    def _is_welcome(self) -> bool:
         self.note()
+        given = self.headers.get("Proxy-Authorization")
+        if self.stub.login in (None, given):
+            return True
+        self.answer(407, b"")
+        return False
+
+    def do_CONNECT(self) -> None:
+        if not self._is_welcome():
+            return
         host, _, port = self.path.partition(":")
         with socket.create_connection((host, int(port))) as upstream:
             self.send_response(200)
@@ -230,7 +240,8 @@ class _ProxyHandler(_QuietHandler):
                     pair[1 - pair.index(one)].sendall(data)
 
     def do_GET(self) -> None:
-        self.note()
+        if not self._is_welcome():
+            return
         host, _, path = self.path.partition("//")[2].partition("/")
         with socket.create_connection((host.partition(":")[0], int(host.partition(":")[2]))) as up:
             up.sendall(

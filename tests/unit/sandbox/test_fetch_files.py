@@ -479,6 +479,16 @@ class TestProxy:
             assert proxy.headers("Proxy-Authorization") == ["Basic dXNlcjpwYXNzIHdvcmQ="]
             assert registry.headers("Proxy-Authorization") == [None]
 
+    @pytest.mark.parametrize("tls", [False, True])
+    def test_a_proxy_that_wants_a_login(self, run: Run, tls: bool) -> None:
+        run.want()
+        with Registry({"left": {"1.0.0": LEFT}}, tls=tls) as registry, Proxy(login="x") as proxy:
+            run.npmrc(f"registry={registry.url}", f"cafile={CA_FILE}", f"proxy={proxy.url}")
+            message = run.fails()
+            assert registry.requests == []
+        assert "407 Proxy Authentication Required" in message
+        assert "https-proxy=http://<user>:<password>@" in message
+
     @pytest.mark.parametrize("value", ["127.0.0.1", "example.com, 127.0.0.1", "*"])
     def test_noproxy_goes_around_it(self, run: Run, value: str) -> None:
         run.want()
