@@ -23,6 +23,7 @@ import sysconfig
 import tempfile
 import time
 import urllib.parse
+import zipfile
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -57,7 +58,7 @@ INDEX_SETTINGS = (
     "keyring-provider",
 )
 
-# Runs the pip that lies in a folder or a wheel, without installing it.
+# Runs the pip that lies in a folder, without installing it.
 PIP_PROGRAM = """\
 import runpy, sys
 sys.path.insert(0, sys.argv.pop(1))
@@ -85,23 +86,44 @@ class Interpreter(NamedTuple):
 
 def main(call: Call) -> None:
     started = time.time()
-    if any("\n" in path for path in call):
-        raise RunnerError(
-            "the runner does not work with a line break in a path",
-            found="\n".join(repr(path) for path in call if "\n" in path),
-            next="rename the folder",
-        )
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise RunnerError(
-            "the runner works on Linux on x86-64 only",
-            found=f"{sys.platform} on {platform.machine()}",
-        )
+    check_machine()
+    check_paths(call)
     os.makedirs(call.cache, mode=0o700, exist_ok=True)
     with locked(os.path.join(call.cache, "lock")) as lock:
         interpreter = own_interpreter() if call.found == "pants" else made_interpreter(call)
         environment = made_environment(call, interpreter, lock)
         root = made_execution_root(call)
         write_stamp(call, environment, root, interpreter, started)
+
+
+def check_machine() -> None:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise RunnerError(
+            "the runner works on Linux on x86-64 only",
+            found=f"{sys.platform} on {platform.machine()}",
+        )
+
+
+def check_paths(call: Call) -> None:
+    for path in call:
+        if "\n" in path:
+            raise RunnerError(
+                "the runner does not work with a line break in a path",
+                found=repr(path),
+                next="rename the folder",
+            )
+    # Pants puts the path into a quoted text as it is, and reads that as Python.
+    settings = os.path.join(call.workspace, "pants.toml")
+    with open(settings, encoding="utf-8", errors="replace") as file:
+        uses_path = "%(buildroot)s" in file.read()
+    if uses_path and re.search(r"['\\]|%\(", call.workspace):
+        raise RunnerError(
+            "Pants cannot read '%(buildroot)s' where the workspace's path has a quote, a backslash"
+            " or '%('",
+            where=settings,
+            found=call.workspace,
+            next="rename the folder",
+        )
 
 
 @contextlib.contextmanager
@@ -211,19 +233,20 @@ class Builder:
         started = time.time()
         try:
             with tempfile.TemporaryDirectory(prefix="t", dir=self._folder) as tools:
-                self._use_index_of_user()
-                pip, pex = self._fetch(tools, "pip", "pex")
+                first_pip = unpacked(self._interpreter.pip, os.path.join(tools, "1"))
+                self._use_index_of_user(first_pip)
+                pip, pex = self._fetch(tools, first_pip, "pip", "pex")
                 self._make_venv()
-                self._install(tools, pip)
+                self._install(tools, unpacked(pip, os.path.join(tools, "2")))
                 self._pack_pex(tools, pex)
                 self._add_programs()
         finally:
             self._write_log()
         say(f"installed in {time.time() - started:.0f} s")
 
-    def _use_index_of_user(self) -> None:
-        first_pip = [self._interpreter.path, "-I", "-c", PIP_PROGRAM, self._interpreter.pip]
-        listing = self._run([*first_pip, "config", "list"], env=dict(os.environ))
+    def _use_index_of_user(self, pip: str) -> None:
+        program = [self._interpreter.path, "-I", "-c", PIP_PROGRAM, pip]
+        listing = self._run([*program, "config", "list"], env=dict(os.environ))
         # It may hold passwords, which belong in no log.
         self._output.clear()
         settings = index_settings(listing)
@@ -239,10 +262,10 @@ class Builder:
             PIP_PROGRESS_BAR="off",
         )
 
-    def _fetch(self, tools: str, *names: str) -> List[str]:
+    def _fetch(self, tools: str, pip: str, *names: str) -> List[str]:
         """Wheels of the pip that installs, so that it is the same one everywhere, and of pex."""
         wanted = self._requirement_file(tools, names)
-        self._pip(self._interpreter, "download", "--dest", tools, *wanted)
+        self._pip(self._interpreter.path, pip, "download", "--dest", tools, *wanted)
         return [glob.glob(os.path.join(glob.escape(tools), name + "-*.whl"))[0] for name in names]
 
     def _make_venv(self) -> None:
@@ -250,13 +273,11 @@ class Builder:
 
     def _install(self, tools: str, pip: str) -> None:
         names = [name for name in self._requirements if name != "pip"]
-        own = Interpreter(self._path("bin", "python"), pip)
+        python = self._path("bin", "python")
         options = ["--no-compile", "--no-warn-script-location"]
-        self._pip(own, "install", *options, *self._requirement_file(tools, names))
+        self._pip(python, pip, "install", *options, *self._requirement_file(tools, names))
         # pip itself would compile on one core. A template that is no Python is no fault.
-        self._run(
-            [own.path, "-I", "-m", "compileall", "-q", "-j", "0", self._packages()], ok=(0, 1)
-        )
+        self._run([python, "-I", "-m", "compileall", "-q", "-j", "0", self._packages()], ok=(0, 1))
 
     def _pack_pex(self, tools: str, wheel: str) -> None:
         """The pex program as one file, which Pants' Python rules would download from elsewhere.
@@ -306,8 +327,8 @@ class Builder:
             file.writelines(self._requirements[name] for name in names)
         return "--requirement", path
 
-    def _pip(self, interpreter: Interpreter, command: str, *args: str) -> None:
-        program = [interpreter.path, "-I", "-c", PIP_PROGRAM, interpreter.pip, command]
+    def _pip(self, python: str, pip: str, command: str, *args: str) -> None:
+        program = [python, "-I", "-c", PIP_PROGRAM, pip, command]
         checks = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
         self._run([*program, *checks, *args], env=self._environ)
 
@@ -350,6 +371,15 @@ class Builder:
         # A log that cannot be written must not hide why the installation failed.
         with contextlib.suppress(OSError), open(self._log, "w", encoding="utf-8") as file:
             file.writelines(self._output)
+
+
+def unpacked(wheel: str, folder: str) -> str:
+    """A wheel as a folder: out of an archive, every start compiles each module anew."""
+    if os.path.isdir(wheel):
+        return wheel
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
 
 
 def requirements(lock: str) -> Dict[str, str]:
