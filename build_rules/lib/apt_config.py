@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from build_rules.lib.debian_control import parse_stanzas
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.http_transport import NetworkSettings
 
 FOLDER = "/etc/apt"
 OPTION = '[slipway] debian_mirror = "https://mirror.example/debian"'
@@ -70,7 +71,7 @@ class Login:
 
 
 @dataclass(frozen=True)
-class AptConfig:
+class AptConfig(NetworkSettings):
     """`mirrors` are base addresses without login and last slash, in the order to be tried.
 
     `settings` are those of `apt-config`, their names in lower case.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, Callable, List, Optional, cast
+from typing import Any, Callable, List, Optional
 from urllib.parse import quote, unquote, urlsplit
 
 from build_rules.lib.apt_config import OPTION, AptConfig
@@ -24,8 +24,7 @@ class DebianMirrors:
 
     def __init__(self, config: AptConfig, patience: Optional[Patience] = None) -> None:
         self.config = config
-        # The transport asks for proxy_for, ca_texts and strict_ssl, which apt's settings answer too.
-        self._transport = Transport(cast(Any, config), patience)
+        self._transport = Transport(config, patience)
 
     def fetch(self, name: str, filename: str, content: Content, cache: ContentCache) -> Stored:
         """The package `name`, a file below the mirrors' base addresses, stored in `cache`."""
@@ -65,10 +64,12 @@ class DebianMirrors:
         self._transport.get(url, write, limit=most, restart=restart, login=self.config.login)
 
     def _fault(self, subject: str, problems: List[HttpProblem]) -> FetchFault:
-        shared = all(problem.kind == "unreachable" for problem in problems)
+        shared = all(problem.kind in ("unreachable", "untrusted") for problem in problems)
         if all(problem.status in (404, 410) for problem in problems):
             # Mirrors drop old releases; then an archive of old ones has the very same files.
             way_out = f"name a mirror that still has it; in pants.toml: {OPTION}"
+        elif any(problem.kind == "untrusted" for problem in problems):
+            way_out = "name its authority in /etc/apt/apt.conf.d: Acquire::https::CaInfo \"FILE\";"
         elif shared:
             way_out = (
                 f"check the mirrors of {self.config.origin}, or set one; in pants.toml: {OPTION}"

@@ -126,11 +126,10 @@ def _check_sum(header: bytes, label: str, at: int) -> None:
 
 
 def _number(field: bytes, label: str, at: int) -> int:
-    if field[0] & 0x80:  # GNU's binary form, for large files
-        value = int.from_bytes(field, "big", signed=False) - (0x80 << 8 * (len(field) - 1))
-        if value >= 1 << 62:
-            raise _fault(label, at, "a number is negative or absurd")
-        return value
+    if field[0] & 0x80:
+        # GNU's binary form, for large files.  A negative one is read as a huge one, which no
+        # archive is long enough for.
+        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     digits = field.split(b"\0")[0].strip(b" ")
     if not digits:
         return 0

@@ -35,6 +35,7 @@ from build_rules.lib.ready_image import read_ready_image
 from build_rules.lib.rootfs import MTIME, merge, read_layer, write_layer
 
 _CHUNK = 1 << 20
+_RENEW = "./pants generate-lockfiles --resolve=toolchain:NAME, with the name of the target"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -140,7 +141,7 @@ def _flatten(options: argparse.Namespace) -> Dict[str, Any]:
 def _read_inputs(options: argparse.Namespace) -> tuple[ImageSpec, DebianLock]:
     spec = read_image_spec(_read_text(options.spec), options.spec)
     lock = read_lock(_read_text(options.lock), options.lock)
-    check_lock_is_current(spec, lock, options.lock, next="")
+    check_lock_is_current(spec, lock, options.lock, next=_RENEW)
     return spec, lock
 
 

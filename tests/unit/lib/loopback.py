@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, Iterator, List, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 Page = Union[bytes, int, Behaviour]
@@ -27,7 +28,8 @@ class Server:
 
 
 @contextmanager
-def serve(pages: Dict[str, Page]) -> Iterator[Server]:
+def serve(pages: Dict[str, Page], certificate: Optional[str] = None) -> Iterator[Server]:
+    """`certificate` is a PEM file with a certificate and its key; with one, TLS is spoken."""
     server = Server(pages)
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,9 +50,14 @@ def serve(pages: Dict[str, Page]) -> Iterator[Server]:
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.daemon_threads = True
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
     thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    server.address = f"http://127.0.0.1:{httpd.server_address[1]}"
+    scheme = "https" if certificate else "http"
+    server.address = f"{scheme}://127.0.0.1:{httpd.server_address[1]}"
     try:
         yield server
     finally:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -142,6 +144,34 @@ def test_apts_proxy_is_used(tmp_path: Path) -> None:
     with serve({f"{address}/{FILE}": DATA}) as proxy:
         settings = {"acquire::http::proxy": proxy.address}
         assert fetch(tmp_path, mirrors(address, settings=settings)) == DATA
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not on this machine")
+def test_a_mirror_under_a_companys_own_authority(tmp_path: Path) -> None:
+    pem = tmp_path / "own.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=own",
+    ]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(pem)]
+    subprocess.run(command, check=True, capture_output=True)
+    trusted = {"acquire::https::cainfo": str(pem)}
+    with serve({PATH: DATA}, certificate=str(pem)) as server:
+        address = server.address + "/debian"
+        found = fault(tmp_path, mirrors(address))
+        assert "its certificate is not trusted" in found.reason
+        assert found.next == (
+            'name its authority in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
+        )
+        assert fetch(tmp_path, mirrors(address, settings=trusted)) == DATA
 
 
 def local(top: Path, content: bytes) -> str:

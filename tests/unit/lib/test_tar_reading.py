@@ -46,6 +46,11 @@ def test_long_names_and_targets_are_read(format: str) -> None:
     ]
 
 
+def test_a_link_that_repeats_its_files_size_has_no_content() -> None:
+    archive = patched({SIZE: b"00000002000\0", KIND: b"1"}, content=b"")
+    assert [(m.name, m.size) for m in read(archive)] == [("name", 0), ("other", 0)]
+
+
 def test_ustar_prefixes_are_joined() -> None:
     name = "a" * 90 + "/" + "b" * 60
     assert contents(make_tar([(name, b"1")], tarfile.USTAR_FORMAT)) == {name: b"1"}
