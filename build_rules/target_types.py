@@ -27,6 +27,8 @@ from pants.source.filespec import Filespec
 from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
+from build_rules.lib.fetch_lock import FILE_NAME
+
 
 class OneAddressField(SpecialCasedDependencies):
     """Points to one target; written as a plain string, seen by `dependencies` and `dependents`."""
@@ -130,7 +132,7 @@ class ImageArchiveField(StringField, AsyncFieldMixin):
         A ready image instead of packages: an archive as `docker save` or an OCI tool writes it, by
         a file below this folder or an address, with its hash in `archive_sha256`.
 
-        For example: `archive="our-image.tar", archive_sha256="9f86d0…", archive_size=73400320`.
+        For example: `archive="our-image.tar", archive_sha256="9f86d0…", archive_size="73400320"`.
         """
     )
 
@@ -268,6 +270,14 @@ class NpmLockField(FileField):
         For example: `lockfile="package-lock.json"`.
         """
     )
+
+    @property
+    def filespec(self) -> Filespec:
+        """The fetch lock goes with its lock, so that `--changed-since` sees it change."""
+        locks = (
+            [self.path, os.path.join(os.path.dirname(self.path), FILE_NAME)] if self.path else []
+        )
+        return {"includes": locks}
 
 
 class RuntimeField(OneAddressField):

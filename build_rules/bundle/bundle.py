@@ -204,7 +204,7 @@ async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) 
     script = field_set.build_script.value
     if not script:
         return BuiltClient(EMPTY_DIGEST)
-    server_env = check_server_env(field_set.server_env, slipway.server_envs)
+    server_env = check_server_env(field_set.server_env, slipway.server_envs, field_set.address)
     where = f"{field_set.origin}, field"
     check_script(
         app.scripts,
@@ -283,7 +283,7 @@ def _report_undeclared(paths: List[str], field_set: NodeAppBundleFieldSet) -> No
 @rule(desc="Bundle application")
 async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -> Bundle:
     field_set = request.field_set
-    server_env = check_server_env(field_set.server_env, slipway.server_envs)
+    server_env = check_server_env(field_set.server_env, slipway.server_envs, field_set.address)
     app = await Get(App, AppRequest(field_set))
     built, installed, runtime, server = await MultiGet(
         Get(BuiltClient, BuildRequest(field_set)),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping, Sequence
 
+from pants.engine.addresses import Address
+
 from build_rules.lib.errors import SlipwayError, nearest
 from build_rules.target_types import ServerEnvField
 
 
-def check_server_env(field: ServerEnvField, known: Sequence[str]) -> str:
+def check_server_env(field: ServerEnvField, known: Sequence[str], target: Address) -> str:
     value = field.value or ""
     if value not in known:
         guesses = nearest(value, known)
         hint = f"did you mean {guesses[0]}? " if guesses else ""
         raise SlipwayError(
             f'"{value}" is no server_env',
-            where=f"{field.address}, field server_env",
+            where=f"{target}, field server_env",
             found=value,
             next=f"{hint}Known are {', '.join(known)}; [slipway] server_envs in pants.toml adds more",
         )

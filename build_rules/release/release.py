@@ -102,7 +102,7 @@ class SmokeTested:
 async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> Bundle:
     field_set = request.field_set
     origin = f"{field_set.address}, field bundle"
-    server_env = check_server_env(field_set.server_env, slipway.server_envs)
+    server_env = check_server_env(field_set.server_env, slipway.server_envs, field_set.address)
     addresses = await Get(Addresses, DependenciesRequest(field_set.bundle))
     wrapped = await Get(
         WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=origin)

@@ -35,6 +35,13 @@ async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition
     found = await Get(ProvidedFile, ProvidedFileRequest(places, f"node/{name}"))
     if found.content is not None:
         return _read(found.content, found.path, request)
+    if request.file:
+        raise SlipwayError(
+            f'the Node definition "{request.file}" is not there',
+            where=f"{request.origin}, field definition",
+            found="no such file",
+            next="write that file, or correct the field",
+        )
     known = await Get(Paths, PathGlobs(_places(request, "*.toml")))
     versions = [os.path.basename(path)[: -len(".toml")] for path in known.files]
     guesses = nearest(request.version, versions) or sorted(versions)

