@@ -150,7 +150,7 @@ def _armoured_text(signed: bytes, name: str) -> str:
     )
     if not match:
         raise SlipwayError(f'"{name}" is not a signed text', found=text[:60].split("\n")[0])
-    return re.sub(r"^- ", "", match[1], flags=re.MULTILINE)
+    return match[1]
 
 
 def _release_fields(text: str, suite: str) -> Stanza:

@@ -32,7 +32,6 @@ from build_rules.lib.tar_reading import Kind, Member, read_members
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_OWN = ".wh..wh."
 _WHITEOUT_PART = re.compile(r"(^|/)\.wh\.")
 _LARGEST_JSON = 16 << 20
 _LARGEST_UNPACKED = 32 << 30
@@ -262,9 +261,11 @@ def _apply(tree: Tree, layer: _Layer, left_out: Dict[str, int]) -> None:
         folder, name = posixpath.split(path)
         if name == _OPAQUE:
             emptied.add(tree.real_place(posixpath.join(folder, "."), make_parents=False))
-        elif name.startswith(_WHITEOUT) and not name.startswith(_OWN):
-            hidden = posixpath.join(folder, name[len(_WHITEOUT) :])
-            removed.add(tree.real_place(hidden, make_parents=False))
+        elif name.startswith(_WHITEOUT):
+            hidden = name[len(_WHITEOUT) :]
+            if hidden in ("", ".", ".."):
+                raise SlipwayError(f'"{layer.label}" has a whiteout without a name', found=path)
+            removed.add(tree.real_place(posixpath.join(folder, hidden), make_parents=False))
     tree.remove(removed, emptied)
     for path, member in members:
         if _WHITEOUT_PART.search(path):

@@ -80,8 +80,9 @@ def test_oci_tools_find_every_blob_by_digest_and_size(made: Any) -> None:
         assert (sha256(blob), len(blob)) == (descriptor["digest"][7:], descriptor["size"])
 
 
-def test_every_blob_is_named_by_its_hash(made: Any) -> None:
+def test_every_blob_is_named_by_its_hash_and_stands_in_order(made: Any) -> None:
     _, archive = made
+    assert list(archive) == sorted(archive)
     for name, content in archive.items():
         if name.startswith("blobs/"):
             assert name == "blobs/sha256/" + sha256(content)

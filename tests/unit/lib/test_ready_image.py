@@ -276,6 +276,8 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
     ),
     "below a file": (lambda: hostile(("bin/sh/x", b"1")), "which is not a folder"),
     "root that is a link": (lambda: hostile((".", link("/etc"))), "has a root that is a"),
+    "whiteout of nothing": (lambda: hostile(("bin/.wh.", b"")), "a whiteout without a name"),
+    "whiteout of the parent": (lambda: hostile(("a/b/.wh...", b"")), "a whiteout without a name"),
     "endless name": (lambda: hostile(("a/" * 3000 + "x", b"1")), "too long a name"),
 }
 
