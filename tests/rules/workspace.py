@@ -21,7 +21,7 @@ from pants.core.goals.lint import LintResult
 from pants.core.goals.package import BuiltPackage
 from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
 from pants.engine.addresses import Address, Addresses
-from pants.engine.fs import CreateDigest, Digest, FileContent, FileDigest, Snapshot
+from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.internals.parametrize import Parametrize
 from pants.engine.process import FallibleProcessResult, Process
@@ -147,6 +147,8 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (LockedFilesDigest, (LockedFiles,)),
     (Program, (ProgramRequest,)),
     (Snapshot, (Digest,)),
+    (DigestContents, (Digest,)),
+    (Digest, (CreateDigest,)),
     (StepResult, (Step,)),
     (StepResult, (HostStep,)),
 )

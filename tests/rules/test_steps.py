@@ -1,0 +1,332 @@
+"""Steps as processes: what stands in their keys, and what may not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+from pants.core.goals.export import ExportResults
+from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
+from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.process import Process
+from pants.util.frozendict import FrozenDict
+
+import build_rules
+from build_rules.bundle import export
+from build_rules.bundle.export import ExportNodeApps
+from build_rules.bundle.tailor import PutativeNodeAppsRequest
+from build_rules.lib import layers
+from build_rules.lib.layers import Entry
+from build_rules.toolchain.host_settings import HostSettings
+from build_rules.toolchain.locked_files import LockedFile, LockedFiles, LockedFilesDigest
+from build_rules.toolchain.programs import Program, ProgramRequest
+from build_rules.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
+from tests.rules.workspace import SHA256, Workspace, make_lock
+
+TOP = Path(build_rules.__file__).resolve().parent.parent
+PROGRAMS = sorted(
+    path.stem for path in (TOP / "build_rules" / "sandbox").glob("*.py") if path.stem != "__init__"
+)
+MANY = LockedFile("cache/x", SHA256, 99, FrozenDict(kind="npm", name="x", version="1.0.0"))
+
+
+def make_step(**more: Any) -> Step:
+    values: Dict[str, Any] = {
+        "program": "pack_app",
+        "trees": (Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"),),
+        "outputs": ("app.layer",),
+        "description": "Pack app",
+        "origin": "app:bundle",
+        "arguments": as_arguments({"static_dir": "dist"}),
+        **more,
+    }
+    return Step(**values)
+
+
+def key(process: Process) -> Dict[str, Any]:
+    """What a cache key is made of; names of named caches follow from what must stay out."""
+    return {
+        "argv": process.argv,
+        "env": process.env,
+        "inputs": process.input_digest,
+        "immutable": process.immutable_input_digests,
+        "outputs": (process.output_files, process.output_directories),
+        "caches": sorted(process.append_only_caches.values()),
+        "limit": process.timeout_seconds,
+        "folder": process.working_directory,
+    }
+
+
+# --- What a process holds.
+
+
+def test_a_step_is_started_by_relative_names_alone(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace(processes=True)
+    workspace.request(StepResult, make_step())
+    (process,) = workspace.processes()
+    assert process.argv == ("host/python", "-I", "-S", "-B", "build_rules/sandbox/enter.py")
+    assert not process.env
+    assert process.output_files == ("out/app.layer",)
+    assert process.timeout_seconds is None or process.timeout_seconds < 0
+    assert sorted(process.append_only_caches.values()) == ["host", "trees_cache"]
+    contents = workspace.request(DigestContents, process.input_digest)
+    texts = {file.path: file.content.decode() for file in contents}
+    step = json.loads(texts["step.json"])
+    assert step["argv"][-1] == "/build/slipway/build_rules/sandbox/pack_app.py"
+    assert step["trees"] == [{"layer": "0/base.tar", "sha256": SHA256, "target": "/"}]
+    assert json.loads(texts["in/arguments.json"]) == {"static_dir": "dist"}
+    for text in (texts["step.json"], texts["in/arguments.json"]):
+        for place in (str(workspace.folder), str(TOP), os.path.expanduser("~"), sys.executable):
+            assert place not in text
+
+
+def test_a_host_step_is_started_by_relative_names_alone(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace(processes=True)
+    step = HostStep("assemble_image", ("layer", "--spec=x"), ("base.tar",), "Assemble", "t:t")
+    workspace.request(StepResult, step)
+    (process,) = workspace.processes()
+    assert process.argv == (
+        *("host/python", "-I", "-S", "-B", "build_rules/sandbox/assemble_image.py"),
+        *("layer", "--spec=x"),
+    )
+    assert not [word for word in process.argv if word.startswith("/")]
+    assert not process.env
+
+
+def process_of(make_workspace: Callable[..., Workspace], step: Step, *options: str) -> Process:
+    workspace = make_workspace(*options, processes=True)
+    workspace.request(StepResult, step)
+    return workspace.processes()[0]
+
+
+def test_options_and_places_that_should_not_matter_are_in_no_key(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    plain = process_of(make_workspace, make_step())
+    other = process_of(
+        make_workspace,
+        make_step(),
+        "--slipway-step-time-limit=7",
+        "--slipway-npm-registry=https://r.example/",
+        "--slipway-debian-mirror=https://d.example/",
+        "--process-execution-local-parallelism=1",
+        "--level=warn",
+    )
+    assert key(plain) == key(other)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"description": "something else"},
+        {"origin": "other:target"},
+        {"words": FrozenDict(package_json="other/package.json")},
+    ],
+    ids=lambda words: next(iter(words)),
+)
+def test_texts_for_people_are_in_no_key(
+    make_workspace: Callable[..., Workspace], words: Dict[str, Any]
+) -> None:
+    assert make_step() == make_step(**words)
+    plain = process_of(make_workspace, make_step())
+    assert key(plain) == key(process_of(make_workspace, make_step(**words)))
+
+
+MATTERS: Dict[str, Dict[str, Any]] = {
+    "arguments": {"arguments": as_arguments({"static_dir": "public"})},
+    "outputs": {"outputs": ("app.layer", "more")},
+    "the program": {"program": "make_release"},
+    "the root": {"trees": (Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256[::-1], 1), "/"),)},
+    "locked files": {"locked": LockedFiles((MANY,))},
+}
+
+
+@pytest.mark.parametrize("change", MATTERS.values(), ids=MATTERS)
+def test_what_matters_is_in_the_key(
+    make_workspace: Callable[..., Workspace], change: Dict[str, Any]
+) -> None:
+    plain = process_of(make_workspace, make_step())
+    assert key(plain) != key(process_of(make_workspace, make_step(**change)))
+
+
+def test_the_order_of_arguments_is_not_in_the_key() -> None:
+    assert as_arguments({"b": 1, "a": [2]}) == as_arguments({"a": [2], "b": 1}) == '{"a":[2],"b":1}'
+
+
+# --- Programs.
+
+
+def loaded_modules(program: str) -> List[str]:
+    """The modules of this package that a program imports, functions' own imports included."""
+    code = (
+        "import runpy, sys; sys.argv = ['x'];"
+        f"runpy.run_path({str(TOP / 'build_rules' / 'sandbox' / program)!r} + '.py', run_name='x');"
+        "print(*sorted(name for name in sys.modules if name.startswith('build_rules.')))"
+    )
+    argv = [sys.executable, "-I", "-S", "-B", "-c", code]
+    return subprocess.check_output(argv, text=True).split()
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Workspace]:
+    """One workspace for tests that ask for programs alone."""
+    workspace = Workspace()
+    yield workspace
+    workspace.close()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_holds_exactly_what_it_imports(reader: Workspace, program: str) -> None:
+    digest = reader.request(Program, ProgramRequest((f"build_rules.sandbox.{program}",))).digest
+    modules = set(loaded_modules(program)) - {"build_rules.lib", "build_rules.sandbox"}
+    expected = {name.replace(".", "/") + ".py" for name in modules}
+    expected.add(f"build_rules/sandbox/{program}.py")
+    found = set(reader.files(digest))
+    lazily = found - expected
+    assert expected <= found
+    for path in lazily:
+        # An import inside of a function: named in one of the modules, loaded when it is needed.
+        name = Path(path).stem
+        assert any(name in (TOP / one).read_text() for one in expected), path
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_starts_with_its_own_files_alone(
+    reader: Workspace, tmp_path: Path, program: str
+) -> None:
+    request = ProgramRequest((f"build_rules.sandbox.{program}",))
+    digest = reader.request(Program, request).digest
+    for file in reader.request(DigestContents, digest):
+        place = tmp_path / file.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.content)
+    path = f"{tmp_path}/build_rules/sandbox/{program}.py"
+    code = f"import runpy; runpy.run_path({path!r}, run_name='x')"
+    argv = [sys.executable, "-I", "-S", "-B", "-c", code]
+    assert subprocess.run(argv, cwd="/", check=False).returncode == 0
+
+
+def test_an_unknown_program_is_no_silent_nothing(reader: Workspace) -> None:
+    with pytest.raises(Exception, match=r"build_rules\.sandbox\.nothing"):
+        reader.request(Program, ProgramRequest(("build_rules.sandbox.nothing",)))
+
+
+# --- Locked files.
+
+
+def test_the_digest_of_locked_files_is_known_without_their_contents(workspace: Workspace) -> None:
+    content = FileContent("cache/x", b"the content")
+    here = workspace.request(Digest, CreateDigest([content]))
+    files = workspace.request(Snapshot, here)
+    sha256 = "cd2d1b6aa11f8ef8ba5f2bbbbe7a46f2f0ec1fd23a4ab2e0dfb3b1b2e5b6e3d8"
+    absent = LockedFile("cache/x", sha256, 12345, FrozenDict(kind="npm", name="x"))
+    digest = workspace.request(LockedFilesDigest, LockedFiles((absent,))).digest
+    assert digest != here
+    assert files.files == ("cache/x",)
+    own = hashlib.sha256(b"the content").hexdigest()
+    same = LockedFile("cache/x", own, 11, FrozenDict(kind="npm", name="x"))
+    assert workspace.request(LockedFilesDigest, LockedFiles((same,))).digest == here
+
+
+def test_where_a_locked_file_comes_from_is_not_in_its_digest(workspace: Workspace) -> None:
+    npm = LockedFile("x", SHA256, 9, FrozenDict(kind="npm", name="x"))
+    url = LockedFile("x", SHA256, 9, FrozenDict(kind="url", url="https://m.example/x"))
+    digests = [
+        workspace.request(LockedFilesDigest, LockedFiles((one,), project=project)).digest
+        for one, project in ((npm, "app"), (url, None))
+    ]
+    assert digests[0] == digests[1]
+
+
+# --- Settings of the host.
+
+
+def test_settings_have_a_name_that_follows_from_their_content(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    one, same = make_workspace().request(HostSettings), make_workspace().request(HostSettings)
+    other = make_workspace("--slipway-step-time-limit=5").request(HostSettings)
+    assert one.cache_name == same.cache_name != other.cache_name
+    assert set(one.cache_name) <= set("abcdefghijklmnopqrstuvwxyz_")
+    assert json.loads(other.text) == {"time_limit": 5}
+
+
+def test_settings_are_written_again_when_somebody_removed_them(workspace: Workspace) -> None:
+    settings = workspace.request(HostSettings)
+    settings.ensure_written()
+    folder = Path(settings.folder)
+    assert json.loads((folder / "settings.json").read_text()) == {"time_limit": 3600}
+    (folder / "python").unlink()
+    settings.ensure_written()
+    assert os.readlink(folder / "python") == settings.python
+    assert sorted(path.name for path in folder.iterdir()) == ["python", "settings.json"]
+
+
+def test_settings_that_no_run_used_for_long_are_removed(workspace: Workspace) -> None:
+    settings = workspace.request(HostSettings)
+    old = Path(settings.named_caches) / "slipway_host_old"
+    other = Path(settings.named_caches) / "somebody_elses"
+    for folder in (old, other):
+        folder.mkdir(parents=True)
+        (folder / "python").symlink_to("/nowhere")
+        (folder / "settings.json").write_text("{}")
+        os.utime(folder / "settings.json", (1, 1))
+    settings.ensure_written()
+    assert list(old.iterdir()) == []
+    assert len(list(other.iterdir())) == 2
+
+
+# --- tailor and export.
+
+
+def test_tailor_proposes_a_bundle_and_a_release_that_package_as_they_stand(
+    workspace: Workspace,
+) -> None:
+    workspace.write_app("owned")
+    workspace.write_app("new", BUILD=None)
+    workspace.write({"new/node_modules/koa/package-lock.json": make_lock()})
+    request = PutativeNodeAppsRequest(("owned", "new", "new/node_modules/koa"))
+    found = workspace.request(PutativeTargets, request, AllOwnedSources([]))
+    assert [(one.path, one.name, one.type_alias, dict(one.kwargs)) for one in found] == [
+        ("new", "bundle", "node_app_bundle", {}),
+        ("new", "release", "release_tarball", {"bundle": ":bundle"}),
+    ]
+    blocks = "\n".join(one.generate_build_file_stanza("    ") for one in found)
+    defaults = '__defaults__({node_app_bundle: {"runtime": "//toolchains/node"}})\n'
+    workspace.write({"BUILD": defaults, "new/BUILD": blocks})
+    assert workspace.package("new:release").artifacts
+
+
+def test_export_gives_each_wanted_application_its_own_folder(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace("--export-resolve=['npm:apps/two']")
+    two = 'node_app_bundle(name="{}", runtime="//toolchains/node")\n'
+    workspace.write_app("apps/one")
+    workspace.write_app("apps/two", BUILD=two.format("a") + two.format("b"))
+    (result,) = workspace.request(ExportResults, ExportNodeApps(()))
+    assert (result.reldir, result.resolve) == ("node/apps.two", "npm:apps/two")
+    assert workspace.files(result.digest) == ("installed.tar", "runtime.tar", "unpack.py")
+
+
+def test_export_unpacks_the_runtime_and_the_packages(tmp_path: Path) -> None:
+    layers.write_tar(
+        str(tmp_path / "installed.tar"), [Entry("node_modules/a", "file", content=b"1")]
+    )
+    layers.write_tar(str(tmp_path / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
+    (tmp_path / "unpack.py").write_text(export._UNPACK)
+    argv = [sys.executable, "-I", "-S", "-B", str(tmp_path / "unpack.py"), str(tmp_path)]
+    subprocess.run(argv, check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["node_modules", "node_runtime"]
+    assert os.access(tmp_path / "node_runtime" / "bin" / "node", os.X_OK)
