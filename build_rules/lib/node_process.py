@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
 from build_rules.lib import process_output
 
@@ -36,6 +36,12 @@ def environment(extra: Mapping[str, str]) -> Dict[str, str]:
     return {**os.environ, **env, "PATH": path, **extra}
 
 
-def npm(arguments: Sequence[str], cwd: str, extra: Mapping[str, str]) -> Tuple[int, List[str]]:
+def npm(
+    arguments: Sequence[str],
+    cwd: str,
+    extra: Mapping[str, str],
+    started: Callable[[process_output.Stop], None] = lambda stop: None,
+) -> Tuple[int, List[str]]:
     """Runs npm, passes its output on, and gives its exit status and the last lines."""
-    return process_output.run([f"{RUNTIME}/bin/node", NPM, *arguments], cwd, environment(extra))
+    argv = [f"{RUNTIME}/bin/node", NPM, *arguments]
+    return process_output.run(argv, cwd, environment(extra), started)

@@ -5,13 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import deque
-from typing import Deque, List, Mapping, Sequence, Tuple
+from typing import Callable, Deque, List, Mapping, Sequence, Tuple
 
 _LAST_LINES = 30
 
 
-def run(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Tuple[int, List[str]]:
-    """The exit status, negative for a signal, and the last lines of both output streams."""
+Stop = Callable[[], None]
+
+
+def run(
+    argv: Sequence[str],
+    cwd: str,
+    env: Mapping[str, str],
+    started: Callable[[Stop], None] = lambda stop: None,
+) -> Tuple[int, List[str]]:
+    """The exit status, negative for a signal, and the last lines of both output streams.
+
+    `started` gets a function that ends the program early, from any thread.
+    """
     last: Deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
         list(argv),
@@ -21,6 +32,7 @@ def run(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Tuple[int, Lis
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
+        started(process.kill)
         assert process.stdout is not None
         for raw in process.stdout:
             line = raw.decode("utf-8", "replace").rstrip("\n")

@@ -32,13 +32,24 @@ class Beside(threading.Thread):
         super().__init__(daemon=True)
         self._work = work
         self._fault: Optional[BaseException] = None
+        self._failing = threading.Lock()
+        self._then: Callable[[], None] = lambda: None
         self.start()
 
     def run(self) -> None:
         try:
             self._work()
         except BaseException as error:
-            self._fault = error
+            with self._failing:
+                self._fault = error
+                self._then()
+
+    def if_it_fails(self, then: Callable[[], None]) -> None:
+        """Calls `then` once the work has failed; at once if it has already."""
+        with self._failing:
+            self._then = then
+            if self._fault is not None:
+                then()
 
     def finish(self) -> None:
         self.join()
@@ -47,8 +58,9 @@ class Beside(threading.Thread):
 
 
 def _check_tarballs(labels: Dict[str, str]) -> None:
-    for path, label in sorted(labels.items()):
-        package_tarball.check(path, label)
+    # The largest first: what unpacks to gigabytes is found before npm has unpacked much of it.
+    for path in sorted(labels, key=lambda path: (-os.path.getsize(path), path)):
+        package_tarball.check(path, labels[path])
 
 
 def install(arguments: Dict[str, Any]) -> None:
@@ -57,7 +69,7 @@ def install(arguments: Dict[str, Any]) -> None:
     if os.path.isdir(_CONTENTS):
         os.symlink(os.path.abspath(_CONTENTS), "npm_cache/_cacache/content-v2")
     check = Beside(lambda: _check_tarballs(arguments["tarballs"]))
-    status, last = node_process.npm(["ci", "--ignore-scripts"], _APP, {})
+    status, last = node_process.npm(["ci", "--ignore-scripts"], _APP, {}, check.if_it_fails)
     # What is odd in a tarball explains npm's failure better than npm does.
     check.finish()
     if status != 0:

@@ -57,3 +57,10 @@ def test_lines_are_shown_while_the_program_runs() -> None:
         assert process.stdout.readline() == b"now\n"
         assert time.monotonic() - started < 15
         os.killpg(process.pid, 9)
+
+
+def test_a_program_can_be_ended_early() -> None:
+    started = time.monotonic()
+    status, _ = process_output.run(["sleep", "60"], "/", ENV, lambda stop: stop())
+    assert status == -9
+    assert time.monotonic() - started < 20

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import threading
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
-from build_rules.lib import layers, node_process
+from build_rules.lib import layers, node_process, package_tarball
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.sandbox import install_packages
 
@@ -39,7 +40,10 @@ def write_tarball(**facts: Any) -> None:
 def install(monkeypatch: pytest.MonkeyPatch, status: int = 0, **manifest: Any) -> Dict[str, Any]:
     """Installs one package; `manifest` is added to its package.json."""
 
-    def npm(arguments: List[str], cwd: str, extra: Dict[str, str]) -> Tuple[int, List[str]]:
+    def npm(
+        arguments: List[str], cwd: str, extra: Dict[str, str], started: Callable[..., None]
+    ) -> Tuple[int, List[str]]:
+        started(lambda: None)
         assert (arguments, cwd) == (["ci", "--ignore-scripts"], "app")
         folder = Path(cwd, KOA)
         folder.mkdir(parents=True)
@@ -106,3 +110,33 @@ def test_a_disk_that_fills_beside_the_main_thread_is_no_success(
     monkeypatch.setattr(layers, "write_tar", full)
     with pytest.raises(OSError, match="No space left on device"):
         install(monkeypatch)
+
+
+def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on to unpack the ten gigabytes that were just found."""
+    ended = threading.Event()
+
+    def npm(
+        arguments: List[str], cwd: str, extra: Dict[str, str], started: Callable[..., None]
+    ) -> Tuple[int, List[str]]:
+        started(ended.set)
+        assert ended.wait(timeout=30)
+        return -9, []
+
+    write_tarball(type=tarfile.FIFOTYPE)
+    monkeypatch.setattr(node_process, "npm", npm)
+    with pytest.raises(SlipwayErrors, match="holds entries"):
+        install_packages.install({"tarballs": {TARBALL: "koa@1.0.0"}})
+
+
+def test_the_largest_tarball_is_looked_into_first(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: List[str] = []
+    monkeypatch.setattr(package_tarball, "check", lambda path, label: seen.append(label))
+    for name, size in (("a", 10), ("b", 3000), ("c", 200)):
+        Path(name).write_bytes(bytes(size))
+    install_packages._check_tarballs({name: name for name in "abc"})
+    assert seen == ["b", "c", "a"]
