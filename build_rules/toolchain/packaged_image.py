@@ -21,6 +21,7 @@ from pants.util.frozendict import FrozenDict
 
 from build_rules.lib.debian_lock import DebianLock, LockedPackage, read_lock
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.image_spec import check_lock_is_current, read_image_spec
 from build_rules.provided_files import ProvidedFile, ProvidedFileRequest
 from build_rules.target_types import ImageArchiveField, ImageField, PackagesLockField
 from build_rules.toolchain.generate_lock import resolve_name
@@ -70,11 +71,11 @@ async def read_package_list(request: PackagedImageRequest) -> PackageList:
         raise SlipwayError(
             f'the image "{field_set.address}" lacks a file', found=f"no {path}", next=command
         )
+    wanted = read_image_spec(spec.content.decode("utf-8", "replace"), spec.path)
+    packages = read_lock(lock.content.decode("utf-8", "replace"), lock.path, next=renew)
+    check_lock_is_current(wanted, packages, lock.path, next=renew)
     files = [FileContent("image.json", spec.content), FileContent("packages.lock", lock.content)]
-    return PackageList(
-        await Get(Digest, CreateDigest(files)),
-        read_lock(lock.content.decode("utf-8", "replace"), lock.path, next=renew),
-    )
+    return PackageList(await Get(Digest, CreateDigest(files)), packages)
 
 
 @rule(desc="Assemble toolchain image")
