@@ -37,7 +37,8 @@ MEASURES = (
     Measure("bootstrap", "runner's environment, once per user and version"),
     Measure("base_image", "base image, once"),
     Measure("runtime", "Node runtime, once per version"),
-    Measure("cold", "cold after bootstrap"),
+    Measure("start", "start of Pants' daemon, once until it is idle for hours"),
+    Measure("cold", "cold after bootstrap: nothing fetched, nothing installed"),
     Measure("no_op", "nothing changed"),
     Measure("server_line", "a server line"),
     Measure("client_line", "a client line"),
@@ -137,6 +138,7 @@ class Round:
             self._ours("base_image", "package", "//toolchains/base")
             self._ours("runtime", "package", f"//toolchains/node:{NODE}")
             self._workspace.stop_daemon()
+            self._ours("start", "--version")
             self._script = ScriptSide(self._folder / "script", self._unpack_node(), self._path)
             self._pair("cold")
             self._no_op()
