@@ -31,11 +31,13 @@ async def find_putative_apps(
             continue
         folder = os.path.dirname(path)
         putative.append(
-            PutativeTarget.for_target_type(
-                NodeAppBundle,
-                path=folder,
-                name="bundle",
-                triggering_sources=[os.path.basename(os.path.join(folder, "package.json"))],
+            PutativeTarget(
+                folder,
+                "bundle",
+                NodeAppBundle.alias,
+                triggering_sources=[],
+                # Of files that another target owns too, tailor would write a `sources` field.
+                owned_sources=[],
             )
         )
         putative.append(

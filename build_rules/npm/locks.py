@@ -59,7 +59,9 @@ async def _read(paths: list[str]) -> Dict[str, str]:
 @rule
 async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
     folder = os.path.dirname(request.path)
-    beside = await Get(Paths, PathGlobs([os.path.join(folder, "*")]))
+    # A node_modules that is a link to an exported one is nothing that Pants could read.
+    installed = "!" + os.path.join(folder, "node_modules")
+    beside = await Get(Paths, PathGlobs([os.path.join(folder, "*"), installed]))
     names = [os.path.basename(path) for path in beside.files]
     if os.path.basename(request.path) not in names:
         npm_lock.refuse_foreign_lock(names, folder)
