@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from tests.e2e import harness
-from tests.e2e.harness import Caches, Result, Workspace
+from tests.e2e.harness import Caches, Result, User, Workspace
 
 
 def pytest_configure(config: Any) -> None:
@@ -37,7 +37,11 @@ def pytest_collection_modifyitems(config: Any, items: List[Any]) -> None:
 @pytest.fixture(scope="session")
 def session_folder() -> Iterator[Path]:
     with harness.scratch_folder() as folder:
+        # Clones of one session are equal, also while somebody edits the repository.
+        harness.copy_repository(folder / "repository")
+        harness.origin = folder / "repository"
         yield folder
+        harness.origin = harness.REPOSITORY
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +62,12 @@ class First:
 
     workspace: Workspace
     result: Result
+
+
+@dataclass(frozen=True)
+class OtherUser:
+    user: User
+    runner: Path
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +100,17 @@ def built(first: First) -> Workspace:
 
 
 @pytest.fixture(scope="session")
+def other_user(session_folder: Path) -> OtherUser:
+    """A plain user, with a Pants of his own that his tests share."""
+    if not harness.can_become_another_user():
+        pytest.skip("only root can start the runner as another user")
+    user, runner = harness.user("nobody"), session_folder / "runner of nobody"
+    runner.mkdir()
+    harness.own(runner, user)
+    return OtherUser(user, runner)
+
+
+@pytest.fixture(scope="session")
 def make_workspace(
     session_folder: Path, caches: Caches, tools: str
 ) -> Iterator[Callable[..., Workspace]]:
@@ -105,3 +126,20 @@ def make_workspace(
     yield make
     for workspace in made:
         workspace.close()
+
+
+@pytest.fixture(scope="session")
+def live_clone(make_workspace: Callable[..., Workspace]) -> Workspace:
+    clone = make_workspace("live", daemon=True)
+    clone.commit()
+    return clone
+
+
+@pytest.fixture
+def live(live_clone: Workspace) -> Iterator[Workspace]:
+    """A clone with a daemon, for tests that change a file or two: each finds it as committed."""
+    live_clone.pants("package", "//apps/koa-kkl:release").ok()
+    yield live_clone
+    live_clone.git("reset", "--quiet", "--hard")
+    live_clone.git("clean", "--quiet", "--force", "-d")
+    live_clone.write_npmrc()

@@ -29,6 +29,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from tests.e2e.counts import Counts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+origin = REPOSITORY  # what clones are made of
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HIDDEN_TOOLS = ("node", "nodejs", "npm", "npx", "docker", "podman")
 # What clients other than npm need to find their packages: certificates, proxies, Python's index.
@@ -39,7 +40,7 @@ PASSED_ON = (
 )
 NOT_COPIED = (".git", "dist", ".pants.d", ".pids", "__pycache__", "node_modules", ".hypothesis")
 TIME_LIMIT = 600.0
-_MARK = "SLIPWAY_E2E_RUN"
+MARK = "SLIPWAY_E2E_RUN"
 
 
 class TimeLimitReached(AssertionError):
@@ -187,7 +188,7 @@ def start_as(
 
 def marked_processes(mark: str) -> Set[int]:
     """Processes with that mark in their environment, wherever they were moved to."""
-    wanted = f"{_MARK}={mark}".encode()
+    wanted = f"{MARK}={mark}".encode()
     found = set()
     for pid in _pids():
         with contextlib.suppress(OSError):
@@ -307,7 +308,7 @@ class Workspace:
         """A clone of this repository's files at `root`, with a home beside it."""
         home = settings.pop("home", None) or root.parent / f"{root.name}-home"
         made = cls(root, home, caches.make(), path, **settings)
-        copy_repository(root)
+        copy_repository(root, made.umask)
         made.write_npmrc()
         made.give_to_owner()
         return made
@@ -343,7 +344,7 @@ class Workspace:
             "PANTS_PANTSD": str(self.daemon).lower(),
             "PANTS_DYNAMIC_UI": "false",
             "PANTS_STREAMING_WORKUNITS_COMPLETE_ASYNC": "false",
-            _MARK: self.mark,
+            MARK: self.mark,
             **self.env,
             **(more or {}),
         }
@@ -476,27 +477,27 @@ class Workspace:
 
 def repository_files() -> List[str]:
     """The files that a clone has; in a sandbox without .git, all that the tests lie among."""
-    if (REPOSITORY / ".git").exists() and shutil.which("git"):
+    if (origin / ".git").exists() and shutil.which("git"):
         listing = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=REPOSITORY,
+            cwd=origin,
             stdout=subprocess.PIPE,
             timeout=60,
             check=True,
         ).stdout
         names = sorted(os.fsdecode(name) for name in listing.split(b"\0") if name)
-        return [name for name in names if (REPOSITORY / name).is_file()]
+        return [name for name in names if (origin / name).is_file()]
     found: List[str] = []
-    for folder, folders, files in os.walk(REPOSITORY):
+    for folder, folders, files in os.walk(origin):
         folders[:] = sorted(set(folders) - set(NOT_COPIED))
-        found.extend(os.path.relpath(os.path.join(folder, name), REPOSITORY) for name in files)
+        found.extend(os.path.relpath(os.path.join(folder, name), origin) for name in files)
     return found
 
 
-def copy_repository(target: Path) -> None:
+def copy_repository(target: Path, umask: int = 0o022) -> None:
     for name in repository_files():
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(REPOSITORY / name, place)
-        executable = os.access(REPOSITORY / name, os.X_OK)
-        place.chmod(0o755 if executable else 0o644)
+        shutil.copyfile(origin / name, place)
+        executable = os.access(origin / name, os.X_OK)
+        place.chmod((0o777 if executable else 0o666) & ~umask)

@@ -1,19 +1,18 @@
 """What runs again after a change: counted by where results came from, never by time or by name.
 
-Each test works in a clone of its own with the caches that the session's first run filled, so that
-every one of them is "a second clone with the same store" too.
+Every clone here is a second one with the store that the session's first run filled. A change is
+made in a clone with a daemon, whose own memory counts as little as a hit: what counts is what ran.
 """
 
 from __future__ import annotations
 
 import json
 import urllib.request
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-import pytest
-
 from tests.e2e import archives, harness
-from tests.e2e.conftest import First
+from tests.e2e.conftest import First, OtherUser
 from tests.e2e.counts import HIT_LOCALLY, Counts
 from tests.e2e.harness import Caches, Workspace
 from tests.e2e.registry_stub import RegistryStub
@@ -51,12 +50,9 @@ def test_nothing_runs_in_a_second_clone_nor_in_a_fresh_daemon(
 
 
 def test_nothing_runs_by_a_warm_daemon_and_it_is_quick(
-    make_workspace: Callable[..., Workspace],
+    live: Workspace,
 ) -> None:
-    clone = make_workspace("warm", daemon=True)
-    with clone:
-        clone.pants(*PACKAGE).ok()
-        again = [clone.pants(*PACKAGE).ok() for _ in range(10)]
+    again = [live.pants(*PACKAGE).ok() for _ in range(10)]
     assert [result.counts.runs for result in again] == [()] * len(again)
     seconds = sorted(result.seconds for result in again)
     print("no-op:", " ".join(f"{one:.2f}" for one in seconds), "s")
@@ -65,29 +61,24 @@ def test_nothing_runs_by_a_warm_daemon_and_it_is_quick(
 
 
 def test_server_line_runs_neither_install_nor_build(
-    make_workspace: Callable[..., Workspace],
+    live: Workspace,
 ) -> None:
-    clone = make_workspace("server-line")
-    clone.edit(f"{APP}/service/routes/api.js", lambda text: text + "// A changed line.\n")
-    counts = clone.pants(*PACKAGE).ok().counts
+    live.edit(f"{APP}/service/routes/api.js", lambda text: text + "// A changed line.\n")
+    counts = live.pants(*PACKAGE).ok().counts
     assert counts.ran == [ASSEMBLE, PACK, SMOKE]
 
 
-def test_client_line_runs_the_build_and_no_install(
-    first: First, make_workspace: Callable[..., Workspace]
-) -> None:
-    clone = make_workspace("client-line")
-    clone.edit(f"{APP}/src/common/http.js", lambda text: f"window.changed = 1;\n{text}")
-    counts = clone.pants(*PACKAGE).ok().counts
+def test_client_line_runs_the_build_and_no_install(first: First, live: Workspace) -> None:
+    live.edit(f"{APP}/src/common/http.js", lambda text: f"window.changed = 1;\n{text}")
+    counts = live.pants(*PACKAGE).ok().counts
     assert counts.ran == [ASSEMBLE, BUILD, PACK, SMOKE]
-    assert archives.sha256(clone.release()) != archives.sha256(first.workspace.release())
+    assert archives.sha256(live.release()) != archives.sha256(first.workspace.release())
 
 
-def test_version_runs_no_install(make_workspace: Callable[..., Workspace]) -> None:
-    clone = make_workspace("version")
-    clone.edit(f"{APP}/package.json", lambda text: _next_version(text, 1))
-    clone.edit(f"{APP}/package-lock.json", lambda text: _next_version(text, 2))
-    counts = clone.pants(*PACKAGE).ok().counts
+def test_version_runs_no_install(live: Workspace) -> None:
+    live.edit(f"{APP}/package.json", lambda text: _next_version(text, 1))
+    live.edit(f"{APP}/package-lock.json", lambda text: _next_version(text, 2))
+    counts = live.pants(*PACKAGE).ok().counts
     assert installs(counts) == []
     assert "Assemble koa-kkl-1.5.0-prod.tar.gz" in counts.ran
 
@@ -96,24 +87,22 @@ def _next_version(text: str, times: int) -> str:
     return text.replace('"version": "1.4.0"', '"version": "1.5.0"', times)
 
 
-def test_scripts_run_no_install(make_workspace: Callable[..., Workspace]) -> None:
-    clone = make_workspace("scripts")
-    clone.edit(
+def test_scripts_run_no_install(live: Workspace) -> None:
+    live.edit(
         f"{APP}/package.json", lambda text: text.replace('"lint": "eslint', '"lint": "npx eslint')
     )
-    assert installs(clone.pants(*PACKAGE).ok().counts) == []
+    assert installs(live.pants(*PACKAGE).ok().counts) == []
 
 
 def test_lock_change_runs_one_install_and_fetches_what_changed(
-    make_workspace: Callable[..., Workspace],
+    live: Workspace,
 ) -> None:
-    clone = make_workspace("lock")
     version = "1.11.10"
     with RegistryStub(upstream=harness.npm_registry()) as registry:
-        change_locked_version(clone, "dayjs", version)
-        clone.write_npmrc(registry=registry.url)
-        clone.pants("generate-lockfiles", "--resolve=npm:apps/koa-kkl").ok()
-        counts = clone.pants(*PACKAGE).ok().counts
+        change_locked_version(live, "dayjs", version)
+        live.write_npmrc(registry=registry.url)
+        live.pants("generate-lockfiles", "--resolve=npm:apps/koa-kkl").ok()
+        counts = live.pants(*PACKAGE).ok().counts
     assert registry.tarballs == [f"/dayjs/-/dayjs-{version}.tgz"]
     assert len(installs(counts)) == 1
     assert len(builds(counts)) == 1
@@ -138,7 +127,7 @@ def change_locked_version(clone: Workspace, name: str, version: str) -> None:
 
 
 def test_four_environments_need_one_install_and_four_builds(
-    first: First, make_workspace: Callable[..., Workspace], session_folder: Any
+    first: First, make_workspace: Callable[..., Workspace], session_folder: Path
 ) -> None:
     caches = first.workspace.caches.fresh(session_folder / "caches-four")
     clone = make_workspace("four", caches=caches)
@@ -151,17 +140,15 @@ def test_four_environments_need_one_install_and_four_builds(
 
 
 def test_another_user_with_other_options_asks_for_the_same_actions(
-    first: First, scratch: Any, tools: str
+    first: First, other_user: OtherUser, scratch: Path, tools: str
 ) -> None:
     """A store that one user filled has every result for another: no key differs."""
-    if not harness.can_become_another_user():
-        pytest.skip("only root can start the runner as another user")
     ours = first.workspace.pants(*PACKAGE).ok().counts
-    nobody = harness.user("nobody")
-    with_their_own = Caches(scratch / "caches", shared_store=first.workspace.caches.store)
+    nobody, store = other_user.user, first.workspace.caches.store
+    caches = Caches(scratch / "caches", other_user.runner, shared_store=store)
     root = scratch / "a clöne of nobody" / "in a deeper folder"
-    other = Workspace.make(root, with_their_own, tools, owner=nobody, umask=0o077)
-    harness.own(first.workspace.caches.store, nobody)
+    other = Workspace.make(root, caches, tools, owner=nobody, umask=0o077)
+    harness.own(store, nobody)
     options = (
         *("--slipway-step-time-limit=1234", "--slipway-npm-registry=http://127.0.0.1:9/"),
         *("--process-execution-local-parallelism=1", "--rule-threads-core=2", "--level=debug"),

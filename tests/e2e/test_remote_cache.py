@@ -9,9 +9,9 @@ from typing import Callable, Dict, Iterator, List
 
 import pytest
 
-from tests.e2e import cache_server, harness
+from tests.e2e import cache_server
 from tests.e2e.cache_server import CacheServer
-from tests.e2e.conftest import First
+from tests.e2e.conftest import First, OtherUser
 from tests.e2e.counts import HIT_REMOTELY
 from tests.e2e.harness import Caches, Result, Workspace
 from tests.e2e.registry_stub import RegistryStub
@@ -88,15 +88,13 @@ def test_changed_client_line_builds_on_cached_layers(filled: CacheServer, cold: 
 
 
 def test_two_users_ask_for_the_same_actions(
-    first: First, filled: CacheServer, cold: Workspace, scratch: Path
+    first: First, filled: CacheServer, cold: Workspace, other_user: OtherUser, scratch: Path
 ) -> None:
     """Neither the user, the folders nor the options that should not matter are in a key."""
-    if not harness.can_become_another_user():
-        pytest.skip("only root can start the runner as another user")
     ours = cold.pants(*PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug")).ok()
-    nobody = harness.user("nobody")
+    caches = Caches(scratch / "caches", other_user.runner)
     root = scratch / "a clöne of nobody" / "in a deeper folder"
-    other = Workspace.make(root, Caches(scratch / "caches"), cold.path, owner=nobody, umask=0o077)
+    other = Workspace.make(root, caches, cold.path, owner=other_user.user, umask=0o077)
     options = (
         *("--slipway-step-time-limit=1234", "--slipway-npm-registry=http://127.0.0.1:9/"),
         *("--process-execution-local-parallelism=1", "--rule-threads-core=2"),
