@@ -1,0 +1,97 @@
+"""Writes targets.md and options.md from the help texts of the fields and options.
+
+    PYTHONPATH=. python3 docs/reference/write_reference.py
+
+One text is the help on the command line and the reference: a test holds the pages against it.
+Needs a Python that has Pants, such as the runner's own.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterable, Type
+
+from pants.engine.target import COMMON_TARGET_FIELDS, Field, Target
+from pants.option.subsystem import Subsystem
+
+from build_rules import register
+from build_rules.subsystem import Slipway
+
+HERE = Path(__file__).resolve().parent
+NOTE = "<!-- Written by docs/reference/write_reference.py from the help texts: edit those. -->"
+TARGETS_INTRODUCTION = """\
+The same on the command line: `./pants help node_app_bundle`. Every target also has the fields
+`name`, `description` and `tags` of Pants."""
+OPTIONS_INTRODUCTION = """\
+In `pants.toml` under this heading, as a flag before the targets, or as a variable
+`PANTS_SLIPWAY_…`. None of them is in a cache key; of `base_image` the image's content is. The same
+on the command line: `./pants help slipway`."""
+
+
+def pages() -> Dict[str, str]:
+    """The generated pages by file name."""
+    return {"targets.md": _targets(register.target_types()), "options.md": _options(Slipway)}
+
+
+def _targets(types: Iterable[Type[Target]]) -> str:
+    parts = [
+        "# Targets and their fields",
+        NOTE,
+        TARGETS_INTRODUCTION,
+    ]
+    for one in types:
+        parts += [f"## `{one.alias}`", _text(one.help)]
+        for field in one.core_fields:
+            if field not in COMMON_TARGET_FIELDS:
+                parts += [f"### `{field.alias}`", _default(field), _text(field.help)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _default(field: Type[Field]) -> str:
+    if field.required:
+        return "Required."
+    default: Any = getattr(field, "default", None)
+    if default is None or default == ():
+        return "Default: none."
+    return f"Default: `{_code(default)}`."
+
+
+def _code(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_code(one) for one in value)}]"
+    return repr(value)
+
+
+def _options(subsystem: Type[Subsystem]) -> str:
+    parts = [
+        f"# Options of `[{subsystem.options_scope}]`",
+        NOTE,
+        OPTIONS_INTRODUCTION,
+    ]
+    for name in vars(subsystem):
+        option = vars(subsystem)[name]
+        if hasattr(option, "_default") and hasattr(option, "_help"):
+            default = option._default
+            shown = "none" if default is None else f"`{_code(default)}`"
+            parts += [f"## `{name}`", f"Default: {shown}.", _text(option._help)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _text(text: Any) -> str:
+    """A help text as Markdown: its paragraphs, one line each."""
+    paragraphs = str(text() if callable(text) else text).strip().split("\n\n")
+    return "\n\n".join(re.sub(r"\s+", " ", one).strip() for one in paragraphs)
+
+
+def main() -> int:
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Runs every command of the documentation, page by page, each page in a workspace of its own.
+
+Commands that no test can run say why in the page's source; they are printed. `-k tutorial` runs the
+pages of one folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.docs import pages
+from tests.docs.pages import Command, File
+from tests.docs.shell import Shell
+from tests.e2e import harness
+from tests.e2e.harness import Caches, Workspace
+
+TIME_LIMIT = 900.0
+COMMAND_PAGES = [
+    path
+    for path in pages.paths()
+    if any(isinstance(one, Command) for one in pages.steps(path.read_text(encoding="utf-8")))
+]
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    with harness.scratch_folder("docs-") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def caches(scratch: Path) -> Caches:
+    """Shared by all pages: the reader of the second page has built what the first one did."""
+    return Caches(scratch / "caches").make()
+
+
+@pytest.fixture(scope="module")
+def tools(scratch: Path) -> str:
+    return str(harness.tools_folder(scratch / "tools"))
+
+
+def _page_id(path: Path) -> str:
+    return path.relative_to(pages.REPOSITORY).with_suffix("").as_posix()
+
+
+@pytest.mark.skipif(harness.npm_registry() is None, reason="no npm registry is configured here")
+@pytest.mark.parametrize("path", COMMAND_PAGES, ids=_page_id)
+def test_page(path: Path, scratch: Path, caches: Caches, tools: str) -> None:
+    name = _page_id(path).replace("/", "-")
+    root = scratch / name / "slipway"
+    env = {"TMPDIR": str(scratch / name), "LOG_DIR": str(scratch / name / "logs")}
+    with Workspace.make(root, caches, tools, daemon=True, env=env) as workspace:
+        workspace.commit()
+        with Shell(workspace) as shell:
+            for step in pages.steps(path.read_text(encoding="utf-8")):
+                if isinstance(step, File):
+                    file = root / step.path
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_text(step.content, encoding="utf-8")
+                elif isinstance(step, Command):
+                    _run(step, shell, path)
+
+
+def _run(command: Command, shell: Shell, page: Path) -> None:
+    at = f"{page.name}:{command.line}: {command.text}"
+    if command.not_run:
+        print(f"not run ({command.not_run}): {at}")
+        return
+    status, output = shell.run(command.text, TIME_LIMIT)
+    assert (status != 0) == command.fails, f"exit status {status} of {at}\n{output}"
+    lacking = pages.missing_line(command.expected, output)
+    assert lacking is None, f"no line {lacking!r} from {at}\n{output}"

@@ -1,0 +1,94 @@
+"""How pages are read, and what every page must keep to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import dedent
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.docs import pages
+from tests.docs.pages import Command, File
+
+PAGE = dedent(
+    """\
+    # A page
+
+    ```python apps/shop/BUILD
+    release_tarball(name="release")
+    ```
+
+    ```console
+    $ echo one; \\
+      echo two
+    one
+    …
+    $ pwd
+    ```
+
+    <!-- not run: it needs a host -->
+
+    ```console
+    $ ssh host.example
+    ```
+
+    <!-- fails -->
+
+    ```console
+    $ true
+    $ false
+    ```
+    """
+)
+
+
+def test_a_page_is_its_files_and_commands_in_order() -> None:
+    assert pages.steps(PAGE) == [
+        File(3, "apps/shop/BUILD", 'release_tarball(name="release")\n'),
+        Command(8, "echo one; \\\n  echo two", ("one", "…")),
+        Command(12, "pwd", ()),
+        Command(18, "ssh host.example", (), not_run="it needs a host"),
+        Command(24, "true", ()),
+        Command(25, "false", (), fails=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "missing"),
+    [
+        (("one", "three"), None),
+        (("one", "…", "three"), None),
+        (("t…o",), None),
+        (("two",), None),
+        (("three", "one"), "one"),
+        (("tw",), "tw"),
+        (("four",), "four"),
+    ],
+)
+def test_expected_lines_come_in_order_and_whole(expected: tuple[str, ...], missing: object) -> None:
+    assert pages.missing_line(expected, "one\n  two\nthree\n") == missing
+
+
+def test_a_block_without_an_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="line 1: the block has no end"):
+        pages.blocks("```console\n$ true\n")
+
+
+@pytest.mark.parametrize("path", pages.paths(), ids=lambda path: path.name)
+def test_commands_stand_only_where_they_are_run(path: Path) -> None:
+    """A block in another language that looks like commands would be run by nobody."""
+    for block in pages.blocks(path.read_text(encoding="utf-8")):
+        assert block.language not in ("sh", "bash", "shell", "zsh"), f"{path.name}:{block.line}"
+        if block.language != "console":
+            commands = [line for line in block.lines if line.startswith(("$ ", "./pants "))]
+            assert not commands, f"{path.name}:{block.line}"
+
+
+@pytest.mark.parametrize("path", pages.paths(), ids=lambda path: path.name)
+def test_links_lead_to_files_that_are_there(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        parts = urlsplit(target)
+        if not parts.scheme and parts.path:
+            assert (path.parent / parts.path).exists(), target
