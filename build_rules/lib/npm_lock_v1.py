@@ -53,7 +53,7 @@ def _package(
     kind, version = spec.kind, written
     source: Optional[str] = None
     target: Optional[str] = None
-    if entry.get("bundled"):
+    if entry.get("bundled") and not entry.get("integrity"):
         kind = npm_package.BUNDLED
     elif kind == npm_package.ALIAS:
         name, version = spec.name or "", spec.target

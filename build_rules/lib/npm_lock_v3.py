@@ -109,7 +109,8 @@ def _package(
         name = str(entry.get("name") or folder_name)
     elif not in_node_modules:
         kind = npm_package.WORKSPACE if path in workspaces else npm_package.FOLDER
-    elif entry.get("inBundle"):
+    elif entry.get("inBundle") and not entry.get("integrity"):
+        # What the application itself bundles is fetched like anything else, and has integrity.
         kind = npm_package.BUNDLED
     elif resolved and npm_spec.parse(resolved).kind == npm_package.GIT:
         kind, source = npm_package.GIT, resolved

@@ -19,15 +19,15 @@ from build_rules.lib.npm_package import Package, Tarball
 # npm wants an address even where it then finds the content by its hash. No host can have this name.
 NO_HOST = "https://registry.invalid/"
 
-# npm's tree builder reads these of any package.json, the root's or a link target's.
+# npm's tree builder reads these of any package.json, the root's or a link target's. What the root
+# bundles matters when it is packed; here it would make npm ask the registry, by name alone, for
+# what a bundled package bundles itself.
 _READ = (
     "dependencies",
     "devDependencies",
     "optionalDependencies",
     "peerDependencies",
     "peerDependenciesMeta",
-    "bundleDependencies",
-    "bundledDependencies",
     "workspaces",
     "overrides",
     "engines",
@@ -48,7 +48,15 @@ _TREE_SETTINGS = (
     "strict-peer-deps",
 )
 # A folder that is linked into node_modules has a name, may satisfy a range, and its bins are linked.
-_READ_OF_TARGETS = ("name", "version", "bin", "directories", *_READ)
+_READ_OF_TARGETS = (
+    "name",
+    "version",
+    "bin",
+    "directories",
+    "bundleDependencies",
+    "bundledDependencies",
+    *_READ,
+)
 _NOT_READ_OF_ENTRIES = ("resolved", "integrity", "deprecated", "funding", "license")
 
 

@@ -171,6 +171,10 @@ _OTHER_OS = {
     "optionalDependencies": {"fsevents": "2.3.3", "osx-temperature-sensor": "1.0.8"},
     "devDependencies": {"chokidar": "3.5.3"},
 }
+_ROOT_BUNDLE = {
+    "dependencies": {"debug": "2.6.9", "mkdirp": "0.5.5"},
+    "bundleDependencies": ["debug"],
+}
 _REMOTE = {
     "dependencies": {"packed": f"{FIXTURE_FILES}packed-1.2.3.tgz", "ms": "2.1.3"},
 }
@@ -202,6 +206,8 @@ SHAPES: Dict[str, Shape] = {
     "v1-other-os": Shape(_app(**_OTHER_OS), NPM_6, 1),
     "v3-bundled": Shape(_app(dependencies={"bcrypt": "2.0.1"})),
     "v1-bundled": Shape(_app(dependencies={"bcrypt": "2.0.1"}), NPM_6, 1),
+    "v3-root-bundle": Shape(_app(**_ROOT_BUNDLE)),
+    "v1-root-bundle": Shape(_app(**_ROOT_BUNDLE), NPM_6, 1),
     "v3-peer": Shape(_app(**_PEER)),
     "v2-peer": Shape(_app(**_PEER), NPM_8, 2),
     "v3-overrides": Shape(

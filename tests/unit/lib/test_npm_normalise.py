@@ -49,7 +49,17 @@ def _lock(**arguments: Any) -> Dict[str, Any]:
     return document
 
 
-UNREAD = ["name", "version", "description", "scripts", "author", "main", "config", "browserslist"]
+UNREAD = [
+    "name",
+    "bundleDependencies",
+    "version",
+    "description",
+    "scripts",
+    "author",
+    "main",
+    "config",
+    "browserslist",
+]
 
 
 @pytest.mark.parametrize("field", UNREAD)
