@@ -469,6 +469,13 @@ def explain(fault: OSError, cache: str) -> RunnerError:
             found=str(fault.strerror),
             next="free about 500 MB there, or export XDG_CACHE_HOME=<a folder on another disk>",
         )
+    if not os.path.join(place, "").startswith(os.path.join(cache, "")) and fault.filename:
+        return RunnerError(
+            "a file that the runner needs cannot be used",
+            where=place,
+            found=str(fault.strerror),
+            next=f"ls -l '{place}'",
+        )
     return RunnerError(
         "the runner's cache cannot be used",
         where=place,

@@ -108,10 +108,12 @@ class Apt:
         given = os.environ.get(MIRROR_VARIABLE)
         if given:
             return [given.rstrip("/")]
-        # apt reads both forms of its lists, their options and its own settings.
+        # apt reads both forms of its lists, their options and its own settings. Without release
+        # info it needs no downloaded index, which a fresh container lacks.
         listing = self._ask(
             "apt-get",
             "indextargets",
+            "--no-release-info",
             "--format",
             "$(REPO_URI)|$(COMPONENT)",
             "Created-By: Packages",

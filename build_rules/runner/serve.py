@@ -9,10 +9,11 @@ lies in the environment, as the module `slipway_serve`.
 import fcntl
 import locale
 import os
+import re
 import shutil
 import sys
 import time
-from typing import List, Optional
+from typing import List, Match, Optional
 
 LOCK_NAME = ".slipway-lock"
 ROOT_VARIABLE = "PANTS_LOCAL_EXECUTION_ROOT_DIR"
@@ -103,8 +104,12 @@ def mount_points() -> List[str]:
             fields = [line.split(b" ")[4] for line in table]
     except (OSError, IndexError):
         return []
-    # The kernel writes blank, tab, newline and backslash as octal.
-    return [os.fsdecode(field.decode("unicode_escape").encode("latin-1")) for field in fields]
+    return [os.fsdecode(re.sub(rb"\\([0-7]{3})", from_octal, field)) for field in fields]
+
+
+def from_octal(match: Match[bytes]) -> bytes:
+    # The kernel writes blank, tab, newline and backslash so.
+    return bytes([int(match.group(1), 8)])
 
 
 def speak_utf8() -> None:

@@ -30,6 +30,17 @@ PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executab
 # The folders a test's PATH may have: no interpreter of the machine is found by accident.
 TOOLS = ("sh", "env", "sleep", "readlink", "dash", "bash", "busybox")
 
+# What a machine needs to reach its index; the home of a test has none of the user's files.
+NETWORK = {
+    name: value
+    for name, value in os.environ.items()
+    if name.startswith(("PIP_", "SSL_CERT_")) or name.lower().endswith("_proxy")
+}
+if "PIP_CONFIG_FILE" not in NETWORK:
+    for place in (".config/pip/pip.conf", ".pip/pip.conf"):
+        if (Path.home() / place).exists():
+            NETWORK["PIP_CONFIG_FILE"] = str(Path.home() / place)
+
 # Prints what it was given, and does what a test asks for.
 NATIVE_CLIENT = r"""#!/bin/sh
 if [ -n "${STUB_SERVE-}" ]; then exec "$_PANTS_SERVER_EXE" "$@"; fi
@@ -54,9 +65,11 @@ exit "${STUB_STATUS-0}"
 """
 
 PANTS_LOADER = """
-import os, sys, time
+import locale, os, sys, time
 
 def main():
+    if "UTF-8" not in locale.getpreferredencoding():
+        sys.exit("Pants refuses this locale")
     print("pants", *sys.argv[1:], flush=True)
     time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
 """

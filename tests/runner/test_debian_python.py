@@ -1,0 +1,436 @@
+"""Making a CPython 3.9 from Debian 11's packages, where the machine has only a newer one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import io
+import json
+import os
+import shutil
+import socket
+import tarfile
+import threading
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+import pytest
+
+from tests.runner.test_environment import assert_whole_and_alone
+from tests.runner.workbench import (
+    PYTHON,
+    REPOSITORY,
+    Bench,
+    find_pip_wheel,
+    kill_group,
+    newer_python,
+    wait_until,
+)
+
+LIBRARIES = "./lib/x86_64-linux-gnu"
+
+
+def make_deb(files: Dict[str, Tuple[bytes, int]], links: Dict[str, str]) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:xz") as archive:
+        for name, (content, mode) in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), mode
+            archive.addfile(member, io.BytesIO(content))
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            archive.addfile(member)
+    deb = b"!<arch>\n"
+    for name, content in (("debian-binary", b"2.0\n"), ("data.tar.xz", data.getvalue())):
+        deb += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode() + content
+        deb += b"\n" * (len(content) % 2)
+    return deb
+
+
+@pytest.fixture
+def mirror(bench: Bench) -> Path:
+    """A mirror with one package, whose interpreter is the one of these tests; and its lock."""
+    pip = find_pip_wheel()
+    package = make_deb(
+        {
+            "./usr/bin/python3.9": (f'#!/bin/sh\nexec "{PYTHON}" "$@"\n'.encode(), 0o755),
+            "./usr/bin/patchelf": (b"#!/bin/sh\nexit 0\n", 0o755),
+            "./usr/lib/python3.9/os.py": (b"", 0o644),
+            f"./usr/share/python-wheels/{pip.name}": (pip.read_bytes(), 0o644),
+            f"{LIBRARIES}/libone.so.1.0": (b"\x7fELF", 0o644),
+            "./usr/share/doc/one/copyright": (b"free", 0o644),
+            "./usr/share/doc/one/changelog.gz": (b"long", 0o644),
+            "./etc/one.conf": (b"", 0o644),
+        },
+        {
+            f"{LIBRARIES}/libone.so.1": "libone.so.1.0",
+            "./usr/lib/python3.9/sitecustomize.py": "/etc/python3.9/sitecustomize.py",
+        },
+    )
+    folder = bench.folder / "debian"
+    file = folder / "pool/main/o/one/one_1.0_amd64.deb"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(package)
+    entry = {
+        "name": "one",
+        "version": "1.0",
+        "architecture": "amd64",
+        "filename": str(file.relative_to(folder)),
+        "size": len(package),
+        "sha256": hashlib.sha256(package).hexdigest(),
+    }
+    lock = bench.repository / "3rdparty/debian/cpython39.lock"
+    lock.write_text(json.dumps({"format": 1, "packages": [entry]}))
+    for path in bench.programs.iterdir():
+        path.unlink()
+    (bench.programs / "python3").symlink_to(newer_python())
+    return folder
+
+
+def made(bench: Bench) -> Path:
+    (folder,) = (bench.cache / "slipway/python").glob("cpython-*")
+    return folder
+
+
+def assert_made(bench: Bench) -> None:
+    assert_whole_and_alone(bench)
+    folder = made(bench)
+    assert (folder / "usr/lib/x86_64-linux-gnu/libone.so.1").read_bytes() == b"\x7fELF"
+    (environment,) = bench.environments
+    assert os.path.realpath(str(environment / "bin/python")) in (
+        PYTHON,
+        str(folder / "usr/bin/python3.9"),
+    )
+
+
+def make_only(bench: Bench, **environ: str) -> bool:
+    """Makes the interpreter, and stops at the lock of Pants, which is not there: much quicker."""
+    bench.lock.unlink()
+    bench.environ.update(environ)
+    result = bench.run()
+    assert f"cannot be used\n  in:    {bench.lock}\n" in result.err
+    return (made(bench) / "usr/bin/python3.9").exists()
+
+
+def assert_nothing_was_made(bench: Bench) -> None:
+    assert list((bench.cache / "slipway").glob("*/*")) == []
+
+
+def test_with_only_a_newer_python_one_is_made(bench: Bench, mirror: Path) -> None:
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=str(mirror.as_uri()))
+    assert result.ok
+    making, installing, _installed = result.err.splitlines()
+    size = next(mirror.rglob("*.deb")).stat().st_size / 1e6
+    assert making == (
+        f"pants: making a CPython 3.9 from Debian 11's packages (once, {size:.1f} MB) …"
+    )
+    assert installing == "pants: installing Pants 2.17.1 (once) …"
+    assert_made(bench)
+    folder = made(bench)
+    kept = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+    assert {path for path in kept if not path.startswith("usr/share/python-wheels/")} == {
+        "usr/bin/python3",
+        "usr/bin/python3.9",
+        "usr/lib/python3.9/os.py",
+        "usr/lib/python3.9/sitecustomize.py",
+        "usr/lib/x86_64-linux-gnu/libone.so.1",
+        "usr/lib/x86_64-linux-gnu/libone.so.1.0",
+        "usr/share/doc/one/copyright",
+    }
+    # The next lock of Pants finds it there.
+    shutil.rmtree(str(bench.environments[0]))
+    assert "making a CPython" not in bench.run(SLIPWAY_DEBIAN_MIRROR="file:///nowhere").err
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.11", "3.13"])
+def test_any_python_can_make_it(bench: Bench, mirror: Path, version: str) -> None:
+    found = [
+        *Path("/usr/bin").glob(f"python{version}"),
+        *Path(PYTHON).parents[2].glob(f"{version}.*/bin/python{version}"),
+    ]
+    if not found:
+        pytest.skip(f"needs a CPython {version} in /usr/bin, or beside that of the tests")
+    (bench.programs / "python3").unlink()
+    (bench.programs / f"python{version}").symlink_to(found[0])
+    assert bench.run(SLIPWAY_DEBIAN_MIRROR=mirror.as_uri()).ok
+    assert_made(bench)
+
+
+def test_fakes_of_tools_are_not_used(bench: Bench, mirror: Path) -> None:
+    fakes = bench.folder / "fakes"
+    fakes.mkdir()
+    for name in ("python3", "tar", "gzip", "sed", "find", "ar", "xz", "dpkg-deb", "curl", "wget"):
+        (fakes / name).write_text("#!/bin/sh\nexit 1\n")
+        (fakes / name).chmod(0o755)
+    bench.environ["PATH"] = f"{fakes}:{bench.environ['PATH']}"
+    assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=mirror.as_uri())
+
+
+# Where the packages come from
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """Answers from a folder, with a chosen status or body, and notes each request's target."""
+
+    folder: Path
+    asked: List[str]
+    status: Optional[int] = None
+    body: Optional[bytes] = None
+    lacking = "-"
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        path = self.folder / ("pool/" + self.path.partition("/pool/")[2])
+        if self.status is not None or not path.is_file() or self.lacking in self.path:
+            self.send_error(self.status or 404)
+            return
+        body = path.read_bytes() if self.body is None else self.body
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Served:
+    def __init__(self, folder: Path) -> None:
+        fields = {"folder": folder, "asked": []}
+        self.handler = type("Handler", (Mirror,), fields)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def asked(self) -> List[str]:
+        asked: List[str] = self.handler.asked  # type: ignore[attr-defined]
+        return asked
+
+
+@pytest.fixture
+def served(mirror: Path) -> Iterator[Served]:
+    served = Served(mirror)
+    thread = threading.Thread(target=served.server.serve_forever)
+    thread.start()
+    yield served
+    served.server.shutdown()
+    served.server.server_close()
+    thread.join()
+
+
+def use_apt(bench: Bench, sources: Dict[str, str], settings: str = "") -> None:
+    """Gives the machine's apt a configuration of the test's own."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("needs apt-get")
+    etc = bench.folder / "etc"
+    for name, text in {**sources, "apt.conf.d/none": ""}.items():
+        (etc / name).parent.mkdir(parents=True, exist_ok=True)
+        (etc / name).write_text(text)
+    conf = bench.folder / "apt.conf"
+    conf.write_text(f'Dir::Etc "{etc}";\nDir::State::lists "{etc}";\n{settings}\n')
+    bench.environ["APT_CONFIG"] = str(conf)
+
+
+FORMS: Dict[str, Dict[str, str]] = {
+    "one line": {"sources.list": "deb {0}/debian bookworm main contrib\n"},
+    "one line with options": {
+        "sources.list": "# deb http://off.example/debian bookworm main\n"
+        "deb-src http://source.example/debian bookworm main\n"
+        "deb [arch=amd64 trusted=yes] {0}/debian/ bookworm main\n"
+    },
+    "paragraphs": {
+        "sources.list.d/debian.sources": "Types: deb\nURIs: {0}/debian\nSuites: bookworm\n"
+        "Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    },
+    "after others": {
+        "sources.list.d/a.sources": "Types: deb\nURIs: http://off.example/debian\n"
+        "Suites: x\nComponents: main\nEnabled: no\n",
+        "sources.list": "deb {0}/other stable main\ndeb {0}/debian bookworm-updates main\n",
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_mirror_is_that_of_apt(bench: Bench, served: Served, form: str) -> None:
+    use_apt(bench, {name: text.format(served.address) for name, text in FORMS[form].items()})
+    assert make_only(bench)
+    assert served.asked == ["/debian/pool/main/o/one/one_1.0_amd64.deb"]
+
+
+def test_the_next_mirror_is_asked_for_what_the_first_lacks(bench: Bench, served: Served) -> None:
+    served.handler.lacking = "/debian/"  # type: ignore[attr-defined]
+    sources = f"deb {served.address}/more stable main\ndeb {served.address}/debian bookworm main\n"
+    use_apt(bench, {"sources.list": sources})
+    assert make_only(bench)
+    assert served.asked == [
+        "/debian/pool/main/o/one/one_1.0_amd64.deb",
+        "/more/pool/main/o/one/one_1.0_amd64.deb",
+    ]
+
+
+def test_the_variable_goes_before_apt(bench: Bench, served: Served) -> None:
+    use_apt(bench, {"sources.list": "deb http://off.example/debian bookworm main\n"})
+    assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=served.address + "/mine/")
+    assert served.asked == ["/mine/pool/main/o/one/one_1.0_amd64.deb"]
+
+
+@pytest.mark.parametrize("place", ["environment", "apt"])
+def test_a_proxy_is_used(bench: Bench, served: Served, place: str) -> None:
+    sources = {"sources.list": "deb http://debian.example/debian bookworm main\n"}
+    if place == "apt":
+        use_apt(bench, sources, f'Acquire::http::Proxy "{served.address}";')
+    else:
+        use_apt(bench, sources)
+        bench.environ["http_proxy"] = served.address
+    assert make_only(bench)
+    assert served.asked == ["http://debian.example/debian/pool/main/o/one/one_1.0_amd64.deb"]
+
+
+# Faults
+
+
+def test_a_mirror_without_debian_11(bench: Bench, served: Served) -> None:
+    served.handler.status = 404  # type: ignore[attr-defined]
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=served.address)
+    assert result.status == 1
+    assert result.out == b""
+    assert result.err.partition("\n")[2] == (
+        "pants: this mirror has no Debian 11 (any more), which a CPython 3.9 would be made from\n"
+        f"  in:    {served.address}/pool/main/o/one/one_1.0_amd64.deb\n"
+        "  found: 404\n"
+        "  next:  export SLIPWAY_DEBIAN_MIRROR=<address of a mirror or archive that has it>\n"
+        "         uv python install 3.9   (or pyenv install 3.9: any CPython 3.9, 3.8 or 3.7 will"
+        " do)\n"
+    )
+    assert_nothing_was_made(bench)
+    served.handler.status = None  # type: ignore[attr-defined]
+    assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=served.address)
+
+
+@pytest.mark.parametrize("change", ["other", "longer", "truncated", "empty"])
+def test_another_content(bench: Bench, served: Served, mirror: Path, change: str) -> None:
+    good = next(mirror.rglob("*.deb")).read_bytes()
+    bodies = {
+        "other": good[:-1] + b"x",
+        "longer": good + b"x",
+        "truncated": good[:99],
+        "empty": b"",
+    }
+    served.handler.body = bodies[change]  # type: ignore[attr-defined]
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=served.address.replace("//", "//user:secret-word@"))
+    if "fetched" in result.err:  # a password in the address is not sent by every Python
+        result = bench.run(SLIPWAY_DEBIAN_MIRROR=served.address)
+    assert result.status == 1
+    assert "pants: a package of Debian 11 is not the one that the lock names\n" in result.err
+    assert f"expected {hashlib.sha256(good).hexdigest()}\n" in result.err
+    assert "SLIPWAY_DEBIAN_MIRROR=<address of another mirror>" in result.err
+    assert "secret-word" not in result.err
+    assert_nothing_was_made(bench)
+
+
+def test_a_mirror_that_does_not_answer(bench: Bench, mirror: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        result = bench.run(SLIPWAY_DEBIAN_MIRROR=address)
+    assert result.status == 1
+    assert (
+        "pants: a package of Debian 11, which a CPython 3.9 is made from, could not" in result.err
+    )
+    assert "Connection refused" in result.err
+    assert "export http_proxy=…" in result.err
+    assert "Traceback" not in result.err
+    assert_nothing_was_made(bench)
+    assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=mirror.as_uri())
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_mirror_that_refuses(bench: Bench, served: Served, status: int) -> None:
+    served.handler.status = status  # type: ignore[attr-defined]
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=served.address)
+    assert result.status == 1
+    assert f"HTTP Error {status}" in result.err
+    assert_nothing_was_made(bench)
+
+
+def test_no_mirror_is_known(bench: Bench, mirror: Path) -> None:
+    use_apt(bench, {"sources.list": "deb cdrom:[x]/ bookworm main\n"})
+    result = bench.run()
+    assert result.status == 1
+    assert result.err.partition("\n")[2] == (
+        "pants: no CPython 3.9, 3.8 or 3.7 was found, and no Debian mirror to make one from\n"
+        "  found: apt names no mirror with a 'main' component\n"
+        "  next:  export SLIPWAY_DEBIAN_MIRROR=<address of a Debian mirror>\n"
+        "         uv python install 3.9   (or pyenv install 3.9: any CPython 3.9, 3.8 or 3.7 will"
+        " do)\n"
+    )
+    assert_nothing_was_made(bench)
+    # The command that it names.
+    assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=mirror.as_uri())
+
+
+def test_an_interpreter_that_does_not_run_here(bench: Bench, mirror: Path) -> None:
+    package = make_deb(
+        {
+            "./usr/bin/python3.9": (b"#!/bin/sh\necho GLIBC_2.29 not found; exit 1\n", 0o755),
+            "./usr/bin/patchelf": (b"#!/bin/sh\nexit 0\n", 0o755),
+            "./usr/lib/python3.9/os.py": (b"", 0o644),
+        },
+        {},
+    )
+    next(mirror.rglob("*.deb")).write_bytes(package)
+    lock = bench.repository / "3rdparty/debian/cpython39.lock"
+    entries = json.loads(lock.read_text())
+    entries["packages"][0].update(size=len(package), sha256=hashlib.sha256(package).hexdigest())
+    lock.write_text(json.dumps(entries))
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=mirror.as_uri())
+    assert result.status == 1
+    assert "made from Debian 11's packages does not run on this machine\n" in result.err
+    assert "  found: GLIBC_2.29 not found\n" in result.err
+    assert "needs glibc 2.29 or newer" in result.err
+    assert_nothing_was_made(bench)
+
+
+def test_killed_while_it_is_made(bench: Bench, served: Served) -> None:
+    waiting = threading.Event()
+    go_on = threading.Event()
+    answer = served.handler.do_GET  # type: ignore[attr-defined]
+
+    def wait(handler: Mirror) -> None:
+        waiting.set()
+        go_on.wait(30)
+        answer(handler)
+
+    served.handler.do_GET = wait  # type: ignore[attr-defined]
+    run = bench.start(SLIPWAY_DEBIAN_MIRROR=served.address)
+    wait_until(waiting.is_set)
+    kill_group(run)
+    go_on.set()
+    assert len(bench.unfinished) == 1
+    assert bench.run(SLIPWAY_DEBIAN_MIRROR=served.address).ok
+    assert_made(bench)
+
+
+def test_two_at_once_make_one(bench: Bench, served: Served) -> None:
+    runs = [bench.start(SLIPWAY_DEBIAN_MIRROR=served.address) for _ in range(2)]
+    for run in runs:
+        run.communicate(timeout=120)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert len(served.asked) == 1
+
+
+# The lock
+
+
+def test_the_lock_names_what_is_needed_and_no_host() -> None:
+    text = (REPOSITORY / "3rdparty/debian/cpython39.lock").read_text()
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    assert sorted(package["name"] for package in packages) == json.loads(text)["wanted"]
+    for package in packages:
+        assert package["filename"].startswith("pool/main/")
+        assert len(package["sha256"]) == 64
+        assert package["architecture"] in ("all", "amd64")
