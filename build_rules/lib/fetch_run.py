@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import sys
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -20,7 +20,6 @@ from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
 # Kept-open connections. More bring nothing, and registries begin to turn them away.
 THREADS = 24
 _TOLD = 10
-_PROGRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,10 @@ def read_settings(path: str) -> Settings:
     return Settings(**{name: value for name, value in raw.items() if value is not None})
 
 
-def run_jobs(jobs: Sequence[Job], *, quiet: bool = False) -> List[Stored]:
+def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
     """Runs all jobs, and returns their results in order; raises once for all that failed."""
-    waiting: "queue.SimpleQueue[Optional[int]]" = queue.SimpleQueue()
-    done: "queue.SimpleQueue[int]" = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Optional[int]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[int] = queue.SimpleQueue()
     # The largest first: nothing large is left to wait for at the end.
     for number in sorted(range(len(jobs)), key=lambda one: (-jobs[one].size, one)):
         waiting.put(number)
@@ -103,17 +102,15 @@ def run_jobs(jobs: Sequence[Job], *, quiet: bool = False) -> List[Stored]:
                 results[number] = jobs[number].run()
             except FetchFailed as failed:
                 faults[number] = failed.fault
-            except BaseException as error:  # noqa: BLE001  (raised again by the main thread)
+            except BaseException as error:  # raised again by the main thread
                 fatal.append(error)
             done.put(number)
 
-    threads = [
-        threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(jobs)))
-    ]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(jobs)))]
     for thread in threads:
         waiting.put(None)
         thread.start()
-    _wait(jobs, done, fatal, quiet)
+    _wait(jobs, done, fatal)
     if fatal:
         raise fatal[0]
     if faults:
@@ -146,22 +143,14 @@ def report(jobs: Sequence[Job], faults: Mapping[int, FetchFault]) -> SlipwayErro
 
 def _wait(
     jobs: Sequence[Job],
-    done: "queue.SimpleQueue[int]",
+    done: queue.SimpleQueue[int],
     fatal: Sequence[BaseException],
-    quiet: bool,
 ) -> None:
-    finished, size = 0, 0
-    told = time.monotonic()
+    finished = 0
     while finished < len(jobs) and not fatal:
-        try:
-            size += jobs[done.get(timeout=0.2)].size
+        with contextlib.suppress(queue.Empty):
+            done.get(timeout=0.2)
             finished += 1
-        except queue.Empty:
-            pass
-        if not quiet and time.monotonic() - told > _PROGRESS_SECONDS:
-            told = time.monotonic()
-            amount = f", {size / 1e6:.1f} MB" if size else ""
-            print(f"fetched {finished} of {len(jobs)} files{amount}", file=sys.stderr, flush=True)
 
 
 def guarded(run: Callable[[], int]) -> int:

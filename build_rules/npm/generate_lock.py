@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Dict
@@ -24,6 +25,7 @@ from build_rules.npm.locks import NpmLockRequest, ReadNpmLock, resolve_name
 from build_rules.target_types import NpmLockField, PackageJsonField
 from build_rules.toolchain.network_step import NetworkStep, NetworkStepResult
 
+logger = logging.getLogger(__name__)
 _OLD = "old.lock"
 
 
@@ -111,6 +113,8 @@ async def generate_fetch_lock(wanted: GenerateFetchLock) -> GenerateLockfileResu
             project=read.lock.folder,
         ),
     )
+    if result.stderr.strip():
+        logger.warning(f"{result.stderr.strip()}")
     written = await Get(DigestContents, Digest, result.digest)
     digest = await Get(
         Digest, CreateDigest([FileContent(wanted.lockfile_dest, written[0].content)])

@@ -32,7 +32,6 @@ from build_rules.lib.fetch_run import (
     run_jobs,
     write_text,
 )
-from build_rules.lib.npm_lock import NpmLock
 from build_rules.lib.npm_package import Tarball
 
 Known = Dict[Tuple[str, str, str], FetchEntry]
@@ -70,7 +69,7 @@ def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> i
     stored = _fetch(new, cache, settings, command)
     entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
     write_text(out, fetch_locks.render(entries, command))
-    _tell_weak(lock)
+    _tell_weak(new, path)
     print(json.dumps(dict(count(stored), kept=len(entries) - len(new)), sort_keys=True))
     return 0
 
@@ -119,15 +118,16 @@ def _entry(tarball: Tarball, stored: Stored) -> FetchEntry:
     )
 
 
-def _tell_weak(lock: NpmLock) -> None:
+def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
+    """Once, when they are written: afterwards sha512 counts."""
     weak = sorted(
         f"{one.name}@{one.version}"
-        for one in lock.tarballs
+        for one in new
         if sri.parse(one.integrity)[0].algorithm != "sha512"
     )
     if weak:
         print(
-            f"accepted by a weaker hash than sha512, which is all that {lock.path} has; "
+            f"accepted by a weaker hash than sha512, which is all that {lock_path} has; "
             f"pinned by sha512 from now on ({len(weak)}):",
             file=sys.stderr,
         )

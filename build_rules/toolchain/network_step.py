@@ -43,6 +43,7 @@ class NetworkStep:
 class NetworkStepResult:
     digest: Digest
     stdout: str
+    stderr: str
 
 
 class SettingsPipe:
@@ -102,7 +103,11 @@ async def run_network_step(
         pipe.close()
     if result.exit_code != 0:
         raise SlipwayError(result.stderr.decode(errors="replace").strip())
-    return NetworkStepResult(result.output_digest, result.stdout.decode(errors="replace"))
+    return NetworkStepResult(
+        result.output_digest,
+        result.stdout.decode(errors="replace"),
+        result.stderr.decode(errors="replace"),
+    )
 
 
 def _settings(

@@ -45,6 +45,6 @@ def fetch_packages(folder: Path, names: Optional[Sequence[str]] = None) -> Dict[
                     ),
                 )
             )
-    for stored, path in zip(run_jobs(jobs, quiet=True), paths.values()):
+    for stored, path in zip(run_jobs(jobs), paths.values()):
         assert cache.copy_to(Content(sha256=stored.sha256), str(path))
     return paths
