@@ -248,6 +248,7 @@ async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) 
                     "server_env": server_env,
                     "env": dict(field_set.build_env.value or {}),
                     "outputs": outputs,
+                    "executables": sources.executables,
                 }
             ),
             inputs=inputs,
@@ -314,6 +315,7 @@ async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -
                 {
                     "static_dir": static_dir,
                     "static_base_url": field_set.static_base_url.for_env(server_env),
+                    "executables": server.executables,
                 }
             ),
             inputs=inputs,

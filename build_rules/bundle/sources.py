@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import List, Tuple
 
 from pants.base.build_environment import get_buildroot
-from pants.engine.fs import Digest, PathGlobs, RemovePrefix, Snapshot
+from pants.engine.fs import (
+    Digest,
+    DigestEntries,
+    FileEntry,
+    PathGlobs,
+    RemovePrefix,
+    Snapshot,
+    SymlinkEntry,
+)
 from pants.engine.rules import Get, _uncacheable_rule, collect_rules, rule
 
 from build_rules.lib.errors import SlipwayErrors
@@ -24,8 +32,12 @@ class AppFilesRequest:
 
 @dataclass(frozen=True)
 class AppFiles:
+    """`executables` are those of `files` that are: in a step's folder, large files all seem to be
+    where Pants could link them from its store, and none of them elsewhere."""
+
     digest: Digest
     files: Tuple[str, ...]
+    executables: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,16 @@ async def gather_app_files(request: AppFilesRequest) -> AppFiles:
             next="rename them; they would be missing from the release",
         )
     digest = await Get(Digest, RemovePrefix(snapshot.digest, request.folder))
-    prefix = request.folder + "/" if request.folder else ""
-    return AppFiles(digest, tuple(path[len(prefix) :] for path in snapshot.files))
+    files = [
+        entry
+        for entry in await Get(DigestEntries, Digest, digest)
+        if isinstance(entry, (FileEntry, SymlinkEntry))
+    ]
+    return AppFiles(
+        digest,
+        tuple(entry.path for entry in files),
+        tuple(one.path for one in files if isinstance(one, FileEntry) and one.is_executable),
+    )
 
 
 def rules():

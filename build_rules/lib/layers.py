@@ -19,6 +19,7 @@ from typing import (
     TYPE_CHECKING,
     BinaryIO,
     Callable,
+    Collection,
     Dict,
     Iterable,
     Iterator,
@@ -139,10 +140,16 @@ def check_name(name: str) -> None:
         )
 
 
-def walk(top: str, prefix: str = "", keep: Optional[Callable[[str], bool]] = None) -> List[Entry]:
+def walk(
+    top: str,
+    prefix: str = "",
+    keep: Optional[Callable[[str], bool]] = None,
+    executables: Optional[Collection[str]] = None,
+) -> List[Entry]:
     """Entries of the tree below `top`, sorted, parents first, named below `prefix`.
 
     `keep` is asked with each path relative to `top`; a folder that it refuses is left out whole.
+    `executables` are such paths too, for trees whose modes say nothing: the inputs of a step.
     Anything but folders, files and links is refused.
     """
     entries: List[Entry] = []
@@ -160,15 +167,11 @@ def walk(top: str, prefix: str = "", keep: Optional[Callable[[str], bool]] = Non
                 entries.append(Entry(prefix + path, "folder"))
                 visit(child.path, path + "/")
             elif child.is_file():
-                mode = child.stat().st_mode
-                entries.append(
-                    Entry(
-                        prefix + path,
-                        "file",
-                        executable=bool(mode & stat.S_IXUSR),
-                        source=child.path,
-                    )
-                )
+                if executables is None:
+                    executable = bool(child.stat().st_mode & stat.S_IXUSR)
+                else:
+                    executable = path in executables
+                entries.append(Entry(prefix + path, "file", executable, source=child.path))
             else:
                 raise SlipwayError(
                     f'"{path}" is no file, folder or link, and cannot be in a release'
@@ -269,6 +272,21 @@ def read_members(path: str) -> Iterator[Tuple[tarfile.TarInfo, tarfile.TarFile]]
     with tarfile.open(path, "r:*") as tar:
         for info in tar:
             yield info, tar
+
+
+def lay_out(entries: Iterable[Entry], target: str) -> None:
+    """Copies entries with files of their own to a new folder `target`, writable as in a checkout."""
+    os.mkdir(target)
+    for entry in entries:
+        place = os.path.join(target, entry.name)
+        if entry.kind == "folder":
+            os.mkdir(place)
+        elif entry.kind == "link":
+            os.symlink(entry.target, place)
+        else:
+            assert entry.source is not None, entry.name
+            shutil.copyfile(entry.source, place)
+            os.chmod(place, 0o755 if entry.executable else 0o644)
 
 
 def extract(path: str, target: str) -> None:

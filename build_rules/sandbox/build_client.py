@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from typing import Any, Dict, List, Tuple
 
@@ -22,7 +21,7 @@ _MOST_NAMED = 20
 
 
 def build(arguments: Dict[str, Any]) -> None:
-    shutil.copytree("in/sources", _APP, symlinks=True)
+    layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), _APP)
     layers.extract("in/installed/installed.tar", _APP)
     outputs: List[str] = arguments["outputs"]
     before = _files()

@@ -29,7 +29,8 @@ def pack(arguments: Dict[str, Any]) -> None:
         layers.extract("in/built/built.tar", "built")
     built = layers.walk("built")
     static = [entry for entry in built if _is_in(entry, static_dir)]
-    app = {entry.name: entry for entry in layers.walk("in/server")}
+    server = layers.walk("in/server", executables=arguments["executables"])
+    app = {entry.name: entry for entry in server}
     app.update((entry.name, entry) for entry in built if not _is_in(entry, static_dir))
     prefix = static_dir + "/"
     published = [

@@ -61,6 +61,7 @@ def build(*outputs: str, **more: Any) -> List[str]:
         "server_env": "sit",
         "env": {"MODE": "x"},
         "outputs": list(outputs or ("dist",)),
+        "executables": [],
         **more,
     }
     build_client.build(arguments)
@@ -223,3 +224,22 @@ def test_names_that_differ_in_case_only_are_both_kept(
     Npm(monkeypatch, script)
     build()
     assert built() == ["dist", "dist/A.js", "dist/a.js"]
+
+
+def test_modes_of_sources_are_those_of_a_checkout(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large inputs come as links to read-only, executable files; small ones by the user's umask."""
+    large, small, tool = (step / "in" / "sources" / name for name in ("large", "small", "tool"))
+    for path, mode in ((large, 0o555), (small, 0o600), (tool, 0o600)):
+        path.write_text("")
+        path.chmod(mode)
+    seen: Dict[str, int] = {}
+
+    def script(app: Path) -> None:
+        seen.update((path.name, path.stat().st_mode & 0o777) for path in app.iterdir())
+        (app / "dist").mkdir()
+
+    Npm(monkeypatch, script)
+    build(executables=["tool"])
+    assert (seen["large"], seen["small"], seen["tool"]) == (0o644, 0o644, 0o755)

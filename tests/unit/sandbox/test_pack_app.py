@@ -31,14 +31,16 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def pack(built: Optional[Dict[str, str]] = None, base: str = "", static: str = "dist") -> None:
+def pack(
+    built: Optional[Dict[str, str]] = None, base: str = "", static: str = "dist", **more: Any
+) -> None:
     if built is not None:
         layers.write_tar(
             "in/built/built.tar",
             [Entry(name, "file", content=text.encode()) for name, text in built.items()],
         )
-    arguments: Dict[str, Any] = {"static_dir": static, "static_base_url": base, "origin": "//app:b"}
-    pack_app.pack(arguments)
+    arguments: Dict[str, Any] = {"static_dir": static, "static_base_url": base, "executables": []}
+    pack_app.pack({**arguments, **more})
 
 
 def names(path: str) -> List[str]:
@@ -106,3 +108,12 @@ def test_all_broken_references_are_told_with_file_line_and_address(step: Path) -
 def test_bytes_that_are_no_text_do_not_stop_the_check(step: Path) -> None:
     (step / "in" / "server" / "service" / "old.html").write_bytes(b"\xff\xfe<html>")
     pack({"dist/a.js": ""}, BASE)
+
+
+def test_executables_are_those_of_the_checkout_whatever_the_inputs_modes(step: Path) -> None:
+    for name, mode in (("large.bin", 0o555), ("tool", 0o600)):
+        (step / "in" / "server" / "service" / name).write_text("")
+        (step / "in" / "server" / "service" / name).chmod(mode)
+    pack({}, executables=["service/tool"])
+    modes = {info.name: info.mode for info, _ in layers.read_members("out/app.layer")}
+    assert (modes["service/large.bin"], modes["service/tool"]) == (0o644, 0o755)
