@@ -59,7 +59,8 @@ const seen = {
   descriptors: sh('ls /proc/self/fd | wc -l'),
   terminal: sh('tty'),
   root: tree('/', 1),
-  build: tree('/build', 3).filter((line) => !/node_modules\\/|_logs\\//.test(line)),
+  // Inputs have the modes of the folder that Pants laid them out in; the application's have not.
+  build: tree('/build', 3).filter((line) => !/node_modules\\/|_logs\\/|build.(in|slipway)\\//.test(line)),
   devices: tree('/dev', 1),
 };
 
@@ -104,6 +105,11 @@ def write(workspace: Workspace) -> None:
     )
     _write(app / "build.js", _BUILD)
     _write(app / "service" / "app.js", "console.log('canary');\n")
+    for name in ("src/large.txt", "service/large.txt"):
+        # Pants links files of this size from its store where it can, with other modes.
+        _write(app / name, "large\n" * 200_000)
+    _write(app / "service" / "tool", "#!/bin/sh\n")
+    (app / "service" / "tool").chmod(0o755)
     _write(app / "BUILD", _TARGETS)
     own(app, workspace.owner)
 

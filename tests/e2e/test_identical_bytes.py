@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -137,7 +138,11 @@ def other_deflate_library(folder: Path) -> Dict[str, str]:
 
 
 def test_another_user_on_another_machine(
-    reference: Dict[str, Path], other_user: OtherUser, scratch: Path, tools: str
+    reference: Dict[str, Path],
+    other_user: OtherUser,
+    scratch: Path,
+    tools: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     """A plain user in a folder with blanks and other letters, umask 077, one core, a daemon, a
     Chinese locale and time zone, another deflate library, and a `.npmrc` full of settings."""
@@ -165,6 +170,11 @@ def test_another_user_on_another_machine(
             "PYTHONHASHSEED": "7",
         },
     )
+    # Another file system than the store's, where there is one: Pants must copy what it would link.
+    memory = Path(tempfile.mkdtemp(dir="/dev/shm")) if os.access("/dev/shm", os.W_OK) else temporary
+    memory.chmod(0o777)
+    request.addfinalizer(lambda: harness.remove(memory))
+    clone.env["PANTS_LOCAL_EXECUTION_ROOT_DIR"] = str(memory)
     clone.write_npmrc(*NPMRC)
     canary.write(clone)
     clone.give_to_owner()
