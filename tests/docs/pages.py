@@ -23,6 +23,7 @@ ANYTHING = "…"
 _FENCE = re.compile(r"```(\w*)(?: (\S+))?$")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 _FAILS = "<!-- fails -->"
+_TIME = re.compile(r"^\d\d:\d\d:\d\d\.\d\d ")
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,16 @@ def _commands(block: Block) -> List[Command]:
 
 
 def missing_line(expected: Tuple[str, ...], output: str) -> Optional[str]:
-    """The first expected line that the output lacks; lines must come in their order."""
-    lines = iter(output.split("\n"))
+    """The first expected line that the output lacks; lines must come in their order.
+
+    The time in front of a log line is not compared.
+    """
+    lines = (_TIME.sub("", line).strip() for line in output.split("\n"))
     for one in expected:
         if one.strip() in ("", ANYTHING):
             continue
-        parts = [re.escape(part) for part in one.strip().split(ANYTHING)]
-        pattern = re.compile(".*".join(parts))
-        if not any(pattern.fullmatch(line.strip()) for line in lines):
+        wanted = _TIME.sub("", one.strip())
+        pattern = re.compile(".*".join(re.escape(part) for part in wanted.split(ANYTHING)))
+        if not any(pattern.fullmatch(line) for line in lines):
             return one
     return None
