@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import sys
 import time
 from dataclasses import dataclass
+from typing import Tuple
 
 from pants.base.build_environment import get_buildroot
+from pants.engine.internals.native_engine import IntrinsicError
 from pants.engine.rules import collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
+from build_rules.lib.errors import SlipwayError
 from build_rules.subsystem import Slipway
 
 _PREFIX = "slipway_host_"
@@ -34,6 +38,18 @@ class HostSettings:
     build_root: str
     python: str
     text: str
+    disks: Tuple[str, ...]
+
+    def explained(self, error: IntrinsicError) -> Exception:
+        """The error, or words for it where Pants found a disk full."""
+        said = str(error).strip().splitlines()
+        if not said or "os error 28" not in said[-1]:
+            return error
+        return SlipwayError(
+            "no space is left on a disk that Pants works on",
+            found=said[-1],
+            next=f"df -h {' '.join(shlex.quote(disk) for disk in self.disks)}",
+        )
 
     def ensure_written(self) -> None:
         """Writes the folder if it isn't there: named caches may be removed under a live daemon."""
@@ -80,6 +96,11 @@ async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) ->
         build_root=get_buildroot(),
         python=python,
         text=text,
+        disks=(
+            global_options.local_store_dir,
+            global_options.local_execution_root_dir,
+            named_caches,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from pants.engine.env_vars import CompleteEnvironmentVars
 from pants.engine.fs import Digest, MergeDigests
+from pants.engine.internals.native_engine import IntrinsicError
 from pants.engine.process import FallibleProcessResult, Process, ProcessCacheScope
 from pants.engine.rules import Get, _uncacheable_rule, collect_rules
 from pants.util.logging import LogLevel
@@ -99,6 +100,8 @@ async def run_network_step(
                 cache_scope=ProcessCacheScope.PER_SESSION,
             ),
         )
+    except IntrinsicError as error:
+        raise settings.explained(error) from None
     finally:
         pipe.close()
     if result.exit_code != 0:

@@ -118,13 +118,16 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
     settings.ensure_written()
     try:
         return await Get(FallibleProcessResult, Process, attempt.process)
-    except IntrinsicError:
+    except IntrinsicError as error:
         # Absent contents are "Missing digest" alone, and any fault of the network with a remote
         # store that does not answer. Another reason comes again from the second attempt.
         if not attempt.locked.files:
-            raise
+            raise settings.explained(error) from None
     await Get(FetchedFiles, FetchRequest(attempt.locked))
-    return await Get(FallibleProcessResult, Process, attempt.process)
+    try:
+        return await Get(FallibleProcessResult, Process, attempt.process)
+    except IntrinsicError as error:
+        raise settings.explained(error) from None
 
 
 async def _finish(

@@ -14,7 +14,7 @@ import pytest
 from pants.core.goals.export import ExportResults
 from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
-from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
 from pants.engine.process import Process
 from pants.util.frozendict import FrozenDict
 
@@ -23,6 +23,7 @@ from build_rules.bundle import export
 from build_rules.bundle.export import ExportNodeApps
 from build_rules.bundle.tailor import PutativeNodeAppsRequest
 from build_rules.lib import layers
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles, LockedFilesDigest
@@ -330,3 +331,22 @@ def test_export_unpacks_the_runtime_and_the_packages(tmp_path: Path) -> None:
     subprocess.run(argv, check=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["node_modules", "node_runtime"]
     assert os.access(tmp_path / "node_runtime" / "bin" / "node", os.X_OK)
+
+
+# --- Full disks.
+
+
+def test_a_full_disk_that_pants_meets_is_told_with_what_to_look_at(workspace: Workspace) -> None:
+    settings = workspace.request(HostSettings)
+    said = "Failed to execute: Process {\n  argv: []\n}\n\nFailed: No space left on device (os error 28)"
+    error = settings.explained(IntrinsicError(said))
+    assert isinstance(error, SlipwayError)
+    assert error.found == "Failed: No space left on device (os error 28)"
+    assert error.next.startswith("df -h /")
+    assert settings.named_caches in error.next
+
+
+@pytest.mark.parametrize("said", ["Missing digest: x", ""])
+def test_other_troubles_of_pants_are_passed_on(workspace: Workspace, said: str) -> None:
+    error = IntrinsicError(said)
+    assert workspace.request(HostSettings).explained(error) is error
