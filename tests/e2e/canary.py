@@ -30,8 +30,8 @@ function tree(folder, depth) {
   return fs.readdirSync(folder).sort().flatMap((name) => {
     const place = path.join(folder, name);
     const stat = fs.lstatSync(place);
-    // Devices belong to the machine's own root, whom a plain user's namespace cannot name.
-    const owner = place.startsWith('/dev') ? '' : `${stat.uid}:${stat.gid}`;
+    // These belong to the machine's own root, whom a plain user's namespace cannot name.
+    const owner = /^.(dev|proc)/.test(place) ? '' : `${stat.uid}:${stat.gid}`;
     const line = `${place} ${stat.mode.toString(8)} ${owner}`;
     return stat.isDirectory() && depth > 1 ? [line, ...tree(place, depth - 1)] : [line];
   });

@@ -187,9 +187,23 @@ def test_manifests_tell_what_the_release_is(built: Workspace) -> None:
     assert [one["name"] for one in inner["layers"]] == ["runtime", "dependencies", "app"]
     assert {"@koa/router", "koa"} < {package["name"] for package in inner["packages"]}
     assert {name: outer[name] for name in inner} == inner
-    tarball = next(value for name, value in outer.items() if name not in inner)
-    assert tarball["sha256"] == archives.sha256(built.release())
-    assert tarball["size"] == built.release().stat().st_size
+    assert outer["tarball"] == {
+        "file": f"{NAME}.tar.gz",
+        "sha256": archives.sha256(built.release()),
+        "size": built.release().stat().st_size,
+    }
+
+
+def test_manifests_follow_their_schema(built: Workspace) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    path = harness.REPOSITORY / "build_rules" / "release" / "release-schema.json"
+    validator = jsonschema.Draft7Validator(json.loads(path.read_text()))
+    validator.check_schema(validator.schema)
+    outer = json.loads(built.dist("apps.koa-kkl", "release", f"{NAME}.release.json").read_text())
+    inner = {name: value for name, value in outer.items() if name != "tarball"}
+    for manifest in (outer, inner):
+        assert [error.message for error in validator.iter_errors(manifest)] == []
+    assert list(validator.iter_errors({**outer, "lock_sha256": "none"}))
 
 
 # --- The other commands.
