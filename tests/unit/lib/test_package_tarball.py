@@ -231,7 +231,7 @@ def test_ten_gigabytes_are_given_up_at_one(tmp_path: Path) -> None:
         f"  found: more than {1 << 30} bytes when unpacked",
         "  next:  use another version of the package, or report this one to its registry",
     ]
-    assert memory < 100
+    assert memory < 200
     assert seconds < 30
 
 
