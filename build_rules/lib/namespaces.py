@@ -189,7 +189,6 @@ def _build_root(root: str, mounts: Sequence[Mount]) -> None:
 
 def _start(command: Command) -> NoReturn:
     os.setsid()
-    os.umask(0o022)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     soft = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -223,6 +222,8 @@ def _reap_until(child: int) -> int:
 def _first_process(root: str, mounts: Sequence[Mount], command: Command, report: int) -> NoReturn:
     """Its end is the end of every process that the command left behind."""
     status = _REFUSED
+    # For the folders that are made below too: the command sees their modes.
+    os.umask(0o022)
     try:
         _check("prctl of the death signal", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
         _bring_up_loopback()

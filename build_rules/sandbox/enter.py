@@ -84,6 +84,7 @@ def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
             ) from error
         mounts.extend(_inputs())
         os.makedirs("out", exist_ok=True)
+        _hide_umask("in", "slipway", "out")
         mounts.append(namespaces.Mount(os.path.realpath("out"), "/build/out", writable=True))
         status = _isolated(root, mounts, command, settings["time_limit"])
     if status == 0:
@@ -114,6 +115,19 @@ def _isolated(
             f"the step was still running after {limit:g} seconds and was ended",
             next="find out what it waits for, or give it longer with --slipway-step-time-limit=SECONDS",
         ) from error
+
+
+def _hide_umask(*tops: str) -> None:
+    """Gives what Pants laid out for this step the modes of a checkout, whatever the user's umask."""
+    for top in tops:
+        for folder, _, files in os.walk(top):
+            os.chmod(folder, 0o755)
+            for name in files:
+                path = os.path.join(folder, name)
+                state = os.lstat(path)
+                # More than one link: the file is Pants' own, in its store.
+                if stat.S_ISREG(state.st_mode) and state.st_nlink == 1:
+                    os.chmod(path, 0o755 if state.st_mode & stat.S_IXUSR else 0o644)
 
 
 def _inputs() -> List[namespaces.Mount]:

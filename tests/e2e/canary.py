@@ -59,8 +59,8 @@ const seen = {
   descriptors: sh('ls /proc/self/fd | wc -l'),
   terminal: sh('tty'),
   root: tree('/', 1),
-  // Inputs have the modes of the folder that Pants laid them out in; the application's have not.
-  build: tree('/build', 3).filter((line) => !/node_modules\\/|_logs\\/|build.(in|slipway)\\//.test(line)),
+  // Large inputs have the modes of Pants' store where they could be linked from it.
+  build: tree('/build', 3).filter((line) => !/node_modules\\/|_logs\\/|build.in\\//.test(line)),
   devices: tree('/dev', 1),
 };
 

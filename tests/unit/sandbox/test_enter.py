@@ -100,6 +100,21 @@ def test_the_environment_is_the_step_s_own(sandbox: Sandbox) -> None:
     ]
 
 
+def test_the_umask_of_the_user_does_not_show(sandbox: Sandbox) -> None:
+    tool = sandbox.folder / "in" / "folder" / "tool"
+    tool.parent.mkdir()
+    tool.write_text("")
+    for path, mode in ((tool, 0o700), (tool.parent, 0o700), (sandbox.folder / "slipway", 0o700)):
+        path.chmod(mode)
+    (sandbox.folder / "in" / "file").chmod(0o600)
+    places = "in out slipway in/file in/folder in/folder/tool"
+    code, out, err = sandbox.run(
+        f"umask; stat -c %a {places}", before=["sh", "-c", 'umask 077 && exec "$@"', "sh"]
+    )
+    assert (code, err) == (0, "")
+    assert out.split() == ["0022", "755", "755", "755", "644", "755", "755"]
+
+
 def test_a_failing_step_ends_with_its_status_and_keeps_what_it_said(sandbox: Sandbox) -> None:
     code, _, err = sandbox.run("echo it failed >&2; exit 9", ["a"])
     assert (code, err) == (9, "it failed\n")
