@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import toml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import build_rules
@@ -222,6 +222,7 @@ PLACES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PLACES), VALUES)
 def test_any_value_at_any_place_is_taken_or_refused_in_words(
     path: Tuple[str, ...], value: Any

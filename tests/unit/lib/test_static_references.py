@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Tuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from build_rules.lib.errors import SlipwayError
@@ -112,6 +112,7 @@ def test_an_address_that_is_no_base_is_refused(address: str) -> None:
     assert 'write it as "https://static.example.com/dist/"' in caught.value.next
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_searched(text: str) -> None:
     for one in BASE.references("page", text + "//static.example.com/dist/" + text):

