@@ -465,7 +465,8 @@ HOSTILE: Dict[str, Tuple[List[Tuple[tarfile.TarInfo, bytes]], str]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_package(line: Line, name: str) -> None:
     members, text = HOSTILE[name]
-    package = f"hostile-{slug(name)}".lower()
+    # One name for all: the sound release after the first row is the one of every row.
+    package = "hostile"
     told = (
         f'the package "{package}@1.0.0" holds entries that do not belong into a release',
         text,
@@ -478,7 +479,7 @@ def test_a_hostile_package(line: Line, name: str) -> None:
         app.packages = {package: hostile}
         app.write()
 
-    try_case(line, Case(spoil, told), package, {package: make_package(package)})
+    try_case(line, Case(spoil, told), f"hostile-{slug(name)}", {package: make_package(package)})
 
 
 def test_a_package_that_is_no_archive(line: Line) -> None:
