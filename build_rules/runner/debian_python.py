@@ -6,7 +6,9 @@ maintainer scripts do not run, and each binary finds its libraries by a path rel
 that neither root nor an environment variable is needed.
 """
 
+import base64
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -16,6 +18,7 @@ import subprocess
 import tarfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -62,6 +65,9 @@ if "SSL_CERT_FILE" not in os.environ and not os.path.isdir("/usr/lib/ssl/certs")
 """
 
 OTHER_WAY = "uv python install 3.9   (or pyenv install 3.9: any CPython 3.9, 3.8 or 3.7 will do)"
+
+
+FAULTS = (OSError, ValueError, http.client.HTTPException)
 
 
 class Package(NamedTuple):
@@ -163,14 +169,14 @@ def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
         address = "{}/{}".format(re.sub("^copy:", "file:", mirror), package.filename)
         try:
             content = download(address, package.size, opener)
-        except (OSError, ValueError) as fault:
-            faults.append((without_password(address), fault))
+        except FAULTS as fault:
+            faults.append((without_login(address), fault))
             continue
         digest = hashlib.sha256(content).hexdigest()
         if digest != package.sha256:
             raise RunnerError(
                 "a package of Debian 11 is not the one that the lock names",
-                where=without_password(address),
+                where=without_login(address),
                 found=f"SHA-256 {digest}, expected {package.sha256}",
                 next=f"export {MIRROR_VARIABLE}=<address of another mirror>\n{OTHER_WAY}",
             )
@@ -191,12 +197,16 @@ def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
 
 
 def download(address: str, size: int, opener: Any) -> bytes:
+    request = urllib.request.Request(without_login(address))
+    login = login_of(address)
+    if login:
+        request.add_header("Authorization", "Basic " + base64.b64encode(login).decode("ascii"))
     for attempt in (1, 2, 3):
         try:
-            with opener.open(address, timeout=60) as reply:
+            with opener.open(request, timeout=60) as reply:
                 # One byte more shows a content that is too long, without reading it all.
                 return bytes(reply.read(size + 1))
-        except (OSError, ValueError) as fault:
+        except FAULTS as fault:
             if attempt == 3 or is_missing(fault):
                 raise
             time.sleep(attempt)
@@ -210,8 +220,14 @@ def is_missing(fault: BaseException) -> bool:
     return isinstance(getattr(fault, "reason", None), FileNotFoundError)
 
 
-def without_password(address: str) -> str:
-    return re.sub(r"//[^/@]*@", "//…@", address)
+def login_of(address: str) -> bytes:
+    """The user and password that apt's lists may hold in an address."""
+    login, at, _ = urllib.parse.urlsplit(address).netloc.rpartition("@")
+    return urllib.parse.unquote(login).encode("utf-8") if at else b""
+
+
+def without_login(address: str) -> str:
+    return re.sub(r"//[^/]*@", "//", address)
 
 
 def unpack(deb: bytes, folder: str) -> None:
