@@ -50,8 +50,9 @@ find_release() {
 # NAME=value lines; comments and empty lines are passed over, the value is taken as it stands. What
 # a line holds may be secret: messages tell its number.
 read_env_file() {
-  [ -r "$app_env_file" ] && [ ! -d "$app_env_file" ] ||
+  if [ ! -r "$app_env_file" ] || [ -d "$app_env_file" ]; then
     fail "the environment file $app_env_file cannot be read; create it or check its rights"
+  fi
   app_number=0
   while IFS= read -r app_line || [ -n "$app_line" ]; do
     app_number=$((app_number + 1))
