@@ -15,6 +15,7 @@ SHELLS = ("dash", "busybox sh", "bash --posix")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "e2e: installs and starts the real Pants; takes minutes")
+    config.addinivalue_line("markers", "long: takes many minutes")
 
 
 @pytest.fixture(scope="session")

@@ -241,6 +241,7 @@ def assert_tests_run(real: Real, workspace: Path) -> None:
     assert real.run(workspace, "test", "tests/test_good.py").returncode == 0
 
 
+@pytest.mark.long
 def test_pants_test_with_the_settings_of_this_repository(real: Real) -> None:
     text = (REPOSITORY / "pants.toml").read_text()
     lock = (REPOSITORY / "3rdparty/python/test.lock").read_text()
