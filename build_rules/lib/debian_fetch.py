@@ -69,7 +69,7 @@ class DebianMirrors:
             # Mirrors drop old releases; then an archive of old ones has the very same files.
             way_out = f"name a mirror that still has it; in pants.toml: {OPTION}"
         elif any(problem.kind == "untrusted" for problem in problems):
-            way_out = "name its authority in /etc/apt/apt.conf.d: Acquire::https::CaInfo \"FILE\";"
+            way_out = 'name its authority in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
         elif shared:
             way_out = (
                 f"check the mirrors of {self.config.origin}, or set one; in pants.toml: {OPTION}"

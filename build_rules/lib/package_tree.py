@@ -144,9 +144,7 @@ def _add_packages(
         )
 
 
-def _package_entries(
-    package: deb.Package, name: str, spec: ImageSpec
-) -> List[Tuple[str, Entry]]:
+def _package_entries(package: deb.Package, name: str, spec: ImageSpec) -> List[Tuple[str, Entry]]:
     entries: Dict[str, Entry] = {}
     try:
         for member in package.members:
