@@ -547,9 +547,10 @@ COMMANDS: Dict[str, Tuple[List[str], Tuple[str, ...]]] = {
         ("Unknown flag --npm-registri", "Did you mean --npm-registry?"),
     ),
     "a misspelt goal": (["pakage", "{}"], ("pakage", "package")),
-    "a flag after the target": (["package", "{}", "--plan"], ("--plan",)),
     "an unknown target": (["package", "{}x"], ("releasex", "release")),
     "an unknown folder": (["package", "//apps/nowhere:release"], ("apps/nowhere",)),
+    # Last: a flag that is taken for a global one gives the next command another daemon.
+    "a flag after the target": (["package", "{}", "--plan"], ("--plan",)),
 }
 
 
