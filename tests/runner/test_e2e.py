@@ -250,6 +250,7 @@ def test_pants_test_with_the_settings_of_this_repository(real: Real) -> None:
     assert_tests_run(real, workspace)
 
 
+@pytest.mark.long
 def test_only_a_newer_python_fakes_on_path_and_a_plain_user() -> None:
     """Without root, without a fitting Python, and with a PATH that lies."""
     if os.geteuid() != 0:
