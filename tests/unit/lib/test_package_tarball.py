@@ -62,6 +62,10 @@ HOSTILE = {
         link("package/a/up", "../../../etc"),
         '"package/a/up": a link out of the package, to "../../../etc"',
     ),
+    "a link that leaves by one step": (
+        link("package/up", "../up"),
+        '"package/up": a link out of the package, to "../up"',
+    ),
     "a link that leaves and returns": (
         link("package/a", "../../package/x"),
         '"package/a": a link out of the package, to "../../package/x"',
