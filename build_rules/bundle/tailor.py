@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
-from pants.engine.fs import PathGlobs, Paths
-from pants.engine.rules import Get, collect_rules, rule
+from pants.engine.fs import DigestContents, PathGlobs, Paths
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
 
+from build_rules.lib import first_build
 from build_rules.target_types import NodeAppBundle, NpmLockField, ReleaseTarball
 
 
 @dataclass(frozen=True)
 class PutativeNodeAppsRequest(PutativeTargetsRequest):
     pass
+
+
+@dataclass(frozen=True)
+class _FirstLookRequest:
+    """`folder` of an application that has no targets."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class _FirstLook:
+    """Fields in which an application departs from the defaults."""
+
+    bundle: FrozenDict[str, object]
+    release: FrozenDict[str, object]
+
+
+@rule
+async def look_at_app(request: _FirstLookRequest) -> _FirstLook:
+    beside, contents = await MultiGet(
+        Get(Paths, PathGlobs([os.path.join(request.folder, "*")])),
+        Get(DigestContents, PathGlobs([os.path.join(request.folder, "package.json")])),
+    )
+    try:
+        manifest = json.loads(contents[0].content) if contents else {}
+    except ValueError:
+        manifest = {}
+    if not isinstance(manifest, dict):
+        manifest = {}
+    names = [[os.path.basename(path) for path in paths] for paths in (beside.files, beside.dirs)]
+    return _FirstLook(
+        FrozenDict(first_build.bundle_fields(manifest, *names)),
+        FrozenDict(first_build.release_fields(manifest)),
+    )
 
 
 @rule(desc="Find Node.js applications without a bundle")
@@ -30,6 +67,7 @@ async def find_putative_apps(
         if "node_modules" in path.split("/"):
             continue
         folder = os.path.dirname(path)
+        seen = await Get(_FirstLook, _FirstLookRequest(folder))
         putative.append(
             PutativeTarget(
                 folder,
@@ -38,6 +76,7 @@ async def find_putative_apps(
                 triggering_sources=[],
                 # Of files that another target owns too, tailor would write a `sources` field.
                 owned_sources=[],
+                kwargs=seen.bundle,
             )
         )
         putative.append(
@@ -46,7 +85,7 @@ async def find_putative_apps(
                 path=folder,
                 name="release",
                 triggering_sources=[],
-                kwargs={"bundle": ":bundle"},
+                kwargs={"bundle": ":bundle", **seen.release},
             )
         )
     return PutativeTargets(putative)

@@ -1,0 +1,65 @@
+"""A first look at an application's folder, by layouts that are common."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+import pytest
+
+from build_rules.lib.first_build import bundle_fields, release_fields
+
+
+@pytest.mark.parametrize(
+    ("scripts", "files", "folders", "fields"),
+    [
+        pytest.param(
+            ["build"], [], ["build", "service", "src"], {}, id="the layout of the defaults"
+        ),
+        pytest.param(
+            ["start"],
+            ["config.json", "package.json", "package-lock.json", "server.js", "tsconfig.json"],
+            ["_helpers", "lib", "test"],
+            {
+                "build_script": "",
+                "server_sources": ("*.js", "config.json", "_helpers/**", "lib/**"),
+            },
+            id="a server without a build",
+        ),
+        pytest.param(
+            ["build", "start"],
+            ["app.mjs", "rollup.config.js", ".eslintrc.js"],
+            [".github", "docs", "plugins", "src"],
+            {"server_sources": ("*.mjs", "plugins/**")},
+            id="src is the client where there is a build",
+        ),
+        pytest.param(
+            ["start"],
+            [],
+            ["__tests__", "src"],
+            {"build_script": "", "server_sources": ("src/**",)},
+            id="src is the server where there is none",
+        ),
+        pytest.param(["build"], [], ["src"], {}, id="nothing to guess from"),
+    ],
+)
+def test_only_what_departs_from_the_defaults(
+    scripts: List[str], files: List[str], folders: List[str], fields: Dict[str, Any]
+) -> None:
+    manifest = {"scripts": dict.fromkeys(scripts, "node x")}
+    assert bundle_fields(manifest, files, folders) == fields
+
+
+@pytest.mark.parametrize(
+    ("scripts", "fields"),
+    [
+        (["serve", "start"], {}),
+        (["start"], {"run_script": "start"}),
+        ([], {}),
+    ],
+)
+def test_what_runs_in_the_foreground(scripts: List[str], fields: Dict[str, Any]) -> None:
+    assert release_fields({"scripts": dict.fromkeys(scripts, "node x")}) == fields
+
+
+def test_scripts_of_another_kind_are_none() -> None:
+    assert bundle_fields({"scripts": []}, [], ["service"]) == {"build_script": ""}
