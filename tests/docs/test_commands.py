@@ -1,4 +1,4 @@
-"""Runs every command of the documentation, page by page, each page in a workspace of its own.
+"""Runs every command of the documentation, page by page, each in a workspace as it was cloned.
 
 Commands that no test can run say why in the page's source; they are printed. `-k tutorial` runs the
 pages of one folder.
@@ -32,14 +32,22 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def caches(scratch: Path) -> Caches:
-    """Shared by all pages: the reader of the second page has built what the first one did."""
-    return Caches(scratch / "caches").make()
+def clone(scratch: Path) -> Iterator[Workspace]:
+    """One for all pages, with its daemon: starting Pants takes longer than most commands."""
+    tools = str(harness.tools_folder(scratch / "tools"))
+    env = {"LOG_DIR": str(scratch / "logs")}
+    root = scratch / "clone" / "slipway"
+    with Workspace.make(root, Caches(scratch / "caches"), tools, daemon=True, env=env) as made:
+        made.commit()
+        yield made
 
 
-@pytest.fixture(scope="module")
-def tools(scratch: Path) -> str:
-    return str(harness.tools_folder(scratch / "tools"))
+@pytest.fixture
+def workspace(clone: Workspace) -> Workspace:
+    """As it was cloned; only what Pants itself keeps there stays."""
+    clone.git("reset", "--quiet", "--hard")
+    clone.git("clean", "--quiet", "--force", "-dx", "--exclude=.pants.d", "--exclude=.pids")
+    return clone
 
 
 def _page_id(path: Path) -> str:
@@ -48,20 +56,15 @@ def _page_id(path: Path) -> str:
 
 @pytest.mark.skipif(harness.npm_registry() is None, reason="no npm registry is configured here")
 @pytest.mark.parametrize("path", COMMAND_PAGES, ids=_page_id)
-def test_page(path: Path, scratch: Path, caches: Caches, tools: str) -> None:
-    name = _page_id(path).replace("/", "-")
-    root = scratch / name / "slipway"
-    env = {"TMPDIR": str(scratch / name), "LOG_DIR": str(scratch / name / "logs")}
-    with Workspace.make(root, caches, tools, daemon=True, env=env) as workspace:
-        workspace.commit()
-        with Shell(workspace) as shell:
-            for step in pages.steps(path.read_text(encoding="utf-8")):
-                if isinstance(step, File):
-                    file = root / step.path
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.write_text(step.content, encoding="utf-8")
-                elif isinstance(step, Command):
-                    _run(step, shell, path)
+def test_page(path: Path, workspace: Workspace) -> None:
+    with Shell(workspace) as shell:
+        for step in pages.steps(path.read_text(encoding="utf-8")):
+            if isinstance(step, File):
+                file = workspace.root / step.path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(step.content, encoding="utf-8")
+            elif isinstance(step, Command):
+                _run(step, shell, path)
 
 
 def _run(command: Command, shell: Shell, page: Path) -> None:
