@@ -16,7 +16,7 @@ from build_rules.lib import integrity as sri
 from build_rules.lib import npm_spec
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.npm_lock import NpmLock
-from build_rules.lib.npm_package import Package, Tarball
+from build_rules.lib.npm_package import Tarball
 
 FILE_NAME = "npm-fetch.lock"
 FORMAT = 1
@@ -54,9 +54,6 @@ class FetchLock:
 
     path: str
     entries: Tuple[FetchEntry, ...]
-
-    def find(self, tarball: Tarball) -> Optional[FetchEntry]:
-        return self.index().get(key(tarball.name, tarball.version, tarball.integrity))
 
     def index(self) -> Dict[Tuple[str, str, str], FetchEntry]:
         return {
@@ -181,10 +178,6 @@ def installed_hash(tarball: Tarball, entry: FetchEntry, npm_major: int) -> sri.H
     stays; npm 7 and later get the sha512 even where the lock knows only a weaker one.
     """
     return sri.parse(tarball.integrity if npm_major < 7 else entry.integrity)[0]
-
-
-def package_tarball(package: Package) -> Tarball:
-    return Tarball(package.name, package.version, package.integrity or "", None)
 
 
 def _check_head(line: str, path: str, command: str) -> None:

@@ -34,12 +34,6 @@ def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
     return found
 
 
-def parent_folder(path: str) -> str:
-    """The folder whose node_modules holds `path`; of a folder that is no dependency, itself."""
-    before, slash, _ = ("/" + path).rpartition("/node_modules/")
-    return before[1:] if slash else path
-
-
 def find_from(folder: str, name: str, table: Mapping[str, Any]) -> Optional[str]:
     """The path that Node would find `name` at from `folder`, among the paths of a lock."""
     segments = folder.split("/") if folder else []
@@ -54,19 +48,16 @@ def find_from(folder: str, name: str, table: Mapping[str, Any]) -> Optional[str]
 
 def _check_path(path: str, table: Mapping[str, Any], faults: FaultList) -> bool:
     reason = npm_package.bad_path(path)
-    outer = path.startswith("../")
     if reason:
-        if outer and "node_modules" not in path:
+        if path.startswith("../") and "node_modules" not in path:
             faults.add(path, *npm_package.leaves_the_app(path))
-        elif not outer:
-            faults.add(path, reason, _WRITTEN_BY_HAND)
         else:
-            faults.add(path, "lies outside the application's folder", _WRITTEN_BY_HAND)
+            faults.add(path, reason, _WRITTEN_BY_HAND)
         return False
-    parts = ("/" + path).split("/node_modules/")
-    if "node_modules" in path.split("/")[-1:] or path.endswith("/node_modules"):
+    if path.rpartition("/")[2] == "node_modules":
         faults.add(path, "names no package", _WRITTEN_BY_HAND)
         return False
+    parts = ("/" + path).split("/node_modules/")
     for name in parts[1:]:
         if not npm_spec.is_valid_name(name):
             faults.add(path, f'"{name}" is no name that npm allows', _WRITTEN_BY_HAND)

@@ -8,7 +8,7 @@ installed tree must not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from build_rules.lib import npm_manifest, npm_package, npm_spec, npmrc
 from build_rules.lib.fetch_lock import FetchLock, installed_hash, key
@@ -186,8 +186,3 @@ def _nested(dependencies: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _tarball(package: Package) -> Tarball:
     return Tarball(package.name, package.version, package.integrity or "", None)
-
-
-def unread_fields(manifest: Mapping[str, Any]) -> List[str]:
-    """The fields of a root package.json whose edits do not install anything again."""
-    return sorted(name for name in manifest if name not in _READ)

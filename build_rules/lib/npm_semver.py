@@ -10,7 +10,6 @@ import re
 from typing import List, Optional, Tuple, Union
 
 _Identifier = Union[int, str]
-_NUMBER = r"(?:0|[1-9][0-9]*)"
 _PRE = r"(?:-?((?:[0-9A-Za-z-]+)(?:\.[0-9A-Za-z-]+)*))?"
 _BUILD = r"(?:\+[0-9A-Za-z.-]+)?"
 _VERSION = re.compile(rf"^[v=\s]*([0-9]+)\.([0-9]+)\.([0-9]+){_PRE}{_BUILD}\Z")

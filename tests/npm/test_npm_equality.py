@@ -79,6 +79,7 @@ class App:
             manifest = json.loads(manifests[f"{folder}/package.json"])
             for file in npm_normalise.bin_files(manifest):
                 if (self.folder / folder / file).is_file():
+                    (target / folder / file).parent.mkdir(parents=True, exist_ok=True)
                     (target / folder / file).write_text("")
         self._fetch(cache)
         (cache / "_cacache" / "tmp").mkdir(parents=True, exist_ok=True)

@@ -229,7 +229,7 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
     ),
     "a path from above": (
         lock_text({"../node_modules/left": entry()}),
-        "outside the application's folder", PATH, "restore the lock",
+        "leaves the application's folder", PATH, "restore the lock",
     ),
     "an absolute path": (
         lock_text({"/node_modules/left": entry()}), "is an absolute path", PATH, "restore",

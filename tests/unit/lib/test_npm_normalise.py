@@ -174,7 +174,3 @@ def test_bin_files_of_a_linked_folder() -> None:
         "b.js",
     )
     assert npm_normalise.bin_files({}) == ()
-
-
-def test_a_table_of_unread_fields() -> None:
-    assert npm_normalise.unread_fields({"version": "1", "engines": {}, "a": 1}) == ["a", "version"]
