@@ -100,24 +100,25 @@ class Real:
 
     def daemon(self, workspace: Path) -> Optional[int]:
         for file in workspace.glob(".pids/*/pantsd/pid"):
-            return int(file.read_text())
+            pid = int(file.read_text())
+            # The system uses numbers of processes again: a daemon shows its workspace.
+            if is_daemon(pid, workspace):
+                return pid
         return None
 
-    def stop(self, workspace: Path, number: int = signal.SIGKILL) -> None:
+    def stop(self, workspace: Path) -> None:
         pid = self.daemon(workspace)
         if pid is not None:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                return
-            wait_until(lambda: not running(pid or 0))
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not is_daemon(pid or 0, workspace))
 
 
-def running(pid: int) -> bool:
+def is_daemon(pid: int, workspace: Path) -> bool:
     try:
-        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+        name = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+    return name.startswith(b"pantsd [%s]" % os.fsencode(str(workspace)))
 
 
 @pytest.fixture(scope="module")

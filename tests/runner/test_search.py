@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Dict
 
 import pytest
 
-from tests.runner.workbench import PYTHON, Bench, add_program, newer_python
+from tests.runner.workbench import (
+    PYTHON,
+    Bench,
+    add_program,
+    lines_of,
+    newer_python,
+    wait_until,
+)
 
 
 def without_pythons(bench: Bench) -> Bench:
@@ -205,3 +214,17 @@ def test_a_virtual_environment_on_path_is_only_the_way_to_its_base(warm: Bench) 
     links = [os.readlink(str(path)) for path in (environment / "bin").glob("python*")]
     assert str(Path(PYTHON)) in links
     assert not [link for link in links if link.startswith(str(warm.folder))]
+
+
+def test_a_runner_that_dies_while_it_asks_leaves_nobody_who_kills(bench: Bench) -> None:
+    """After ten seconds the number of what was asked may be that of another program."""
+    add_program(bench.programs / "python3.9", f'echo $$ >"{bench.folder}/asked"\nexec sleep 14')
+    run = bench.start()
+    wait_until(lambda: (bench.folder / "asked").exists() and lines_of(bench.folder / "asked") != [])
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=60)
+    asked = int((bench.folder / "asked").read_text())
+    started = time.monotonic()
+    while Path(f"/proc/{asked}/cmdline").exists() and time.monotonic() < started + 30:
+        time.sleep(0.1)
+    assert time.monotonic() - started > 12
