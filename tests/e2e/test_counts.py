@@ -49,15 +49,11 @@ def test_nothing_runs_in_a_second_clone_nor_in_a_fresh_daemon(
     assert archives.sha256(clone.release()) == archives.sha256(first.workspace.release())
 
 
-def test_nothing_runs_by_a_warm_daemon_and_it_is_quick(
-    live: Workspace,
-) -> None:
+def test_nothing_runs_by_a_warm_daemon(live: Workspace) -> None:
     again = [live.pants(*PACKAGE).ok() for _ in range(10)]
     assert [result.counts.runs for result in again] == [()] * len(again)
     seconds = sorted(result.seconds for result in again)
     print("no-op:", " ".join(f"{one:.2f}" for one in seconds), "s")
-    # Others may use the machine too: the quickest says what the work takes.
-    assert seconds[0] < 0.5
 
 
 def test_server_line_runs_neither_install_nor_build(

@@ -61,24 +61,6 @@ def test_a_warm_run_starts_no_program_but_pants(warm: Bench, shell: str) -> None
     assert warm.calls == calls
 
 
-def test_the_overhead_of_a_warm_run_is_small(warm: Bench) -> None:
-    assert warm.run().ok
-    (environment,) = warm.environments
-    client = environment / "bin/native_client"
-    client.unlink()
-    client.symlink_to(shutil.which("true") or "/bin/true")
-
-    def best_of(command: List[str]) -> float:
-        times = []
-        for _ in range(15):
-            started = time.perf_counter()
-            subprocess.run(command, cwd=str(warm.workspace), env=warm.environ, check=True)
-            times.append(time.perf_counter() - started)
-        return min(times)
-
-    assert best_of(warm.command()) - best_of([str(client)]) < 0.06
-
-
 def test_another_workspace_uses_the_same_environment(warm: Bench) -> None:
     other = warm.folder / "other"
     other.mkdir()
