@@ -85,6 +85,8 @@ def _replace(tree: str, layer: str, sha256: str) -> None:
     if found != sha256:
         raise LayerDamaged(f"{layer}: sha256 is {found}, not {sha256}")
     os.mkdir(part)
+    # The tree's own folder is no member of the layer; steps see its mode, which is no user's umask.
+    os.chmod(part, 0o755)
     try:
         _unpack(layer, part)
         os.utime(part, (0, 0))

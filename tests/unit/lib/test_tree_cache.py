@@ -264,3 +264,13 @@ def test_what_killed_runs_left_makes_room_too(tmp_path: Path) -> None:
     make_old(cache, sha256)
     unpack(cache, *make_layer(tmp_path, "new"))
     assert not (cache / f"{sha256}.part").exists()
+
+
+def test_the_folder_of_a_tree_has_one_mode_whatever_the_umask(tmp_path: Path) -> None:
+    layer, sha256 = make_layer(tmp_path)
+    before = os.umask(0o077)
+    try:
+        with tree_cache.unpacked(str(tmp_path / "cache"), layer, sha256) as tree:
+            assert os.stat(tree).st_mode & 0o777 == 0o755
+    finally:
+        os.umask(before)
