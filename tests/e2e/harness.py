@@ -410,14 +410,14 @@ class Workspace:
         return self.root.joinpath("dist", *names)
 
     def release(self, target: str = "apps.koa-kkl/release") -> Path:
-        """The one release tarball that a target left."""
+        """The release tarball that a target left last; another version may lie beside it."""
         found = [
             path
             for path in self.dist(target).glob("*.tar.gz")
             if not path.name.endswith(".static.tar.gz")
         ]
-        assert len(found) == 1, found
-        return found[0]
+        assert found, f"no release below {self.dist(target)}"
+        return max(found, key=lambda path: path.stat().st_mtime_ns)
 
     def daemon_pid(self) -> Optional[int]:
         for path in self.root.glob(".pids/*/pantsd/pid"):
