@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -121,6 +122,15 @@ def is_daemon(pid: int, workspace: Path) -> bool:
     return name.startswith(b"pantsd [%s]" % os.fsencode(str(workspace)))
 
 
+def is_free(lock: Path) -> bool:
+    with open(str(lock), "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     folder = tmp_path_factory.mktemp("real")
@@ -197,6 +207,8 @@ def test_the_daemon_holds_the_folder_and_a_killed_one_is_swept(real: Real) -> No
     assert real.run(workspace, "--no-pantsd", "list", "::").returncode == 0
     assert first <= {path.name for path in lock.parent.iterdir()}
     real.stop(workspace)
+    # The kernel gives a killed process' lock up when its last thread has ended, a moment later.
+    wait_until(lambda: is_free(lock))
     assert first <= {path.name for path in lock.parent.iterdir()}
     assert real.run(workspace, "list", "::").returncode == 0
     assert not first & {path.name for path in lock.parent.iterdir()}
