@@ -7,11 +7,13 @@ named cache whose name follows from its content: two workspaces with other setti
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shlex
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import Tuple
@@ -58,22 +60,23 @@ class HostSettings:
             os.utime(settings)
             return
         os.makedirs(self.folder, exist_ok=True)
-        for name, place in (("python", os.symlink), ("settings.json", _write)):
-            part = os.path.join(self.folder, f".{name}.{os.getpid()}")
-            if os.path.lexists(part):
-                os.unlink(part)
-            place(self.python if name == "python" else self.text, part)
-            os.replace(part, os.path.join(self.folder, name))
+        # Two steps, or two Pants processes, may come here at once.
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=self.folder) as new:
+            os.symlink(self.python, os.path.join(new, "python"))
+            _write(self.text, os.path.join(new, "settings.json"))
+            for name in ("python", "settings.json"):
+                os.replace(os.path.join(new, name), os.path.join(self.folder, name))
         self._remove_unused()
 
     def _remove_unused(self) -> None:
         for name in os.listdir(self.named_caches):
             settings = os.path.join(self.named_caches, name, "settings.json")
-            if not name.startswith(_PREFIX) or not os.path.exists(settings):
+            if not name.startswith(_PREFIX):
                 continue
-            if time.time() - os.stat(settings).st_mtime > _UNUSED_SECONDS:
-                for file in ("settings.json", "python"):
-                    os.unlink(os.path.join(self.named_caches, name, file))
+            with contextlib.suppress(FileNotFoundError):  # another process removes it too
+                if time.time() - os.stat(settings).st_mtime > _UNUSED_SECONDS:
+                    for file in ("settings.json", "python"):
+                        os.unlink(os.path.join(self.named_caches, name, file))
 
 
 def _write(text: str, path: str) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -272,6 +275,22 @@ def test_settings_are_written_again_when_somebody_removed_them(workspace: Worksp
     settings.ensure_written()
     assert os.readlink(folder / "python") == settings.python
     assert sorted(path.name for path in folder.iterdir()) == ["python", "settings.json"]
+
+
+def test_steps_that_start_at_once_write_the_settings_side_by_side(workspace: Workspace) -> None:
+    settings = workspace.request(HostSettings)
+    for _ in range(50):
+        shutil.rmtree(settings.folder, ignore_errors=True)
+        start = threading.Barrier(8)
+
+        def write(start: threading.Barrier = start) -> None:
+            start.wait()
+            settings.ensure_written()
+
+        with ThreadPoolExecutor(8) as pool:
+            for written in [pool.submit(write) for _ in range(8)]:
+                written.result()
+        assert sorted(os.listdir(settings.folder)) == ["python", "settings.json"]
 
 
 def test_settings_that_no_run_used_for_long_are_removed(workspace: Workspace) -> None:
