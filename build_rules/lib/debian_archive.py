@@ -21,7 +21,7 @@ from typing import List, Mapping, Sequence, Tuple
 from build_rules.lib.debian_control import TRY_ANOTHER, Stanza, parse_stanzas
 from build_rules.lib.debian_fetch import DebianMirrors
 from build_rules.lib.decompression import unpacked_chunks
-from build_rules.lib.errors import SlipwayError
+from build_rules.lib.errors import SlipwayError, suggesting
 from build_rules.lib.npm_registry import FetchFailed
 
 KEYRINGS = ("/usr/share/keyrings/debian-archive-*.gpg", "/etc/apt/trusted.gpg.d/*.gpg")
@@ -52,15 +52,8 @@ def read_suite(
     keyrings: Sequence[str] = KEYRINGS,
 ) -> Suite:
     """All packages of one component of `suite`; `env` has the PATH that gpgv is looked for on."""
-    try:
+    with suggesting(TRY_ANOTHER, where=f"the mirrors of {mirrors.config.origin}"):
         return _read_suite(mirrors, suite, component, architecture, env, keyrings)
-    except SlipwayError as error:
-        raise SlipwayError(
-            error.what,
-            where=error.where or f"the mirrors of {mirrors.config.origin}",
-            found=error.found,
-            next=error.next or TRY_ANOTHER,
-        ) from None
 
 
 def _read_suite(

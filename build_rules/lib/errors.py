@@ -6,7 +6,8 @@ what to do next always stand in the same order, and tests can ask for each of th
 
 from __future__ import annotations
 
-from typing import Iterable, List, Tuple
+import contextlib
+from typing import Iterable, Iterator, List, Tuple
 
 
 class SlipwayError(Exception):
@@ -40,6 +41,25 @@ class SlipwayErrors(SlipwayError):
         self.faults: Tuple[str, ...] = tuple(faults)
         listed = "\n".join(f"{i}. {fault}" for i, fault in enumerate(self.faults, 1))
         super().__init__(what, where=where, found=listed, next=next)
+
+
+@contextlib.contextmanager
+def suggesting(next: str, where: str = "") -> Iterator[None]:
+    """Gives an error from within, which knows what is wrong but no way out, this `next`.
+
+    `where` is for an error that doesn't say that either.
+    """
+    try:
+        yield
+    except SlipwayError as error:
+        if error.next and (error.where or not where):
+            raise
+        raise SlipwayError(
+            error.what,
+            where=error.where or where,
+            found=error.found,
+            next=error.next or next,
+        ) from None
 
 
 def _labelled(label: str, text: str) -> List[str]:

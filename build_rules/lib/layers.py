@@ -174,7 +174,8 @@ def walk(
                 entries.append(Entry(prefix + path, "file", executable, source=child.path))
             else:
                 raise SlipwayError(
-                    f'"{path}" is no file, folder or link, and cannot be in a release'
+                    f'"{path}" is no file, folder or link, and cannot be in a release',
+                    next="have the build script remove it",
                 )
 
     visit(top, "")

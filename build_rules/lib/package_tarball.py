@@ -11,7 +11,7 @@ import tempfile
 from typing import BinaryIO, List, cast
 
 from build_rules.lib.decompression import unpacked_chunks
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from build_rules.lib.tar_reading import Kind, Member, read_members
 
 MOST_MEMBERS = 100_000
@@ -53,13 +53,8 @@ def _scratch_file() -> BinaryIO:
 
 
 def _members(path: str, label: str, plain: BinaryIO) -> List[Member]:
-    try:
+    with suggesting(_NEXT):
         return _checked_members(path, label, plain)
-    except SlipwayError as error:
-        if error.next:
-            raise
-        # The readers below know what is wrong, but not what kind of archive it is.
-        raise SlipwayError(error.what, where=error.where, found=error.found, next=_NEXT) from None
 
 
 def _checked_members(path: str, label: str, plain: BinaryIO) -> List[Member]:

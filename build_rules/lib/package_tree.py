@@ -15,7 +15,7 @@ from typing import Dict, List, Set, Tuple
 from build_rules.lib import deb
 from build_rules.lib.debian_lock import DebianLock, LockedPackage
 from build_rules.lib.elf_libraries import MAGIC, needed_libraries
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from build_rules.lib.image_spec import ImageSpec, path_pattern
 from build_rules.lib.rootfs import (
     Content,
@@ -40,6 +40,7 @@ _LIBRARY_FOLDERS = (
     "usr/local/lib",
 )
 _FETCH_AGAIN = "have it fetched again: run the same command again"
+_LOCK_ANOTHER = "name another mirror in [slipway] debian_mirror, and write the lock anew"
 
 
 def build_tree(spec: ImageSpec, lock: DebianLock, debs: str, lower: Tree) -> Tree:
@@ -90,18 +91,18 @@ def _read(locked: LockedPackage, debs: str) -> deb.Package:
             f"locked are {locked.size} with {locked.sha256}",
             next=_FETCH_AGAIN,
         )
-    package = deb.read_package(content, f"{label}, {path}")
-    for field, expected in (
-        ("Package", locked.name),
-        ("Version", locked.version),
-        ("Architecture", locked.architecture),
-    ):
-        if package.control.get(field) != expected:
-            raise SlipwayError(
-                f'the package "{label}" says otherwise of itself than the lock',
-                where=path,
-                found=f"{field}: {package.control.get(field, '')}",
-            )
+    with suggesting(_LOCK_ANOTHER, where=path):
+        package = deb.read_package(content, f"{label}, {path}")
+        for field, expected in (
+            ("Package", locked.name),
+            ("Version", locked.version),
+            ("Architecture", locked.architecture),
+        ):
+            if package.control.get(field) != expected:
+                raise SlipwayError(
+                    f'the package "{label}" says otherwise of itself than the lock',
+                    found=f"{field}: {package.control.get(field, '')}",
+                )
     return package
 
 

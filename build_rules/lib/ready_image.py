@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, List, Set, Tuple
 
 from build_rules.lib.decompression import is_compressed, unpacked_chunks
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from build_rules.lib.json_fields import Field
 from build_rules.lib.rootfs import (
     FOLDER,
@@ -65,15 +65,8 @@ class _Layer:
 
 def read_ready_image(path: str, scratch: str) -> ReadyImage:
     """`scratch` is a folder for unpacked layers; it must live as long as the tree is used."""
-    try:
+    with suggesting(f"make the archive anew, for example: {_SAVE}", where=path):
         return _read(path, scratch)
-    except SlipwayError as error:
-        raise SlipwayError(
-            error.what,
-            where=error.where or path,
-            found=error.found,
-            next=error.next or f"make the archive anew, for example: {_SAVE}",
-        ) from None
 
 
 def _read(path: str, scratch: str) -> ReadyImage:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
+import pytest
+
+from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest, suggesting
 
 
 def test_a_message_has_its_parts_in_order() -> None:
@@ -41,6 +43,23 @@ def test_several_faults_are_numbered_and_kept() -> None:
         "         2. c: d",
         "  next:  mend them",
     ]
+
+
+def test_an_error_without_a_way_out_gets_that_of_its_surroundings() -> None:
+    with pytest.raises(SlipwayError) as raised, suggesting("fetch it again", where="a.tar"):
+        raise SlipwayError("it is cut off", found="3 bytes")
+    assert str(raised.value).split("\n") == [
+        "it is cut off",
+        "  in:    a.tar",
+        "  found: 3 bytes",
+        "  next:  fetch it again",
+    ]
+
+
+def test_what_an_error_says_itself_stands() -> None:
+    with pytest.raises(SlipwayError) as raised, suggesting("fetch it again", where="a.tar"):
+        raise SlipwayError("it is cut off", where="a.tar, byte 3", next="try again")
+    assert (raised.value.where, raised.value.next) == ("a.tar, byte 3", "try again")
 
 
 def test_the_nearest_names_come_best_first_and_nothing_for_what_is_far_off() -> None:
