@@ -48,18 +48,25 @@ class OneAddressField(SpecialCasedDependencies):
         return (value,)
 
 
-class FileField(StringField, AsyncFieldMixin, SecondaryOwnerMixin):
-    """One file below the target's folder, beside those of its sources field."""
+class BelowFolderMixin(Field):
+    """Paths and globs are relative to the target's folder and stay below it."""
 
     @classmethod
-    def compute_value(cls, raw_value: Optional[str], address: Address) -> Optional[str]:
+    def compute_value(cls, raw_value: Any, address: Address) -> Any:
         value = super().compute_value(raw_value, address)
-        if value is not None and (value.startswith("/") or ".." in value.split("/")):
-            raise InvalidFieldException(
-                f"The '{cls.alias}' field in target {address} must name a file below its folder, "
-                f"but was {value!r}."
-            )
+        for path in (value,) if isinstance(value, str) else value or ():
+            plain = path[1:] if path.startswith("!") else path
+            if plain.startswith("/") or ".." in plain.split("/"):
+                folder = address.spec_path or "the build root"
+                raise InvalidFieldException(
+                    f"The '{cls.alias}' field in target {address} must stay below its folder, "
+                    f"but has {path!r}. Write it relative to {folder}, or move the target."
+                )
         return value
+
+
+class FileField(BelowFolderMixin, StringField, AsyncFieldMixin, SecondaryOwnerMixin):
+    """One file below the target's folder, beside those of its sources field."""
 
     @property
     def path(self) -> Optional[str]:
@@ -71,7 +78,7 @@ class FileField(StringField, AsyncFieldMixin, SecondaryOwnerMixin):
         return {"includes": [self.path] if self.path else []}
 
 
-class GlobsField(StringSequenceField, AsyncFieldMixin, SecondaryOwnerMixin):
+class GlobsField(BelowFolderMixin, StringSequenceField, AsyncFieldMixin, SecondaryOwnerMixin):
     """Globs below the target's folder, beside those of its sources field; `!` excludes."""
 
     def globs(self) -> Tuple[str, ...]:
@@ -98,7 +105,7 @@ class GlobsField(StringSequenceField, AsyncFieldMixin, SecondaryOwnerMixin):
 # ---------------------------------------------------------------------------------------------
 
 
-class ImageField(SingleSourceField):
+class ImageField(BelowFolderMixin, SingleSourceField):
     alias = "image"
     required = False
     default = "image.json"
@@ -197,7 +204,7 @@ class NodeVersionField(StringField):
     )
 
 
-class NodeDefinitionField(OptionalSingleSourceField):
+class NodeDefinitionField(BelowFolderMixin, OptionalSingleSourceField):
     alias = "definition"
     expected_file_extensions = (".toml",)
     help = help_text(
@@ -246,7 +253,7 @@ class NodeRuntime(Target):
 # ---------------------------------------------------------------------------------------------
 
 
-class PackageJsonField(SingleSourceField):
+class PackageJsonField(BelowFolderMixin, SingleSourceField):
     alias = "package_json"
     required = False
     default = "package.json"

@@ -94,11 +94,27 @@ WRONG: Dict[str, Tuple[str, Tuple[str, ...]]] = {
     "no version": ('node_runtime(name="t")', ("'version' field", "a/b:t", "must be defined")),
     "a lock elsewhere": (
         APP.format('lockfile="../package-lock.json"'),
-        ("'lockfile' field", "a/b:t", "must name a file below its folder", "../package-lock.json"),
+        ("'lockfile' field", "a/b:t", "must stay below its folder", "../package-lock.json"),
     ),
     "an absolute lock": (
         APP.format('lockfile="/package-lock.json"'),
-        ("'lockfile' field", "a/b:t", "must name a file below its folder", "/package-lock.json"),
+        ("'lockfile' field", "a/b:t", "must stay below its folder", "/package-lock.json"),
+    ),
+    "an absolute manifest": (
+        APP.format('package_json="//app/package.json"'),
+        ("'package_json' field", "a/b:t", "must stay below its folder", "//app/package.json"),
+    ),
+    "an absolute definition": (
+        'node_runtime(name="t", version="16.20.2", definition="//toolchains/node/16.20.2.toml")',
+        ("'definition' field", "a/b:t", "//toolchains/node", "Write it relative to a/b"),
+    ),
+    "sources elsewhere": (
+        APP.format('client_sources=["src/**", "../shared/**"]'),
+        ("'client_sources' field", "a/b:t", "must stay below its folder", "'../shared/**'"),
+    ),
+    "excluded sources elsewhere": (
+        APP.format('server_sources=["service/**", "!/etc/**"]'),
+        ("'server_sources' field", "a/b:t", "must stay below its folder", "'!/etc/**'"),
     ),
     "an unknown choice": (
         RELEASE.format('bundle=":b", static="seperate"'),
