@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import (
@@ -25,10 +25,11 @@ from pants.util.frozendict import FrozenDict
 from build_rules.bundle.checks import check_plain_paths, check_script, check_server_env
 from build_rules.bundle.sources import AppFiles, AppFilesRequest
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.json_text import load_object
 from build_rules.lib.npm_package import text_map
 from build_rules.npm.install import InstalledPackages, InstallRequest
-from build_rules.npm.locks import NpmLockRequest, ReadNpmLock, resolve_name
+from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock, resolve_name
 from build_rules.runtime.make import (
     NodeRuntimeFieldSet,
     Runtime,
@@ -95,14 +96,13 @@ class AppRequest:
 
 @dataclass(frozen=True)
 class App:
-    """An application's manifest (its path, name, version and scripts), lock and runtime."""
+    """An application's manifest (its path, name, version and scripts) and lock."""
 
     package_json: str
     name: str
     version: str
     scripts: FrozenDict[str, str]
     read: ReadNpmLock
-    runtime: Runtime
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ class Bundle:
     static files by themselves as `static.tar.gz`."""
 
     app: App
+    runtime: Runtime
     installed: InstalledPackages
     layers: Digest
     server_env: str
@@ -180,43 +181,51 @@ async def read_app(request: AppRequest) -> App:
                 found=repr(manifest.get(key)),
                 next=f'add "{key}" to it',
             )
-    read, runtime = await MultiGet(
-        Get(
-            ReadNpmLock,
-            NpmLockRequest(field_set.lockfile.path or "", manifest_path, field_set.origin),
-        ),
-        Get(Runtime, AppRequest, request),
+    read = await Get(
+        ReadNpmLock,
+        NpmLockRequest(field_set.lockfile.path or "", manifest_path, field_set.origin),
     )
+    # The install reads it too; a stale one is told here, before anything is fetched.
+    await Get(FetchLock, FetchLockRequest(read.lock))
     return App(
         manifest_path,
         manifest["name"],
         manifest["version"],
         FrozenDict(text_map(manifest.get("scripts"))),
         read,
-        runtime,
     )
+
+
+def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequence[str]) -> None:
+    check_server_env(field_set.server_env, known_envs, field_set.address)
+    where = f"{field_set.origin}, field"
+    script = field_set.build_script.value
+    if script:
+        check_script(
+            app.scripts,
+            script,
+            app.package_json,
+            f"{where} build_script",
+            otherwise='build_script="" if there is nothing to build',
+        )
+    for name in field_set.lifecycle_scripts.value or ():
+        check_script(app.scripts, name, app.package_json, f"{where} lifecycle_scripts")
+    check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
+    check_plain_paths([field_set.static_dir.value or ""], f"{where} static_dir")
 
 
 @rule(desc="Build client")
-async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) -> BuiltClient:
+async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     field_set = request.field_set
-    app = await Get(App, AppRequest(field_set))
     script = field_set.build_script.value
     if not script:
         return BuiltClient(EMPTY_DIGEST)
-    server_env = check_server_env(field_set.server_env, slipway.server_envs, field_set.address)
-    where = f"{field_set.origin}, field"
-    check_script(
-        app.scripts,
-        script,
-        app.package_json,
-        f"{where} build_script",
-        otherwise='build_script="" if there is nothing to build',
+    app, runtime = await MultiGet(
+        Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
     )
-    for name in field_set.lifecycle_scripts.value or ():
-        check_script(app.scripts, name, app.package_json, f"{where} lifecycle_scripts")
+    server_env = field_set.server_env.value or ""
     installed, sources = await MultiGet(
-        Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
+        Get(InstalledPackages, InstallRequest(app.read, runtime, field_set.origin)),
         Get(
             AppFiles,
             AppFilesRequest(
@@ -227,13 +236,11 @@ async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) 
         ),
     )
     inputs = await Get(Digest, AddPrefix(sources.digest, "sources"))
-    outputs = list(field_set.build_outputs.value or ())
-    check_plain_paths(outputs, f"{field_set.origin}, field build_outputs")
     result = await Get(
         StepResult,
         Step(
             program="build_client",
-            trees=(base.tree, app.runtime.tree),
+            trees=(base.tree, runtime.tree),
             outputs=("built.tar", "build.json"),
             description=f"Build {app.name} for {server_env}",
             origin=field_set.origin,
@@ -247,7 +254,7 @@ async def build_client(request: BuildRequest, base: BaseRoot, slipway: Slipway) 
                     "lifecycle_scripts": list(field_set.lifecycle_scripts.value or ()),
                     "server_env": server_env,
                     "env": dict(field_set.build_env.value or {}),
-                    "outputs": outputs,
+                    "outputs": list(field_set.build_outputs.value or ()),
                     "executables": sources.executables,
                 }
             ),
@@ -282,27 +289,28 @@ def _report_undeclared(paths: List[str], field_set: NodeAppBundleFieldSet) -> No
 
 
 @rule(desc="Bundle application")
-async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -> Bundle:
+async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     field_set = request.field_set
-    server_env = check_server_env(field_set.server_env, slipway.server_envs, field_set.address)
     app = await Get(App, AppRequest(field_set))
-    built, installed, runtime, server = await MultiGet(
-        Get(BuiltClient, BuildRequest(field_set)),
-        Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
-        Get(RuntimeLayer, RuntimeLayerRequest(app.runtime, field_set.origin)),
-        Get(
-            AppFiles,
-            AppFilesRequest(
-                field_set.folder,
-                (*field_set.server_sources.globs(), *_manifest_paths(field_set, app)),
-                excluded=field_set.build_outputs.value or (),
-            ),
+    _check_fields(field_set, app, slipway.server_envs)
+    server = await Get(
+        AppFiles,
+        AppFilesRequest(
+            field_set.folder,
+            (*field_set.server_sources.globs(), *_manifest_paths(field_set, app)),
+            excluded=field_set.build_outputs.value or (),
         ),
     )
     _check_server_files(server.files, app, field_set)
-    inputs = await Get(Digest, AddPrefix(server.digest, "server"))
-    static_dir = field_set.static_dir.value or ""
-    check_plain_paths([static_dir], f"{field_set.origin}, field static_dir")
+    # Nothing is fetched or run before all that can be refused has been looked at.
+    base, runtime = await MultiGet(Get(BaseRoot), Get(Runtime, AppRequest(field_set)))
+    built, installed, runtime_layer, inputs = await MultiGet(
+        Get(BuiltClient, BuildRequest(field_set)),
+        Get(InstalledPackages, InstallRequest(app.read, runtime, field_set.origin)),
+        Get(RuntimeLayer, RuntimeLayerRequest(runtime, field_set.origin)),
+        Get(Digest, AddPrefix(server.digest, "server")),
+    )
+    server_env = field_set.server_env.value or ""
     result = await Get(
         StepResult,
         Step(
@@ -313,7 +321,7 @@ async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -
             origin=field_set.origin,
             arguments=as_arguments(
                 {
-                    "static_dir": static_dir,
+                    "static_dir": field_set.static_dir.value or "",
                     "static_base_url": field_set.static_base_url.for_env(server_env),
                     "executables": server.executables,
                 }
@@ -322,8 +330,9 @@ async def bundle_app(request: BundleRequest, base: BaseRoot, slipway: Slipway) -
             large=FrozenDict({"built": built.digest} if built.digest != EMPTY_DIGEST else {}),
         ),
     )
-    layers = await Get(Digest, MergeDigests([runtime.digest, installed.layer, result.digest]))
-    return Bundle(app, installed, layers, server_env, FrozenDict(field_set.build_env.value or {}))
+    layers = await Get(Digest, MergeDigests([runtime_layer.digest, installed.layer, result.digest]))
+    env = FrozenDict(field_set.build_env.value or {})
+    return Bundle(app, runtime, installed, layers, server_env, env)
 
 
 def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:

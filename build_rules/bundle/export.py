@@ -23,6 +23,7 @@ from pants.engine.unions import UnionRule
 from build_rules.bundle.bundle import App, AppRequest, NodeAppBundleFieldSet
 from build_rules.npm.install import InstalledPackages, InstallRequest
 from build_rules.npm.locks import resolve_name
+from build_rules.runtime.make import Runtime
 from build_rules.toolchain.host_settings import HostSettings
 
 _UNPACK = """\
@@ -49,17 +50,19 @@ class _ExportAppRequest:
 @rule
 async def export_app(request: _ExportAppRequest, settings: HostSettings) -> ExportResult:
     field_set = request.field_set
-    app = await Get(App, AppRequest(field_set))
+    app, runtime = await MultiGet(
+        Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
+    )
     installed, program = await MultiGet(
-        Get(InstalledPackages, InstallRequest(app.read, app.runtime, field_set.origin)),
+        Get(InstalledPackages, InstallRequest(app.read, runtime, field_set.origin)),
         Get(Digest, CreateDigest([FileContent("unpack.py", _UNPACK.encode())])),
     )
     folder = field_set.folder.replace("/", ".")
     return ExportResult(
-        f"Node.js {app.runtime.version} and the packages of {app.name}",
+        f"Node.js {runtime.version} and the packages of {app.name}",
         f"node/{folder}",
         digest=await Get(
-            Digest, MergeDigests([installed.everything, app.runtime.tree.digest, program])
+            Digest, MergeDigests([installed.everything, runtime.tree.digest, program])
         ),
         post_processing_cmds=[
             PostProcessingCommand(

@@ -24,7 +24,13 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import DependenciesRequest, WrappedTarget, WrappedTargetRequest
 
-from build_rules.bundle.bundle import Bundle, BundleRequest, NodeAppBundleFieldSet
+from build_rules.bundle.bundle import (
+    App,
+    AppRequest,
+    Bundle,
+    BundleRequest,
+    NodeAppBundleFieldSet,
+)
 from build_rules.bundle.checks import check_script, check_server_env
 from build_rules.lib.errors import SlipwayError
 from build_rules.subsystem import Slipway
@@ -65,6 +71,13 @@ class ReleaseRequest:
 
 
 @dataclass(frozen=True)
+class BundleOfRelease:
+    """The bundle target that a release is made of."""
+
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
 class Release:
     """`digest` holds `<stem>.tar.gz` and `<stem>.release.json`; `static` holds `static.tar.gz`
     where the static files are separate, and nothing otherwise."""
@@ -99,7 +112,7 @@ class SmokeTested:
 
 
 @rule
-async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> Bundle:
+async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRelease:
     field_set = request.field_set
     origin = f"{field_set.address}, field bundle"
     server_env = check_server_env(field_set.server_env, slipway.server_envs, field_set.address)
@@ -123,7 +136,7 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> Bundle:
             next=f'server_env=parametrize("{bundle.server_env.value}", "{server_env}") '
             f"in the bundle",
         )
-    return await Get(Bundle, BundleRequest(bundle))
+    return BundleOfRelease(bundle)
 
 
 @rule
@@ -145,16 +158,12 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     script = field_set.smoke_script.value
     if not script:
         return SmokeTested()
-    origin = str(field_set.address)
-    check_script(
-        bundle.app.scripts, script, bundle.app.package_json, f"{origin}, field smoke_script"
-    )
     names = ("dependencies", "app", *_static_layer(field_set.static))
     layers, launcher = await MultiGet(
         Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
         Get(Digest, CreateDigest, _app_sh()),
     )
-    runtime = dataclasses.replace(bundle.app.runtime.tree, target=_RUNTIME_OF_RELEASE)
+    runtime = dataclasses.replace(bundle.runtime.tree, target=_RUNTIME_OF_RELEASE)
     await Get(
         StepResult,
         Step(
@@ -162,13 +171,13 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
             trees=(base.tree, runtime),
             outputs=("smoke.ok",),
             description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
-            origin=origin,
+            origin=str(field_set.address),
             arguments=as_arguments(
                 {
                     "script": script,
                     "env": dict(bundle.build_env),
                     # No environment file: what it holds is the host's own, and secret.
-                    "launcher": _launcher_values(bundle, field_set, env_file=""),
+                    "launcher": {**_launcher_values(field_set), "env_file": ""},
                 }
             ),
             inputs=await Get(Digest, MergeDigests([layers.digest, launcher])),
@@ -178,9 +187,17 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
 
 
 @rule(desc="Make release")
-async def make_release(request: ReleaseRequest, base: BaseRoot) -> Release:
+async def make_release(request: ReleaseRequest) -> Release:
     field_set = request.field_set
-    bundle = await Get(Bundle, ReleaseRequest, request)
+    found = await Get(BundleOfRelease, ReleaseRequest, request)
+    app = await Get(App, AppRequest(found.field_set))
+    script = field_set.smoke_script.value
+    if script:
+        where = f"{field_set.address}, field smoke_script"
+        check_script(app.scripts, script, app.package_json, where)
+    launcher_values = _launcher_values(field_set)
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    base = await Get(BaseRoot)
     names = ("runtime", "dependencies", "app", *_static_layer(field_set.static))
     separate = [_STATIC] if field_set.static.value == "separate" else []
     layers, static, launcher = await MultiGet(
@@ -199,7 +216,7 @@ async def make_release(request: ReleaseRequest, base: BaseRoot) -> Release:
             {
                 "stem": stem,
                 "layers": names,
-                "launcher": _launcher_values(bundle, field_set, field_set.env_file.value or ""),
+                "launcher": launcher_values,
                 "manifest": _manifest(bundle),
             }
         ),
@@ -222,12 +239,10 @@ def _app_sh() -> CreateDigest:
     return CreateDigest([FileContent("app.sh", content)])
 
 
-def _launcher_values(
-    bundle: Bundle, field_set: ReleaseTarballFieldSet, env_file: str
-) -> Dict[str, str]:
+def _launcher_values(field_set: ReleaseTarballFieldSet) -> Dict[str, str]:
     values = {
-        "server_env": bundle.server_env,
-        "env_file": env_file,
+        "server_env": field_set.server_env.value or "",
+        "env_file": field_set.env_file.value or "",
         "run_script": field_set.run_script.value or "",
     }
     for name, value in values.items():
@@ -243,7 +258,7 @@ def _launcher_values(
 
 def _manifest(bundle: Bundle) -> Dict[str, Any]:
     """What a release.json says of its inputs; make_release adds layers and sizes."""
-    app, lock = bundle.app, bundle.app.read.lock
+    app, runtime, lock = bundle.app, bundle.runtime, bundle.app.read.lock
     report = json.loads(bundle.installed.report)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -251,9 +266,9 @@ def _manifest(bundle: Bundle) -> Dict[str, Any]:
         "version": app.version,
         "server_env": bundle.server_env,
         "node": {
-            "version": app.runtime.version,
-            "npm": app.runtime.npm_version,
-            "definition_sha256": app.runtime.definition_sha256,
+            "version": runtime.version,
+            "npm": runtime.npm_version,
+            "definition_sha256": runtime.definition_sha256,
         },
         "lock_sha256": hashlib.sha256(lock.text.encode()).hexdigest(),
         "packages": report["packages"],

@@ -67,7 +67,7 @@ class RuntimeLayer:
 
 
 @rule(desc="Make Node runtime")
-async def make_runtime(request: RuntimeRequest, base: BaseRoot) -> Runtime:
+async def make_runtime(request: RuntimeRequest) -> Runtime:
     field_set = request.field_set
     version = field_set.version.value or ""
     definition = await Get(
@@ -81,6 +81,7 @@ async def make_runtime(request: RuntimeRequest, base: BaseRoot) -> Runtime:
     )
     node = definition.binary(PLATFORM)
     npm_version, npm = definition.npm(field_set.npm_version.value)
+    base = await Get(BaseRoot)
     result = await Get(
         StepResult,
         Step(
@@ -137,8 +138,9 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
 
 
 @rule(desc="Package Node runtime")
-async def package_runtime(field_set: NodeRuntimeFieldSet, base: BaseRoot) -> BuiltPackage:
+async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
     runtime = await Get(Runtime, RuntimeRequest(field_set))
+    base = await Get(BaseRoot)
     result = await Get(
         StepResult,
         Step(

@@ -224,7 +224,7 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("bundle", "release", "lines"), BAD.values(), ids=BAD)
-def test_a_mistake_in_a_field_is_told_with_target_field_and_way_out(
+def test_a_mistake_in_a_field_is_told_with_its_place_before_anything_is_fetched(
     workspace: Workspace, bundle: str, release: str, lines: Tuple[str, ...]
 ) -> None:
     workspace.write_app("app", BUILD=make_build(bundle, release))
@@ -234,6 +234,8 @@ def test_a_mistake_in_a_field_is_told_with_target_field_and_way_out(
     for line in lines:
         assert line in text
     assert "next:  " in text
+    assert not workspace.steps()
+    assert not workspace.made_root()
 
 
 def test_an_unknown_bundle_is_told_by_pants(workspace: Workspace) -> None:

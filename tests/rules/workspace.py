@@ -30,7 +30,6 @@ from pants.engine.target import AllTargets, DependenciesRequest, Target
 from pants.testutil.rule_runner import RuleRunner
 
 from build_rules import register
-from build_rules.bundle.bundle import Bundle
 from build_rules.bundle.export import ExportNodeApps
 from build_rules.bundle.sources import AppFiles, AppFilesRequest
 from build_rules.bundle.tailor import PutativeNodeAppsRequest
@@ -40,7 +39,7 @@ from build_rules.lib.node_definition import NodeDefinition
 from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from build_rules.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from build_rules.release.release import ReleaseRequest, ReleaseTarballFieldSet
+from build_rules.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
 from build_rules.runtime.definitions import NodeDefinitionRequest
 from build_rules.runtime.make import NodeRuntimeFieldSet
 from build_rules.subsystem import Slipway
@@ -59,6 +58,7 @@ _REPORTS: Dict[str, Any] = {
     "build.json": {"undeclared": []},
 }
 _steps: List[Step] = []
+_roots: List[int] = []
 _processes: List[Process] = []
 
 
@@ -100,6 +100,7 @@ async def answer_attempt(attempt: _Attempt) -> FallibleProcessResult:
 
 @rule
 async def stand_in_root() -> BaseRoot:
+    _roots.append(1)
     return BaseRoot(Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"))
 
 
@@ -130,7 +131,7 @@ def _rules(processes: bool) -> List[Any]:
 _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (BuiltPackage, (ReleaseTarballFieldSet,)),
     (BuiltPackage, (NodeRuntimeFieldSet,)),
-    (Bundle, (ReleaseRequest,)),
+    (Release, (ReleaseRequest,)),
     (Addresses, (DependenciesRequest,)),
     (AppFiles, (AppFilesRequest,)),
     (ReadNpmLock, (NpmLockRequest,)),
@@ -182,6 +183,7 @@ class Workspace:
 
     def __init__(self, *options: str, processes: bool = False) -> None:
         _steps.clear()
+        _roots.clear()
         _processes.clear()
         self.runner = RuleRunner(
             rules=[*_rules(processes), *(QueryRule(output, inputs) for output, inputs in _QUERIES)],
@@ -246,9 +248,16 @@ class Workspace:
     def files(self, digest: Digest) -> Tuple[str, ...]:
         return self.request(Snapshot, digest).files
 
+    def contents(self, digest: Digest) -> Dict[str, str]:
+        return {one.path: one.content.decode() for one in self.request(DigestContents, digest)}
+
     def steps(self, program: str = "") -> List[Step]:
         """The steps that were asked for since the start, in their order."""
         return [step for step in _steps if not program or step.program == program]
+
+    def made_root(self) -> bool:
+        """Whether the root of build steps was asked for, which fetches its packages."""
+        return bool(_roots)
 
     def processes(self) -> List[Process]:
         return list(_processes)
