@@ -8,8 +8,7 @@ from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Tupl
 
 from build_rules.lib import layers
 from build_rules.lib.layers import Entry
-from build_rules.lib.npm_package import bin_map
-from build_rules.lib.npm_production import bin_links, owner
+from build_rules.lib.npm_production import owner, production_bins
 
 # npm's own record of the tree and tools' caches: neither is a part of any package.
 _LEFT_OUT = ("node_modules/.package-lock.json", "node_modules/.cache")
@@ -30,26 +29,32 @@ class InstalledTree:
             if entry.kind != "folder" and "node_modules" in entry.name.split("/")
         ]
 
-    def production(self, entries: Iterable[Entry], paths: FrozenSet[str]) -> List[Entry]:
+    def production(
+        self, entries: Iterable[Entry], paths: FrozenSet[str], npm_major: int
+    ) -> List[Entry]:
         """What `npm ci --omit=dev` would have installed, `paths` being the lock's own word."""
         known = frozenset(self._packages)
-        kept = {}
+        kept: List[Entry] = []
+        links: Dict[str, str] = {}
         for entry in entries:
             folder, _, _ = entry.name.rpartition("/")
-            if folder.endswith("node_modules/.bin"):
+            if entry.kind == "link" and folder.endswith("node_modules/.bin"):
+                links[entry.name] = entry.target
                 continue
             belongs = owner(known, entry.name)
             if belongs is None or belongs in paths:
-                kept[entry.name] = entry
-        bins = {
-            path: bin_map(str(manifest.get("name", "")), manifest.get("bin"))
-            for path, manifest in self.manifests()
-            if path in paths
-        }
-        for link, target in bin_links(bins).items():
-            if os.path.exists(os.path.join(self._top, os.path.dirname(link), target)):
-                kept[link] = Entry(link, "link", target=target)
-        return list(kept.values())
+                kept.append(entry)
+        manifests = dict(self.manifests())
+        bins = production_bins(
+            known,
+            paths & known,
+            npm_major,
+            links,
+            manifest_of=lambda path: manifests.get(path, {}),
+            is_file=lambda path: os.path.isfile(os.path.join(self._top, path)),
+        )
+        kept.extend(Entry(name, "link", target=target) for name, target in bins.items())
+        return kept
 
     def manifests(self) -> Iterator[Tuple[str, Dict[str, Any]]]:
         """The package.json of each package of the lock that is there, with its path."""

@@ -75,7 +75,7 @@ def normalise(
     fetch_lock: FetchLock,
     manifests: Mapping[str, str],
     npm_version: str,
-    project_npmrc: Optional[str] = None,
+    project_npmrc: str = "",
 ) -> NormalisedInstall:
     """The package.json files and the lock, reduced to what this npm reads of them.
 
@@ -97,7 +97,7 @@ def normalise(
     else:
         reduced = _lock_for_npm_7(document, lock, fetch_lock)
     files["package-lock.json"] = canonical(reduced)
-    settings = _tree_settings(project_npmrc or "")
+    settings = _tree_settings(project_npmrc)
     if settings:
         files[".npmrc"] = settings
     return NormalisedInstall(tuple(sorted(files.items())))

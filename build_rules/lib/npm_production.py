@@ -25,7 +25,7 @@ from build_rules.lib.npm_lock import NpmLock
 from build_rules.lib.npm_package import Package
 
 
-def production_paths(lock: NpmLock, npm_major: int = 7) -> FrozenSet[str]:
+def production_paths(lock: NpmLock, npm_major: int) -> FrozenSet[str]:
     """The paths of the lock that a production install has.
 
     Some may be absent from an install: optional packages for another system. npm 7 and later omit

@@ -21,6 +21,7 @@ from pants.engine.fs import (
     FileContent,
     MergeDigests,
     PathGlobs,
+    Paths,
     RemovePrefix,
     Snapshot,
 )
@@ -74,6 +75,28 @@ async def _local_tarballs(lock: NpmLock) -> Digest:
     return digest
 
 
+async def _bins_of_folders(read: ReadNpmLock) -> Digest:
+    """Empty files in place of the programs of folders that npm links: it links only what is there,
+    and their contents are no matter of the install."""
+    wanted = [
+        os.path.join(read.lock.folder, folder, file)
+        for folder in read.lock.link_targets
+        for file in npm_normalise.bin_files(
+            npm_manifest.load(read.manifests[f"{folder}/package.json"], folder)
+        )
+    ]
+    there = await Get(Paths, PathGlobs(wanted))
+    return await Get(
+        Digest,
+        CreateDigest(
+            [
+                FileContent(os.path.relpath(path, read.lock.folder or "."), b"")
+                for path in there.files
+            ]
+        ),
+    )
+
+
 @rule(desc="Install npm packages")
 async def install_packages(request: InstallRequest, base: BaseRoot) -> InstalledPackages:
     lock, runtime = request.read.lock, request.runtime
@@ -81,14 +104,16 @@ async def install_packages(request: InstallRequest, base: BaseRoot) -> Installed
     fetched = await Get(FetchLock, FetchLockRequest(lock))
     major = npm_manifest.npm_major(runtime.npm_version)
     tarballs = fetch_lock.cached_tarballs(lock, fetched, major)
-    normalised = npm_normalise.normalise(lock, fetched, request.read.manifests, runtime.npm_version)
+    normalised = npm_normalise.normalise(
+        lock, fetched, request.read.manifests, runtime.npm_version, request.read.npmrc
+    )
     files = await Get(
         Digest,
         CreateDigest([FileContent(path, content) for path, content in normalised.files]),
     )
-    local = await _local_tarballs(lock)
+    local, bins = await _local_tarballs(lock), await _bins_of_folders(request.read)
     inputs = await Get(
-        Digest, AddPrefix(await Get(Digest, MergeDigests([files, local])), "install")
+        Digest, AddPrefix(await Get(Digest, MergeDigests([files, local, bins])), "install")
     )
     result = await Get(
         StepResult,
@@ -98,7 +123,7 @@ async def install_packages(request: InstallRequest, base: BaseRoot) -> Installed
             outputs=("installed.tar", "dependencies.layer", "install.json"),
             description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",
             origin=request.origin,
-            arguments=_arguments(lock, tarballs),
+            arguments=_arguments(lock, tarballs, major),
             inputs=inputs,
             locked=LockedFiles(tuple(_locked(one) for one in tarballs), project=lock.folder),
             words=FrozenDict(npm_lock=lock.path, rewrite_lock=npm_lock.rewrite_lock(lock.path)),
@@ -125,15 +150,16 @@ def _report_install_scripts(packages: List[Dict[str, Any]], origin: str) -> None
         )
 
 
-def _arguments(lock: NpmLock, tarballs: list[CachedTarball]) -> str:
+def _arguments(lock: NpmLock, tarballs: list[CachedTarball], npm_major: int) -> str:
     return as_arguments(
         {
+            "npm_major": npm_major,
             "packages": {
                 package.path: {"name": package.name, "version": package.version}
                 for package in lock.packages
                 if package.in_node_modules
             },
-            "production": sorted(production_paths(lock)),
+            "production": sorted(production_paths(lock, npm_major)),
             "tarballs": {
                 f"in/cache/{one.path}": f"{one.tarball.name}@{one.tarball.version}"
                 for one in tarballs

@@ -27,10 +27,14 @@ class NpmLockRequest:
 
 @dataclass(frozen=True)
 class ReadNpmLock:
-    """A lock in step with its manifests, which are keyed by their path in the lock's folder."""
+    """A lock in step with its manifests, which are keyed by their path in the lock's folder.
+
+    `npmrc` is the text of the project's own settings, empty if there are none.
+    """
 
     lock: NpmLock
     manifests: FrozenDict[str, str]
+    npmrc: str
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,11 @@ async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
     texts = await _read([request.path])
     lock = npm_lock.parse(texts[request.path], request.path)
     paths = {one: os.path.join(folder, one) for one in lock.manifests}
-    found = await _read(list(paths.values()))
+    npmrc = os.path.join(folder, ".npmrc")
+    found = await _read([*paths.values(), npmrc])
     manifests = {one: found[path] for one, path in paths.items() if path in found}
     npm_manifest.require_in_step(lock, manifests)
-    return ReadNpmLock(lock, FrozenDict(manifests))
+    return ReadNpmLock(lock, FrozenDict(manifests), found.get(npmrc, ""))
 
 
 @rule

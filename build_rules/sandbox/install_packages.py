@@ -22,7 +22,7 @@ from build_rules.lib.installed_tree import InstalledTree
 from build_rules.lib.step_program import run
 
 _APP = "app"
-_CONTENTS = "in/cache/_cacache/content-v2"
+_CONTENTS = "_cacache/content-v2"
 
 
 class Beside(threading.Thread):
@@ -65,9 +65,7 @@ def _check_tarballs(labels: Dict[str, str]) -> None:
 
 def install(arguments: Dict[str, Any]) -> None:
     shutil.copytree("in/install", _APP, symlinks=True)
-    os.makedirs("npm_cache/_cacache/tmp")
-    if os.path.isdir(_CONTENTS):
-        os.symlink(os.path.abspath(_CONTENTS), "npm_cache/_cacache/content-v2")
+    _fill_cache()
     check = Beside(lambda: _check_tarballs(arguments["tarballs"]))
     status, last = node_process.npm(["ci", "--ignore-scripts"], _APP, {}, check.if_it_fails)
     # What is odd in a tarball explains npm's failure better than npm does.
@@ -80,13 +78,24 @@ def install(arguments: Dict[str, Any]) -> None:
             next=placeholders.REWRITE_LOCK,
         )
     tree = InstalledTree(_APP, arguments["packages"])
-    _write_outputs(tree, frozenset(arguments["production"]))
+    _write_outputs(tree, frozenset(arguments["production"]), arguments["npm_major"])
 
 
-def _write_outputs(tree: InstalledTree, production: FrozenSet[str]) -> None:
+def _fill_cache() -> None:
+    """Copies the tarballs, for npm adds to the folders: each tarball of the application's own."""
+    os.makedirs("npm_cache/_cacache/tmp")
+    source = os.path.join("in/cache", _CONTENTS)
+    for folder, _, files in os.walk(source):
+        target = os.path.join("npm_cache", _CONTENTS, os.path.relpath(folder, source))
+        os.makedirs(target)
+        for name in files:
+            shutil.copyfile(os.path.join(folder, name), os.path.join(target, name))
+
+
+def _write_outputs(tree: InstalledTree, production: FrozenSet[str], npm_major: int) -> None:
     everything = tree.entries()
     writing = Beside(lambda: layers.write_tar("out/installed.tar", everything))
-    kept = tree.production(everything, production)
+    kept = tree.production(everything, production, npm_major)
     layer = layers.write_layer("out/dependencies.layer", "dependencies", kept)
     report = {
         "file_bytes": layer.file_bytes,

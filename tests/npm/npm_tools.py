@@ -15,7 +15,8 @@ import tarfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Tuple
+from urllib.parse import urlsplit
 
 FIXTURE_REGISTRY = "https://registry.example/"
 FIXTURE_FILES = "https://files.example/"
@@ -32,10 +33,8 @@ class Npm:
     def __str__(self) -> str:
         return f"npm-{self.npm_version}-node-{self.node_version}"
 
-    def run(
-        self, folder: Path, scratch: Path, *arguments: str, offline_cache: Optional[Path] = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs npm in `folder`, with no configuration but ours; without a cache, online."""
+    def run(self, folder: Path, scratch: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs npm in `folder`, with no configuration but ours and this machine's registry."""
         home = scratch / f"home-{len(list(scratch.glob('home-*')))}"
         home.mkdir(parents=True)
         (home / "userrc").write_text("")
@@ -45,20 +44,17 @@ class Npm:
             "TMPDIR": str(home),
             "PATH": f"{node}/bin:/usr/bin:/bin",
             "npm_config_audit": "false",
+            "npm_config_cache": str(CACHE / "online"),
             "npm_config_fund": "false",
             "npm_config_update_notifier": "false",
             "npm_config_userconfig": str(home / "userrc"),
             "npm_config_globalconfig": "/dev/null",
             "npm_config_unsafe_perm": "true",
             "npm_config_ignore_scripts": "true",
+            # A packed shrinkwrap keeps the fixtures' address; a fresh cache lacks its files.
+            "npm_config_replace_registry_host": str(urlsplit(FIXTURE_REGISTRY).hostname),
+            **online_settings(),
         }
-        if offline_cache is None:
-            env.update(online_settings())
-            env["npm_config_cache"] = str(CACHE / "online")
-        else:
-            env["npm_config_cache"] = str(offline_cache)
-            env["npm_config_offline"] = "true"
-            env["npm_config_fetch_retries"] = "0"
         return subprocess.run(
             [f"{node}/bin/node", f"{npm}/bin/npm-cli.js", *arguments],
             cwd=folder,
@@ -116,8 +112,9 @@ def file_server(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-def listing(folder: Path) -> Dict[str, str]:
-    """Every file and link below `folder`: path -> kind, executable or not, and content."""
+def installed(folder: Path) -> Dict[str, str]:
+    """Every file and link of all node_modules below `folder`, less npm's own note of what it did:
+    path -> kind, executable or not, and content."""
     found: Dict[str, str] = {}
     for place, folders, files in os.walk(folder):
         for name in folders + files:
@@ -126,19 +123,34 @@ def listing(folder: Path) -> Dict[str, str]:
             if path.is_symlink():
                 found[relative] = f"link {os.readlink(path)}"
             elif path.is_file():
-                executable = "x" if path.stat().st_mode & 0o111 else "-"
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                found[relative] = f"file {executable} {digest}"
-    return found
+                found[relative] = _file(path.stat().st_mode, path.read_bytes())
+    return without_record(found)
 
 
-def installed(folder: Path) -> Dict[str, str]:
-    """The listing of all node_modules below `folder`, less npm's own note of what it did."""
+def installed_in(tar: tarfile.TarFile) -> Dict[str, str]:
+    """The same of an archive that holds an application, less the runtime that it carries."""
+    found: Dict[str, str] = {}
+    for one in tar:
+        if one.name.startswith("node_runtime/"):
+            continue
+        content = tar.extractfile(one) if one.isfile() else None
+        if content is not None:
+            found[one.name] = _file(one.mode, content.read())
+        elif one.issym():
+            found[one.name] = f"link {one.linkname}"
+    return without_record(found)
+
+
+def without_record(found: Dict[str, str]) -> Dict[str, str]:
     return {
         path: what
-        for path, what in listing(folder).items()
+        for path, what in found.items()
         if "node_modules" in path.split("/") and not path.endswith("/.package-lock.json")
     }
+
+
+def _file(mode: int, content: bytes) -> str:
+    return f"file {'x' if mode & 0o111 else '-'} {hashlib.sha256(content).hexdigest()}"
 
 
 def _npm_config(key: str) -> str:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, Dict
 
+import pytest
+
 from build_rules.lib.installed_tree import InstalledTree
 
 PACKAGES = {
@@ -72,7 +74,7 @@ def test_production_leaves_out_dev_packages_and_their_programs(tmp_path: Path) -
     tree = make_tree(tmp_path, tool={"bin": {"tool": "cli.js"}}, webpack={"bin": "cli.js"})
     link(tmp_path, "tool", "../@scope/tool/cli.js")
     link(tmp_path, "webpack", "../webpack/cli.js")
-    kept = names(tree.production(tree.entries(), PRODUCTION))
+    kept = names(tree.production(tree.entries(), PRODUCTION, 8))
     assert set(kept) == {
         *("node_modules/koa/cli.js", "node_modules/koa/package.json"),
         *(
@@ -85,16 +87,29 @@ def test_production_leaves_out_dev_packages_and_their_programs(tmp_path: Path) -
     assert kept["node_modules/.bin/tool"] == "../@scope/tool/cli.js"
 
 
-def test_a_program_whose_name_a_dev_package_won_goes_to_the_one_that_stays(tmp_path: Path) -> None:
+def test_a_program_whose_name_a_dev_package_won_goes_where_npm_lets_it(tmp_path: Path) -> None:
     tree = make_tree(tmp_path, koa={"bin": {"run": "cli.js"}}, webpack={"bin": {"run": "cli.js"}})
     link(tmp_path, "run", "../webpack/cli.js")
-    kept = names(tree.production(tree.entries(), PRODUCTION))
-    assert kept["node_modules/.bin/run"] == "../koa/cli.js"
+    by_npm_6 = names(tree.production(tree.entries(), PRODUCTION, 6))
+    assert by_npm_6["node_modules/.bin/run"] == "../koa/cli.js"
+    assert "node_modules/.bin/run" not in names(tree.production(tree.entries(), PRODUCTION, 8))
 
 
-def test_a_program_that_is_not_in_its_package_gets_no_link(tmp_path: Path) -> None:
-    tree = make_tree(tmp_path, koa={"bin": {"run": "gone.js"}})
-    assert "node_modules/.bin/run" not in names(tree.production(tree.entries(), PRODUCTION))
+@pytest.mark.parametrize("npm_major", [6, 8])
+def test_a_program_that_is_not_in_its_package_gets_no_link(tmp_path: Path, npm_major: int) -> None:
+    tree = make_tree(tmp_path, koa={"bin": {"run": "gone.js"}}, webpack={"bin": {"run": "cli.js"}})
+    link(tmp_path, "run", "../webpack/cli.js")
+    kept = names(tree.production(tree.entries(), PRODUCTION, npm_major))
+    assert "node_modules/.bin/run" not in kept
+
+
+def test_a_file_that_a_package_keeps_among_its_own_programs_stays(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    own = tmp_path / "node_modules/koa/node_modules/.bin/kept"
+    own.parent.mkdir()
+    own.write_text("")
+    kept = names(tree.production(tree.entries(), PRODUCTION, 8))
+    assert "node_modules/koa/node_modules/.bin/kept" in kept
 
 
 def test_each_package_is_weighed_by_itself(tmp_path: Path) -> None:

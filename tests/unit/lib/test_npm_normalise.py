@@ -34,7 +34,7 @@ def _normalised(
     manifest: Optional[Dict[str, Any]] = None,
     own: Optional[Dict[str, Any]] = None,
     npm: str = "8.19.4",
-    npmrc: Optional[str] = None,
+    npmrc: str = "",
 ) -> Dict[str, bytes]:
     lock = npm_lock.parse(text or lock_text(PACKAGES, ROOT), "app/package-lock.json")
     manifests = {
