@@ -303,7 +303,8 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     )
     _check_server_files(server.files, app, field_set)
     # Nothing is fetched or run before all that can be refused has been looked at.
-    base, runtime = await MultiGet(Get(BaseRoot), Get(Runtime, AppRequest(field_set)))
+    runtime = await Get(Runtime, AppRequest(field_set))
+    base = await Get(BaseRoot)
     built, installed, runtime_layer, inputs = await MultiGet(
         Get(BuiltClient, BuildRequest(field_set)),
         Get(InstalledPackages, InstallRequest(app.read, runtime, field_set.origin)),
