@@ -56,6 +56,7 @@ def install(monkeypatch: pytest.MonkeyPatch, status: int = 0, **manifest: Any) -
     install_packages.install(
         {
             "packages": {KOA: {"name": "koa", "version": "1.0.0"}},
+            "npm_major": 8,
             "production": [KOA],
             "tarballs": {TARBALL: "koa@1.0.0"},
         }
