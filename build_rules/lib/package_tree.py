@@ -14,7 +14,7 @@ from typing import Dict, List, Set, Tuple
 
 from build_rules.lib import deb
 from build_rules.lib.debian_lock import DebianLock, LockedPackage
-from build_rules.lib.elf_libraries import MAGIC, needed_libraries
+from build_rules.lib.elf import MAGIC, needed_libraries
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from build_rules.lib.image_spec import ImageSpec, path_pattern
 from build_rules.lib.rootfs import (

@@ -16,11 +16,6 @@ from tests.e2e import harness
 from tests.e2e.harness import Caches, Result, User, Workspace
 
 
-def pytest_configure(config: Any) -> None:
-    config.addinivalue_line("markers", "e2e: a quick end-to-end test, by the real runner")
-    config.addinivalue_line("markers", "long: an end-to-end test of the long tier; -m long")
-
-
 def pytest_collection_modifyitems(config: Any, items: List[Any]) -> None:
     here = Path(__file__).parent
     for item in items:

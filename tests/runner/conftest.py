@@ -13,11 +13,6 @@ from tests.runner.workbench import Bench, Packages, make_packages
 SHELLS = ("dash", "busybox sh", "bash --posix")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "e2e: installs and starts the real Pants; takes minutes")
-    config.addinivalue_line("markers", "long: takes many minutes")
-
-
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     return make_packages(tmp_path_factory.mktemp("packages"))

@@ -130,7 +130,8 @@ def make_elf(*libraries: str) -> bytes:
     for library in libraries:
         entries += struct.pack("<qQ", 1, at)
         at += len(library) + 1
-    entries += struct.pack("<qQ", 5, base) + struct.pack("<qQ", 0, 0)
+    for tag, value in ((5, base), (10, len(names)), (0, 0)):
+        entries += struct.pack("<qQ", tag, value)
     size = base + len(names) + len(entries)
     load = struct.pack("<IIQQQQQQ", 1, 4, 0, 0, 0, size, size, 1)
     dynamic = struct.pack("<IIQQQQQQ", 2, 4, base + len(names), 0, 0, len(entries), 0, 1)

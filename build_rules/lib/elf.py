@@ -1,0 +1,417 @@
+"""Reads ELF files as the loader does: what a program or a library needs of the host it runs on.
+
+Only program headers, the dynamic section and what that names are read, as in elf(5) and the gABI;
+section headers, which tools may strip or forge, only help to find the end of the symbol table.
+Every offset, count and size is held against the file before it is used, so that a damaged or
+hostile file ends in an ElfError in bounded time, whatever its tables say.
+
+pyelftools reads the same, but follows a file's own counts without a bound and takes seconds for a
+large runtime; the surface that old hosts offer has to be written as well, which it cannot.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
+
+Bytes = Union[bytes, memoryview]
+
+MAGIC = b"\x7fELF"
+PROGRAM, LIBRARY, OBJECT, CORE = "program", "library", "object", "core"
+
+_KINDS = {1: OBJECT, 2: PROGRAM, 3: LIBRARY, 4: CORE}
+_MACHINES = {3: "x86", 40: "arm", 62: "x86-64", 183: "arm64", 243: "riscv"}
+_CLASSES = {1: 32, 2: 64}
+_ORDERS = {1: "<", 2: ">"}
+_LOAD, _DYNAMIC, _INTERPRETER, _STACK = 1, 2, 3, 0x6474E551
+_EXECUTABLE = 1
+_NEEDED, _HASH, _STRINGS, _SYMBOLS, _RELA, _RELA_SIZE = 1, 4, 5, 6, 7, 8
+_STRINGS_SIZE, _SONAME, _RPATH, _TEXTREL, _JUMPS, _JUMPS_SIZE = 10, 14, 15, 22, 23, 2
+_RUNPATH, _FLAGS, _GNU_HASH = 29, 30, 0x6FFFFEF5
+_VERSYM, _VERDEF, _VERDEF_COUNT, _VERNEED, _VERNEED_COUNT = (
+    *(0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD),
+    *(0x6FFFFFFE, 0x6FFFFFFF),
+)
+_DF_TEXTREL = 4
+_SYMBOL_SIZE, _RELA_ENTRY = 24, 24
+_DYNSYM_SECTION = 11
+_LOCAL, _WEAK, _ABSOLUTE = 0, 2, 0xFFF1
+_VERSION_MASK, _BASE_VERSION = 0x7FFF, 1
+
+_MOST_SEGMENTS = 4096
+_MOST_TAGS = 65536
+_MOST_SYMBOLS = 4_000_000
+_MOST_VERSIONS = 32767  # indices have 15 bits
+_LONGEST_NAME = 1 << 16
+_MOST_TEXT = 64 << 20  # of all names together: they may overlap
+
+
+class ElfError(Exception):
+    """The file begins like ELF, but cannot be read as such; the text says why."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """`machine` is a name such as x86-64, or its number; `bits` is 32 or 64."""
+
+    kind: str
+    machine: str
+    bits: int
+    big_endian: bool
+
+    @property
+    def is_ours(self) -> bool:
+        """A 64-bit little-endian file for x86-64, the only kind that is read further."""
+        return (self.machine, self.bits, self.big_endian) == ("x86-64", 64, False)
+
+
+@dataclass(frozen=True, order=True)
+class NeededVersion:
+    """A version that `library` must define; one that is `weak` may be missing."""
+
+    library: str
+    version: str
+    weak: bool = False
+
+
+@dataclass(frozen=True, order=True)
+class Symbol:
+    """A dynamic symbol. An undefined one has the `library` that its version is needed of."""
+
+    name: str
+    version: str = ""
+    library: str = ""
+    weak: bool = False
+
+
+@dataclass(frozen=True)
+class Elf:
+    """`undefined` and `exported` are dynamic symbols; `dynamic` is False for a static program."""
+
+    header: Header
+    dynamic: bool
+    interpreter: str
+    soname: str
+    needed: Tuple[str, ...]
+    run_paths: Tuple[str, ...]
+    executable_stack: bool
+    text_relocations: bool
+    needed_versions: Tuple[NeededVersion, ...]
+    undefined: Tuple[Symbol, ...]
+    exported: Tuple[Symbol, ...]
+
+
+def read_header(data: Bytes) -> Header:
+    """The first 20 bytes of a file that begins with MAGIC."""
+    if len(data) < 20:
+        raise ElfError(f"the file ends after {len(data)} bytes, within its header")
+    bits, order = _CLASSES.get(data[4]), _ORDERS.get(data[5])
+    if bits is None or order is None:
+        raise ElfError(f"no such class and byte order: {data[4]} and {data[5]}")
+    kind, machine = struct.unpack_from(order + "HH", data, 16)
+    if kind not in _KINDS:
+        raise ElfError(f"no such kind of file: {kind}")
+    return Header(_KINDS[kind], _MACHINES.get(machine, str(machine)), bits, order == ">")
+
+
+def read(data: Bytes) -> Elf:
+    """A file whose header `is_ours`."""
+    header = read_header(data)
+    if not header.is_ours:
+        raise ElfError(f"not for x86-64, but for {header.machine}, {header.bits} bits")
+    return _Reader(data, header).read()
+
+
+def needed_libraries(data: Bytes) -> Tuple[str, ...]:
+    """The libraries that a file for x86-64 asks the loader for, in their order.
+
+    What is no such file, or is damaged, asks for nothing.
+    """
+    try:
+        header = read_header(data) if bytes(data[:4]) == MAGIC else None
+        return _Reader(data, header).needed() if header and header.is_ours else ()
+    except ElfError:
+        return ()
+
+
+@dataclass(frozen=True)
+class _Segment:
+    kind: int
+    flags: int
+    offset: int
+    address: int
+    size: int
+
+
+class _Reader:
+    def __init__(self, data: Bytes, header: Header) -> None:
+        self._data = memoryview(data)
+        self._header = header
+        self._text_left = _MOST_TEXT
+        self._versions_left = _MOST_VERSIONS
+        self._segments = list(self._read_segments())
+        self._tags = self._read_tags()
+        self._strings = self._read_strings()
+
+    def read(self) -> Elf:
+        tags = self._tags
+        stacks = [one.flags for one in self._segments if one.kind == _STACK]
+        needed_versions, version_names = self._read_versions()
+        undefined, exported = self._read_symbols(needed_versions, version_names)
+        flags = tags.get(_FLAGS, [0])[0]
+        return Elf(
+            header=self._header,
+            dynamic=bool(tags),
+            interpreter=self._interpreter(),
+            soname=self._text(tags[_SONAME][0]) if _SONAME in tags else "",
+            needed=self.needed(),
+            run_paths=tuple(
+                self._text(at) for tag in (_RPATH, _RUNPATH) for at in tags.get(tag, ())
+            ),
+            # The loader takes a file that doesn't say for one that wants an executable stack.
+            executable_stack=bool(tags) and (not stacks or bool(stacks[-1] & _EXECUTABLE)),
+            text_relocations=_TEXTREL in tags or bool(flags & _DF_TEXTREL),
+            needed_versions=tuple(sorted(set(needed_versions.values()))),
+            undefined=tuple(sorted(undefined)),
+            exported=tuple(sorted(exported)),
+        )
+
+    def needed(self) -> Tuple[str, ...]:
+        return tuple(self._text(at) for at in self._tags.get(_NEEDED, ()))
+
+    # --- Bytes, always within the file.
+
+    def _unpack(self, form: str, offset: int, what: str) -> Tuple[int, ...]:
+        size = struct.calcsize(form)
+        if offset < 0 or offset + size > len(self._data):
+            raise ElfError(f"{what} lies beyond the end of the file")
+        return struct.unpack_from(form, self._data, offset)
+
+    def _part(self, offset: int, size: int, what: str) -> memoryview:
+        if offset < 0 or size < 0 or offset + size > len(self._data):
+            raise ElfError(f"{what} lies beyond the end of the file")
+        return self._data[offset : offset + size]
+
+    def _offset(self, address: int, what: str) -> int:
+        """Where in the file the byte is that the loader finds at `address`."""
+        for one in self._segments:
+            if one.kind == _LOAD and one.address <= address < one.address + one.size:
+                return address - one.address + one.offset
+        raise ElfError(f"{what} is at {address:#x}, which no segment loads")
+
+    def _text(self, at: int) -> str:
+        text = _string(self._strings, at)
+        self._text_left -= len(text)
+        if self._text_left < 0:
+            raise ElfError(f"names of more than {_MOST_TEXT} bytes")
+        return text
+
+    # --- Headers and the dynamic section.
+
+    def _read_segments(self) -> Iterator[_Segment]:
+        (table,) = self._unpack("<Q", 32, "the header")
+        size, count = self._unpack("<HH", 54, "the header")
+        if count > _MOST_SEGMENTS or (count and size < 56):
+            raise ElfError(f"{count} program headers of {size} bytes")
+        for number in range(count):
+            kind, flags, offset, address, _, in_file = self._unpack(
+                "<IIQQQQ", table + number * size, "a program header"
+            )
+            if kind in (_LOAD, _DYNAMIC, _INTERPRETER):
+                self._part(offset, in_file, "a segment")
+            yield _Segment(kind, flags, offset, address, in_file)
+
+    def _interpreter(self) -> str:
+        for one in self._segments:
+            if one.kind == _INTERPRETER:
+                return _string(self._part(one.offset, one.size, "the interpreter"), 0)
+        return ""
+
+    def _read_tags(self) -> Dict[int, List[int]]:
+        found: Dict[int, List[int]] = {}
+        for one in self._segments:
+            if one.kind != _DYNAMIC:
+                continue
+            whole = self._part(one.offset, one.size // 16 * 16, "the dynamic section")
+            for number, (tag, value) in enumerate(struct.iter_unpack("<qQ", whole)):
+                if tag == 0:
+                    break
+                if number > _MOST_TAGS:
+                    raise ElfError(f"more than {_MOST_TAGS} dynamic tags")
+                found.setdefault(tag, []).append(value)
+            break
+        return found
+
+    def _one(self, tag: int) -> Optional[int]:
+        return self._tags[tag][0] if tag in self._tags else None
+
+    def _read_strings(self) -> memoryview:
+        address, size = self._one(_STRINGS), self._one(_STRINGS_SIZE)
+        if address is None:
+            return memoryview(b"")
+        offset = self._offset(address, "the string table")
+        return self._part(offset, size or 0, "the string table")
+
+    # --- Versions: index -> what it means for a symbol.
+
+    def _read_versions(self) -> Tuple[Dict[int, NeededVersion], Dict[int, str]]:
+        needed: Dict[int, NeededVersion] = {}
+        start, count = self._one(_VERNEED), self._one(_VERNEED_COUNT) or 0
+        if start is not None:
+            for at in self._chain(start, count, 12, "the needed versions"):
+                _, inner, name, first, _ = self._unpack("<HHIII", at, "a needed library")
+                library = self._text(name)
+                for one in self._steps(at + first, inner, 12, "a needed version"):
+                    _, flags, index, text, _ = self._unpack("<IHHII", one, "a needed version")
+                    weak = bool(flags & _WEAK)
+                    needed[index & _VERSION_MASK] = NeededVersion(library, self._text(text), weak)
+        defined: Dict[int, str] = {}
+        start, count = self._one(_VERDEF), self._one(_VERDEF_COUNT) or 0
+        if start is not None:
+            for at in self._chain(start, count, 16, "the defined versions"):
+                _, flags, index, inner, _, first, _ = self._unpack("<HHHHIII", at, "a version")
+                (text,) = self._unpack("<I", at + first, "the name of a version")
+                if inner and not flags & _BASE_VERSION:
+                    defined[index & _VERSION_MASK] = self._text(text)
+        return needed, defined
+
+    def _chain(self, address: int, count: int, next_at: int, what: str) -> Iterator[int]:
+        return self._steps(self._offset(address, what), count, next_at, what)
+
+    def _steps(self, start: int, count: int, next_at: int, what: str) -> Iterator[int]:
+        """The entries of a linked list; `next_at` is where an entry has its distance to the next.
+
+        Distances are positive, so that no list can be a circle.
+        """
+        at = start
+        for _ in range(count):
+            self._versions_left -= 1
+            if self._versions_left < 0:
+                raise ElfError(f"more than {_MOST_VERSIONS} entries in {what}")
+            yield at
+            (step,) = self._unpack("<I", at + next_at, what)
+            if step == 0:
+                return
+            at += step
+
+    # --- Symbols.
+
+    def _read_symbols(
+        self, needed: Dict[int, NeededVersion], defined: Dict[int, str]
+    ) -> Tuple[Set[Symbol], Set[Symbol]]:
+        address = self._one(_SYMBOLS)
+        undefined: Set[Symbol] = set()
+        exported: Set[Symbol] = set()
+        if address is None:
+            return undefined, exported
+        start = self._offset(address, "the symbol table")
+        count = self._count_symbols(start)
+        table = self._part(start, count * _SYMBOL_SIZE, "the symbol table")
+        versions = self._symbol_versions(count)
+        for number, (name, info, other, section, _, _) in enumerate(
+            struct.iter_unpack("<IBBHQQ", table)
+        ):
+            bind, version = info >> 4, versions[number] & _VERSION_MASK if versions else 0
+            if bind == _LOCAL or not name:
+                continue
+            text, need = self._text(name), needed.get(version)
+            if section == 0:
+                undefined.add(
+                    Symbol(text, need.version, need.library, bind == _WEAK)
+                    if need
+                    else Symbol(text, weak=bind == _WEAK)
+                )
+            elif other & 3 in (0, 3):  # neither hidden nor internal
+                # A program's copy of a library's variable has the version that it needs.
+                known = need.version if need else defined.get(version, "")
+                if not (section == _ABSOLUTE and text == known):  # a version's own name
+                    exported.add(Symbol(text, known, weak=bind == _WEAK))
+        return undefined, exported
+
+    def _symbol_versions(self, count: int) -> Sequence[int]:
+        address = self._one(_VERSYM)
+        if address is None:
+            return ()
+        offset = self._offset(address, "the versions of symbols")
+        whole = self._part(offset, 2 * count, "the versions of symbols")
+        return struct.unpack(f"<{count}H", whole)
+
+    def _count_symbols(self, start: int) -> int:
+        """How many entries the symbol table has, which nothing in the file just says.
+
+        The old hash table counts all. The new one leaves out undefined symbols where nothing is
+        exported, so that relocations and a section header are asked as well.
+        """
+        count = max(
+            1,
+            self._counted_by_hash(),
+            self._counted_by_gnu_hash(),
+            self._counted_by_relocations(_RELA, _RELA_SIZE),
+            self._counted_by_relocations(_JUMPS, _JUMPS_SIZE),
+            self._counted_by_section(start),
+        )
+        if count > _MOST_SYMBOLS:
+            raise ElfError(f"{count} symbols")
+        return count
+
+    def _counted_by_hash(self) -> int:
+        address = self._one(_HASH)
+        if address is None:
+            return 0
+        _, count = self._unpack("<II", self._offset(address, "the hash table"), "the hash table")
+        return count
+
+    def _counted_by_gnu_hash(self) -> int:
+        address = self._one(_GNU_HASH)
+        if address is None:
+            return 0
+        what = "the GNU hash table"
+        at = self._offset(address, what)
+        buckets, first, words, _ = self._unpack("<IIII", at, what)
+        if buckets > _MOST_SYMBOLS or words > _MOST_SYMBOLS:
+            raise ElfError(f"{buckets} buckets and {words} words in {what}")
+        start = at + 16 + 8 * words
+        last = max(struct.unpack(f"<{buckets}I", self._part(start, 4 * buckets, what)), default=0)
+        if last < first:
+            return first
+        chains = start + 4 * buckets
+        for number in range(last, _MOST_SYMBOLS):
+            (value,) = self._unpack("<I", chains + 4 * (number - first), what)
+            if value & 1:  # the end of the last chain
+                return number + 1
+        raise ElfError(f"{what} has no end")
+
+    def _counted_by_relocations(self, table: int, table_size: int) -> int:
+        address, size = self._one(table), self._one(table_size)
+        if address is None or not size:
+            return 0
+        offset = self._offset(address, "the relocations")
+        whole = self._part(offset, size // _RELA_ENTRY * _RELA_ENTRY, "the relocations")
+        return max((info >> 32 for _, info, _ in struct.iter_unpack("<QQq", whole)), default=0) + 1
+
+    def _counted_by_section(self, start: int) -> int:
+        (table,) = self._unpack("<Q", 40, "the header")
+        size, count = self._unpack("<HH", 58, "the header")
+        for number in range(count if size == 64 else 0):
+            at = table + number * size
+            if at + size > len(self._data):
+                break  # stripped or cut off: the loader does not mind
+            _, kind, _, _, offset, length = struct.unpack_from("<IIQQQQ", self._data, at)
+            if (kind, offset) == (_DYNSYM_SECTION, start) and offset + length <= len(self._data):
+                return int(length // _SYMBOL_SIZE)
+        return 0
+
+
+def _string(table: memoryview, at: int) -> str:
+    """The text up to a zero byte; names of symbols are ASCII but for a few compilers' UTF-8."""
+    if at >= len(table):
+        raise ElfError("a name lies beyond the end of the string table")
+    end = min(len(table), at + _LONGEST_NAME)
+    found = bytes(table[at : min(end, at + 256)])
+    if b"\0" not in found:
+        found = bytes(table[at:end])
+    text, zero, _ = found.partition(b"\0")
+    if not zero:
+        raise ElfError("a name has no end")
+    return text.decode("utf-8", "replace")
