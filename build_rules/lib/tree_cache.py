@@ -18,7 +18,8 @@ import shutil
 import tarfile
 import time
 from contextlib import contextmanager
-from typing import Iterator, List, Optional
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Optional, Sequence
 
 UNUSED_SECONDS = 30 * 24 * 3600
 
@@ -27,11 +28,23 @@ class LayerDamaged(Exception):
     """The layer's bytes are not those that its digest names."""
 
 
+@dataclass(frozen=True)
+class Layer:
+    """An uncompressed tar at `path`."""
+
+    path: str
+    sha256: str
+
+
 @contextmanager
-def unpacked(cache: str, layer: str, sha256: str) -> Iterator[str]:
-    """The path of the tree of the uncompressed tar `layer`, locked as long as the context lasts."""
+def unpacked(cache: str, layers: Sequence[Layer]) -> Iterator[str]:
+    """The path of the tree that `layers`, the lowest first, make one above the other.
+
+    It is locked as long as the context lasts. Upper layers add and replace; none takes away.
+    """
     os.makedirs(cache, exist_ok=True)
-    tree = os.path.join(cache, sha256)
+    name = layers[0].sha256 if len(layers) == 1 else _name_of(layers)
+    tree = os.path.join(cache, name)
     with open(tree + ".lock", "w") as lock:
         while True:
             fcntl.flock(lock, fcntl.LOCK_SH)
@@ -39,10 +52,14 @@ def unpacked(cache: str, layer: str, sha256: str) -> Iterator[str]:
                 break
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _recorded(tree) is None or _recorded(tree) != fingerprint(tree):
-                _replace(tree, layer, sha256)
-                _remove_unused(cache, keep=sha256)
+                _replace(tree, layers)
+                _remove_unused(cache, keep=name)
         os.utime(tree + ".lock")
         yield tree
+
+
+def _name_of(layers: Sequence[Layer]) -> str:
+    return hashlib.sha256("".join(f"{one.sha256}\n" for one in layers).encode()).hexdigest()
 
 
 def fingerprint(tree: str) -> Optional[str]:
@@ -77,18 +94,25 @@ def _recorded(tree: str) -> Optional[str]:
         return None
 
 
-def _replace(tree: str, layer: str, sha256: str) -> None:
+def _replace(tree: str, layers: Sequence[Layer]) -> None:
     part = tree + ".part"
     for leftover in (part, tree):
         _remove(leftover)
-    found = _file_sha256(layer)
-    if found != sha256:
-        raise LayerDamaged(f"{layer}: sha256 is {found}, not {sha256}")
+    for layer in layers:
+        found = _file_sha256(layer.path)
+        if found != layer.sha256:
+            raise LayerDamaged(f"{layer.path}: sha256 is {found}, not {layer.sha256}")
     os.mkdir(part)
     # The tree's own folder is no member of the layer; steps see its mode, which is no user's umask.
     os.chmod(part, 0o755)
     try:
-        _unpack(layer, part)
+        folders: Dict[str, tarfile.TarInfo] = {}
+        for layer in layers:
+            _unpack(layer.path, part, folders)
+        # At last: each entry changes the time of its folder.
+        for path in sorted(folders, reverse=True):
+            os.chmod(path, folders[path].mode)
+            os.utime(path, (folders[path].mtime, folders[path].mtime))
         os.utime(part, (0, 0))
         os.rename(part, tree)
     except BaseException:
@@ -99,17 +123,23 @@ def _replace(tree: str, layer: str, sha256: str) -> None:
     os.rename(tree + ".seen.part", tree + ".seen")
 
 
-def _unpack(layer: str, target: str) -> None:
-    """Lays out a layer that this project wrote: owners are left out, modes and times are kept."""
-    folders = []
+def _unpack(layer: str, target: str, folders: Dict[str, tarfile.TarInfo]) -> None:
+    """Lays out a layer that this project wrote: owners are left out, modes and times are kept.
+
+    What the layer says of folders is added to `folders`.
+    """
     with tarfile.open(layer, "r:") as tar:
         for member in tar:
             path = os.path.join(target, member.name)
             if member.isdir():
+                if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
+                    os.unlink(path)
                 os.makedirs(path, exist_ok=True)
-                folders.append((path, member))
+                folders[path] = member
                 continue
             os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.lexists(path):
+                _remove_entry(path)  # a lower layer's
             if member.issym():
                 os.symlink(member.linkname, path)
             elif member.islnk():
@@ -121,9 +151,13 @@ def _unpack(layer: str, target: str) -> None:
                     shutil.copyfileobj(content, file, 1 << 20)
                 os.chmod(path, member.mode)
                 os.utime(path, (member.mtime, member.mtime))
-    for path, member in reversed(folders):
-        os.chmod(path, member.mode)
-        os.utime(path, (member.mtime, member.mtime))
+
+
+def _remove_entry(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def _file_sha256(path: str) -> str:

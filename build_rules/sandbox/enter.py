@@ -62,13 +62,12 @@ def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
         root = ""
         mounts = [namespaces.Mount(os.path.realpath("slipway"), "/build/slipway")]
         try:
-            for tree in step["trees"]:
-                layer = os.path.join("trees", tree["layer"])
-                path = held.enter_context(tree_cache.unpacked(cache, layer, tree["sha256"]))
-                if tree["target"] == "/":
+            for target, layers in _layers_by_target(step["trees"]).items():
+                path = held.enter_context(tree_cache.unpacked(cache, layers))
+                if target == "/":
                     root = path
                 else:
-                    mounts.append(namespaces.Mount(path, tree["target"]))
+                    mounts.append(namespaces.Mount(path, target))
         except tree_cache.LayerDamaged as error:
             raise SlipwayError(
                 "a file in Pants' own store is damaged",
@@ -90,6 +89,15 @@ def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
     if status == 0:
         _check_outputs(step["outputs"])
     return status
+
+
+def _layers_by_target(trees: List[Dict[str, str]]) -> Dict[str, List[tree_cache.Layer]]:
+    """Trees with one target are layers of one tree, the lowest first."""
+    found: Dict[str, List[tree_cache.Layer]] = {}
+    for tree in trees:
+        layer = tree_cache.Layer(os.path.join("trees", tree["layer"]), tree["sha256"])
+        found.setdefault(tree["target"], []).append(layer)
+    return found
 
 
 def _isolated(

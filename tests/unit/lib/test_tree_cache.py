@@ -47,7 +47,7 @@ def contents(tree: str) -> Dict[str, object]:
 
 
 def unpack(cache: Path, layer: str, sha256: str) -> Dict[str, object]:
-    with tree_cache.unpacked(str(cache), layer, sha256) as tree:
+    with tree_cache.unpacked(str(cache), [tree_cache.Layer(layer, sha256)]) as tree:
         return contents(tree)
 
 
@@ -59,7 +59,7 @@ _ENTER = """\
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from build_rules.lib import tree_cache
-with tree_cache.unpacked(*sys.argv[2:5]) as tree:
+with tree_cache.unpacked(sys.argv[2], [tree_cache.Layer(*sys.argv[3:5])]) as tree:
     print(os.stat(tree).st_ino, len(os.listdir(os.path.join(tree, "more"))))
 """
 
@@ -79,7 +79,7 @@ def trace(frame, event, argument):
         os.kill(os.getpid(), signal.SIGKILL)
     return trace
 sys.settrace(trace)
-with tree_cache.unpacked(cache, layer, sha256):
+with tree_cache.unpacked(cache, [tree_cache.Layer(layer, sha256)]):
     sys.settrace(None)
 print(count)
 """
@@ -87,7 +87,7 @@ print(count)
 
 def test_a_tree_has_what_the_layer_has(tmp_path: Path) -> None:
     layer, sha256 = make_layer(tmp_path)
-    with tree_cache.unpacked(str(tmp_path / "cache"), layer, sha256) as tree:
+    with tree_cache.unpacked(str(tmp_path / "cache"), [tree_cache.Layer(layer, sha256)]) as tree:
         assert contents(tree) == {
             "bin": "folder",
             "bin/tool": (True, b"#!/bin/sh\n"),
@@ -98,6 +98,39 @@ def test_a_tree_has_what_the_layer_has(tmp_path: Path) -> None:
             "name": (False, b"layer.tar"),
         }
         assert os.stat(os.path.join(tree, "etc")).st_mtime == layers.MTIME
+
+
+def test_an_upper_layer_adds_and_replaces(tmp_path: Path) -> None:
+    lower, lower_sha256 = make_layer(tmp_path)
+    upper = tmp_path / "upper.tar"
+    layers.write_tar(
+        str(upper),
+        [
+            Entry("bin/tool", "file", content=b"another\n"),
+            Entry("etc/more", "file", content=b"added\n"),
+            Entry("lib", "folder"),
+            Entry("lib/file", "file", content=b"in what was a link\n"),
+            Entry("name", "link", target="bin/tool"),
+        ],
+    )
+    upper_sha256 = hashlib.sha256(upper.read_bytes()).hexdigest()
+    stack = [tree_cache.Layer(lower, lower_sha256), tree_cache.Layer(str(upper), upper_sha256)]
+    with tree_cache.unpacked(str(tmp_path / "cache"), stack) as tree:
+        assert contents(tree) == {
+            "bin": "folder",
+            "bin/tool": (False, b"another\n"),
+            "etc": "folder",
+            "etc/empty": "folder",
+            "etc/more": (False, b"added\n"),
+            "etc/settings": (False, b"one\n"),
+            "lib": "folder",
+            "lib/file": (False, b"in what was a link\n"),
+            "name": "bin/tool",
+        }
+        # The upper layer says nothing of this folder, but puts a file into it.
+        assert os.stat(os.path.join(tree, "etc")).st_mtime == layers.MTIME
+    alone = unpack(tmp_path / "cache", lower, lower_sha256)
+    assert alone["bin/tool"] == (True, b"#!/bin/sh\n")
 
 
 def test_it_is_unpacked_once(tmp_path: Path) -> None:
@@ -166,7 +199,7 @@ def test_a_damaged_tree_is_replaced(tmp_path: Path, damage: Callable[[Path], obj
     layer, sha256 = make_layer(tmp_path)
     whole = unpack(tmp_path / "cache", layer, sha256)
     damage(tmp_path / "cache" / sha256)
-    with tree_cache.unpacked(str(tmp_path / "cache"), layer, sha256) as tree:
+    with tree_cache.unpacked(str(tmp_path / "cache"), [tree_cache.Layer(layer, sha256)]) as tree:
         assert contents(tree) == whole
         assert os.stat(os.path.join(tree, "bin", "tool")).st_mode & 0o7777 == 0o755
         assert os.stat(tree).st_mode & 0o7777 == 0o755
@@ -189,13 +222,13 @@ sys.path.insert(0, sys.argv[1])
 from build_rules.lib import tree_cache
 disk, layer, sha256 = sys.argv[2:]
 try:
-    with tree_cache.unpacked(disk + "/cache", layer, sha256):
+    with tree_cache.unpacked(disk + "/cache", [tree_cache.Layer(layer, sha256)]):
         print("unpacked on a full disk")
 except OSError as error:
     print(error.strerror)
 print(sorted(name[64:] for name in os.listdir(disk + "/cache")))
 subprocess.check_call(["mount", "-o", "remount,size=16m", disk])
-with tree_cache.unpacked(disk + "/cache", layer, sha256) as tree:
+with tree_cache.unpacked(disk + "/cache", [tree_cache.Layer(layer, sha256)]) as tree:
     print(len(os.listdir(tree + "/more")))
 """
 
@@ -237,7 +270,7 @@ def test_a_tree_that_nothing_used_for_long_makes_room(tmp_path: Path) -> None:
 def test_a_tree_that_is_entered_stays_however_old(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     layer, sha256 = make_layer(tmp_path, "old")
-    with tree_cache.unpacked(str(cache), layer, sha256) as tree:
+    with tree_cache.unpacked(str(cache), [tree_cache.Layer(layer, sha256)]) as tree:
         make_old(cache, sha256)
         with open(f"{tree}.lock") as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -270,7 +303,9 @@ def test_the_folder_of_a_tree_has_one_mode_whatever_the_umask(tmp_path: Path) ->
     layer, sha256 = make_layer(tmp_path)
     before = os.umask(0o077)
     try:
-        with tree_cache.unpacked(str(tmp_path / "cache"), layer, sha256) as tree:
+        with tree_cache.unpacked(
+            str(tmp_path / "cache"), [tree_cache.Layer(layer, sha256)]
+        ) as tree:
             assert os.stat(tree).st_mode & 0o777 == 0o755
     finally:
         os.umask(before)
