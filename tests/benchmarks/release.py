@@ -29,14 +29,17 @@ from tests.e2e.harness import Caches, Workspace
 
 APP = "apps/koa-kkl"
 TARGET = f"//{APP}:release"
-NODE = "16.20.2"
+TINY = "apps/tiny"
+TINY_BUILD = """\
+node_app_bundle(name="bundle", build_script="")
+release_tarball(name="release", bundle=":bundle", static="none")"""
 DEV_CHANGE, PROD_CHANGE = "dayjs@1.11.10", "nunjucks@3.2.3"
 NO_OPS = 5  # a no-op is short: its sample is the median of these
 
 MEASURES = (
     Measure("bootstrap", "runner's environment, once per user and version"),
     Measure("base_image", "base image, once"),
-    Measure("runtime", "Node runtime, once per version"),
+    Measure("runtime", "Node runtime as a layer, once per version"),
     Measure("start", "start of Pants' daemon, once until it is idle for hours"),
     Measure("cold", "cold after bootstrap: nothing fetched, nothing installed"),
     Measure("no_op", "nothing changed"),
@@ -136,7 +139,8 @@ class Round:
         with self._workspace:
             self._ours("bootstrap", "--version")
             self._ours("base_image", "package", "//toolchains/base")
-            self._ours("runtime", "package", f"//toolchains/node:{NODE}")
+            self._write_tiny_app()
+            self._ours("runtime", "package", f"//{TINY}:release")
             self._workspace.stop_daemon()
             self._ours("start", "--version")
             self._script = ScriptSide(self._folder / "script", self._unpack_node(), self._path)
@@ -150,12 +154,26 @@ class Round:
         with self._fresh_workspace("all") as workspace:
             self._ours("cold_all", "package", TARGET, workspace=workspace)
 
+    def _write_tiny_app(self) -> None:
+        """An application of one file and no packages: its release is little else than Node."""
+        folder = self._workspace.root / TINY
+        (folder / "service").mkdir(parents=True)
+        about = {"name": "tiny", "version": "1.0.0"}
+        lock = {**about, "lockfileVersion": 3, "packages": {"": about}}
+        for name, text in (
+            ("package.json", json.dumps(about)),
+            ("package-lock.json", json.dumps(lock)),
+            ("service/index.js", ""),
+            ("BUILD", TINY_BUILD),
+        ):
+            (folder / name).write_text(text + "\n")
+        self._workspace.pants("generate-lockfiles", f"--resolve=npm:{TINY}").ok()
+
     def _unpack_node(self) -> Path:
-        found = list(self._workspace.dist().glob("**/nodejs.tar.gz"))
-        node = self._folder / "node"
-        with tarfile.open(found[0], "r:gz") as tar:
-            tar.extractall(node)
-        return node
+        release = self._workspace.release(f"{TINY.replace('/', '.')}/release")
+        with tarfile.open(release, "r:gz") as tar:
+            tar.extractall(self._folder / "tiny")
+        return self._folder / "tiny" / "node_runtime"
 
     def _ours(self, key: str, *arguments: str, workspace: Optional[Workspace] = None) -> None:
         result = (workspace or self._workspace).pants(*arguments).ok()
