@@ -420,7 +420,7 @@ class StaticDirField(StringField):
     help = help_text(
         """
         The build output that browsers load and servers don't need; its content becomes the static
-        archive.
+        archive. Empty if there is none, and all that is built runs on the server.
 
         For example: `static_dir="dist"`.
         """

@@ -211,7 +211,8 @@ def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequen
     for name in field_set.lifecycle_scripts.value or ():
         check_script(app.scripts, name, app.package_json, f"{where} lifecycle_scripts")
     check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
-    check_plain_paths([field_set.static_dir.value or ""], f"{where} static_dir")
+    if field_set.static_dir.value:
+        check_plain_paths([field_set.static_dir.value], f"{where} static_dir")
 
 
 @rule(desc="Build client")

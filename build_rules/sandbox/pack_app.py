@@ -46,6 +46,8 @@ def pack(arguments: Dict[str, Any]) -> None:
 
 
 def _is_in(entry: Entry, folder: str) -> bool:
+    if not folder:  # browsers load nothing of what is built
+        return False
     return entry.name == folder or entry.name.startswith(folder + "/")
 
 

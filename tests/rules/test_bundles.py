@@ -80,6 +80,13 @@ def test_static_files_go_where_the_field_says(
     assert sorted(json.loads(step.arguments)["layers"]) == layers
 
 
+def test_an_application_may_have_no_static_folder(workspace: Workspace) -> None:
+    workspace.write_app("app", BUILD=make_build('static_dir=""'))
+    workspace.package("app:release")
+    (step,) = workspace.steps("pack_app")
+    assert json.loads(step.arguments)["static_dir"] == ""
+
+
 def test_a_smoke_script_sees_neither_the_environment_file_nor_separate_static_files(
     workspace: Workspace,
 ) -> None:

@@ -58,6 +58,12 @@ def test_built_files_are_parted_by_the_static_folder(step: Path) -> None:
     assert names("static.tar.gz") == ["dist/a.js", "favicon.ico"]
 
 
+def test_without_a_static_folder_all_that_is_built_is_the_server_s(step: Path) -> None:
+    pack({"lib/index.js": "1"}, static="")
+    assert names("app.layer") == ["lib/index.js", "package.json", "service/app.js"]
+    assert names("static.tar.gz") == []
+
+
 def test_what_the_build_wrote_takes_the_place_of_a_server_file(step: Path) -> None:
     pack({"service/app.js": "built"})
     members = layers.read_members("out/app.layer")
