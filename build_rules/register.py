@@ -5,13 +5,14 @@ from __future__ import annotations
 from build_rules import provided_files
 from build_rules.bundle import bundle, export, sources, tailor
 from build_rules.npm import generate_lock, install, lint_lock, locks
-from build_rules.release import package, release
+from build_rules.release import abi_audit, package, release
 from build_rules.release import run as run_release
 from build_rules.runtime import definitions, make
 from build_rules.runtime import run as run_node
 from build_rules.target_types import NodeAppBundle, NodeRuntime, NodeToolchain, ReleaseTarball
-from build_rules.toolchain import generate_lock as generate_toolchain_lock
 from build_rules.toolchain import (
+    abi,
+    contract,
     host_settings,
     image,
     locked_files,
@@ -21,14 +22,15 @@ from build_rules.toolchain import (
     ready_image,
     step,
 )
+from build_rules.toolchain import generate_lock as generate_toolchain_lock
 
 _MODULES = (
     *(provided_files, host_settings, programs, network_step, locked_files, step),
-    *(image, packaged_image, ready_image, generate_toolchain_lock),
+    *(image, abi, packaged_image, ready_image, contract, generate_toolchain_lock),
     *(definitions, make, run_node),
     *(locks, install, generate_lock, lint_lock),
     *(sources, bundle, export, tailor),
-    *(release, package, run_release),
+    *(release, package, run_release, abi_audit),
 )
 
 

@@ -132,6 +132,43 @@ class PackagesLockField(FileField):
     )
 
 
+class ImageBaseField(OneAddressField):
+    alias = "base"
+    help = help_text(
+        """
+        Another `node_toolchain`, made of packages, whose layers this image stands on. Its packages
+        are there already and not in the lock.
+
+        For example: `base="//toolchains/base"`.
+        """
+    )
+
+
+class AbiPolicyField(FileField):
+    alias = "abi_policy"
+    help = help_text(
+        """
+        The file that says on which oldest hosts binaries of this toolchain load: the newest symbol
+        versions and the libraries that those have. The link surface of the image offers no more.
+
+        For example: `abi_policy="abi.toml"`.
+        """
+    )
+
+
+class ContractTestsField(GlobsField):
+    alias = "contract_tests"
+    help = help_text(
+        """
+        What `./pants test` of the image runs: each `*.sh` among these files, inside the image, in
+        a folder with all of them. A script that fails fails the test, and so does a binary that it
+        leaves and that breaks the ABI policy.
+
+        For example: `contract_tests=["contract/**"]`.
+        """
+    )
+
+
 class ImageArchiveField(StringField, AsyncFieldMixin):
     alias = "archive"
     help = help_text(
@@ -172,6 +209,9 @@ class NodeToolchain(Target):
         *COMMON_TARGET_FIELDS,
         ImageField,
         PackagesLockField,
+        ImageBaseField,
+        AbiPolicyField,
+        ContractTestsField,
         ImageArchiveField,
         ImageArchiveSha256Field,
         ImageArchiveSizeField,
@@ -182,7 +222,8 @@ class NodeToolchain(Target):
         A pinned root file system, the machine in which build steps run.
 
         It is assembled from a lock of Debian packages, without root and without Docker, to the
-        same bytes everywhere. `package` writes it as an archive that `docker load` reads.
+        same bytes everywhere. `package` writes it as an archive that `docker load` reads, `test`
+        runs its contract tests.
         """
     )
 

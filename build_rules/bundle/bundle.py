@@ -241,7 +241,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
         StepResult,
         Step(
             program="build_client",
-            trees=(base.tree, runtime.tree),
+            trees=(*base.trees, runtime.tree),
             outputs=("built.tar", "build.json"),
             description=f"Build {app.name} for {server_env}",
             origin=field_set.origin,
@@ -317,7 +317,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         StepResult,
         Step(
             program="pack_app",
-            trees=(base.tree,),
+            trees=base.trees,
             outputs=("app.layer", "static.layer", "static.tar.gz"),
             description=f"Pack {app.name} for {server_env}",
             origin=field_set.origin,

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Tuple
 
+from build_rules.lib import ar_archive
 from build_rules.lib.debian_control import Stanza, parse_stanzas
 from build_rules.lib.decompression import unpacked_chunks
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.tar_reading import Kind, Member, read_members
 
-_MAGIC = b"!<arch>\n"
-_HEADER = 60
 _LARGEST_CONTROL = 16 << 20
 _LARGEST_DATA = 2 << 30
 
@@ -31,7 +30,9 @@ class Package:
 
 def read_package(content: bytes, label: str) -> Package:
     """`label` names the package and its file in messages."""
-    parts = dict(_ar_members(content, label))
+    if not content.startswith(ar_archive.MAGIC):
+        raise SlipwayError(f'"{label}" is not a Debian package', found=repr(content[:16]))
+    parts = dict(ar_archive.members(content, label))
     if parts.get("debian-binary", b"")[:2] != b"2.":
         raise SlipwayError(f'"{label}" is not a Debian package of format 2')
     control_name, control = _part("control.tar", parts, label, _LARGEST_CONTROL)
@@ -41,24 +42,6 @@ def read_package(content: bytes, label: str) -> Package:
         members=tuple(read_members(io.BytesIO(data), data_name)),
         data=data,
     )
-
-
-def _ar_members(content: bytes, label: str) -> Iterator[Tuple[str, bytes]]:
-    if not content.startswith(_MAGIC):
-        raise SlipwayError(f'"{label}" is not a Debian package', found=repr(content[:16]))
-    at = len(_MAGIC)
-    while at < len(content):
-        header = content[at : at + _HEADER]
-        size = header[48:58].strip()
-        if len(header) != _HEADER or header[58:] != b"`\n" or not size.isdigit():
-            raise SlipwayError(f'"{label}" has a damaged ar header', where=f"{label}, byte {at}")
-        start = at + _HEADER
-        end = start + int(size)
-        if end > len(content):
-            raise SlipwayError(f'"{label}" is cut off', where=f"{label}, byte {at}")
-        name = header[:16].decode("ascii", "replace").rstrip(" ").rstrip("/")
-        yield name, content[start:end]
-        at = end + end % 2
 
 
 def _part(stem: str, parts: Dict[str, bytes], label: str, most: int) -> Tuple[str, bytes]:

@@ -7,7 +7,7 @@ package in.  Recommendations are never followed.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from build_rules.lib.debian_control import TRY_ANOTHER, Relation, Stanza, parse_relations
 from build_rules.lib.debian_lock import LockedPackage
@@ -16,10 +16,17 @@ from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
 from build_rules.lib.image_spec import ImageSpec
 
 
-def resolve(spec: ImageSpec, stanzas: Iterable[Stanza]) -> Tuple[LockedPackage, ...]:
-    """The packages of the image, by name; `stanzas` are the archive's list of packages."""
+def resolve(
+    spec: ImageSpec, stanzas: Iterable[Stanza], below: Sequence[LockedPackage] = ()
+) -> Tuple[LockedPackage, ...]:
+    """The packages of the image, by name; `stanzas` are the archive's list of packages.
+
+    The packages `below`, of the images that this one stands on, are there already.
+    """
     suite = _Suite(stanzas)
     chosen = _Chosen()
+    for package in below:
+        chosen.add_below(suite.same(package, spec))
     for name in sorted(spec.wanted):
         chosen.add(suite.wanted(name, spec))
     for stanza in chosen.stanzas:  # grows meanwhile
@@ -80,6 +87,11 @@ class _Chosen:
         for name, version in _provisions(stanza):
             self._provisions.setdefault(name, []).append(version)
 
+    def add_below(self, stanza: Stanza) -> None:
+        """What is there already: its own dependencies are a matter of the image below."""
+        self.add(stanza)
+        self.stanzas.remove(stanza)
+
     def satisfy(self, clause: Tuple[Relation, ...]) -> bool:
         return any(
             _answers(version, relation)
@@ -109,6 +121,17 @@ class _Suite:
             where=f"{spec.file}: $.wanted.{name}",
             next=f"did you mean one of: {', '.join(nearest(name, self._real))}?",
         )
+
+    def same(self, package: LockedPackage, spec: ImageSpec) -> Stanza:
+        stanza = self._real.get(package.name, {})
+        if stanza.get("Version") != package.version:
+            raise SlipwayError(
+                f'the image below "{spec.file}" has another "{package.name}" than the mirror',
+                where=spec.file,
+                found=f"{package.version} below; the mirror has {stanza.get('Version', 'none')}",
+                next="renew the lock of the image below first",
+            )
+        return stanza
 
     def best(self, clause: Tuple[Relation, ...], asker: str, spec: ImageSpec) -> Stanza:
         for relation in clause:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Pattern, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Pattern, Tuple
 
 from build_rules.lib import debian_lock
 from build_rules.lib.debian_lock import DebianLock
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.json_fields import Field, read_json
+from build_rules.lib.link_surface import LinkScript, SurfaceSpec
 
 FORMAT = 1
 
@@ -23,12 +24,24 @@ _HEAD = ("name", "suite", "component", "architecture")
 
 
 @dataclass(frozen=True)
+class Edit:
+    """In the file `path`, `find`, a pattern of lines, becomes `replace`; it must match so often."""
+
+    path: str
+    find: str
+    replace: str
+    times: int
+    why: str
+
+
+@dataclass(frozen=True)
 class ImageSpec:
     """`wanted`, `cut` and `leave_out` map a name or a pattern to its reason.
 
     `keep` is an exception to `leave_out`.  `folders` maps a path to its mode.  Paths have no
     leading slash; in a pattern, `*` stands for anything but a slash, and what matches is matched
-    with everything below it.
+    with everything below it.  `edits` change texts of packages; `surface` says which libraries
+    get stubs for the linker.
     """
 
     file: str
@@ -43,13 +56,18 @@ class ImageSpec:
     folders: Mapping[str, int]
     links: Mapping[str, str]
     files: Mapping[str, str]
+    edits: Tuple[Edit, ...]
+    surface: Optional[SurfaceSpec]
     environment: Mapping[str, str]
 
 
 def read_image_spec(content: str, file: str) -> ImageSpec:
     fields = read_json(content, file).record(
         ["format", *_HEAD, "wanted"],
-        ["cut", "leave_out", "keep", "folders", "links", "files", "environment"],
+        [
+            *("cut", "leave_out", "keep", "folders", "links", "files", "environment"),
+            *("edits", "link_surface"),
+        ],
     )
     if fields["format"].value != FORMAT:
         raise fields["format"].fault(f"the format {FORMAT}")
@@ -69,6 +87,8 @@ def read_image_spec(content: str, file: str) -> ImageSpec:
             for path, value in _paths(fields.get("links")).items()
         },
         files={path: _lines(value) for path, value in _paths(fields.get("files")).items()},
+        edits=tuple(_edits(fields.get("edits"))),
+        surface=_surface(fields["link_surface"]) if "link_surface" in fields else None,
         environment={
             name: value.text() for name, value in _mapping(fields.get("environment")).items()
         },
@@ -138,6 +158,51 @@ def _reasons(field: Optional[Field], pattern: str, expected: str) -> Dict[str, s
 def _check_key(key: str, value: Field, pattern: str, expected: str) -> None:
     if not re.fullmatch(pattern, key):
         raise Field(key, value.file, value.path).fault(f"{expected} as the name of the field")
+
+
+def _edits(field: Optional[Field]) -> Iterator[Edit]:
+    for path, edits in _paths(field).items():
+        for one in edits.items():
+            parts = one.record(["find", "replace", "why"], ["times"])
+            find = parts["find"].text(r"(?s).+", "a pattern")
+            try:
+                re.compile(find)
+            except re.error as error:
+                raise parts["find"].fault(f"a regular expression ({error})") from None
+            yield Edit(
+                path,
+                find,
+                parts["replace"].text(r"(?s).*"),
+                parts["times"].number(1) if "times" in parts else 1,
+                parts["why"].text(r".*\S.*", "the reason, in words"),
+            )
+
+
+def _surface(field: Field) -> SurfaceSpec:
+    parts = field.record(["folder", "links_in"], ["scripts", "static_instead"])
+    return SurfaceSpec(
+        folder=parts["folder"].text(_PATH, "a path without leading slash"),
+        links_in=parts["links_in"].text(_PATH, "a path without leading slash"),
+        scripts=tuple(
+            _link_script(path, script) for path, script in _paths(parts.get("scripts")).items()
+        ),
+        static_instead=tuple(item.text(r".+") for item in _items(parts.get("static_instead"))),
+    )
+
+
+def _link_script(path: str, field: Field) -> LinkScript:
+    parts = field.record(["library"], ["with", "as_needed", "rest_of", "rest"])
+    if ("rest_of" in parts) != ("rest" in parts):
+        raise field.fault('both of "rest_of" and "rest", or none')
+    words = r"(/|-l)[^\s()]+"
+    return LinkScript(
+        path,
+        parts["library"].text(_PATH, "a path without leading slash"),
+        tuple(one.text(words, "an absolute path or -lNAME") for one in _items(parts.get("with"))),
+        tuple(one.text(_PATH, "a path") for one in _items(parts.get("as_needed"))),
+        parts["rest_of"].text(_PATH, "a path") if "rest_of" in parts else "",
+        parts["rest"].text(_PATH, "a path") if "rest" in parts else "",
+    )
 
 
 def _mode(field: Field) -> int:

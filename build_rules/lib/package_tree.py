@@ -6,17 +6,21 @@ build steps needs it, the spec says: links, files and folders, which stand above
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import posixpath
+import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Dict, List, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from build_rules.lib import deb
+from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.debian_lock import DebianLock, LockedPackage
 from build_rules.lib.elf import MAGIC, needed_libraries
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from build_rules.lib.image_spec import ImageSpec, path_pattern
+from build_rules.lib.link_surface import apply_surface
 from build_rules.lib.rootfs import (
     Content,
     Entry,
@@ -43,14 +47,26 @@ _FETCH_AGAIN = "have it fetched again: run the same command again"
 _LOCK_ANOTHER = "name another mirror in [slipway] debian_mirror, and write the lock anew"
 
 
-def build_tree(spec: ImageSpec, lock: DebianLock, debs: str, lower: Tree) -> Tree:
-    """The whole root: `lower`, the packages (`debs` holds them as <sha256>.deb), the spec's own."""
+def build_tree(
+    spec: ImageSpec,
+    lock: DebianLock,
+    debs: str,
+    lower: Tree,
+    policy: Optional[AbiPolicy] = None,
+) -> Tree:
+    """The whole root: `lower`, the packages (`debs` holds them as <sha256>.deb), the spec's own.
+
+    `policy` is what the link surface offers, where the spec has one.
+    """
     tree = Tree(dict(lower.entries))
     own = _add_own(tree, spec)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         packages = pool.map(lambda locked: _read(locked, debs), lock.packages)
         named = dict(zip((locked.name for locked in lock.packages), packages))
     _add_packages(tree, spec, named, own)
+    _edit(tree, spec)
+    if spec.surface is not None:
+        _apply_surface(tree, spec, policy)
     _check_links(tree, spec)
     _check_libraries(tree, spec)
     return tree
@@ -186,6 +202,39 @@ class _Filter:
     @property
     def unused(self) -> Set[str]:
         return set(self._each)
+
+
+def _edit(tree: Tree, spec: ImageSpec) -> None:
+    faults = []
+    for edit in spec.edits:
+        entry = tree.follow(edit.path)
+        text = entry.content.read().decode("utf-8", "replace") if entry and entry.content else ""
+        changed, times = re.subn(edit.find, edit.replace, text, flags=re.MULTILINE)
+        if times != edit.times:
+            faults.append(f"/{edit.path}: {edit.find!r} matches {times} times, not {edit.times}")
+            continue
+        data = changed.encode()
+        assert entry is not None
+        content = Content(len(data), data=data)
+        tree.put(edit.path, dataclasses.replace(entry, content=content))
+    if faults:
+        raise SlipwayErrors(
+            f'"{spec.file}" edits what is not there so',
+            faults,
+            where=f"{spec.file}: $.edits",
+            next="correct the patterns: the packages have changed",
+        )
+
+
+def _apply_surface(tree: Tree, spec: ImageSpec, policy: Optional[AbiPolicy]) -> None:
+    assert spec.surface is not None
+    if policy is None:
+        raise SlipwayError(
+            f'"{spec.file}" has a link surface, but the image has no ABI policy',
+            where=f"{spec.file}: $.link_surface",
+            next='write abi.toml, and name it in the target: abi_policy="abi.toml"',
+        )
+    apply_surface(tree, spec.surface, policy, spec.file)
 
 
 def _check_links(tree: Tree, spec: ImageSpec) -> None:

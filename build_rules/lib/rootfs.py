@@ -97,8 +97,9 @@ def file_entry(content: Content, executable: bool = False) -> Entry:
 
 
 def text_entry(text: str) -> Entry:
+    """A file with that text; one that names its interpreter is a program."""
     data = text.encode()
-    return file_entry(Content(len(data), data=data))
+    return file_entry(Content(len(data), data=data), executable=text.startswith("#!"))
 
 
 def link_entry(target: str) -> Entry:

@@ -119,7 +119,7 @@ async def install_packages(request: InstallRequest, base: BaseRoot) -> Installed
         StepResult,
         Step(
             program="install_packages",
-            trees=(base.tree, runtime.tree),
+            trees=(*base.trees, runtime.tree),
             outputs=("installed.tar", "dependencies.layer", "install.json"),
             description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",
             origin=request.origin,

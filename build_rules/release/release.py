@@ -168,7 +168,7 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
         StepResult,
         Step(
             program="smoke_release",
-            trees=(base.tree, runtime),
+            trees=(*base.trees, runtime),
             outputs=("smoke.ok",),
             description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
             origin=str(field_set.address),
@@ -208,7 +208,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
     step = Step(
         program="make_release",
-        trees=(base.tree,),
+        trees=base.trees,
         outputs=(f"{stem}.tar.gz", f"{stem}.release.json"),
         description=f"Assemble {stem}.tar.gz",
         origin=str(field_set.address),

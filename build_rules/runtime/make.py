@@ -86,7 +86,7 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
         StepResult,
         Step(
             program="make_runtime",
-            trees=(base.tree,),
+            trees=base.trees,
             outputs=("runtime.tar",),
             description=f"Make Node.js {version} with npm {npm_version}",
             origin=str(field_set.address),
@@ -127,7 +127,7 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
         StepResult,
         Step(
             program="pack_runtime",
-            trees=(base.tree, runtime.tree),
+            trees=(*base.trees, runtime.tree),
             outputs=("runtime.layer",),
             description=f"Compress Node.js {runtime.version}",
             origin=request.origin,
@@ -145,7 +145,7 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
         StepResult,
         Step(
             program="pack_runtime",
-            trees=(base.tree, runtime.tree),
+            trees=(*base.trees, runtime.tree),
             outputs=("nodejs.tar.gz",),
             description=f"Pack Node.js {runtime.version}",
             origin=str(field_set.address),

@@ -26,6 +26,7 @@ from typing import Any, Dict, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from build_rules.lib import abi_policy
 from build_rules.lib.debian_lock import DebianLock, read_lock
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.image_spec import ImageSpec, check_lock_is_current, read_image_spec
@@ -67,6 +68,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     layer = commands.add_parser("layer")
     layer.add_argument("--debs", required=True, help="folder of the packages, as <sha256>.deb")
     layer.add_argument("--layer", required=True, help="the tar to write")
+    layer.add_argument("--policy", help="the ABI policy of the link surface, as JSON")
     layer.set_defaults(run=_layer)
 
     archive = commands.add_parser("archive")
@@ -93,7 +95,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _layer(options: argparse.Namespace) -> Dict[str, Any]:
     spec, lock = _read_inputs(options)
     lower = merge(read_layer(path) for path in options.below)
-    tree = build_tree(spec, lock, options.debs, lower)
+    policy = None
+    if options.policy:
+        policy = abi_policy.read(json.loads(_read_text(options.policy)), options.policy)
+    tree = build_tree(spec, lock, options.debs, lower, policy)
     written = write_layer(tree.without(lower), options.layer, _epoch(lock.date))
     image = make_image(
         [*map(_blob, options.below), LayerBlob(written.sha256, written.size)],

@@ -18,11 +18,11 @@ from pants.core.goals.generate_lockfiles import (
     UserGenerateLockfiles,
 )
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, PathGlobs
-from pants.engine.rules import Get, collect_rules, rule
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
-from build_rules.target_types import ImageField, PackagesLockField
+from build_rules.toolchain.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
 from build_rules.toolchain.network_step import NetworkStep, NetworkStepResult
 
 
@@ -36,14 +36,14 @@ class RequestedToolchainResolves(RequestedUserResolveNames):
 
 @dataclass(frozen=True)
 class GeneratePackagesLock(GenerateLockfile):
-    image: str
+    image: ToolchainFieldSet
 
 
 @dataclass(frozen=True)
 class ToolchainResolves:
-    """Every image of the workspace: resolve name, image file, lock."""
+    """Every image of the workspace, with the name of its resolve."""
 
-    images: tuple[tuple[str, str, str], ...]
+    images: tuple[tuple[str, ToolchainFieldSet], ...]
 
 
 def resolve_name(target_name: str) -> str:
@@ -54,13 +54,9 @@ def resolve_name(target_name: str) -> str:
 async def find_toolchain_resolves(targets: AllTargets) -> ToolchainResolves:
     return ToolchainResolves(
         tuple(
-            (
-                resolve_name(target.address.target_name),
-                target[ImageField].file_path,
-                target[PackagesLockField].path or "",
-            )
+            (resolve_name(target.address.target_name), ToolchainFieldSet.create(target))
             for target in targets
-            if target.has_fields([ImageField, PackagesLockField])
+            if ToolchainFieldSet.is_applicable(target)
         )
     )
 
@@ -70,7 +66,7 @@ async def known_toolchain_resolves(
     _: KnownToolchainResolvesRequest, resolves: ToolchainResolves
 ) -> KnownUserResolveNames:
     return KnownUserResolveNames(
-        names=tuple(name for name, _, _ in resolves.images),
+        names=tuple(name for name, _ in resolves.images),
         option_name="node_toolchain targets",
         requested_resolve_names_cls=RequestedToolchainResolves,
     )
@@ -84,23 +80,52 @@ async def requested_toolchain_resolves(
 ) -> UserGenerateLockfiles:
     named = set(requested) & set(goal.resolve)
     return UserGenerateLockfiles(
-        GeneratePackagesLock(resolve_name=name, lockfile_dest=lock, diff=False, image=image)
-        for name, image, lock in resolves.images
+        GeneratePackagesLock(
+            resolve_name=name, lockfile_dest=image.packages.path or "", diff=False, image=image
+        )
+        for name, image in resolves.images
         if name in named
     )
 
 
+@dataclass(frozen=True)
+class LocksBelow:
+    """The locks of the images that one stands on."""
+
+    locks: tuple[bytes, ...]
+
+
+@rule
+async def find_locks_below(request: ImageBelowRequest) -> LocksBelow:
+    below = await Get(ImageBelow, ImageBelowRequest, request)
+    if below.field_set is None:
+        return LocksBelow(())
+    more, own = await MultiGet(
+        Get(LocksBelow, ImageBelowRequest(below.field_set)),
+        Get(DigestContents, PathGlobs([below.field_set.packages.path or ""])),
+    )
+    return LocksBelow((*more.locks, *(file.content for file in own)))
+
+
 @rule(desc="Resolve toolchain packages")
 async def generate_packages_lock(wanted: GeneratePackagesLock) -> GenerateLockfileResult:
-    spec = await Get(DigestContents, PathGlobs([wanted.image]))
+    path = wanted.image.image.file_path
+    spec, below = await MultiGet(
+        Get(DigestContents, PathGlobs([path])),
+        Get(LocksBelow, ImageBelowRequest(wanted.image)),
+    )
     files = [FileContent("image.json", file.content) for file in spec]
+    files.extend(FileContent(f"below/{n}.lock", lock) for n, lock in enumerate(below.locks))
     result = await Get(
         NetworkStepResult,
         NetworkStep(
             program="resolve_packages",
-            argv=("--spec=image.json", f"--spec-path={wanted.image}", "--out=new.lock"),
+            argv=(
+                *("--spec=image.json", f"--spec-path={path}", "--out=new.lock"),
+                *(f"--below=below/{number}.lock" for number in range(len(below.locks))),
+            ),
             inputs=await Get(Digest, CreateDigest(files)),
-            description=f"Resolve the packages of {wanted.image}",
+            description=f"Resolve the packages of {path}",
             output_files=("new.lock",),
         ),
     )

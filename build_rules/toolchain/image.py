@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Optional, Tuple
 
-from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.addresses import Address, Addresses, UnparsedAddressInputs
 from pants.engine.fs import (
     Digest,
     DigestContents,
@@ -20,9 +21,11 @@ from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
 from build_rules.lib.errors import SlipwayError
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
+    AbiPolicyField,
     ImageArchiveField,
     ImageArchiveSha256Field,
     ImageArchiveSizeField,
+    ImageBaseField,
     ImageField,
     OutputPathField,
     PackagesLockField,
@@ -40,6 +43,8 @@ class ToolchainFieldSet(FieldSet):
 
     image: ImageField
     packages: PackagesLockField
+    base: ImageBaseField
+    abi_policy: AbiPolicyField
     archive: ImageArchiveField
     archive_sha256: ImageArchiveSha256Field
     archive_size: ImageArchiveSizeField
@@ -67,17 +72,36 @@ class ReadyImageRequest:
 
 @dataclass(frozen=True)
 class ToolchainImage:
-    """`layer` is the root's layer; `image_id` is what an engine would call the image."""
+    """`layers` make the root, the lowest first; `image_id` is what an engine would call the image."""
 
-    layer: Tree
+    layers: Tuple[Tree, ...]
     image_id: str
 
 
 @dataclass(frozen=True)
-class BaseRoot:
-    """The tree that build steps have as their root."""
+class ImageBelowRequest:
+    field_set: ToolchainFieldSet
 
-    tree: Tree
+
+@dataclass(frozen=True)
+class ImageBelow:
+    """The image that another stands on, if any."""
+
+    field_set: Optional[ToolchainFieldSet]
+
+
+@dataclass(frozen=True)
+class LayersBelow:
+    """The layers that an image stands on, the lowest first."""
+
+    layers: Tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
+class BaseRoot:
+    """The layers that build steps have as their root, the lowest first."""
+
+    trees: Tuple[Tree, ...]
 
 
 @dataclass(frozen=True)
@@ -96,17 +120,49 @@ class MadeRoot:
     result: StepResult
 
 
+async def _toolchain_at(address: Address, what: str, origin: str) -> ToolchainFieldSet:
+    wrapped = await Get(WrappedTarget, WrappedTargetRequest(address, description_of_origin=origin))
+    if not ToolchainFieldSet.is_applicable(wrapped.target):
+        raise SlipwayError(
+            f"{what} must be a node_toolchain",
+            where=origin,
+            found=f"{address}, a {wrapped.target.alias}",
+            next="name a node_toolchain target there, such as //toolchains/base",
+        )
+    return ToolchainFieldSet.create(wrapped.target)
+
+
 @rule
 async def make_image(request: ToolchainImageRequest) -> ToolchainImage:
     if request.field_set.archive.value:
+        below = LayersBelow(())
         made = await Get(MadeRoot, ReadyImageRequest(request.field_set))
     else:
+        below = await Get(LayersBelow, ImageBelowRequest(request.field_set))
         made = await Get(MadeRoot, PackagedImageRequest(request.field_set))
     layer, facts = await MultiGet(
         Get(Tree, OutputTreeRequest(made.result.digest, LAYER, ROOT)),
         Get(DigestContents, DigestSubset(made.result.digest, PathGlobs([FACTS]))),
     )
-    return ToolchainImage(layer, json.loads(facts[0].content)["image_id"])
+    return ToolchainImage((*below.layers, layer), json.loads(facts[0].content)["image_id"])
+
+
+@rule
+async def find_image_below(request: ImageBelowRequest) -> ImageBelow:
+    field = request.field_set.base
+    if not field.value:
+        return ImageBelow(None)
+    origin = f"{request.field_set.address}, field base"
+    addresses = await Get(Addresses, UnparsedAddressInputs, field.to_unparsed_address_inputs())
+    return ImageBelow(await _toolchain_at(addresses[0], "the image below another", origin))
+
+
+@rule
+async def find_layers_below(request: ImageBelowRequest) -> LayersBelow:
+    below = await Get(ImageBelow, ImageBelowRequest, request)
+    if below.field_set is None:
+        return LayersBelow(())
+    return LayersBelow((await Get(ToolchainImage, ToolchainImageRequest(below.field_set))).layers)
 
 
 @rule
@@ -126,19 +182,9 @@ async def find_base_root(slipway: Slipway) -> BaseRoot:
             [slipway.base_image], owning_address=None, description_of_origin=origin
         ),
     )
-    wrapped = await Get(
-        WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=origin)
-    )
-    if not ToolchainFieldSet.is_applicable(wrapped.target):
-        raise SlipwayError(
-            "the root of build steps must be a node_toolchain",
-            where=origin,
-            found=f"{slipway.base_image}, a {wrapped.target.alias}",
-            next="name a node_toolchain target there, such as //toolchains/base",
-        )
-    field_set = ToolchainFieldSet.create(wrapped.target)
+    field_set = await _toolchain_at(addresses[0], "the root of build steps", origin)
     image = await Get(ToolchainImage, ToolchainImageRequest(field_set))
-    return BaseRoot(image.layer)
+    return BaseRoot(image.layers)
 
 
 def rules():

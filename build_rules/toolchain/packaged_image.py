@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from typing import Tuple
 
 from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
 from pants.engine.fs import (
@@ -19,15 +21,19 @@ from pants.engine.target import Target
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.debian_lock import DebianLock, LockedPackage, read_lock
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.image_spec import check_lock_is_current, read_image_spec
 from build_rules.provided_files import ProvidedFile, ProvidedFileRequest
 from build_rules.target_types import ImageArchiveField, ImageField, PackagesLockField
+from build_rules.toolchain.abi import AbiPolicyRequest
 from build_rules.toolchain.generate_lock import resolve_name
 from build_rules.toolchain.image import (
     FACTS,
     LAYER,
+    ImageBelowRequest,
+    LayersBelow,
     MadeRoot,
     PackagedImageRequest,
     ToolchainFieldSet,
@@ -35,7 +41,7 @@ from build_rules.toolchain.image import (
     ToolchainImageRequest,
 )
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
-from build_rules.toolchain.step import HostStep, StepResult
+from build_rules.toolchain.step import HostStep, StepResult, Tree
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,12 @@ class NodeToolchainFieldSet(ToolchainFieldSet, PackageFieldSet):
 
 @dataclass(frozen=True)
 class PackageList:
-    """`inputs` holds `image.json` and `packages.lock`, which is read as `lock`."""
+    """`inputs` holds `image.json` and `packages.lock`, which is read as `lock`, and the ABI policy
+    as `abi.json` where the image has one."""
 
     inputs: Digest
     lock: DebianLock
+    has_policy: bool
 
 
 @rule
@@ -75,12 +83,19 @@ async def read_package_list(request: PackagedImageRequest) -> PackageList:
     packages = read_lock(lock.content.decode("utf-8", "replace"), lock.path, next=renew)
     check_lock_is_current(wanted, packages, lock.path, next=renew)
     files = [FileContent("image.json", spec.content), FileContent("packages.lock", lock.content)]
-    return PackageList(await Get(Digest, CreateDigest(files)), packages)
+    if field_set.abi_policy.value:
+        policy = await Get(AbiPolicy, AbiPolicyRequest(field_set))
+        files.append(FileContent("abi.json", json.dumps(policy.as_dict()).encode()))
+    digest = await Get(Digest, CreateDigest(files))
+    return PackageList(digest, packages, bool(field_set.abi_policy.value))
 
 
 @rule(desc="Assemble toolchain image")
 async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
-    listed = await Get(PackageList, PackagedImageRequest, request)
+    listed, below = await MultiGet(
+        Get(PackageList, PackagedImageRequest, request),
+        Get(LayersBelow, ImageBelowRequest(request.field_set)),
+    )
     debs = tuple(_locked(package) for package in listed.lock.packages)
     address = request.field_set.address
     result = await Get(
@@ -90,15 +105,26 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
             argv=(
                 *("layer", "--spec=image.json", "--lock=packages.lock", "--debs=debs"),
                 *(f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
+                *_below(below.layers),
+                *(("--policy=abi.json",) if listed.has_policy else ()),
             ),
             outputs=(LAYER, FACTS),
             description=f"Assemble {address} from {len(debs)} Debian packages",
             origin=str(address),
             inputs=listed.inputs,
+            large=_inputs_below(below.layers),
             locked=LockedFiles(debs),
         ),
     )
     return MadeRoot(result)
+
+
+def _below(layers: Tuple[Tree, ...]) -> Tuple[str, ...]:
+    return tuple(f"--below=below/{number}/{one.name}" for number, one in enumerate(layers))
+
+
+def _inputs_below(layers: Tuple[Tree, ...]) -> FrozenDict[str, Digest]:
+    return FrozenDict({f"below/{number}": one.digest for number, one in enumerate(layers)})
 
 
 def _locked(package: LockedPackage) -> LockedFile:
@@ -119,13 +145,13 @@ async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
             program="assemble_image",
             argv=(
                 *("archive", "--spec=image.json", "--lock=packages.lock"),
-                *(f"--below=layers/{LAYER}", f"--archive=out/{name}", f"--facts=out/{FACTS}"),
+                *(*_below(image.layers), f"--archive=out/{name}", f"--facts=out/{FACTS}"),
             ),
             outputs=(name, FACTS),
             description=f"Write the image archive of {field_set.address}",
             origin=str(field_set.address),
             inputs=listed.inputs,
-            large=FrozenDict({"layers": image.layer.digest}),
+            large=_inputs_below(image.layers),
         ),
     )
     folder = field_set.output_path.value_or_default(file_ending=None)

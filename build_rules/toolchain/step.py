@@ -22,7 +22,7 @@ from pants.engine.fs import (
     RemovePrefix,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
-from pants.engine.process import FallibleProcessResult, Process
+from pants.engine.process import FallibleProcessResult, Process, ProcessResultMetadata
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
@@ -87,6 +87,18 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class FallibleStepResult:
+    """What became of a step, whether it succeeded or not; `said` has no placeholders any more."""
+
+    exit_code: int
+    digest: Digest
+    stdout: str
+    stderr: str
+    said: str
+    metadata: ProcessResultMetadata
+
+
+@dataclass(frozen=True)
 class HostStep:
     """A program that must run before any root exists: on the runner's own CPython, unisolated."""
 
@@ -132,18 +144,33 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
 
 async def _finish(
     result: FallibleProcessResult, origin: str, words: Mapping[str, str]
-) -> StepResult:
+) -> FallibleStepResult:
     stdout = result.stdout.decode(errors="replace")
     stderr = result.stderr.decode(errors="replace")
+    said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
+    return FallibleStepResult(
+        result.exit_code,
+        await Get(Digest, RemovePrefix(result.output_digest, "out")),
+        stdout,
+        stderr,
+        placeholders.fill(said, {**words, "origin": origin}),
+        result.metadata,
+    )
+
+
+def _successful(result: FallibleStepResult, origin: str) -> StepResult:
     if result.exit_code != 0:
-        said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
-        raise SlipwayError(placeholders.fill(f"{origin}: {said}", {**words, "origin": origin}))
-    digest = await Get(Digest, RemovePrefix(result.output_digest, "out"))
-    return StepResult(digest, stdout, stderr)
+        raise SlipwayError(f"{origin}: {result.said}")
+    return StepResult(result.digest, result.stdout, result.stderr)
 
 
 @rule
-async def run_step(step: Step, settings: HostSettings) -> StepResult:
+async def require_step(step: Step) -> StepResult:
+    return _successful(await Get(FallibleStepResult, Step, step), step.origin)
+
+
+@rule
+async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     module = f"build_rules.sandbox.{step.program}"
     program, entry, locked = await MultiGet(
         Get(Program, ProgramRequest((module,))),
@@ -207,7 +234,7 @@ async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
     )
     result = await Get(FallibleProcessResult, _Attempt(process, step.locked))
-    return await _finish(result, step.origin, {})
+    return _successful(await _finish(result, step.origin, {}), step.origin)
 
 
 def rules():

@@ -6,6 +6,7 @@ command without it shows that nothing was spoiled.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import tarfile
@@ -127,6 +128,17 @@ def million(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def used(workspace: Workspace) -> int:
+    """The bytes that the folders of a user's caches take: others may work on the same disk."""
+    total = 0
+    for top in {workspace.caches.folder, workspace.caches.runner}:
+        for folder, folders, files in os.walk(top):
+            for name in folders + files:
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return total
+
+
 EXCESSIVE: Dict[str, Tuple[Callable[[Path], bytes], str]] = {
     "bomb": (bomb, f"more than {1 << 30} bytes when unpacked"),
     "million": (million, "more than 100000 files"),
@@ -147,7 +159,7 @@ def test_a_package_that_would_fill_the_machine(
     with Registry({name: {"1.0.0": content}}) as registry:
         workspace.write_npmrc(registry=registry.url)
         before = state_of(workspace)
-        free = os.statvfs(workspace.caches.folder)
+        held = used(workspace)
         result = workspace.pants("package", app.release, timeout=300).failed()
         told = (
             *(f'"{name}@1.0.0" holds too much', f"found: {found}"),
@@ -155,8 +167,7 @@ def test_a_package_that_would_fill_the_machine(
         )
         assert_told(result, told)
         assert differences(before, state_of(workspace)) == {}
-        left = os.statvfs(workspace.caches.folder)
-        assert (free.f_bavail - left.f_bavail) * free.f_frsize < 500 << 20
+        assert used(workspace) - held < 500 << 20
         sound = make_package(name)
         registry.packages = {name: {"1.0.0": sound}}
         app.packages = {name: sound}

@@ -20,6 +20,7 @@ from pants.core.goals.generate_lockfiles import KnownUserResolveNames, UserGener
 from pants.core.goals.lint import LintResult
 from pants.core.goals.package import BuiltPackage
 from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
+from pants.core.goals.test import TestResult
 from pants.engine.addresses import Address, Addresses
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
 from pants.engine.internals.native_engine import EMPTY_DIGEST
@@ -34,20 +35,31 @@ from build_rules.bundle.export import ExportNodeApps
 from build_rules.bundle.sources import AppFiles, AppFilesRequest
 from build_rules.bundle.tailor import PutativeNodeAppsRequest
 from build_rules.lib import fetch_lock
+from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.node_definition import NodeDefinition
 from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from build_rules.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from build_rules.release.abi_audit import AuditPolicyRequest, ReleaseFile, ReleaseFileRequest
 from build_rules.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
 from build_rules.runtime.definitions import NodeDefinitionRequest
 from build_rules.runtime.make import NodeRuntimeFieldSet
 from build_rules.subsystem import Slipway
+from build_rules.toolchain.abi import AbiPolicyRequest
+from build_rules.toolchain.contract import ToolchainTestRequest
 from build_rules.toolchain.host_settings import HostSettings
-from build_rules.toolchain.image import BaseRoot
+from build_rules.toolchain.image import BaseRoot, ToolchainImage, ToolchainImageRequest
 from build_rules.toolchain.locked_files import LockedFiles, LockedFilesDigest
 from build_rules.toolchain.programs import Program, ProgramRequest
-from build_rules.toolchain.step import HostStep, Step, StepResult, Tree, _Attempt
+from build_rules.toolchain.step import (
+    FallibleStepResult,
+    HostStep,
+    Step,
+    StepResult,
+    Tree,
+    _Attempt,
+)
 
 T = TypeVar("T")
 _BACKEND: Any = register  # without annotations, as Pants has it
@@ -56,8 +68,10 @@ INTEGRITY = "sha512-" + "A" * 86 + "=="
 _REPORTS: Dict[str, Any] = {
     "install.json": {"packages": [], "install_scripts": []},
     "build.json": {"undeclared": []},
+    "base.json": {"image_id": f"sha256:{SHA256}"},
 }
 _steps: List[Step] = []
+_host_steps: List[HostStep] = []
 _roots: List[int] = []
 _processes: List[Process] = []
 
@@ -79,7 +93,15 @@ async def answer_step(step: Step) -> StepResult:
 
 
 @rule
+async def answer_fallible_step(step: Step) -> FallibleStepResult:
+    _steps.append(step)
+    digest = await _stand_ins(step.outputs, hash(step))
+    return FallibleStepResult(0, digest, "", "", "", cast(Any, None))
+
+
+@rule
 async def answer_host_step(step: HostStep) -> StepResult:
+    _host_steps.append(step)
     return StepResult(await _stand_ins(step.outputs, hash(step)), "", "")
 
 
@@ -101,14 +123,18 @@ async def answer_attempt(attempt: _Attempt) -> FallibleProcessResult:
 @rule
 async def stand_in_root() -> BaseRoot:
     _roots.append(1)
-    return BaseRoot(Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"))
+    return BaseRoot((Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"),))
 
 
 def _rules(processes: bool) -> List[Any]:
     replaced: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
         ((FallibleProcessResult, (_Attempt,)),)
         if processes
-        else ((StepResult, (Step,)), (StepResult, (HostStep,)))
+        else (
+            (StepResult, (Step,)),
+            (FallibleStepResult, (Step,)),
+            (StepResult, (HostStep,)),
+        )
     )
     kept = [
         one
@@ -124,7 +150,8 @@ def _rules(processes: bool) -> List[Any]:
     ]
     assert len(kept) < len(_BACKEND.rules())
     ours = [one for one in collect_rules() if isinstance(one, TaskRule)]
-    wanted = {"answer_attempt"} if processes else {"answer_step", "answer_host_step"}
+    steps = {"answer_step", "answer_fallible_step", "answer_host_step"}
+    wanted = {"answer_attempt"} if processes else steps
     return [*kept, *(one for one in ours if one.func.__name__ in wanted | {"stand_in_root"})]
 
 
@@ -138,6 +165,11 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (FetchLock, (FetchLockRequest,)),
     (NodeDefinition, (NodeDefinitionRequest,)),
     (LintResult, (NpmLockLintRequest.Batch,)),
+    (TestResult, (ToolchainTestRequest.Batch,)),
+    (AbiPolicy, (AbiPolicyRequest,)),
+    (AbiPolicy, (AuditPolicyRequest,)),
+    (ReleaseFile, (ReleaseFileRequest,)),
+    (ToolchainImage, (ToolchainImageRequest,)),
     (PutativeTargets, (PutativeNodeAppsRequest, AllOwnedSources)),
     (KnownUserResolveNames, (KnownNpmResolvesRequest,)),
     (UserGenerateLockfiles, (RequestedNpmResolves,)),
@@ -183,6 +215,7 @@ class Workspace:
 
     def __init__(self, *options: str, processes: bool = False) -> None:
         _steps.clear()
+        _host_steps.clear()
         _roots.clear()
         _processes.clear()
         self.runner = RuleRunner(
@@ -254,6 +287,9 @@ class Workspace:
     def steps(self, program: str = "") -> List[Step]:
         """The steps that were asked for since the start, in their order."""
         return [step for step in _steps if not program or step.program == program]
+
+    def host_steps(self) -> List[HostStep]:
+        return list(_host_steps)
 
     def made_root(self) -> bool:
         """Whether the root of build steps was asked for, which fetches its packages."""

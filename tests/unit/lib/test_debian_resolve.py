@@ -42,6 +42,24 @@ def test_dependencies_of_dependencies_come_along_sorted() -> None:
     ) == ["liba", "libc6", "libz", "tool"]
 
 
+def test_what_is_in_the_image_below_is_there_already() -> None:
+    suite = [stanza("tool", Depends="libc6, make"), stanza("libc6", Depends="gone"), stanza("make")]
+    below = resolve(make_spec(wanted={"libc6": "x"}, cut={"gone": "x"}), suite)
+    assert [one.name for one in below] == ["libc6"]
+    above = resolve(make_spec(), suite, below)
+    assert [one.name for one in above] == ["make", "tool"]
+
+
+@pytest.mark.parametrize("now", [stanza("libc6", version="2.32"), stanza("other")])
+def test_another_version_than_that_of_the_image_below_is_told(now: Stanza) -> None:
+    below = resolve(make_spec(wanted={"libc6": "x"}), [stanza("libc6", version="2.31")])
+    with pytest.raises(SlipwayError) as caught:
+        resolve(make_spec(), [stanza("tool"), now], below)
+    assert 'has another "libc6" than the mirror' in caught.value.what
+    assert caught.value.found.startswith("2.31 below; the mirror has ")
+    assert caught.value.next == "renew the lock of the image below first"
+
+
 def test_circles_end() -> None:
     assert resolved(stanza("tool", Depends="b"), stanza("b", Depends="tool, b")) == ["b", "tool"]
 

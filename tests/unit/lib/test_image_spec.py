@@ -27,6 +27,34 @@ def test_all_fields_are_read() -> None:
     assert spec.files == {"etc/hosts": "127.0.0.1 localhost\n::1 localhost\n"}
 
 
+EDIT = {"find": "^#define X 1$", "replace": "#define X 0", "why": "the old host has none"}
+SURFACE = {
+    "folder": "usr/lib/link-surface",
+    "links_in": "usr/lib",
+    "static_instead": ["_ZSt15future_categoryv"],
+    "scripts": {
+        "usr/lib/libc.so": {
+            "library": "lib/libc.so.6",
+            "with": ["/usr/lib/libc_nonshared.a", "-lgcc"],
+            "as_needed": ["lib/ld.so"],
+            "rest_of": "usr/lib/libc.a",
+            "rest": "usr/lib/libc_rest.a",
+        }
+    },
+}
+
+
+def test_edits_and_the_link_surface_are_read() -> None:
+    spec = make_spec(edits={"usr/include/x.h": [EDIT]}, link_surface=SURFACE)
+    (edit,) = spec.edits
+    assert (edit.path, edit.find, edit.times) == ("usr/include/x.h", "^#define X 1$", 1)
+    assert spec.surface is not None
+    (script,) = spec.surface.scripts
+    assert script.with_files == ("/usr/lib/libc_nonshared.a", "-lgcc")
+    assert (script.rest_of, script.rest) == ("usr/lib/libc.a", "usr/lib/libc_rest.a")
+    assert make_spec().surface is None
+
+
 # What is wrong, what the message says, where it points to.
 BAD: Dict[str, Any] = {
     "unknown format": ({"format": 7}, "the format 1", "$.format"),
@@ -42,6 +70,36 @@ BAD: Dict[str, Any] = {
     "odd mode": ({"folders": {"tmp": "4755"}}, 'the mode "755" or "1777"', "$.folders.tmp"),
     "two lines in one": ({"files": {"f": ["a\nb"]}}, "one line of text", "$.files.f[0]"),
     "text for lines": ({"files": {"f": "a"}}, "a list", "$.files.f"),
+    "an edit without a reason": (
+        {"edits": {"a.h": [{"find": "a", "replace": "b"}]}},
+        'the field "why"',
+        "$.edits.a.h[0]",
+    ),
+    "an edit by no pattern": (
+        {"edits": {"a.h": [{**EDIT, "find": "("}]}},
+        "a regular expression",
+        "$.edits.a.h[0].find",
+    ),
+    "an edit that matches never": (
+        {"edits": {"a.h": [{**EDIT, "times": 0}]}},
+        "a number from 1",
+        "$.edits.a.h[0].times",
+    ),
+    "a surface without a folder": (
+        {"link_surface": {"links_in": "usr/lib"}},
+        'the field "folder"',
+        "$.link_surface",
+    ),
+    "half a remainder": (
+        {"link_surface": {**SURFACE, "scripts": {"l.so": {"library": "l.so.1", "rest": "r.a"}}}},
+        'both of "rest_of" and "rest", or none',
+        "$.link_surface.scripts.l.so",
+    ),
+    "an option that is none": (
+        {"link_surface": {**SURFACE, "scripts": {"l.so": {"library": "l.so.1", "with": ["-z"]}}}},
+        "an absolute path or -lNAME",
+        "$.link_surface.scripts.l.so.with[0]",
+    ),
     "wanted and cut": (
         {"cut": {"tool": "no"}},
         'both wants and cuts the package "tool"',

@@ -70,6 +70,24 @@ def test_what_the_spec_says_stands_above_packages(tmp_path: Path) -> None:
     assert tree.entries["bin"].target == "usr/bin"
 
 
+def test_a_file_that_names_its_interpreter_is_a_program(tmp_path: Path) -> None:
+    files = {"usr/bin/cc": ["#!/bin/sh", 'exec gcc "$@"'], "etc/hosts": ["127.0.0.1 localhost"]}
+    tree = build(tmp_path, {"tool": [("./x", b"1")]}, files=files)
+    assert tree.entries["usr/bin/cc"].mode == 0o755
+    assert tree.entries["etc/hosts"].mode == 0o644
+
+
+def test_texts_of_packages_are_edited(tmp_path: Path) -> None:
+    edits = {
+        "usr/include/x.h": [
+            {"find": "^#define (X|Y) 1$", "replace": r"/* \1 */", "times": 2, "why": "too new"}
+        ]
+    }
+    text = b"#define X 1\n#define Y 1\n#define Z 1\n"
+    tree = build(tmp_path, {"tool": [("./usr/include/x.h", text)]}, edits=edits)
+    assert texts(tree) == {"usr/include/x.h": b"/* X */\n/* Y */\n#define Z 1\n"}
+
+
 def test_left_out_paths_go_with_what_is_below_and_kept_ones_stay(tmp_path: Path) -> None:
     doc = "./usr/share/doc/tool/"
     tree = build(
@@ -187,6 +205,27 @@ BAD: Dict[str, Tuple[Mapping[str, List[Tuple[str, File]]], Dict[str, Any], str, 
         '"image.json" leaves out what no package has',
         "1. usr/shar",
         "remove these lines",
+    ),
+    "an edit that no longer fits": (
+        {"tool": [("./a.h", b"#define X 2\n")]},
+        {"edits": {"a.h": [{"find": "X 1", "replace": "X 0", "why": "x"}]}},
+        '"image.json" edits what is not there so',
+        "1. /a.h: 'X 1' matches 0 times, not 1",
+        "the packages have changed",
+    ),
+    "an edit of a file that is not there": (
+        {"tool": [("./a.h", b"1")]},
+        {"edits": {"b.h": [{"find": "1", "replace": "2", "why": "x"}]}},
+        "edits what is not there so",
+        "1. /b.h: '1' matches 0 times, not 1",
+        "correct the patterns",
+    ),
+    "a link surface without a policy": (
+        {"tool": [("./a.h", b"1")]},
+        {"link_surface": {"folder": "stubs", "links_in": "usr/lib"}},
+        '"image.json" has a link surface, but the image has no ABI policy',
+        "",
+        'abi_policy="abi.toml"',
     ),
     "a link that leads nowhere": (
         {"tool": [("./usr/bin/mawk", b"1")]},

@@ -1,0 +1,65 @@
+"""The outcome of an ABI audit, for people and for programs."""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+_NAMESPACES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
+_HEAD = ("file", "package", *_NAMESPACES, "needs", "verdict")
+
+
+class Format(enum.Enum):
+    TABLE = "table"
+    JSON = "json"
+
+
+Report = List[Dict[str, Any]]
+
+
+def render(reports: Mapping[str, Report], form: Format) -> str:
+    """`reports` are lists of AuditedFile, as dictionaries, by release."""
+    if form is Format.JSON:
+        return json.dumps(reports, indent=1, sort_keys=True)
+    return "\n\n".join(_section(label, report) for label, report in reports.items())
+
+
+def breaches_of(report: Report) -> List[Dict[str, Any]]:
+    return [breach for one in report for breach in one["breaches"]]
+
+
+def _section(label: str, report: Report) -> str:
+    breaches = breaches_of(report)
+    count = f"{len(report)} ELF file{'' if len(report) == 1 else 's'}"
+    parts = [f"{label}: {count}, {len(breaches)} breach{'' if len(breaches) == 1 else 'es'}"]
+    if report:
+        parts.append(_table([_HEAD, *(_row(one) for one in report)]))
+    if breaches:
+        told = (
+            f"{number}. {one['path']}{_of(one)}: {one['reason']}"
+            for number, one in enumerate(breaches, 1)
+        )
+        parts.append("\n".join(told))
+        parts.append(
+            "next: compile the package from source in the toolchain, take another version of it, "
+            "or leave it out"
+        )
+    return "\n".join(parts)
+
+
+def _of(breach: Mapping[str, Any]) -> str:
+    return f" ({breach['package']})" if breach["package"] else ""
+
+
+def _row(one: Mapping[str, Any]) -> Tuple[str, ...]:
+    highest = [one["highest"].get(name, "").partition("_")[2] for name in _NAMESPACES]
+    verdict = f"{one['verdict']}: {one['about']}" if one["about"] else one["verdict"]
+    return (one["path"], one["package"], *highest, " ".join(one["needed"]), verdict)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    )

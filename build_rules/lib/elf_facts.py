@@ -1,0 +1,149 @@
+"""What the ELF files of a layer need and offer, as plain data that outlives the layer.
+
+The steps that write layers have every file at hand; they note down what the ABI gate asks for, so
+that it never opens a layer again.  Files are known by their content, not by their name, also in
+archives that a package may unpack when it runs.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+
+from build_rules.lib import elf, nested_archives
+from build_rules.lib.elf import Elf, ElfError
+from build_rules.lib.layers import Entry
+
+INSIDE = "!/"
+"""Stands between the path of an archive and that of a file in it."""
+
+
+@dataclass(frozen=True)
+class ElfFacts:
+    """One ELF file of a layer.
+
+    `fault` says why it could not be read. `needed_versions` are (library, version, a symbol that
+    needs it, how many do); `unversioned` are undefined names for which no library is named;
+    `exported` is what others may find in it, for files that others link with.
+    """
+
+    path: str
+    kind: str = ""
+    machine: str = ""
+    bits: int = 0
+    fault: str = ""
+    dynamic: bool = False
+    interpreter: str = ""
+    soname: str = ""
+    needed: Tuple[str, ...] = ()
+    run_paths: Tuple[str, ...] = ()
+    executable_stack: bool = False
+    text_relocations: bool = False
+    needed_versions: Tuple[Tuple[str, str, str, int], ...] = ()
+    unversioned: Tuple[str, ...] = ()
+    exported: Tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def is_ours(self) -> bool:
+        return (self.machine, self.bits) == ("x86-64", 64)
+
+
+def facts_of_layer(entries: Iterable[Entry]) -> List[ElfFacts]:
+    """The ELF files among the files of a layer, and in archives among them, by path."""
+    found: List[ElfFacts] = []
+    for entry in entries:
+        if entry.kind != "file":
+            continue
+        if entry.source is None:
+            found.extend(_facts_in(entry.name, entry.content))
+            continue
+        with open(entry.source, "rb") as file:
+            head = file.read(nested_archives.HEAD)
+            if head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
+                found.extend(_facts_in(entry.name, head + file.read()))
+    return sorted(found, key=lambda one: one.path)
+
+
+def facts_of_tar(tar: tarfile.TarFile) -> List[ElfFacts]:
+    """The same of an archive, such as a whole release."""
+    found: List[ElfFacts] = []
+    for member in tar:
+        file = tar.extractfile(member) if member.isreg() else None
+        if file is not None:
+            head = file.read(nested_archives.HEAD)
+            if head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
+                found.extend(_facts_in(posixpath.normpath(member.name), head + file.read()))
+    return sorted(found, key=lambda one: one.path)
+
+
+def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:
+    if content.startswith(elf.MAGIC):
+        yield facts(path, content)
+    elif nested_archives.is_archive(content[: nested_archives.HEAD]):
+        for name, inner in nested_archives.members(content, elf.MAGIC):
+            yield facts(f"{path}{INSIDE}{name}", inner)
+
+
+def facts(path: str, content: bytes) -> ElfFacts:
+    try:
+        header = elf.read_header(content)
+        known = ElfFacts(path, header.kind, header.machine, header.bits)
+        if not header.is_ours or header.kind not in (elf.PROGRAM, elf.LIBRARY):
+            return known
+    except ElfError as error:
+        return ElfFacts(path, fault=str(error))
+    try:
+        return _of_elf(path, elf.read(content))
+    except ElfError as error:
+        return ElfFacts(path, header.kind, header.machine, header.bits, fault=str(error))
+
+
+def _of_elf(path: str, read: Elf) -> ElfFacts:
+    users: Dict[Tuple[str, str], List[str]] = {}
+    for symbol in read.undefined:
+        if symbol.version:
+            users.setdefault((symbol.library, symbol.version), []).append(symbol.name)
+    return ElfFacts(
+        path=path,
+        kind=read.header.kind,
+        machine=read.header.machine,
+        bits=read.header.bits,
+        dynamic=read.dynamic,
+        interpreter=read.interpreter,
+        soname=read.soname,
+        needed=read.needed,
+        run_paths=read.run_paths,
+        executable_stack=read.executable_stack,
+        text_relocations=read.text_relocations,
+        needed_versions=tuple(
+            (
+                need.library,
+                need.version,
+                min(users.get((need.library, need.version), [""])),
+                len(users.get((need.library, need.version), [])),
+            )
+            for need in read.needed_versions
+            if not need.weak
+        ),
+        unversioned=tuple(
+            sorted({one.name for one in read.undefined if not one.version and not one.weak})
+        ),
+        exported=tuple(sorted({one.name for one in read.exported}))
+        if read.soname or read.header.kind == elf.PROGRAM or read.interpreter
+        else (),
+    )
+
+
+def as_json(found: Iterable[ElfFacts]) -> List[Dict[str, Any]]:
+    """Without what is empty, which is most."""
+    return [{key: value for key, value in asdict(one).items() if value} for one in found]
+
+
+def from_json(document: Iterable[Mapping[str, Any]]) -> List[ElfFacts]:
+    return [ElfFacts(**{key: _tuples(value) for key, value in one.items()}) for one in document]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value

@@ -1,0 +1,50 @@
+"""ABI policies of toolchains: read from their TOML files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import toml
+from pants.engine.rules import Get, collect_rules, rule
+
+from build_rules.lib import abi_policy
+from build_rules.lib.abi_policy import AbiPolicy
+from build_rules.lib.errors import SlipwayError
+from build_rules.provided_files import ProvidedFile, ProvidedFileRequest
+from build_rules.toolchain.image import ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class AbiPolicyRequest:
+    """Asks for the policy that the field `abi_policy` of an image names."""
+
+    field_set: ToolchainFieldSet
+
+
+@rule
+async def read_abi_policy(request: AbiPolicyRequest) -> AbiPolicy:
+    field_set = request.field_set
+    path = field_set.abi_policy.path or ""
+    name = field_set.address.target_name
+    found = await Get(ProvidedFile, ProvidedFileRequest((path,), f"images/{name}/abi.toml"))
+    if found.content is None:
+        raise SlipwayError(
+            f'the ABI policy "{path}" is not there',
+            where=f"{field_set.address}, field abi_policy",
+            found="no such file",
+            next="write that file, or correct the field",
+        )
+    try:
+        document = toml.loads(found.content.decode("utf-8"))
+    except (toml.TomlDecodeError, UnicodeDecodeError, IndexError) as error:
+        raise SlipwayError(
+            f'the ABI policy "{path}" is not TOML',
+            where=f"{path}:{getattr(error, 'lineno', 1)}",
+            found=str(error),
+            next="correct the file",
+        ) from None
+    return abi_policy.read(document, path)
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,135 @@
+"""Toolchain images: what they stand on, their policies, and their contract tests."""
+
+from __future__ import annotations
+
+import json
+from typing import Dict, Tuple
+
+import pytest
+from pants.core.goals.test import TestResult
+
+from build_rules.lib.abi_policy import AbiPolicy
+from build_rules.lib.debian_lock import write_lock
+from build_rules.toolchain.abi import AbiPolicyRequest
+from build_rules.toolchain.contract import ToolchainTestFieldSet, ToolchainTestRequest
+from build_rules.toolchain.image import (
+    ToolchainFieldSet,
+    ToolchainImage,
+    ToolchainImageRequest,
+)
+from tests.rules.workspace import Workspace
+from tests.unit.lib.debian_builders import locked, make_lock, spec_fields
+
+POLICY = """
+format = 1
+machine = "x86-64"
+interpreter = "/lib64/ld-linux-x86-64.so.2"
+libraries = ["libc.so.6"]
+[ceilings]
+GLIBC = "2.17"
+"""
+
+
+def write_image(workspace: Workspace, folder: str, fields: str = "", **files: str) -> None:
+    sound = {
+        "BUILD": f'node_toolchain(name="image", {fields})\n',
+        "image.json": json.dumps(spec_fields()),
+        "packages.lock": write_lock(make_lock([locked(b"1")])),
+        "abi.toml": POLICY,
+    }
+    workspace.write({f"{folder}/{name}": text for name, text in {**sound, **files}.items()})
+
+
+def image_of(workspace: Workspace, spec: str) -> ToolchainImage:
+    field_set = ToolchainFieldSet.create(workspace.target(spec))
+    return workspace.request(ToolchainImage, ToolchainImageRequest(field_set))
+
+
+def test_an_image_has_the_layers_of_those_that_it_stands_on(workspace: Workspace) -> None:
+    write_image(workspace, "one")
+    write_image(workspace, "two", 'base="//one:image"')
+    write_image(workspace, "three", 'base="//two:image"')
+    layers = [image_of(workspace, f"{name}:image").layers for name in ("one", "two", "three")]
+    assert [len(one) for one in layers] == [1, 2, 3]
+    assert layers[2][:2] == layers[1]
+    (upper,) = [step for step in workspace.host_steps() if len(step.large) == 2]
+    assert sorted(upper.large) == ["below/0", "below/1"]
+    below = ("--below=below/0/base.tar", "--below=below/1/base.tar")
+    assert tuple(one for one in upper.argv if one.startswith("--below")) == below
+
+
+def test_the_policy_is_an_input_of_the_image_but_its_comments_are_not(
+    workspace: Workspace,
+) -> None:
+    write_image(workspace, "a", 'abi_policy="abi.toml"')
+    write_image(workspace, "b", 'abi_policy="abi.toml"', **{"abi.toml": "# said\n" + POLICY})
+    write_image(workspace, "c")
+    for name in "abc":
+        image_of(workspace, f"{name}:image")
+    # Equal steps run once.
+    with_policy, without = workspace.host_steps()
+    assert "--policy=abi.json" in with_policy.argv
+    assert "--policy=abi.json" not in without.argv
+
+
+BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
+    "a base that is a runtime": (
+        'base="//toolchains/node"',
+        POLICY,
+        ("the image below another must be a node_toolchain", "in:    a:image, field base"),
+    ),
+    "no such policy": (
+        'abi_policy="gone.toml"',
+        POLICY,
+        ('the ABI policy "a/gone.toml" is not there', "in:    a:image, field abi_policy"),
+    ),
+    "a policy that is no TOML": (
+        'abi_policy="abi.toml"',
+        "format = ",
+        ('the ABI policy "a/abi.toml" is not TOML', "in:    a/abi.toml:1"),
+    ),
+    "a policy without sense": (
+        'abi_policy="abi.toml"',
+        "format = 1\n",
+        ('the ABI policy "a/abi.toml" is not usable', "libraries: hosts without any library"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_told_with_its_place(workspace: Workspace, name: str) -> None:
+    fields, policy, lines = BAD[name]
+    write_image(workspace, "a", fields, **{"abi.toml": policy})
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (the text is what is looked at)
+        image_of(workspace, "a:image")
+    for line in (*lines, "next:  "):
+        assert line in str(caught.value)
+
+
+def test_a_policy_is_read(workspace: Workspace) -> None:
+    write_image(workspace, "a", 'abi_policy="abi.toml"')
+    field_set = ToolchainFieldSet.create(workspace.target("a:image"))
+    policy = workspace.request(AbiPolicy, AbiPolicyRequest(field_set))
+    assert policy.allows("GLIBC_2.17")
+    assert not policy.allows("GLIBC_2.18")
+
+
+def test_contract_tests_run_in_the_image_with_its_policy(workspace: Workspace) -> None:
+    fields = 'base="//one:image", abi_policy="abi.toml", contract_tests=["contract/**"]'
+    write_image(workspace, "one")
+    write_image(workspace, "a", fields, **{"contract/c.sh": "true\n", "contract/c.c": ""})
+    field_set = ToolchainTestFieldSet.create(workspace.target("a:image"))
+    result = workspace.request(TestResult, ToolchainTestRequest.Batch("", (field_set,), None))
+    assert result.exit_code == 0
+    (step,) = workspace.steps("run_contract")
+    assert len(step.trees) == 2
+    assert set(workspace.files(step.inputs)) == {
+        "abi.json",
+        "contract/contract/c.c",
+        "contract/contract/c.sh",
+    }
+
+
+def test_an_image_without_contract_tests_has_nothing_to_test(workspace: Workspace) -> None:
+    write_image(workspace, "a")
+    assert not ToolchainTestFieldSet.is_applicable(workspace.target("a:image"))

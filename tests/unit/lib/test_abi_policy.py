@@ -1,0 +1,74 @@
+"""ABI policies: what they allow, and what in a policy makes no sense."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import pytest
+
+from build_rules.lib import abi_policy
+from build_rules.lib.errors import SlipwayErrors
+
+SOUND: Dict[str, Any] = {
+    "format": 1,
+    "machine": "x86-64",
+    "interpreter": "/lib64/ld-linux-x86-64.so.2",
+    "libraries": ["libc.so.6", "libstdc++.so.6"],
+    "versions": ["CXXABI_TM_1"],
+    "ceilings": {"GLIBC": "2.17", "GLIBCXX": "3.4.19", "CXXABI": "1.3.7"},
+}
+
+
+def test_versions_up_to_the_ceiling_are_there() -> None:
+    policy = abi_policy.read(SOUND, "abi.toml")
+    for version in ("GLIBC_2.17", "GLIBC_2.2.5", "GLIBC_2.3", "GLIBCXX_3.4", "CXXABI_TM_1"):
+        assert policy.allows(version), version
+    for version in ("GLIBC_2.18", "GLIBC_2.100", "GLIBC_PRIVATE", "GLIBCXX_3.4.20", "GCC_3.0"):
+        assert not policy.allows(version), version
+    assert policy.ceiling_of("GLIBC_2.28") == "GLIBC_2.17"
+    assert policy.ceiling_of("LIBFFI_7.0") == ""
+
+
+def test_a_policy_can_be_written_and_read_again() -> None:
+    policy = abi_policy.read(SOUND, "abi.toml")
+    assert abi_policy.read(policy.as_dict(), "again") == policy
+
+
+WRONG: Dict[str, Any] = {
+    "an unknown key": ({"celings": {}}, "celings: there is no such key; did you mean ceilings?"),
+    "another format": ({"format": 2}, "format: is 2, not 1"),
+    "another machine": ({"machine": "arm64"}, "machine: 'arm64' is none of x86-64"),
+    "a relative loader": ({"interpreter": "ld.so"}, "interpreter: 'ld.so' is no absolute path"),
+    "no libraries": ({"libraries": []}, "name libc.so.6 at least"),
+    "a string of libraries": ({"libraries": "libc.so.6"}, "libraries: must be a list"),
+    "a path of a library": ({"libraries": ["/lib/libc.so.6"]}, "is no name of a library"),
+    "a library twice": (
+        {"libraries": ["libc.so.6", "libc.so.6"]},
+        "libraries: libc.so.6 stands there twice",
+    ),
+    "no ceilings": ({"ceilings": {}}, "a table with GLIBC at least"),
+    "a number as ceiling": (
+        {"ceilings": {"GLIBC": 2.17}},
+        'ceilings.GLIBC: 2.17 is no version such as "2.17"',
+    ),
+    "a version with its name": (
+        {"ceilings": {"GLIBC": "GLIBC_2.17"}},
+        "'GLIBC_2.17' is no version",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_makes_no_sense_is_told(name: str) -> None:
+    change, text = WRONG[name]
+    with pytest.raises(SlipwayErrors) as raised:
+        abi_policy.read({**SOUND, **change}, "toolchains/x/abi.toml")
+    assert 'the ABI policy "toolchains/x/abi.toml" is not usable' in str(raised.value)
+    assert text in str(raised.value)
+    assert "next:" in str(raised.value)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(SlipwayErrors) as raised:
+        abi_policy.read({"format": 9}, "abi.toml")
+    assert len(raised.value.faults) == 5

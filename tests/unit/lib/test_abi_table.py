@@ -1,0 +1,64 @@
+"""The audit's table for people, and its JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict
+
+from build_rules.lib.abi_table import Format, render
+
+NODE: Dict[str, Any] = {
+    "path": "node_runtime/bin/node",
+    "package": "",
+    "verdict": "fits",
+    "about": "",
+    "highest": {"GLIBC": "GLIBC_2.17"},
+    "needed": ["libc.so.6"],
+    "breaches": [],
+}
+ADDON: Dict[str, Any] = {
+    "path": "node_modules/a/a.node",
+    "package": "a@1.0.0",
+    "verdict": "breach",
+    "about": "",
+    "highest": {"GLIBC": "GLIBC_2.28"},
+    "needed": ["libc.so.6"],
+    "breaches": [
+        {
+            "path": "node_modules/a/a.node",
+            "package": "a@1.0.0",
+            "reason": "needs fcntl64 of version GLIBC_2.28; the newest there is GLIBC_2.17",
+            "symbol": "fcntl64",
+            "version": "GLIBC_2.28",
+            "ceiling": "GLIBC_2.17",
+        }
+    ],
+}
+FOREIGN = {**NODE, "path": "a/musl.node", "verdict": "foreign", "about": "musl", "highest": {}}
+
+
+def test_columns_stand_below_each_other_and_breaches_below_the_table() -> None:
+    assert render({"//app:release": [NODE, ADDON, FOREIGN]}, Format.TABLE).splitlines() == [
+        "//app:release: 3 ELF files, 1 breach",
+        "file                   package  GLIBC  GLIBCXX  CXXABI  GCC  needs      verdict",
+        "node_runtime/bin/node           2.17                         libc.so.6  fits",
+        "node_modules/a/a.node  a@1.0.0  2.28                         libc.so.6  breach",
+        "a/musl.node                                                  libc.so.6  foreign: musl",
+        (
+            "1. node_modules/a/a.node (a@1.0.0): needs fcntl64 of version GLIBC_2.28; "
+            "the newest there is GLIBC_2.17"
+        ),
+        (
+            "next: compile the package from source in the toolchain, take another version of it, "
+            "or leave it out"
+        ),
+    ]
+
+
+def test_a_release_without_binaries_has_no_table() -> None:
+    assert render({"x.tar.gz": []}, Format.TABLE) == "x.tar.gz: 0 ELF files, 0 breaches"
+
+
+def test_json_has_all_of_it() -> None:
+    reports = {"//app:release": [NODE, ADDON]}
+    assert json.loads(render(reports, Format.JSON)) == reports

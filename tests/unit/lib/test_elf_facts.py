@@ -1,0 +1,122 @@
+"""ELF files of a layer, by their content: under any name, and in archives."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import lzma
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Callable, Dict, List
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from build_rules.lib import elf, elf_facts, nested_archives
+from build_rules.lib.elf_facts import ElfFacts, facts_of_layer
+from build_rules.lib.layers import Entry
+from tests.unit.lib.test_elf import SMALL, content
+
+pytestmark = pytest.mark.skipif(not os.path.exists(SMALL), reason="no x86-64 Debian")
+
+
+def zipped(data: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("readme.txt", "text")
+        archive.writestr("lib/addon", data)
+    return packed.getvalue()
+
+
+def tarred(data: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        info = tarfile.TarInfo("lib/addon")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def found_in(*entries: Entry) -> List[ElfFacts]:
+    return facts_of_layer(entries)
+
+
+def test_files_are_known_by_their_content(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(content(SMALL))
+    found = found_in(
+        Entry("node_modules/a/addon.node", "file", content=b"#!/bin/sh\n"),
+        Entry("node_modules/a/addon.txt", "file", content=content(SMALL)),
+        Entry("node_modules/a/no-extension", "file", source=str(tmp_path / "copy")),
+        Entry("node_modules/a/link.node", "link", target="addon.txt"),
+        Entry("node_modules/a/empty.node", "file", content=b""),
+        Entry("node_modules/a", "folder"),
+    )
+    assert [one.path for one in found] == [
+        "node_modules/a/addon.txt",
+        "node_modules/a/no-extension",
+    ]
+    assert all(one.is_ours and one.soname == "libdl.so.2" for one in found)
+
+
+PACKED: Dict[str, Callable[[bytes], bytes]] = {
+    "zip": zipped,
+    "tar": tarred,
+    "tar.gz": lambda data: gzip.compress(tarred(data)),
+    "tar.xz": lambda data: lzma.compress(tarred(data)),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_archives_are_looked_into(kind: str) -> None:
+    packed = PACKED[kind](content(SMALL))
+    found = found_in(Entry(f"node_modules/a/bin.{kind}", "file", content=packed))
+    assert [one.path for one in found] == [f"node_modules/a/bin.{kind}!/lib/addon"]
+    assert found[0].needed == ("libc.so.6",)
+
+
+def test_a_compressed_file_is_looked_into() -> None:
+    found = found_in(Entry("a/addon.gz", "file", content=gzip.compress(content(SMALL))))
+    assert [one.path for one in found] == ["a/addon.gz!/"]
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_damaged_archives_are_passed_over(kind: str) -> None:
+    packed = PACKED[kind](content(SMALL))
+    for size in (20, len(packed) // 2, len(packed) - 9):
+        found_in(Entry("a/damaged", "file", content=packed[:size]))
+
+
+@given(st.sampled_from(sorted(PACKED)), st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_damage_of_an_archive_ends_in_a_list(kind: str, data: st.DataObject) -> None:
+    packed = bytearray(PACKED[kind](elf.MAGIC + b"\x02\x01" + bytes(60)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(packed) - 1))
+        packed[at] = data.draw(st.integers(0, 255))
+    assert isinstance(list(nested_archives.members(bytes(packed), elf.MAGIC)), list)
+
+
+def test_a_small_archive_that_grows_beyond_measure_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nested_archives, "_LARGEST", 1 << 20)
+    bomb = gzip.compress(tarred(elf.MAGIC + bytes(8 << 20)))
+    assert list(nested_archives.members(bomb, elf.MAGIC)) == []
+    bomb = zipped(elf.MAGIC + bytes(8 << 20))
+    assert list(nested_archives.members(bomb, elf.MAGIC)) == []
+
+
+def test_what_cannot_be_read_is_noted_with_its_reason() -> None:
+    (found,) = found_in(Entry("a/x.node", "file", content=content(SMALL)[:100]))
+    assert found.fault
+    assert (found.machine, found.bits) == ("x86-64", 64)
+
+
+def test_facts_outlive_the_layer_as_json() -> None:
+    found = found_in(Entry("a/x.node", "file", content=content(SMALL)))
+    text = json.dumps(elf_facts.as_json(found))
+    assert elf_facts.from_json(json.loads(text)) == found
