@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import pkgutil
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
+import toml
 from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
+
+from build_rules.lib.errors import SlipwayError
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,19 @@ async def find_provided_file(request: ProvidedFileRequest) -> ProvidedFile:
         )
     except OSError:
         return ProvidedFile(request.paths[0], None)
+
+
+def parse_toml(content: bytes, path: str, what: str) -> Dict[str, Any]:
+    """The TOML document in `content`; `what` is what messages call such a file."""
+    try:
+        return toml.loads(content.decode("utf-8"))
+    except (toml.TomlDecodeError, UnicodeDecodeError, IndexError) as error:
+        raise SlipwayError(
+            f'the {what} "{path}" is not TOML',
+            where=f"{path}:{getattr(error, 'lineno', 1)}",
+            found=str(error),
+            next="correct the file",
+        ) from None
 
 
 def rules():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 from pants.base.build_environment import get_buildroot
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
@@ -190,11 +190,7 @@ async def abi_audit(console: Console, goal: AbiAuditSubsystem, targets: Targets)
     }
     with goal.line_oriented(console) as print_line:
         print_line(render(reports, goal.format))
-    return AbiAudit(exit_code=1 if _broken(reports.values()) else 0)
-
-
-def _broken(reports: Sequence[List[Dict[str, Any]]]) -> bool:
-    return any(breaches_of(report) for report in reports)
+    return AbiAudit(exit_code=1 if any(map(breaches_of, reports.values())) else 0)
 
 
 def rules():

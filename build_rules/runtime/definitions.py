@@ -7,13 +7,12 @@ import os
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-import toml
 from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
 
 from build_rules.lib.errors import SlipwayError, nearest
 from build_rules.lib.node_definition import NodeDefinition, read
-from build_rules.provided_files import ProvidedFile, ProvidedFileRequest
+from build_rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
 
 FOLDER = "toolchains/node"
 
@@ -34,7 +33,8 @@ async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition
     places = (request.file,) if request.file else _places(request, name)
     found = await Get(ProvidedFile, ProvidedFileRequest(places, f"node/{name}"))
     if found.content is not None:
-        return _read(found.content, found.path, request)
+        document = parse_toml(found.content, found.path, "Node definition")
+        return read(document, found.path, request.version)
     if request.file:
         raise SlipwayError(
             f'the Node definition "{request.file}" is not there',
@@ -56,19 +56,6 @@ async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition
 def _places(request: NodeDefinitionRequest, name: str) -> Tuple[str, ...]:
     folders = dict.fromkeys((request.folder, FOLDER))
     return tuple(os.path.join(folder, name) for folder in folders)
-
-
-def _read(content: bytes, path: str, request: NodeDefinitionRequest) -> NodeDefinition:
-    try:
-        document = toml.loads(content.decode("utf-8"))
-    except (toml.TomlDecodeError, UnicodeDecodeError, IndexError) as error:
-        raise SlipwayError(
-            f'the Node definition "{path}" is not TOML',
-            where=f"{path}:{getattr(error, 'lineno', 1)}",
-            found=str(error),
-            next="correct the file",
-        ) from None
-    return read(document, path, request.version)
 
 
 def rules():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import toml
 from pants.engine.rules import Get, collect_rules, rule
 
 from build_rules.lib import abi_policy
 from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.errors import SlipwayError
-from build_rules.provided_files import ProvidedFile, ProvidedFileRequest
+from build_rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
 from build_rules.toolchain.image import ToolchainFieldSet
 
 
@@ -34,16 +33,7 @@ async def read_abi_policy(request: AbiPolicyRequest) -> AbiPolicy:
             found="no such file",
             next="write that file, or correct the field",
         )
-    try:
-        document = toml.loads(found.content.decode("utf-8"))
-    except (toml.TomlDecodeError, UnicodeDecodeError, IndexError) as error:
-        raise SlipwayError(
-            f'the ABI policy "{path}" is not TOML',
-            where=f"{path}:{getattr(error, 'lineno', 1)}",
-            found=str(error),
-            next="correct the file",
-        ) from None
-    return abi_policy.read(document, path)
+    return abi_policy.read(parse_toml(found.content, path, "ABI policy"), path)
 
 
 def rules():
