@@ -35,6 +35,7 @@ def facts_of(archive: Path) -> Tuple[str, str, int]:
     return sha256, image_id, len(manifest["Layers"])
 
 
+@pytest.mark.long
 def test_root_and_a_plain_user_make_the_same_image_without_docker(
     workspace: Workspace, other_user: OtherUser, scratch: Path, tools: str
 ) -> None:
