@@ -10,15 +10,14 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass, field
 from typing import (
+    Collection,
     Dict,
-    FrozenSet,
     Iterable,
     Iterator,
     List,
     Mapping,
     Optional,
     Sequence,
-    Set,
     Tuple,
 )
 
@@ -66,20 +65,13 @@ class AuditedFile:
 class Surroundings:
     """What the files of a release meet when they are loaded.
 
-    `provided` are names that the oldest host's libraries have without a version asked for;
-    `carried` maps paths of the release's own files to their facts.
+    `names` are those that the oldest host's libraries and the release's own files offer to whoever
+    asks for no version; `carried` are the paths of the release's own files.
     """
 
     policy: AbiPolicy
-    provided: FrozenSet[str]
-    carried: Mapping[str, ElfFacts]
-
-    @property
-    def names(self) -> Set[str]:
-        found = set(self.provided)
-        for one in self.carried.values():
-            found.update(one.exported)
-        return found
+    names: Collection[str]
+    carried: Collection[str]
 
 
 def audit(
@@ -89,9 +81,9 @@ def audit(
     provided: Iterable[str],
 ) -> List[AuditedFile]:
     """Every ELF file of a release. `packages` maps npm's paths to name@version."""
-    around = Surroundings(policy, frozenset(provided), {one.path: one for one in files})
-    names = around.names
-    return [_audited(one, package_of(one.path, packages), around, names) for one in files]
+    names = set(provided).union(*(one.exported for one in files))
+    around = Surroundings(policy, names, {one.path for one in files})
+    return [_audited(one, package_of(one.path, packages), around) for one in files]
 
 
 def package_of(path: str, packages: Mapping[str, str]) -> str:
@@ -104,7 +96,7 @@ def package_of(path: str, packages: Mapping[str, str]) -> str:
     return ""
 
 
-def _audited(one: ElfFacts, package: str, around: Surroundings, names: Set[str]) -> AuditedFile:
+def _audited(one: ElfFacts, package: str, around: Surroundings) -> AuditedFile:
     if one.fault:
         broken = Breach(one.path, package, f"cannot be read as ELF: {one.fault}")
         return AuditedFile(one.path, package, BREACH, about="damaged", breaches=(broken,))
@@ -113,7 +105,7 @@ def _audited(one: ElfFacts, package: str, around: Surroundings, names: Set[str])
         return AuditedFile(one.path, package, FOREIGN, about=foreign)
     if one.kind not in (elf.PROGRAM, elf.LIBRARY):
         return AuditedFile(one.path, package, NO_PROGRAM, about=one.kind)
-    breaches = tuple(Breach(one.path, package, *reason) for reason in _reasons(one, around, names))
+    breaches = tuple(Breach(one.path, package, *reason) for reason in _reasons(one, around))
     return AuditedFile(
         path=one.path,
         package=package,
@@ -148,7 +140,7 @@ def _highest(one: ElfFacts) -> Dict[str, str]:
 _Reason = Tuple[str, str, str, str]
 
 
-def _reasons(one: ElfFacts, around: Surroundings, names: Set[str]) -> Iterator[_Reason]:
+def _reasons(one: ElfFacts, around: Surroundings) -> Iterator[_Reason]:
     policy = around.policy
     for library, version, symbol, count in one.needed_versions:
         if library in policy.libraries and not policy.allows(version):
@@ -160,7 +152,7 @@ def _reasons(one: ElfFacts, around: Surroundings, names: Set[str]) -> Iterator[_
                 *(symbol, version, ceiling),
             )
     for name in one.unversioned:
-        if name not in names:
+        if name not in around.names:
             yield f"needs {name}, which no library of the oldest host has", name, "", ""
     yield from (
         (reason, "", "", "")

@@ -29,7 +29,6 @@ def audit(arguments: Dict[str, Any]) -> None:
     try:
         with tarfile.open(path, "r:*") as tar:
             files = elf_facts.facts_of_tar(tar)
-        with tarfile.open(path, "r:*") as tar:
             packages = _packages(tar)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise SlipwayError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
+from pants.engine.fs import FileContent
 from pants.engine.rules import Get, collect_rules, rule
 
 from build_rules.lib import abi_policy
@@ -18,6 +20,11 @@ class AbiPolicyRequest:
     """Asks for the policy that the field `abi_policy` of an image names."""
 
     field_set: ToolchainFieldSet
+
+
+def policy_file(policy: AbiPolicy) -> FileContent:
+    """The policy as the programs of steps read it."""
+    return FileContent("abi.json", json.dumps(policy.as_dict()).encode())
 
 
 @rule

@@ -3,7 +3,6 @@ ABI policy."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from pants.core.goals.test import TestFieldSet, TestRequest, TestResult, TestSubsystem
@@ -12,7 +11,6 @@ from pants.engine.fs import (
     AddPrefix,
     CreateDigest,
     Digest,
-    FileContent,
     MergeDigests,
     PathGlobs,
     RemovePrefix,
@@ -24,7 +22,7 @@ from pants.option.subsystem import Subsystem
 
 from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.target_types import ContractTestsField, ImageField, PackagesLockField
-from build_rules.toolchain.abi import AbiPolicyRequest
+from build_rules.toolchain.abi import AbiPolicyRequest, policy_file
 from build_rules.toolchain.image import (
     ToolchainFieldSet,
     ToolchainImage,
@@ -76,9 +74,7 @@ async def test_toolchain(
         Get(ToolchainImage, ToolchainImageRequest(field_set)),
         Get(
             Digest,
-            CreateDigest(
-                [FileContent("abi.json", json.dumps(policy.as_dict()).encode())] if policy else []
-            ),
+            CreateDigest([policy_file(policy)] if policy else []),
         ),
     )
     result = await Get(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Tuple
@@ -27,7 +26,7 @@ from build_rules.lib.errors import SlipwayError
 from build_rules.lib.image_spec import check_lock_is_current, read_image_spec
 from build_rules.provided_files import ProvidedFile, ProvidedFileRequest
 from build_rules.target_types import ImageArchiveField, ImageField, PackagesLockField
-from build_rules.toolchain.abi import AbiPolicyRequest
+from build_rules.toolchain.abi import AbiPolicyRequest, policy_file
 from build_rules.toolchain.generate_lock import resolve_name
 from build_rules.toolchain.image import (
     FACTS,
@@ -61,7 +60,6 @@ class PackageList:
 
     inputs: Digest
     lock: DebianLock
-    has_policy: bool
 
 
 @rule
@@ -85,9 +83,8 @@ async def read_package_list(request: PackagedImageRequest) -> PackageList:
     files = [FileContent("image.json", spec.content), FileContent("packages.lock", lock.content)]
     if field_set.abi_policy.value:
         policy = await Get(AbiPolicy, AbiPolicyRequest(field_set))
-        files.append(FileContent("abi.json", json.dumps(policy.as_dict()).encode()))
-    digest = await Get(Digest, CreateDigest(files))
-    return PackageList(digest, packages, bool(field_set.abi_policy.value))
+        files.append(policy_file(policy))
+    return PackageList(await Get(Digest, CreateDigest(files)), packages)
 
 
 @rule(desc="Assemble toolchain image")
@@ -106,7 +103,7 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
                 *("layer", "--spec=image.json", "--lock=packages.lock", "--debs=debs"),
                 *(f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
                 *_below(below.layers),
-                *(("--policy=abi.json",) if listed.has_policy else ()),
+                *(("--policy=abi.json",) if request.field_set.abi_policy.value else ()),
             ),
             outputs=(LAYER, FACTS),
             description=f"Assemble {address} from {len(debs)} Debian packages",
