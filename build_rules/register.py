@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from build_rules import provided_files
 from build_rules.bundle import bundle, export, sources, tailor
-from build_rules.npm import generate_lock, install, lint_lock, locks
-from build_rules.release import abi_audit, package, release
+from build_rules.npm import compile, generate_lock, install, lint_lock, locks
+from build_rules.release import abi_audit, abi_gate, package, release
 from build_rules.release import run as run_release
 from build_rules.runtime import definitions, make
 from build_rules.runtime import run as run_node
@@ -28,9 +28,9 @@ _MODULES = (
     *(provided_files, host_settings, programs, network_step, locked_files, step),
     *(image, abi, packaged_image, ready_image, contract, generate_toolchain_lock),
     *(definitions, make, run_node),
-    *(locks, install, generate_lock, lint_lock),
+    *(locks, install, compile, generate_lock, lint_lock),
     *(sources, bundle, export, tailor),
-    *(release, package, run_release, abi_audit),
+    *(release, abi_gate, package, run_release, abi_audit),
 )
 
 

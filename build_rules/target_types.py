@@ -10,6 +10,7 @@ from pants.engine.addresses import Address
 from pants.engine.target import (
     COMMON_TARGET_FIELDS,
     AsyncFieldMixin,
+    BoolField,
     Dependencies,
     DictStringToStringField,
     Field,
@@ -340,6 +341,47 @@ class RuntimeField(OneAddressField):
     )
 
 
+class ToolchainField(OneAddressField):
+    alias = "toolchain"
+    help = help_text(
+        """
+        The `node_toolchain` in which native packages are compiled, and whose ABI policy says on
+        which oldest hosts the release must load; usually set once for all applications, by
+        `__defaults__` in the top BUILD file.
+
+        For example: `toolchain="//toolchains/gcc48"`.
+        """
+    )
+
+
+class InstallScriptsField(StringSequenceField):
+    alias = "install_scripts"
+    default = ()
+    help = help_text(
+        """
+        Packages of the lock whose install scripts run, by name: those that compile an addon. Each
+        is compiled in the toolchain, against the headers of the pinned Node.js and without a
+        network. Of all other packages no script runs.
+
+        For example: `install_scripts=["bcrypt", "sqlite3"]`.
+        """
+    )
+
+
+class DropForeignBinariesField(BoolField):
+    alias = "drop_foreign_binaries"
+    default = False
+    help = help_text(
+        """
+        Leaves out of the release the binaries that packages carry for other systems than the
+        release's own: Windows, macOS, musl, Android, other processors. The build script still
+        sees them.
+
+        For example: `drop_foreign_binaries=True`.
+        """
+    )
+
+
 class ClientSourcesField(GlobsField):
     alias = "client_sources"
     default = (
@@ -509,6 +551,9 @@ class NodeAppBundle(Target):
         PackageJsonField,
         NpmLockField,
         RuntimeField,
+        ToolchainField,
+        InstallScriptsField,
+        DropForeignBinariesField,
         ClientSourcesField,
         ServerSourcesField,
         BuildScriptField,
@@ -610,6 +655,19 @@ class EnvFileField(StringField):
     )
 
 
+class AbiWaiversField(DictStringToStringField):
+    alias = "abi_waivers"
+    help = help_text(
+        """
+        Binaries that may break the ABI policy of the toolchain, each with the reason, which the
+        release.json repeats: by their path in the release, with `*` for any part of it, or by the
+        npm package that brings them, as `name@version`.
+
+        For example: `abi_waivers={"sharp@0.30.7": "thumbnails are made on new hosts alone"}`.
+        """
+    )
+
+
 class ReleaseTarball(Target):
     alias = "release_tarball"
     core_fields = (
@@ -620,6 +678,7 @@ class ReleaseTarball(Target):
         SmokeScriptField,
         RunScriptField,
         EnvFileField,
+        AbiWaiversField,
         OutputPathField,
     )
     help = help_text(

@@ -28,7 +28,8 @@ from build_rules.lib.errors import SlipwayError
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.json_text import load_object
 from build_rules.lib.npm_package import text_map
-from build_rules.npm.install import InstalledPackages, InstallRequest
+from build_rules.npm.compile import InstalledPackages
+from build_rules.npm.install import InstallRequest
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock, resolve_name
 from build_rules.runtime.make import (
     NodeRuntimeFieldSet,
@@ -44,6 +45,8 @@ from build_rules.target_types import (
     BuildOutputsField,
     BuildScriptField,
     ClientSourcesField,
+    DropForeignBinariesField,
+    InstallScriptsField,
     LifecycleScriptsField,
     NpmLockField,
     PackageJsonField,
@@ -52,8 +55,9 @@ from build_rules.target_types import (
     ServerSourcesField,
     StaticBaseUrlField,
     StaticDirField,
+    ToolchainField,
 )
-from build_rules.toolchain.image import BaseRoot
+from build_rules.toolchain.image import BaseRoot, ToolchainFieldSet, ToolchainNamed
 from build_rules.toolchain.step import Step, StepResult, as_arguments
 
 logger = logging.getLogger(__name__)
@@ -67,6 +71,9 @@ class NodeAppBundleFieldSet(FieldSet):
     package_json: PackageJsonField
     lockfile: NpmLockField
     runtime: RuntimeField
+    toolchain: ToolchainField
+    install_scripts: InstallScriptsField
+    drop_foreign_binaries: DropForeignBinariesField
     client_sources: ClientSourcesField
     server_sources: ServerSourcesField
     build_script: BuildScriptField
@@ -106,6 +113,13 @@ class App:
 
 
 @dataclass(frozen=True)
+class ToolchainOfApp:
+    """The target that compiles an application's native packages, and says what its hosts have."""
+
+    field_set: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
 class BuildRequest:
     field_set: NodeAppBundleFieldSet
 
@@ -124,11 +138,12 @@ class BundleRequest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """`layers` holds the layers runtime, dependencies, app and static as `<name>.layer`, and the
-    static files by themselves as `static.tar.gz`."""
+    """`layers` holds the layers runtime, those of the installed packages, app and static as
+    `<name>.layer`, each with its ELF facts, and the static files alone as `static.tar.gz`."""
 
     app: App
     runtime: Runtime
+    toolchain: ToolchainFieldSet
     installed: InstalledPackages
     layers: Digest
     server_env: str
@@ -158,6 +173,46 @@ async def find_runtime(request: AppRequest) -> Runtime:
             next="name a node_runtime target there",
         )
     return await Get(Runtime, RuntimeRequest(NodeRuntimeFieldSet.create(wrapped.target)))
+
+
+@rule
+async def find_toolchain(request: AppRequest) -> ToolchainOfApp:
+    field_set = request.field_set
+    if not field_set.toolchain.value:
+        raise SlipwayError(
+            f'the bundle "{field_set.origin}" has no toolchain',
+            where=f"{field_set.origin}, field toolchain",
+            next='toolchain="//toolchains/gcc48" there, or for all in the top BUILD file: '
+            '__defaults__({node_app_bundle: {"toolchain": "//toolchains/gcc48"}})',
+        )
+    addresses = await Get(
+        Addresses, UnparsedAddressInputs, field_set.toolchain.to_unparsed_address_inputs()
+    )
+    named = ToolchainNamed(
+        addresses[0], "the toolchain of a bundle", f"{field_set.origin}, field toolchain"
+    )
+    return ToolchainOfApp(await Get(ToolchainFieldSet, ToolchainNamed, named))
+
+
+@rule
+async def install_app(request: AppRequest) -> InstalledPackages:
+    field_set = request.field_set
+    app, runtime, toolchain = await MultiGet(
+        Get(App, AppRequest, request),
+        Get(Runtime, AppRequest, request),
+        Get(ToolchainOfApp, AppRequest, request),
+    )
+    return await Get(
+        InstalledPackages,
+        InstallRequest(
+            app.read,
+            runtime,
+            tuple(sorted(set(field_set.install_scripts.value or ()))),
+            field_set.drop_foreign_binaries.value,
+            toolchain.field_set,
+            field_set.origin,
+        ),
+    )
 
 
 @rule
@@ -226,7 +281,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     )
     server_env = field_set.server_env.value or ""
     installed, sources = await MultiGet(
-        Get(InstalledPackages, InstallRequest(app.read, runtime, field_set.origin)),
+        Get(InstalledPackages, AppRequest(field_set)),
         Get(
             AppFiles,
             AppFilesRequest(
@@ -304,11 +359,12 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     )
     _check_server_files(server.files, app, field_set)
     # Nothing is fetched or run before all that can be refused has been looked at.
+    toolchain = await Get(ToolchainOfApp, AppRequest(field_set))
     runtime = await Get(Runtime, AppRequest(field_set))
     base = await Get(BaseRoot)
     built, installed, runtime_layer, inputs = await MultiGet(
         Get(BuiltClient, BuildRequest(field_set)),
-        Get(InstalledPackages, InstallRequest(app.read, runtime, field_set.origin)),
+        Get(InstalledPackages, AppRequest(field_set)),
         Get(RuntimeLayer, RuntimeLayerRequest(runtime, field_set.origin)),
         Get(Digest, AddPrefix(server.digest, "server")),
     )
@@ -318,7 +374,10 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         Step(
             program="pack_app",
             trees=base.trees,
-            outputs=("app.layer", "static.layer", "static.tar.gz"),
+            outputs=(
+                *("app.layer", "app.elf.json"),
+                *("static.layer", "static.elf.json", "static.tar.gz"),
+            ),
             description=f"Pack {app.name} for {server_env}",
             origin=field_set.origin,
             arguments=as_arguments(
@@ -332,9 +391,11 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
             large=FrozenDict({"built": built.digest} if built.digest != EMPTY_DIGEST else {}),
         ),
     )
-    layers = await Get(Digest, MergeDigests([runtime_layer.digest, installed.layer, result.digest]))
+    layers = await Get(
+        Digest, MergeDigests([runtime_layer.digest, installed.layers, result.digest])
+    )
     env = FrozenDict(field_set.build_env.value or {})
-    return Bundle(app, runtime, installed, layers, server_env, env)
+    return Bundle(app, runtime, toolchain.field_set, installed, layers, server_env, env)
 
 
 def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:

@@ -21,7 +21,7 @@ from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
 from build_rules.bundle.bundle import App, AppRequest, NodeAppBundleFieldSet
-from build_rules.npm.install import InstalledPackages, InstallRequest
+from build_rules.npm.compile import InstalledPackages
 from build_rules.npm.locks import resolve_name
 from build_rules.runtime.make import Runtime
 from build_rules.toolchain.host_settings import HostSettings
@@ -29,9 +29,9 @@ from build_rules.toolchain.host_settings import HostSettings
 _UNPACK = """\
 import os, sys, tarfile
 top = sys.argv[1]
-for name, target in (("installed.tar", top), ("runtime.tar", os.path.join(top, "node_runtime"))):
+for name in [name for name in sorted(os.listdir(top)) if name.endswith(".tar")]:
     with tarfile.open(os.path.join(top, name), "r:") as tar:
-        tar.extractall(target)
+        tar.extractall(os.path.join(top, "node_runtime") if name == "runtime.tar" else top)
     os.unlink(os.path.join(top, name))
 os.unlink(os.path.join(top, "unpack.py"))
 """
@@ -54,7 +54,7 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
         Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
     )
     installed, program = await MultiGet(
-        Get(InstalledPackages, InstallRequest(app.read, runtime, field_set.origin)),
+        Get(InstalledPackages, AppRequest(field_set)),
         Get(Digest, CreateDigest([FileContent("unpack.py", _UNPACK.encode())])),
     )
     folder = field_set.folder.replace("/", ".")

@@ -27,7 +27,6 @@ from build_rules.lib.elf_facts import INSIDE, ElfFacts
 
 FITS, BREACH, FOREIGN, NO_PROGRAM = "fits", "breach", "foreign", "not loaded"
 _ORIGIN = ("$ORIGIN", "${ORIGIN}")
-_MUSL, _ANDROID = ("libc.musl-", "ld-musl-"), ("libc.so", "liblog.so")
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,8 @@ def _audited(one: ElfFacts, package: str, around: Surroundings) -> AuditedFile:
     if one.fault:
         broken = Breach(one.path, package, f"cannot be read as ELF: {one.fault}")
         return AuditedFile(one.path, package, BREACH, about="damaged", breaches=(broken,))
-    foreign = foreign_system(one)
-    if foreign:
-        return AuditedFile(one.path, package, FOREIGN, about=foreign)
+    if one.foreign_system:
+        return AuditedFile(one.path, package, FOREIGN, about=one.foreign_system)
     if one.kind not in (elf.PROGRAM, elf.LIBRARY):
         return AuditedFile(one.path, package, NO_PROGRAM, about=one.kind)
     breaches = tuple(Breach(one.path, package, *reason) for reason in _reasons(one, around))
@@ -114,18 +112,6 @@ def _audited(one: ElfFacts, package: str, around: Surroundings) -> AuditedFile:
         needed=one.needed,
         breaches=breaches,
     )
-
-
-def foreign_system(one: ElfFacts) -> str:
-    """The system that a file is for, if it is another than ours."""
-    if not one.is_ours:
-        return f"{one.machine}, {one.bits} bits"
-    marks = (*one.needed, posixpath.basename(one.interpreter))
-    if any(mark.startswith(_MUSL) for mark in marks):
-        return "musl"
-    if "linker64" in marks or (set(_ANDROID) & set(marks) and "libc.so.6" not in marks):
-        return "Android"
-    return ""
 
 
 def _highest(one: ElfFacts) -> Dict[str, str]:

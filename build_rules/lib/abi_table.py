@@ -6,6 +6,8 @@ import enum
 import json
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
+from build_rules.lib.abi_waivers import describe, ways_out
+
 _NAMESPACES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
 _HEAD = ("file", "package", *_NAMESPACES, "needs", "verdict")
 
@@ -31,25 +33,15 @@ def breaches_of(report: Report) -> List[Dict[str, Any]]:
 
 def _section(label: str, report: Report) -> str:
     breaches = breaches_of(report)
-    count = f"{len(report)} ELF file{'' if len(report) == 1 else 's'}"
+    count = f"{len(report)} binar{'y' if len(report) == 1 else 'ies'}"
     parts = [f"{label}: {count}, {len(breaches)} breach{'' if len(breaches) == 1 else 'es'}"]
     if report:
         parts.append(_table([_HEAD, *(_row(one) for one in report)]))
     if breaches:
-        told = (
-            f"{number}. {one['path']}{_of(one)}: {one['reason']}"
-            for number, one in enumerate(breaches, 1)
-        )
+        told = (f"{number}. {describe(one)}" for number, one in enumerate(breaches, 1))
         parts.append("\n".join(told))
-        parts.append(
-            "next: compile the package from source in the toolchain, take another version of it, "
-            "or leave it out"
-        )
+        parts.append(f"next: {ways_out(breaches)}")
     return "\n".join(parts)
-
-
-def _of(breach: Mapping[str, Any]) -> str:
-    return f" ({breach['package']})" if breach["package"] else ""
 
 
 def _row(one: Mapping[str, Any]) -> Tuple[str, ...]:

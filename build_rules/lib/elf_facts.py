@@ -7,22 +7,26 @@ archives that a package may unpack when it runs.
 
 from __future__ import annotations
 
+import io
+import json
 import posixpath
 import tarfile
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import IO, Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
-from build_rules.lib import elf, nested_archives
+from build_rules.lib import elf, foreign_binary, nested_archives
 from build_rules.lib.elf import Elf, ElfError
 from build_rules.lib.layers import Entry
 
 INSIDE = "!/"
 """Stands between the path of an archive and that of a file in it."""
 
+_MUSL, _ANDROID = ("libc.musl-", "ld-musl-"), ("libc.so", "liblog.so")
+
 
 @dataclass(frozen=True)
 class ElfFacts:
-    """One ELF file of a layer.
+    """One ELF file of a layer, or a program of another system, which `system` names then.
 
     `fault` says why it could not be read. `needed_versions` are (library, version, a symbol that
     needs it, how many do); `unversioned` are undefined names for which no library is named;
@@ -34,6 +38,7 @@ class ElfFacts:
     machine: str = ""
     bits: int = 0
     fault: str = ""
+    system: str = ""
     dynamic: bool = False
     interpreter: str = ""
     soname: str = ""
@@ -49,6 +54,20 @@ class ElfFacts:
     def is_ours(self) -> bool:
         return (self.machine, self.bits) == ("x86-64", 64)
 
+    @property
+    def foreign_system(self) -> str:
+        """The system that the file is for, if it is another than ours."""
+        if self.fault or self.system:
+            return self.system
+        if not self.is_ours:
+            return f"{self.machine}, {self.bits} bits"
+        marks = (*self.needed, posixpath.basename(self.interpreter))
+        if any(mark.startswith(_MUSL) for mark in marks):
+            return "musl"
+        if "linker64" in marks or (set(_ANDROID) & set(marks) and "libc.so.6" not in marks):
+            return "Android"
+        return ""
+
 
 def facts_of_layer(entries: Iterable[Entry]) -> List[ElfFacts]:
     """The ELF files among the files of a layer, and in archives among them, by path."""
@@ -57,12 +76,10 @@ def facts_of_layer(entries: Iterable[Entry]) -> List[ElfFacts]:
         if entry.kind != "file":
             continue
         if entry.source is None:
-            found.extend(_facts_in(entry.name, entry.content))
+            found.extend(_facts_of_file(entry.name, io.BytesIO(entry.content)))
             continue
         with open(entry.source, "rb") as file:
-            head = file.read(nested_archives.HEAD)
-            if head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
-                found.extend(_facts_in(entry.name, head + file.read()))
+            found.extend(_facts_of_file(entry.name, file))
     return sorted(found, key=lambda one: one.path)
 
 
@@ -72,10 +89,31 @@ def facts_of_tar(tar: tarfile.TarFile) -> List[ElfFacts]:
     for member in tar:
         file = tar.extractfile(member) if member.isreg() else None
         if file is not None:
-            head = file.read(nested_archives.HEAD)
-            if head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
-                found.extend(_facts_in(posixpath.normpath(member.name), head + file.read()))
+            found.extend(_facts_of_file(posixpath.normpath(member.name), file))
     return sorted(found, key=lambda one: one.path)
+
+
+def without_foreign(
+    entries: Sequence[Entry], found: Sequence[ElfFacts]
+) -> Tuple[List[Entry], List[ElfFacts], List[str]]:
+    """Entries and facts without the files for other systems, and the paths of those."""
+    dropped: FrozenSet[str] = frozenset(
+        one.path for one in found if one.foreign_system and INSIDE not in one.path
+    )
+    return (
+        [entry for entry in entries if entry.name not in dropped],
+        [one for one in found if one.path not in dropped],
+        sorted(dropped),
+    )
+
+
+def _facts_of_file(path: str, file: IO[bytes]) -> Iterator[ElfFacts]:
+    head = file.read(nested_archives.HEAD)
+    system = foreign_binary.system_of(head)
+    if system:
+        yield ElfFacts(path, system=system)
+    elif head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
+        yield from _facts_in(path, head + file.read())
 
 
 def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:
@@ -134,6 +172,12 @@ def _of_elf(path: str, read: Elf) -> ElfFacts:
         if read.soname or read.header.kind == elf.PROGRAM or read.interpreter
         else (),
     )
+
+
+def write(path: str, found: Iterable[ElfFacts]) -> None:
+    """Notes down the facts of a layer, for the ABI gate."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(as_json(found), file, sort_keys=True)
 
 
 def as_json(found: Iterable[ElfFacts]) -> List[Dict[str, Any]]:

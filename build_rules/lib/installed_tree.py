@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Tuple
 
 from build_rules.lib import layers
 from build_rules.lib.layers import Entry
@@ -56,6 +56,18 @@ class InstalledTree:
         kept.extend(Entry(name, "link", target=target) for name, target in bins.items())
         return kept
 
+    def only(self, entries: Iterable[Entry], paths: Collection[str]) -> List[Entry]:
+        """Those of the packages at `paths`, with the .bin links to them."""
+        known = frozenset(self._packages)
+        return [entry for entry in entries if owner(known, _file_of(entry)) in paths]
+
+    def without(self, entries: Iterable[Entry], paths: Collection[str]) -> List[Entry]:
+        """Those of all other packages; .bin links stay."""
+        if not paths:
+            return list(entries)
+        known = frozenset(self._packages)
+        return [entry for entry in entries if owner(known, entry.name) not in paths]
+
     def manifests(self) -> Iterator[Tuple[str, Dict[str, Any]]]:
         """The package.json of each package of the lock that is there, with its path."""
         for path in sorted(self._packages):
@@ -79,3 +91,11 @@ class InstalledTree:
             {"path": path, **self._packages[path], "bytes": size}
             for path, size in sorted(sizes.items())
         ]
+
+
+def _file_of(entry: Entry) -> str:
+    """The file that a .bin link leads to, or the entry's own name."""
+    folder = os.path.dirname(entry.name)
+    if entry.kind != "link" or not folder.endswith("node_modules/.bin"):
+        return entry.name
+    return os.path.normpath(os.path.join(folder, entry.target))

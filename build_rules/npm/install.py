@@ -1,4 +1,4 @@
-"""Installs an application's packages once, for the build and for the release.
+"""Unpacks an application's packages once, for the build and for the release.
 
 The key is made of what an offline `npm ci` reads: locks and manifests reduced to that, hashes of
 tarballs, the runtime.  Tarballs are fetched only when the install has to run.
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, FrozenSet, List, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -28,33 +28,54 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from build_rules.lib import fetch_lock, npm_lock, npm_manifest, npm_normalise
+from build_rules.lib import (
+    fetch_lock,
+    native_packages,
+    npm_lock,
+    npm_manifest,
+    npm_normalise,
+)
 from build_rules.lib.errors import SlipwayErrors
 from build_rules.lib.fetch_lock import CachedTarball, FetchLock
 from build_rules.lib.npm_lock import NpmLock
+from build_rules.lib.npm_package import Package
 from build_rules.lib.npm_production import production_paths
 from build_rules.npm.locks import FetchLockRequest, ReadNpmLock
 from build_rules.runtime.make import Runtime
-from build_rules.toolchain.image import BaseRoot
+from build_rules.toolchain.image import BaseRoot, ToolchainFieldSet
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
 from build_rules.toolchain.step import Step, StepResult, as_arguments
 
 logger = logging.getLogger(__name__)
+_LAYER = ("dependencies.layer", "dependencies.elf.json")
 
 
 @dataclass(frozen=True)
 class InstallRequest:
+    """`install_scripts` names the packages whose scripts run, in the image of `toolchain`."""
+
     read: ReadNpmLock
     runtime: Runtime
+    install_scripts: Tuple[str, ...]
+    drop_foreign: bool
+    toolchain: ToolchainFieldSet
     origin: str = field(compare=False)
 
 
 @dataclass(frozen=True)
-class InstalledPackages:
-    """`everything` holds `installed.tar`, `layer` holds `dependencies.layer`; `report` is JSON."""
+class UnpackedPackages:
+    """What npm installed, before any script ran.
+
+    `everything` holds `installed.tar`, `layer` holds `dependencies.layer` and its ELF facts,
+    neither with the packages in `native`, whose scripts are to run: those lie in `closures`, as
+    `<layer name>.tar`. `production` are the paths that a release has; `report` is JSON.
+    """
 
     everything: Digest
     layer: Digest
+    native: Tuple[Package, ...]
+    closures: Digest
+    production: FrozenSet[str]
     report: str
 
 
@@ -97,9 +118,12 @@ async def _bins_of_folders(read: ReadNpmLock) -> Digest:
     )
 
 
-@rule(desc="Install npm packages")
-async def install_packages(request: InstallRequest, base: BaseRoot) -> InstalledPackages:
+@rule(desc="Unpack npm packages")
+async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPackages:
     lock, runtime = request.read.lock, request.runtime
+    native = native_packages.named(
+        lock.packages, request.install_scripts, f"{request.origin}, field install_scripts"
+    )
     npm_manifest.require_npm(lock, runtime.npm_version)
     fetched = await Get(FetchLock, FetchLockRequest(lock))
     major = npm_manifest.npm_major(runtime.npm_version)
@@ -111,6 +135,7 @@ async def install_packages(request: InstallRequest, base: BaseRoot) -> Installed
         Digest,
         CreateDigest([FileContent(path, content) for path, content in normalised.files]),
     )
+    closures = [f"{native_packages.layer_name(one.path)}.tar" for one in native]
     local, bins = await _local_tarballs(lock), await _bins_of_folders(request.read)
     inputs = await Get(
         Digest, AddPrefix(await Get(Digest, MergeDigests([files, local, bins])), "install")
@@ -120,23 +145,32 @@ async def install_packages(request: InstallRequest, base: BaseRoot) -> Installed
         Step(
             program="install_packages",
             trees=(*base.trees, runtime.tree),
-            outputs=("installed.tar", "dependencies.layer", "install.json"),
+            outputs=("installed.tar", *_LAYER, "install.json", *closures),
             description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",
             origin=request.origin,
-            arguments=_arguments(lock, tarballs, major),
+            arguments=_arguments(request, native, tarballs, major),
             inputs=inputs,
             locked=LockedFiles(tuple(_locked(one) for one in tarballs), project=lock.folder),
             words=FrozenDict(npm_lock=lock.path, rewrite_lock=npm_lock.rewrite_lock(lock.path)),
         ),
     )
-    everything, layer, report = await MultiGet(
+    everything, layer, closed, report = await MultiGet(
         Get(Digest, DigestSubset(result.digest, PathGlobs(["installed.tar"]))),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["dependencies.layer"]))),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(_LAYER))),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(closures))),
         Get(DigestContents, DigestSubset(result.digest, PathGlobs(["install.json"]))),
     )
     text = report[0].content.decode()
-    _report_install_scripts(json.loads(text)["install_scripts"], request.origin)
-    return InstalledPackages(everything, layer, text)
+    read = json.loads(text)
+    _report_install_scripts(read["install_scripts"], request.origin)
+    return UnpackedPackages(
+        everything,
+        layer,
+        tuple(one for one in native if one.path in read["native"]),
+        closed,
+        production_paths(lock, major),
+        text,
+    )
 
 
 def _report_install_scripts(packages: List[Dict[str, Any]], origin: str) -> None:
@@ -146,14 +180,20 @@ def _report_install_scripts(packages: List[Dict[str, Any]], origin: str) -> None
             for one in packages
         )
         logger.warning(
-            f"{origin}: install scripts of dependencies do not run, so not that of {names}"
+            f"{origin}: install scripts run for packages in the field install_scripts alone, "
+            f"so not for {names}"
         )
 
 
-def _arguments(lock: NpmLock, tarballs: list[CachedTarball], npm_major: int) -> str:
+def _arguments(
+    request: InstallRequest, native: List[Package], tarballs: List[CachedTarball], npm_major: int
+) -> str:
+    lock = request.read.lock
     return as_arguments(
         {
             "npm_major": npm_major,
+            "native": [one.path for one in native],
+            "drop_foreign": request.drop_foreign,
             "packages": {
                 package.path: {"name": package.name, "version": package.version}
                 for package in lock.packages

@@ -6,29 +6,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Tuple
 
 from pants.base.build_environment import get_buildroot
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.console import Console
-from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent
+from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.engine.goal import Goal, GoalSubsystem, LineOriented
-from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, goal_rule, rule
-from pants.engine.target import Targets, WrappedTarget, WrappedTargetRequest
+from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, goal_rule
+from pants.engine.target import Targets
 from pants.option.option_types import EnumOption, StrListOption, StrOption
-from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
-from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.abi_table import Format, breaches_of, render
 from build_rules.lib.errors import SlipwayError
-from build_rules.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
-from build_rules.toolchain.abi import AbiPolicyRequest
-from build_rules.toolchain.image import BaseRoot, ToolchainFieldSet
-from build_rules.toolchain.step import Step, StepResult, as_arguments
+from build_rules.release.abi_gate import Audited, FileAuditRequest
+from build_rules.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
+from build_rules.toolchain.image import ToolchainFieldSet, ToolchainNamed
+
+_FOR_FILES = "//toolchains/gcc48"
 
 
 class AbiAuditSubsystem(LineOriented, GoalSubsystem):
@@ -45,10 +43,11 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
         ),
     )
     toolchain = StrOption(
-        default="//toolchains/gcc48",
+        default=None,
         help=help_text(
             """
-            The `node_toolchain` whose ABI policy counts.
+            The `node_toolchain` whose ABI policy counts. Without it, that of the release's bundle,
+            and `//toolchains/gcc48` for files.
 
             For example: `./pants abi-audit --toolchain=//toolchains/gcc48 //apps/koa-kkl:release`.
             """
@@ -87,23 +86,6 @@ class ReleaseFile:
     label: str
 
 
-@dataclass(frozen=True)
-class AuditRequest:
-    file: ReleaseFile
-    policy: AbiPolicy
-
-
-@dataclass(frozen=True)
-class Audited:
-    label: str
-    report: str
-
-
-@dataclass(frozen=True)
-class AuditPolicyRequest:
-    toolchain: str
-
-
 @_uncacheable_rule
 async def read_release_file(request: ReleaseFileRequest) -> ReleaseFile:
     try:
@@ -121,73 +103,43 @@ async def read_release_file(request: ReleaseFileRequest) -> ReleaseFile:
     return ReleaseFile(name, digest, request.path)
 
 
-@rule
-async def find_audit_policy(request: AuditPolicyRequest) -> AbiPolicy:
-    origin = "the option `[abi-audit] toolchain`"
-    addresses = await Get(
-        Addresses,
-        UnparsedAddressInputs(
-            [request.toolchain], owning_address=None, description_of_origin=origin
-        ),
-    )
-    wrapped = await Get(
-        WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=origin)
-    )
-    target = wrapped.target
-    if (
-        not ToolchainFieldSet.is_applicable(target)
-        or not ToolchainFieldSet.create(target).abi_policy.value
-    ):
-        raise SlipwayError(
-            f'"{request.toolchain}" has no ABI policy',
-            where=origin,
-            found=f"{target.address}, a {target.alias}",
-            next="name a node_toolchain with the field abi_policy, such as //toolchains/gcc48",
-        )
-    return await Get(AbiPolicy, AbiPolicyRequest(ToolchainFieldSet.create(target)))
-
-
-@rule(desc="Audit binaries")
-async def audit_release(request: AuditRequest, base: BaseRoot) -> Audited:
-    file = request.file
-    result = await Get(
-        StepResult,
-        Step(
-            program="audit_abi",
-            trees=base.trees,
-            outputs=("audit.json",),
-            description=f"Audit the binaries of {file.label}",
-            origin=file.label,
-            arguments=as_arguments({"file": file.name, "policy": request.policy.as_dict()}),
-            large=FrozenDict({"release": file.digest}),
-        ),
-    )
-    report = await Get(DigestContents, Digest, result.digest)
-    return Audited(file.label, report[0].content.decode())
-
-
 @goal_rule
 async def abi_audit(console: Console, goal: AbiAuditSubsystem, targets: Targets) -> AbiAudit:
     chosen = [one for one in targets if ReleaseTarballFieldSet.is_applicable(one)]
-    policy = await Get(AbiPolicy, AuditPolicyRequest(goal.toolchain))
     if not goal.file and not chosen:
         raise SlipwayError(
             "there is nothing to audit",
             found="no release_tarball among the targets, and no file",
             next="./pants abi-audit //apps/koa-kkl:release",
         )
-    releases = await MultiGet(
-        Get(Release, ReleaseRequest(ReleaseTarballFieldSet.create(one))) for one in chosen
+    toolchain = None
+    if goal.toolchain or goal.file:
+        origin = "the option `[abi-audit] toolchain`"
+        addresses = await Get(
+            Addresses,
+            UnparsedAddressInputs(
+                [goal.toolchain or _FOR_FILES], owning_address=None, description_of_origin=origin
+            ),
+        )
+        named = ToolchainNamed(addresses[0], "what holds the ABI policy", origin)
+        toolchain = await Get(ToolchainFieldSet, ToolchainNamed, named)
+    of_targets = await MultiGet(
+        Get(
+            Audited,
+            ReleaseAuditRequest(
+                ReleaseTarballFieldSet.create(one), toolchain if goal.toolchain else None
+            ),
+        )
+        for one in chosen
     )
-    named = await MultiGet(Get(ReleaseFile, ReleaseFileRequest(path)) for path in goal.file)
-    made = [
-        ReleaseFile(f"{release.stem}.tar.gz", release.digest, str(target.address))
-        for target, release in zip(chosen, releases)
-    ]
-    audited = await MultiGet(Get(Audited, AuditRequest(file, policy)) for file in (*made, *named))
-    reports: Dict[str, List[Dict[str, Any]]] = {
-        one.label: json.loads(one.report)["files"] for one in audited
-    }
+    files = await MultiGet(Get(ReleaseFile, ReleaseFileRequest(path)) for path in goal.file)
+    of_files: Tuple[Audited, ...] = ()
+    if toolchain is not None:
+        of_files = await MultiGet(
+            Get(Audited, FileAuditRequest(file.label, toolchain, file.digest, file.name))
+            for file in files
+        )
+    reports = {one.label: one.files for one in (*of_targets, *of_files)}
     with goal.line_oriented(console) as print_line:
         print_line(render(reports, goal.format))
     return AbiAudit(exit_code=1 if any(map(breaches_of, reports.values())) else 0)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import pkgutil
 from dataclasses import dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from pants.core.goals.package import PackageFieldSet
 from pants.engine.addresses import Addresses
@@ -23,6 +23,7 @@ from pants.engine.fs import (
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import DependenciesRequest, WrappedTarget, WrappedTargetRequest
+from pants.util.frozendict import FrozenDict
 
 from build_rules.bundle.bundle import (
     App,
@@ -32,9 +33,13 @@ from build_rules.bundle.bundle import (
     NodeAppBundleFieldSet,
 )
 from build_rules.bundle.checks import check_script, check_server_env
+from build_rules.lib import abi_waivers
+from build_rules.lib.abi_waivers import Verdict
 from build_rules.lib.errors import SlipwayError
+from build_rules.release.abi_gate import Audited, LayersAuditRequest
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
+    AbiWaiversField,
     BundleField,
     EnvFileField,
     OutputPathField,
@@ -43,7 +48,7 @@ from build_rules.target_types import (
     SmokeScriptField,
     StaticField,
 )
-from build_rules.toolchain.image import BaseRoot
+from build_rules.toolchain.image import BaseRoot, ToolchainFieldSet
 from build_rules.toolchain.step import Step, StepResult, as_arguments
 
 SCHEMA_VERSION = 1
@@ -62,6 +67,7 @@ class ReleaseTarballFieldSet(PackageFieldSet):
     smoke_script: SmokeScriptField
     run_script: RunScriptField
     env_file: EnvFileField
+    abi_waivers: AbiWaiversField
     output_path: OutputPathField
 
 
@@ -98,6 +104,14 @@ class ReleaseLayers:
     """The layers of those names, as `layers/<name>.layer`."""
 
     digest: Digest
+
+
+@dataclass(frozen=True)
+class ReleaseAuditRequest:
+    """Asks how the binaries of a release fit; `toolchain` counts in place of the bundle's."""
+
+    field_set: ReleaseTarballFieldSet
+    toolchain: Optional[ToolchainFieldSet] = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +162,39 @@ async def gather_layers(request: ReleaseLayersRequest) -> ReleaseLayers:
     return ReleaseLayers(await Get(Digest, AddPrefix(wanted, "layers")))
 
 
+def _layers_of(field_set: ReleaseTarballFieldSet, bundle: Bundle) -> Tuple[str, ...]:
+    return ("runtime", *bundle.installed.names, "app", *_static_layer(field_set.static))
+
+
+@rule
+async def audit_release(request: ReleaseAuditRequest) -> Audited:
+    found = await Get(BundleOfRelease, ReleaseRequest(request.field_set))
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    names = _layers_of(request.field_set, bundle)
+    facts = await Get(
+        Digest, DigestSubset(bundle.layers, PathGlobs([f"{name}.elf.json" for name in names]))
+    )
+    packages = json.loads(bundle.installed.report)["packages"]
+    return await Get(
+        Audited,
+        LayersAuditRequest(
+            str(request.field_set.address),
+            request.toolchain or bundle.toolchain,
+            facts,
+            names,
+            FrozenDict({one["path"]: f"{one['name']}@{one['version']}" for one in packages}),
+        ),
+    )
+
+
+@rule
+async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
+    field_set = request.field_set
+    audited = await Get(Audited, ReleaseAuditRequest(field_set))
+    waivers = field_set.abi_waivers.value or {}
+    return abi_waivers.judge(audited.files, waivers, str(field_set.address))
+
+
 def _static_layer(field: StaticField) -> Tuple[str, ...]:
     return ("static",) if field.value == "include" else ()
 
@@ -158,7 +205,7 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     script = field_set.smoke_script.value
     if not script:
         return SmokeTested()
-    names = ("dependencies", "app", *_static_layer(field_set.static))
+    names = tuple(name for name in _layers_of(field_set, bundle) if name != "runtime")
     layers, launcher = await MultiGet(
         Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
         Get(Digest, CreateDigest, _app_sh()),
@@ -197,8 +244,9 @@ async def make_release(request: ReleaseRequest) -> Release:
         check_script(app.scripts, script, app.package_json, where)
     launcher_values = _launcher_values(field_set)
     bundle = await Get(Bundle, BundleRequest(found.field_set))
+    verdict = await Get(Verdict, ReleaseRequest, request)
     base = await Get(BaseRoot)
-    names = ("runtime", "dependencies", "app", *_static_layer(field_set.static))
+    names = _layers_of(field_set, bundle)
     separate = [_STATIC] if field_set.static.value == "separate" else []
     layers, static, launcher = await MultiGet(
         Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
@@ -217,7 +265,7 @@ async def make_release(request: ReleaseRequest) -> Release:
                 "stem": stem,
                 "layers": names,
                 "launcher": launcher_values,
-                "manifest": _manifest(bundle),
+                "manifest": _manifest(bundle, verdict),
             }
         ),
         inputs=await Get(Digest, MergeDigests([layers.digest, static, launcher])),
@@ -256,7 +304,7 @@ def _launcher_values(field_set: ReleaseTarballFieldSet) -> Dict[str, str]:
     return values
 
 
-def _manifest(bundle: Bundle) -> Dict[str, Any]:
+def _manifest(bundle: Bundle, verdict: Verdict) -> Dict[str, Any]:
     """What a release.json says of its inputs; make_release adds layers and sizes."""
     app, runtime, lock = bundle.app, bundle.runtime, bundle.app.read.lock
     report = json.loads(bundle.installed.report)
@@ -271,6 +319,7 @@ def _manifest(bundle: Bundle) -> Dict[str, Any]:
             "definition_sha256": runtime.definition_sha256,
         },
         "lock_sha256": hashlib.sha256(lock.text.encode()).hexdigest(),
+        "abi": {**verdict.as_dict(), "foreign_dropped": report["foreign"]},
         "packages": report["packages"],
         "install_scripts_not_run": [
             {"name": one["name"], "version": one["version"]}

@@ -61,7 +61,8 @@ class RuntimeLayerRequest:
 
 @dataclass(frozen=True)
 class RuntimeLayer:
-    """`digest` holds `runtime.layer`, the member of a release that brings `node_runtime/`."""
+    """`digest` holds `runtime.layer`, the member of a release that brings `node_runtime/`, and
+    `runtime.elf.json`, what its binaries need."""
 
     digest: Digest
 
@@ -128,7 +129,7 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
         Step(
             program="pack_runtime",
             trees=(*base.trees, runtime.tree),
-            outputs=("runtime.layer",),
+            outputs=("runtime.layer", "runtime.elf.json"),
             description=f"Compress Node.js {runtime.version}",
             origin=request.origin,
             arguments=as_arguments({"as_layer": True}),

@@ -22,7 +22,8 @@ _MOST_NAMED = 20
 
 def build(arguments: Dict[str, Any]) -> None:
     layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), _APP)
-    layers.extract("in/installed/installed.tar", _APP)
+    for name in sorted(os.listdir("in/installed")):
+        layers.extract(os.path.join("in/installed", name), _APP)
     outputs: List[str] = arguments["outputs"]
     before = _files()
     for script in arguments["lifecycle_scripts"]:

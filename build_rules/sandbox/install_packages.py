@@ -2,7 +2,9 @@
 
 npm finds tarballs by their integrity in a cache that holds contents alone.  Leaves
 `installed.tar`, the full tree for the build script; `dependencies.layer`, the production subset as
-a member of releases; and `install.json`, what was installed.
+a member of releases, and `dependencies.elf.json`, what its binaries need; and `install.json`, what
+was installed.  Packages whose install scripts are to run are in neither archive: each lies by
+itself in a `<layer name>.tar`, with what it depends on.
 """
 
 from __future__ import annotations
@@ -16,7 +18,14 @@ from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, node_process, package_tarball, placeholders
+from build_rules.lib import (
+    elf_facts,
+    layers,
+    native_packages,
+    node_process,
+    package_tarball,
+    placeholders,
+)
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.installed_tree import InstalledTree
 from build_rules.lib.step_program import run
@@ -77,8 +86,7 @@ def install(arguments: Dict[str, Any]) -> None:
             found="\n".join(last),
             next=placeholders.REWRITE_LOCK,
         )
-    tree = InstalledTree(_APP, arguments["packages"])
-    _write_outputs(tree, frozenset(arguments["production"]), arguments["npm_major"])
+    _write_outputs(InstalledTree(_APP, arguments["packages"]), arguments)
 
 
 def _fill_cache() -> None:
@@ -92,32 +100,49 @@ def _fill_cache() -> None:
             shutil.copyfile(os.path.join(folder, name), os.path.join(target, name))
 
 
-def _write_outputs(tree: InstalledTree, production: FrozenSet[str], npm_major: int) -> None:
-    everything = tree.entries()
+def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
+    production = frozenset(arguments["production"])
+    native: List[str] = arguments["native"]
+    installed = tree.entries()
+    everything = tree.without(installed, native)
     writing = Beside(lambda: layers.write_tar("out/installed.tar", everything))
-    kept = tree.production(everything, production, npm_major)
-    layer = layers.write_layer("out/dependencies.layer", "dependencies", kept)
+    kept = tree.production(installed, production, arguments["npm_major"])
+    carried = tree.without(kept, native)
+    facts = elf_facts.facts_of_layer(carried)
+    foreign: List[str] = []
+    if arguments["drop_foreign"]:
+        carried, facts, foreign = elf_facts.without_foreign(carried, facts)
+    layer = layers.write_layer("out/dependencies.layer", "dependencies", carried)
+    elf_facts.write("out/dependencies.elf.json", facts)
+    manifests = dict(tree.manifests())
+    for path in native:
+        around = native_packages.closure(path, manifests) if path in manifests else frozenset()
+        layers.write_tar(
+            f"out/{native_packages.layer_name(path)}.tar",
+            [native_packages.listing(around), *tree.only(installed, around)],
+        )
     report = {
         "file_bytes": layer.file_bytes,
         "files": layer.files,
-        "packages": tree.sizes(kept),
-        "install_scripts": _install_scripts(tree, production),
+        "foreign": foreign,
+        "packages": tree.sizes(one for one in kept if one.name not in foreign),
+        "install_scripts": _install_scripts(tree, production, native),
+        "native": [path for path in native if path in manifests],
     }
     with open("out/install.json", "w", encoding="utf-8") as file:
         json.dump(report, file, sort_keys=True)
     writing.finish()
 
 
-def _install_scripts(tree: InstalledTree, production: FrozenSet[str]) -> List[Dict[str, Any]]:
-    """Packages whose install script did not run, production ones told apart."""
+def _install_scripts(
+    tree: InstalledTree, production: FrozenSet[str], native: List[str]
+) -> List[Dict[str, Any]]:
+    """Packages whose install script does not run, production ones told apart."""
     found = []
     for path, manifest in tree.manifests():
-        scripts = manifest.get("scripts")
-        names = ("preinstall", "install", "postinstall")
-        own = [name for name in names if isinstance(scripts, dict) and scripts.get(name)]
-        if not own and os.path.exists(os.path.join(_APP, path, "binding.gyp")):
-            own = ["install"]  # npm runs node-gyp for a package that has only this file
-        if own:
+        has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
+        own = native_packages.install_scripts(manifest, has_gyp_file)
+        if own and path not in native:
             found.append(
                 {
                     "name": manifest.get("name"),

@@ -2,7 +2,7 @@
 
 Leaves `app.layer` (package.json, server files, what the build wrote for the server),
 `static.layer` (the static files as a part of a release) and `static.tar.gz` (the same by
-themselves).
+themselves), and what the binaries of both layers need, as `<layer>.elf.json`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, placeholders
+from build_rules.lib import elf_facts, layers, placeholders
 from build_rules.lib.errors import SlipwayErrors
 from build_rules.lib.layers import Entry
 from build_rules.lib.static_references import StaticBase, missing
@@ -40,8 +40,9 @@ def pack(arguments: Dict[str, Any]) -> None:
     ]
     if arguments["static_base_url"]:
         _check_references(arguments, app.values(), published)
-    layers.write_layer("out/app.layer", "app", app.values())
-    layers.write_layer("out/static.layer", "static", static)
+    for name, entries in (("app", list(app.values())), ("static", static)):
+        layers.write_layer(f"out/{name}.layer", name, entries)
+        elf_facts.write(f"out/{name}.elf.json", elf_facts.facts_of_layer(entries))
     layers.write_whole("out/static.tar.gz", published)
 
 

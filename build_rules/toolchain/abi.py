@@ -30,7 +30,13 @@ def policy_file(policy: AbiPolicy) -> FileContent:
 @rule
 async def read_abi_policy(request: AbiPolicyRequest) -> AbiPolicy:
     field_set = request.field_set
-    path = field_set.abi_policy.path or ""
+    path = field_set.abi_policy.path
+    if not path:
+        raise SlipwayError(
+            f'the toolchain "{field_set.address}" has no ABI policy',
+            where=f"{field_set.address}, field abi_policy",
+            next='name its file there, such as abi_policy="abi.toml", or use //toolchains/gcc48',
+        )
     name = field_set.address.target_name
     found = await Get(ProvidedFile, ProvidedFileRequest((path,), f"images/{name}/abi.toml"))
     if found.content is None:

@@ -52,6 +52,15 @@ class ToolchainFieldSet(FieldSet):
 
 
 @dataclass(frozen=True)
+class ToolchainNamed:
+    """Asks for the `node_toolchain` at an address that `origin` names as `what`."""
+
+    address: Address
+    what: str
+    origin: str
+
+
+@dataclass(frozen=True)
 class ToolchainImageRequest:
     field_set: ToolchainFieldSet
 
@@ -120,13 +129,16 @@ class MadeRoot:
     result: StepResult
 
 
-async def _toolchain_at(address: Address, what: str, origin: str) -> ToolchainFieldSet:
-    wrapped = await Get(WrappedTarget, WrappedTargetRequest(address, description_of_origin=origin))
+@rule
+async def find_named_toolchain(named: ToolchainNamed) -> ToolchainFieldSet:
+    wrapped = await Get(
+        WrappedTarget, WrappedTargetRequest(named.address, description_of_origin=named.origin)
+    )
     if not ToolchainFieldSet.is_applicable(wrapped.target):
         raise SlipwayError(
-            f"{what} must be a node_toolchain",
-            where=origin,
-            found=f"{address}, a {wrapped.target.alias}",
+            f"{named.what} must be a node_toolchain",
+            where=named.origin,
+            found=f"{named.address}, a {wrapped.target.alias}",
             next="name a node_toolchain target there, such as //toolchains/base",
         )
     return ToolchainFieldSet.create(wrapped.target)
@@ -154,7 +166,8 @@ async def find_image_below(request: ImageBelowRequest) -> ImageBelow:
         return ImageBelow(None)
     origin = f"{request.field_set.address}, field base"
     addresses = await Get(Addresses, UnparsedAddressInputs, field.to_unparsed_address_inputs())
-    return ImageBelow(await _toolchain_at(addresses[0], "the image below another", origin))
+    named = ToolchainNamed(addresses[0], "the image below another", origin)
+    return ImageBelow(await Get(ToolchainFieldSet, ToolchainNamed, named))
 
 
 @rule
@@ -182,7 +195,8 @@ async def find_base_root(slipway: Slipway) -> BaseRoot:
             [slipway.base_image], owning_address=None, description_of_origin=origin
         ),
     )
-    field_set = await _toolchain_at(addresses[0], "the root of build steps", origin)
+    named = ToolchainNamed(addresses[0], "the root of build steps", origin)
+    field_set = await Get(ToolchainFieldSet, ToolchainNamed, named)
     image = await Get(ToolchainImage, ToolchainImageRequest(field_set))
     return BaseRoot(image.layers)
 

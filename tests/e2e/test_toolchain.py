@@ -69,7 +69,7 @@ def test_its_contract_tests_hold(workspace: Workspace) -> None:
 
 def test_the_audit_passes_what_old_hosts_load(workspace: Workspace) -> None:
     said = workspace.pants("abi-audit", "//apps/koa-kkl:release").ok()
-    assert "apps/koa-kkl:release: 1 ELF file, 0 breaches" in said.stdout
+    assert "apps/koa-kkl:release: 1 binary, 0 breaches" in said.stdout
     assert "node_runtime/bin/node" in said.stdout
     listed = workspace.pants("abi-audit", "--format=json", "//apps/koa-kkl:release").ok()
     (node,) = json.loads(listed.stdout)["apps/koa-kkl:release"]
@@ -90,7 +90,9 @@ def test_the_audit_refuses_a_newer_node_and_names_what_it_needs(
     said = workspace.pants("abi-audit", f"--file={archive}").failed()
     assert "package/bin/node" in said.stdout
     assert "of version GLIBC_2.28; the newest there is GLIBC_2.17" in said.stdout
-    assert "next: compile the package from source in the toolchain" in said.stdout
+    assert (
+        "next: compile it from source, by the field of the bundle: install_scripts=" in said.stdout
+    )
     nothing = workspace.pants("abi-audit", "apps/koa-kkl:bundle").failed()
     assert "next:  ./pants abi-audit //apps/koa-kkl:release" in nothing.output
 

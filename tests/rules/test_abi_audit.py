@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, Tuple
 
 import pytest
 
-from build_rules.lib.abi_policy import AbiPolicy
-from build_rules.release.abi_audit import AuditPolicyRequest, ReleaseFile, ReleaseFileRequest
-from tests.rules.test_toolchains import write_image
-from tests.rules.workspace import Workspace
+from build_rules.release.abi_audit import ReleaseFile, ReleaseFileRequest
+from build_rules.release.abi_gate import Audited
+from build_rules.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
+from build_rules.toolchain.image import ToolchainFieldSet
+from tests.rules.workspace import POLICY, Workspace, make_build
+
+NEWER = POLICY.replace("2.17", "2.36")
 
 
 def test_a_file_is_read_wherever_it_lies(workspace: Workspace, tmp_path: Path) -> None:
@@ -28,15 +33,58 @@ def test_a_file_that_is_not_there_is_told(workspace: Workspace) -> None:
     assert "found: No such file or directory" in str(caught.value)
 
 
-def test_the_policy_is_that_of_the_toolchain(workspace: Workspace) -> None:
-    write_image(workspace, "old", 'abi_policy="abi.toml"')
-    assert workspace.request(AbiPolicy, AuditPolicyRequest("//old:image")).allows("GLIBC_2.17")
+def audit(workspace: Workspace, **toolchain: Any) -> Audited:
+    field_set = ReleaseTarballFieldSet.create(workspace.target("app:release"))
+    return workspace.request(Audited, ReleaseAuditRequest(field_set, **toolchain))
 
 
-@pytest.mark.parametrize("toolchain", ["//plain:image", "//toolchains/node"])
-def test_a_toolchain_without_a_policy_is_told(workspace: Workspace, toolchain: str) -> None:
-    write_image(workspace, "plain")
+def test_a_release_is_held_against_the_policy_of_its_bundle(workspace: Workspace) -> None:
+    workspace.write_image("new", 'abi_policy="abi.toml"', **{"abi.toml": NEWER})
+    workspace.write_app("app", BUILD=make_build('toolchain="//new:image"'))
+    audit(workspace)
+    (step,) = workspace.steps("audit_abi")
+    assert json.loads(step.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
+    assert json.loads(step.arguments)["layers"] == ["runtime", "dependencies", "app"]
+    assert workspace.files(step.inputs) == (
+        *("facts/app.elf.json", "facts/dependencies.elf.json", "facts/runtime.elf.json"),
+    )
+
+
+def test_another_toolchain_can_be_asked_for(workspace: Workspace) -> None:
+    workspace.write_image("new", 'abi_policy="abi.toml"', **{"abi.toml": NEWER})
+    workspace.write_app("app")
+    chosen = ToolchainFieldSet.create(workspace.target("new:image"))
+    audit(workspace, toolchain=chosen)
+    (step,) = workspace.steps("audit_abi")
+    assert json.loads(step.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
+
+
+def test_a_toolchain_without_a_policy_is_told(workspace: Workspace) -> None:
+    workspace.write_image("plain")
+    workspace.write_app("app", BUILD=make_build('toolchain="//plain:image"'))
     with pytest.raises(Exception, match="has no ABI policy") as caught:
-        workspace.request(AbiPolicy, AuditPolicyRequest(toolchain))
-    assert "in:    the option `[abi-audit] toolchain`" in str(caught.value)
-    assert "next:  name a node_toolchain with the field abi_policy" in str(caught.value)
+        audit(workspace)
+    assert "in:    plain:image, field abi_policy" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "words"),
+    [
+        (
+            "None",
+            ('the bundle "app:bundle" has no toolchain', "in:    app:bundle, field toolchain"),
+        ),
+        (
+            '"//toolchains/node"',
+            ("the toolchain of a bundle must be a node_toolchain", "a node_runtime"),
+        ),
+    ],
+)
+def test_a_bundle_names_its_toolchain(
+    workspace: Workspace, toolchain: str, words: Tuple[str, ...]
+) -> None:
+    workspace.write_app("app", BUILD=make_build(f"toolchain={toolchain}"))
+    with pytest.raises(Exception, match="toolchain") as caught:
+        workspace.package("app:release")
+    assert all(word in str(caught.value) for word in words)
+    assert not workspace.made_root()

@@ -19,7 +19,7 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
         "app/release/app-1.0.0-prod.release.json",
     ]
     assert {step.program for step in workspace.steps()} == {
-        *("make_runtime", "pack_runtime", "install_packages"),
+        *("make_runtime", "pack_runtime", "install_packages", "audit_abi"),
         *("build_client", "pack_app", "make_release"),
     }
 
@@ -42,7 +42,7 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
         counts[step.program] = counts.get(step.program, 0) + 1
     assert counts == {
         **dict.fromkeys(("make_runtime", "pack_runtime", "install_packages"), 1),
-        **dict.fromkeys(("build_client", "pack_app", "make_release"), 4),
+        **dict.fromkeys(("build_client", "pack_app", "audit_abi", "make_release"), 4),
     }
 
 

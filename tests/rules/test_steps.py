@@ -323,7 +323,8 @@ def test_tailor_proposes_a_bundle_and_a_release_that_package_as_they_stand(
         ("new", "release", "release_tarball", {"bundle": ":bundle"}),
     ]
     blocks = "\n".join(one.generate_build_file_stanza("    ") for one in found)
-    defaults = '__defaults__({node_app_bundle: {"runtime": "//toolchains/node"}})\n'
+    both = '"runtime": "//toolchains/node", "toolchain": "//toolchains/gcc48"'
+    defaults = f"__defaults__({{node_app_bundle: {{{both}}}}})\n"
     workspace.write({"BUILD": defaults, "new/BUILD": blocks})
     assert workspace.package("new:release").artifacts
 
@@ -332,7 +333,9 @@ def test_export_gives_each_wanted_application_its_own_folder(
     make_workspace: Callable[..., Workspace],
 ) -> None:
     workspace = make_workspace("--export-resolve=['npm:apps/two']")
-    two = 'node_app_bundle(name="{}", runtime="//toolchains/node")\n'
+    two = (
+        'node_app_bundle(name="{}", runtime="//toolchains/node", toolchain="//toolchains/gcc48")\n'
+    )
     workspace.write_app("apps/one")
     workspace.write_app("apps/two", BUILD=two.format("a") + two.format("b"))
     (result,) = workspace.request(ExportResults, ExportNodeApps(()))

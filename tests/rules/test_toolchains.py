@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Dict, Tuple
 
 import pytest
 from pants.core.goals.test import TestResult
 
 from build_rules.lib.abi_policy import AbiPolicy
-from build_rules.lib.debian_lock import write_lock
 from build_rules.toolchain.abi import AbiPolicyRequest
 from build_rules.toolchain.contract import ToolchainTestFieldSet, ToolchainTestRequest
 from build_rules.toolchain.image import (
@@ -17,27 +15,7 @@ from build_rules.toolchain.image import (
     ToolchainImage,
     ToolchainImageRequest,
 )
-from tests.rules.workspace import Workspace
-from tests.unit.lib.debian_builders import locked, make_lock, spec_fields
-
-POLICY = """
-format = 1
-machine = "x86-64"
-interpreter = "/lib64/ld-linux-x86-64.so.2"
-libraries = ["libc.so.6"]
-[ceilings]
-GLIBC = "2.17"
-"""
-
-
-def write_image(workspace: Workspace, folder: str, fields: str = "", **files: str) -> None:
-    sound = {
-        "BUILD": f'node_toolchain(name="image", {fields})\n',
-        "image.json": json.dumps(spec_fields()),
-        "packages.lock": write_lock(make_lock([locked(b"1")])),
-        "abi.toml": POLICY,
-    }
-    workspace.write({f"{folder}/{name}": text for name, text in {**sound, **files}.items()})
+from tests.rules.workspace import POLICY, Workspace
 
 
 def image_of(workspace: Workspace, spec: str) -> ToolchainImage:
@@ -46,9 +24,9 @@ def image_of(workspace: Workspace, spec: str) -> ToolchainImage:
 
 
 def test_an_image_has_the_layers_of_those_that_it_stands_on(workspace: Workspace) -> None:
-    write_image(workspace, "one")
-    write_image(workspace, "two", 'base="//one:image"')
-    write_image(workspace, "three", 'base="//two:image"')
+    workspace.write_image("one")
+    workspace.write_image("two", 'base="//one:image"')
+    workspace.write_image("three", 'base="//two:image"')
     layers = [image_of(workspace, f"{name}:image").layers for name in ("one", "two", "three")]
     assert [len(one) for one in layers] == [1, 2, 3]
     assert layers[2][:2] == layers[1]
@@ -61,9 +39,9 @@ def test_an_image_has_the_layers_of_those_that_it_stands_on(workspace: Workspace
 def test_the_policy_is_an_input_of_the_image_but_its_comments_are_not(
     workspace: Workspace,
 ) -> None:
-    write_image(workspace, "a", 'abi_policy="abi.toml"')
-    write_image(workspace, "b", 'abi_policy="abi.toml"', **{"abi.toml": "# said\n" + POLICY})
-    write_image(workspace, "c")
+    workspace.write_image("a", 'abi_policy="abi.toml"')
+    workspace.write_image("b", 'abi_policy="abi.toml"', **{"abi.toml": "# said\n" + POLICY})
+    workspace.write_image("c")
     for name in "abc":
         image_of(workspace, f"{name}:image")
     # Equal steps run once.
@@ -99,7 +77,7 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_mistake_is_told_with_its_place(workspace: Workspace, name: str) -> None:
     fields, policy, lines = BAD[name]
-    write_image(workspace, "a", fields, **{"abi.toml": policy})
+    workspace.write_image("a", fields, **{"abi.toml": policy})
     with pytest.raises(Exception) as caught:  # noqa: PT011  (the text is what is looked at)
         image_of(workspace, "a:image")
     for line in (*lines, "next:  "):
@@ -107,7 +85,7 @@ def test_a_mistake_is_told_with_its_place(workspace: Workspace, name: str) -> No
 
 
 def test_a_policy_is_read(workspace: Workspace) -> None:
-    write_image(workspace, "a", 'abi_policy="abi.toml"')
+    workspace.write_image("a", 'abi_policy="abi.toml"')
     field_set = ToolchainFieldSet.create(workspace.target("a:image"))
     policy = workspace.request(AbiPolicy, AbiPolicyRequest(field_set))
     assert policy.allows("GLIBC_2.17")
@@ -116,8 +94,8 @@ def test_a_policy_is_read(workspace: Workspace) -> None:
 
 def test_contract_tests_run_in_the_image_with_its_policy(workspace: Workspace) -> None:
     fields = 'base="//one:image", abi_policy="abi.toml", contract_tests=["contract/**"]'
-    write_image(workspace, "one")
-    write_image(workspace, "a", fields, **{"contract/c.sh": "true\n", "contract/c.c": ""})
+    workspace.write_image("one")
+    workspace.write_image("a", fields, **{"contract/c.sh": "true\n", "contract/c.c": ""})
     field_set = ToolchainTestFieldSet.create(workspace.target("a:image"))
     result = workspace.request(TestResult, ToolchainTestRequest.Batch("", (field_set,), None))
     assert result.exit_code == 0
@@ -131,5 +109,5 @@ def test_contract_tests_run_in_the_image_with_its_policy(workspace: Workspace) -
 
 
 def test_an_image_without_contract_tests_has_nothing_to_test(workspace: Workspace) -> None:
-    write_image(workspace, "a")
+    workspace.write_image("a")
     assert not ToolchainTestFieldSet.is_applicable(workspace.target("a:image"))

@@ -36,13 +36,20 @@ from build_rules.bundle.sources import AppFiles, AppFilesRequest
 from build_rules.bundle.tailor import PutativeNodeAppsRequest
 from build_rules.lib import fetch_lock
 from build_rules.lib.abi_policy import AbiPolicy
+from build_rules.lib.debian_lock import write_lock
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.node_definition import NodeDefinition
 from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from build_rules.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from build_rules.release.abi_audit import AuditPolicyRequest, ReleaseFile, ReleaseFileRequest
-from build_rules.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from build_rules.release.abi_audit import ReleaseFile, ReleaseFileRequest
+from build_rules.release.abi_gate import Audited
+from build_rules.release.release import (
+    Release,
+    ReleaseAuditRequest,
+    ReleaseRequest,
+    ReleaseTarballFieldSet,
+)
 from build_rules.runtime.definitions import NodeDefinitionRequest
 from build_rules.runtime.make import NodeRuntimeFieldSet
 from build_rules.subsystem import Slipway
@@ -60,16 +67,29 @@ from build_rules.toolchain.step import (
     Tree,
     _Attempt,
 )
+from tests.unit.lib.debian_builders import locked, spec_fields
+from tests.unit.lib.debian_builders import make_lock as make_debian_lock
 
 T = TypeVar("T")
 _BACKEND: Any = register  # without annotations, as Pants has it
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 INTEGRITY = "sha512-" + "A" * 86 + "=="
 _REPORTS: Dict[str, Any] = {
-    "install.json": {"packages": [], "install_scripts": []},
+    "install.json": {"packages": [], "install_scripts": [], "native": [], "foreign": []},
+    "compile.json": {"bytes": 1, "elsewhere": []},
+    "audit.json": {"files": []},
     "build.json": {"undeclared": []},
     "base.json": {"image_id": f"sha256:{SHA256}"},
 }
+TOOLCHAIN = 'node_toolchain(name="gcc48", abi_policy="abi.toml")\n'
+POLICY = """
+format = 1
+machine = "x86-64"
+interpreter = "/lib64/ld-linux-x86-64.so.2"
+libraries = ["libc.so.6"]
+[ceilings]
+GLIBC = "2.17"
+"""
 _steps: List[Step] = []
 _host_steps: List[HostStep] = []
 _roots: List[int] = []
@@ -167,7 +187,7 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (LintResult, (NpmLockLintRequest.Batch,)),
     (TestResult, (ToolchainTestRequest.Batch,)),
     (AbiPolicy, (AbiPolicyRequest,)),
-    (AbiPolicy, (AuditPolicyRequest,)),
+    (Audited, (ReleaseAuditRequest,)),
     (ReleaseFile, (ReleaseFileRequest,)),
     (ToolchainImage, (ToolchainImageRequest,)),
     (PutativeTargets, (PutativeNodeAppsRequest, AllOwnedSources)),
@@ -234,6 +254,7 @@ class Workspace:
                 "toolchains/node/16.20.2.toml": make_definition(),
             }
         )
+        self.write_image("toolchains/gcc48", BUILD=TOOLCHAIN)
 
     @property
     def folder(self) -> Path:
@@ -247,6 +268,16 @@ class Workspace:
 
     def write(self, files: Mapping[str, str]) -> None:
         self.runner.write_files({path: text.encode() for path, text in files.items()})
+
+    def write_image(self, folder: str, fields: str = "", **files: str) -> None:
+        """A sound image `//<folder>:image` of one package; `files` replace some."""
+        sound = {
+            "BUILD": f'node_toolchain(name="image", {fields})\n',
+            "image.json": json.dumps(spec_fields()),
+            "packages.lock": write_lock(make_debian_lock([locked(b"1")])),
+            "abi.toml": POLICY,
+        }
+        self.write({f"{folder}/{name}": text for name, text in {**sound, **files}.items()})
 
     def write_app(self, folder: str, **files: Optional[str]) -> None:
         """A sound application; `files` replace or add some, or leave one out with None."""
@@ -302,6 +333,7 @@ class Workspace:
 def make_build(bundle: str = "", release: str = "") -> str:
     """A BUILD file with a bundle and a release; a field that stands twice counts the last time."""
     return (
-        f'node_app_bundle(**dict(dict(name="bundle", runtime="//toolchains/node"), {bundle}))\n'
+        'node_app_bundle(**dict(dict(name="bundle", runtime="//toolchains/node", '
+        f'toolchain="//toolchains/gcc48"), {bundle}))\n'
         f'release_tarball(**dict(dict(name="release", bundle=":bundle"), {release}))\n'
     )

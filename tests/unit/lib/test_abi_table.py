@@ -39,7 +39,7 @@ FOREIGN = {**NODE, "path": "a/musl.node", "verdict": "foreign", "about": "musl",
 
 def test_columns_stand_below_each_other_and_breaches_below_the_table() -> None:
     assert render({"//app:release": [NODE, ADDON, FOREIGN]}, Format.TABLE).splitlines() == [
-        "//app:release: 3 ELF files, 1 breach",
+        "//app:release: 3 binaries, 1 breach",
         "file                   package  GLIBC  GLIBCXX  CXXABI  GCC  needs      verdict",
         "node_runtime/bin/node           2.17                         libc.so.6  fits",
         "node_modules/a/a.node  a@1.0.0  2.28                         libc.so.6  breach",
@@ -48,15 +48,14 @@ def test_columns_stand_below_each_other_and_breaches_below_the_table() -> None:
             "1. node_modules/a/a.node (a@1.0.0): needs fcntl64 of version GLIBC_2.28; "
             "the newest there is GLIBC_2.17"
         ),
-        (
-            "next: compile the package from source in the toolchain, take another version of it, "
-            "or leave it out"
-        ),
+        'next: compile it from source, by the field of the bundle: install_scripts=["a"]',
+        "or take another version of it",
+        'or waive it, with the reason: abi_waivers={"a@1.0.0": "why no old host meets it"}',
     ]
 
 
 def test_a_release_without_binaries_has_no_table() -> None:
-    assert render({"x.tar.gz": []}, Format.TABLE) == "x.tar.gz: 0 ELF files, 0 breaches"
+    assert render({"x.tar.gz": []}, Format.TABLE) == "x.tar.gz: 0 binaries, 0 breaches"
 
 
 def test_json_has_all_of_it() -> None:

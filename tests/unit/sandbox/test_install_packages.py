@@ -6,8 +6,9 @@ import io
 import json
 import tarfile
 import threading
+import types
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import pytest
 
@@ -37,8 +38,15 @@ def write_tarball(**facts: Any) -> None:
         tar.addfile(info, io.BytesIO())
 
 
-def install(monkeypatch: pytest.MonkeyPatch, status: int = 0, **manifest: Any) -> Dict[str, Any]:
-    """Installs one package; `manifest` is added to its package.json."""
+def install(
+    monkeypatch: pytest.MonkeyPatch,
+    status: int = 0,
+    native: Tuple[str, ...] = (),
+    drop_foreign: bool = False,
+    files: Mapping[str, bytes] = types.MappingProxyType({}),
+    **manifest: Any,
+) -> Dict[str, Any]:
+    """Installs one package; `manifest` is added to its package.json, `files` lie beside it."""
 
     def npm(
         arguments: List[str], cwd: str, extra: Dict[str, str], started: Callable[..., None]
@@ -50,6 +58,8 @@ def install(monkeypatch: pytest.MonkeyPatch, status: int = 0, **manifest: Any) -
         (folder / "package.json").write_text(
             json.dumps({"name": "koa", "version": "1.0.0", **manifest})
         )
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
         return status, ["npm ERR! code EUSAGE"]
 
     monkeypatch.setattr(node_process, "npm", npm)
@@ -57,6 +67,8 @@ def install(monkeypatch: pytest.MonkeyPatch, status: int = 0, **manifest: Any) -
         {
             "packages": {KOA: {"name": "koa", "version": "1.0.0"}},
             "npm_major": 8,
+            "native": list(native),
+            "drop_foreign": drop_foreign,
             "production": [KOA],
             "tarballs": {TARBALL: "koa@1.0.0"},
         }
@@ -74,6 +86,45 @@ def test_packages_with_install_scripts_are_listed(
         {"name": "koa", "version": "1.0.0", "scripts": ["postinstall"], "production": True}
     ]
     assert [one["name"] for one in report["packages"]] == ["koa"]
+
+
+def members(path: str) -> List[str]:
+    return [info.name for info, _ in layers.read_members(path) if not info.isdir()]
+
+
+def test_a_package_whose_script_is_to_run_lies_by_itself(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tarball()
+    report = install(monkeypatch, native=(KOA, "node_modules/absent"), scripts={"install": "x"})
+    assert (report["native"], report["install_scripts"]) == ([KOA], [])
+    assert members("out/installed.tar") == []
+    assert members("out/dependencies.layer") == [".release/dependencies.sha256"]
+    assert members("out/addon-koa.tar") == ["closure.json", f"{KOA}/package.json"]
+    assert members("out/addon-absent.tar") == ["closure.json"]
+
+
+MAC = {"addon.node": b"\xcf\xfa\xed\xfe" + bytes(60)}
+
+
+def test_binaries_for_other_systems_are_dropped_from_the_release_alone(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tarball()
+    report = install(monkeypatch, drop_foreign=True, files=MAC)
+    assert report["foreign"] == [f"{KOA}/addon.node"]
+    assert f"{KOA}/addon.node" in members("out/installed.tar")
+    assert f"{KOA}/addon.node" not in members("out/dependencies.layer")
+    assert json.loads(Path("out/dependencies.elf.json").read_text()) == []
+
+
+def test_binaries_for_other_systems_stay_unless_told_otherwise(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tarball()
+    assert install(monkeypatch, files=MAC)["foreign"] == []
+    (fact,) = json.loads(Path("out/dependencies.elf.json").read_text())
+    assert fact == {"path": f"{KOA}/addon.node", "system": "macOS"}
 
 
 def test_a_failing_npm_shows_its_last_lines(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:

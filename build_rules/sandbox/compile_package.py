@@ -1,0 +1,114 @@
+"""Runs the install scripts of one npm package, with a compiler at hand and no network.
+
+npm runs them, as it would in an install.  Leaves `<layer>.tar`, the package's folder as the build
+script finds it; `<layer>.layer`, the same as a member of releases, with `<layer>.elf.json`; and
+`compile.json`, what the package weighs and what its scripts wrote elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Dict, List, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from build_rules.lib import elf_facts, layers, native_packages, node_process, placeholders
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.layers import Entry
+from build_rules.lib.npm_production import owner
+from build_rules.lib.step_program import run
+
+_APP = "app"
+_State = Tuple[int, int]
+
+
+def compile_package(arguments: Dict[str, Any]) -> None:
+    path, layer = arguments["path"], arguments["layer"]
+    label = f"{arguments['name']}@{arguments['version']}"
+    os.mkdir(_APP)
+    layers.extract(f"in/closure/{layer}.tar", _APP)
+    with open(os.path.join(_APP, native_packages.LISTING), encoding="utf-8") as file:
+        closure = frozenset(json.load(file))
+    os.unlink(os.path.join(_APP, native_packages.LISTING))
+    with open(os.path.join(_APP, "package.json"), "w", encoding="utf-8") as file:
+        json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
+    _check_scripts(path, label)
+    before = _states()
+    _rebuild(label, arguments["python"])
+    changed = [name for name, state in _states().items() if before.get(name) != state]
+    own: List[Entry] = []
+    for entry in layers.walk(_APP):
+        inside = entry.name[len(path) + 1 :]
+        left_over = entry.name not in before and native_packages.is_by_product(inside)
+        if entry.kind != "folder" and owner(closure, entry.name) == path and not left_over:
+            own.append(entry)
+    _write_outputs(layer, own, arguments["drop_foreign"])
+    elsewhere = [name for name in changed if owner(closure, name) != path and not _is_npms(name)]
+    with open("out/compile.json", "w", encoding="utf-8") as file:
+        size = sum(os.lstat(entry.source).st_size for entry in own if entry.source)
+        json.dump({"bytes": size, "elsewhere": elsewhere}, file)
+
+
+def _check_scripts(path: str, label: str) -> None:
+    with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
+        manifest = json.load(file)
+    has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
+    if not native_packages.install_scripts(manifest, has_gyp_file):
+        raise SlipwayError(
+            f'"{label}" has no install script',
+            where=f"{placeholders.ORIGIN}, field install_scripts",
+            next="remove it there",
+        )
+
+
+def _rebuild(label: str, python: str) -> None:
+    extra = {
+        # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
+        "npm_config_build_from_source": "true",
+        "npm_config_foreground_scripts": "true",
+        "npm_config_python": python,
+        "JOBS": str(len(os.sched_getaffinity(0))),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    status, last = node_process.npm(["rebuild", label], _APP, extra)
+    if status != 0:
+        raise SlipwayError(
+            f'the install script of "{label}" failed with exit status {status}',
+            where=f"{placeholders.ORIGIN}, field install_scripts",
+            found="\n".join(last),
+            next="see what it misses: it has the compiler of the toolchain, the headers of the "
+            "pinned Node.js and no network",
+        )
+
+
+def _write_outputs(layer: str, own: List[Entry], drop_foreign: bool) -> None:
+    layers.write_tar(f"out/{layer}.tar", own)
+    facts = elf_facts.facts_of_layer(own)
+    carried = own
+    if drop_foreign:
+        carried, facts, _ = elf_facts.without_foreign(own, facts)
+    layers.write_layer(f"out/{layer}.layer", layer, carried)
+    elf_facts.write(f"out/{layer}.elf.json", facts)
+
+
+def _states() -> Dict[str, _State]:
+    """Size and time of each file and link."""
+    found = {}
+    for folder, folders, files in os.walk(_APP):
+        for name in folders + files:
+            place = os.path.join(folder, name)
+            if os.path.islink(place) or not os.path.isdir(place):
+                state = os.lstat(place)
+                found[os.path.relpath(place, _APP)] = (state.st_size, state.st_mtime_ns)
+    return found
+
+
+def _is_npms(name: str) -> bool:
+    """What npm itself writes: its record of the tree, and links to programs."""
+    return name == "node_modules/.package-lock.json" or "/.bin/" in name
+
+
+if __name__ == "__main__":
+    run(compile_package)
