@@ -24,6 +24,7 @@ from pants.util.frozendict import FrozenDict
 
 from build_rules.bundle.checks import check_plain_paths, check_script, check_server_env
 from build_rules.bundle.sources import AppFiles, AppFilesRequest
+from build_rules.lib import native_packages
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.json_text import load_object
@@ -265,6 +266,9 @@ def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequen
         )
     for name in field_set.lifecycle_scripts.value or ():
         check_script(app.scripts, name, app.package_json, f"{where} lifecycle_scripts")
+    native_packages.named(
+        app.read.lock.packages, field_set.install_scripts.value or (), f"{where} install_scripts"
+    )
     check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
     if field_set.static_dir.value:
         check_plain_paths([field_set.static_dir.value], f"{where} static_dir")

@@ -87,8 +87,16 @@ class InstalledTree:
             belongs = owner(known, entry.name)
             if belongs is not None and entry.source is not None:
                 sizes[belongs] = sizes.get(belongs, 0) + os.stat(entry.source).st_size
+        manifests = dict(self.manifests())
         return [
-            {"path": path, **self._packages[path], "bytes": size}
+            {
+                "path": path,
+                "name": self._packages[path]["name"],
+                # A version 1 lock has none for an application's own tarballs.
+                "version": self._packages[path]["version"]
+                or str(manifests.get(path, {}).get("version", "")),
+                "bytes": size,
+            }
             for path, size in sorted(sizes.items())
         ]
 

@@ -6,6 +6,7 @@ tarballs, the runtime.  Tarballs are fetched only when the install has to run.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -68,7 +69,7 @@ class UnpackedPackages:
 
     `everything` holds `installed.tar`, `layer` holds `dependencies.layer` and its ELF facts,
     neither with the packages in `native`, whose scripts are to run: those lie in `closures`, as
-    `<layer name>.tar`. `production` are the paths that a release has; `report` is JSON.
+    `<layer name>.tar`, and are only those that this platform has. `production` are the paths that a release has; `report` is JSON.
     """
 
     everything: Digest
@@ -121,9 +122,8 @@ async def _bins_of_folders(read: ReadNpmLock) -> Digest:
 @rule(desc="Unpack npm packages")
 async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPackages:
     lock, runtime = request.read.lock, request.runtime
-    native = native_packages.named(
-        lock.packages, request.install_scripts, f"{request.origin}, field install_scripts"
-    )
+    where = f"{request.origin}, field install_scripts"
+    native = native_packages.named(lock.packages, request.install_scripts, where)
     npm_manifest.require_npm(lock, runtime.npm_version)
     fetched = await Get(FetchLock, FetchLockRequest(lock))
     major = npm_manifest.npm_major(runtime.npm_version)
@@ -166,7 +166,12 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     return UnpackedPackages(
         everything,
         layer,
-        tuple(one for one in native if one.path in read["native"]),
+        # A version 1 lock does not have the versions of an application's own tarballs.
+        tuple(
+            dataclasses.replace(one, version=read["native"][one.path])
+            for one in native
+            if one.path in read["native"]
+        ),
         closed,
         production_paths(lock, major),
         text,

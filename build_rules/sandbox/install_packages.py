@@ -127,7 +127,9 @@ def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
         "foreign": foreign,
         "packages": tree.sizes(one for one in kept if one.name not in foreign),
         "install_scripts": _install_scripts(tree, production, native),
-        "native": [path for path in native if path in manifests],
+        "native": {
+            path: str(manifests[path].get("version")) for path in native if path in manifests
+        },
     }
     with open("out/install.json", "w", encoding="utf-8") as file:
         json.dump(report, file, sort_keys=True)

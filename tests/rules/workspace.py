@@ -75,7 +75,7 @@ _BACKEND: Any = register  # without annotations, as Pants has it
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 INTEGRITY = "sha512-" + "A" * 86 + "=="
 _REPORTS: Dict[str, Any] = {
-    "install.json": {"packages": [], "install_scripts": [], "native": [], "foreign": []},
+    "install.json": {"packages": [], "install_scripts": [], "native": {}, "foreign": []},
     "compile.json": {"bytes": 1, "elsewhere": []},
     "audit.json": {"files": []},
     "build.json": {"undeclared": []},

@@ -1,0 +1,106 @@
+"""Bundles with packages whose install scripts run: one step for each, and layers of their own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict
+
+import pytest
+
+from tests.rules import workspace as stand_ins
+from tests.rules.workspace import (
+    INTEGRITY,
+    SHA256,
+    Workspace,
+    make_build,
+    make_fetch_lock,
+    make_lock,
+)
+
+PACKAGES: Dict[str, Dict[str, Any]] = {
+    "node_modules/bcrypt": {"version": "5.1.1", "integrity": INTEGRITY},
+    "node_modules/node-sass": {"version": "8.0.0", "integrity": INTEGRITY, "dev": True},
+}
+NAMED = 'install_scripts=["bcrypt", "node-sass"]'
+
+
+@pytest.fixture
+def app(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    native = {"node_modules/bcrypt": "5.1.1", "node_modules/node-sass": "8.0.0"}
+    report = {
+        "packages": [{"path": one, "name": "x", "version": "1", "bytes": 7} for one in native],
+        "install_scripts": [],
+        "native": native,
+        "foreign": [],
+    }
+    monkeypatch.setitem(stand_ins._REPORTS, "install.json", report)
+    return workspace
+
+
+def write_app(workspace: Workspace, bundle: str) -> None:
+    names = {"bcrypt": "5.1.1", "node-sass": "8.0.0"}
+    lock = json.loads(make_lock(PACKAGES))
+    lock["packages"][""].update(
+        dependencies={"bcrypt": "5.1.1"}, devDependencies={"node-sass": "8.0.0"}
+    )
+    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}}
+    lines = [f"{name} {version} {INTEGRITY} {SHA256} 1" for name, version in names.items()]
+    workspace.write_app(
+        "app",
+        BUILD=make_build(bundle),
+        **{
+            "package.json": json.dumps(
+                {
+                    **manifest,
+                    "dependencies": {"bcrypt": "5.1.1"},
+                    "devDependencies": {"node-sass": "8.0.0"},
+                }
+            ),
+            "package-lock.json": json.dumps(lock),
+            "npm-fetch.lock": make_fetch_lock("app", *lines),
+        },
+    )
+
+
+def test_each_named_package_is_compiled_by_itself_and_production_ones_are_released(
+    app: Workspace,
+) -> None:
+    write_app(app, NAMED)
+    app.package("app:release")
+    steps = {step.description: step for step in app.steps("compile_package")}
+    assert sorted(steps) == [
+        "Compile bcrypt@5.1.1 for Node.js 16.20.2",
+        "Compile node-sass@8.0.0 for Node.js 16.20.2",
+    ]
+    first = steps["Compile bcrypt@5.1.1 for Node.js 16.20.2"]
+    assert app.files(first.large["closure"]) == ("addon-bcrypt.tar",)
+    (build,) = app.steps("build_client")
+    assert app.files(build.large["installed"]) == (
+        *("addon-bcrypt.tar", "addon-node-sass.tar", "installed.tar"),
+    )
+    (release,) = app.steps("make_release")
+    arguments = json.loads(release.arguments)
+    assert arguments["layers"] == ["runtime", "dependencies", "addon-bcrypt", "app"]
+    sizes = {one["path"]: one["bytes"] for one in arguments["manifest"]["packages"]}
+    assert sizes["node_modules/bcrypt"] == stand_ins._REPORTS["compile.json"]["bytes"]
+    (audit,) = app.steps("audit_abi")
+    assert json.loads(audit.arguments)["layers"] == arguments["layers"]
+
+
+def test_an_application_without_them_compiles_nothing(workspace: Workspace) -> None:
+    write_app(workspace, "")
+    workspace.package("app:release")
+    (install,) = workspace.steps("install_packages")
+    assert install.outputs == (
+        *("installed.tar", "dependencies.layer", "dependencies.elf.json", "install.json"),
+    )
+    assert not workspace.steps("compile_package")
+
+
+def test_a_package_that_the_lock_lacks_is_told_before_anything_is_fetched(app: Workspace) -> None:
+    write_app(app, 'install_scripts=["bcript"]')
+    with pytest.raises(Exception, match="cannot run an install script") as caught:
+        app.package("app:release")
+    assert '"bcript"; did you mean bcrypt?' in str(caught.value)
+    assert "in:    app:bundle, field install_scripts" in str(caught.value)
+    assert not app.made_root()

@@ -1,0 +1,147 @@
+"""The step that runs a package's install scripts: what it takes along, and what it tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Tuple
+
+import pytest
+
+from build_rules.lib import layers, native_packages, node_process
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.layers import Entry
+from build_rules.sandbox import compile_package
+
+PATH = "node_modules/addon"
+Script = Callable[[], None]
+
+
+@pytest.fixture
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "in" / "closure").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_closure(*files: str, **manifest: Any) -> None:
+    """The addon beside a package that it needs; `manifest` replaces its scripts."""
+    own = {"name": "addon", "version": "1.0.0", "scripts": {"install": "make"}, **manifest}
+    texts = {
+        f"{PATH}/package.json": json.dumps(own),
+        "node_modules/nan/nan.h": "",
+        **dict.fromkeys(files, ""),
+    }
+    layers.write_tar(
+        "in/closure/addon-addon.tar",
+        [
+            native_packages.listing([PATH, "node_modules/nan"]),
+            *(Entry(name, "file", content=text.encode()) for name, text in texts.items()),
+        ],
+    )
+
+
+def compile_it(
+    monkeypatch: pytest.MonkeyPatch,
+    written: Mapping[str, bytes],
+    status: int = 0,
+    drop_foreign: bool = False,
+) -> Dict[str, str]:
+    """Runs the step with an npm that writes files; gives the environment that npm had."""
+    seen: Dict[str, str] = {}
+
+    def npm(arguments: List[str], cwd: str, extra: Dict[str, str]) -> Tuple[int, List[str]]:
+        assert (arguments, cwd) == (["rebuild", "addon@1.0.0"], "app")
+        seen.update(extra)
+        for name, content in written.items():
+            path = Path(cwd, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return status, ["gyp ERR! not ok"]
+
+    monkeypatch.setattr(node_process, "npm", npm)
+    compile_package.compile_package(
+        {
+            "path": PATH,
+            "layer": "addon-addon",
+            "name": "addon",
+            "version": "1.0.0",
+            "python": "python3",
+            "drop_foreign": drop_foreign,
+        }
+    )
+    return seen
+
+
+def members(path: str) -> List[str]:
+    return [info.name for info, _ in layers.read_members(path) if info.isreg()]
+
+
+def test_the_package_s_own_folder_is_kept_without_by_products(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_closure(f"{PATH}/build/Makefile", f"{PATH}/node_modules/bundled/index.js")
+    written = {
+        f"{PATH}/build/Release/addon.node": b"1",
+        f"{PATH}/build/Release/obj.target/a.o": b"2",
+        f"{PATH}/build/config.gypi": b"3",
+    }
+    compile_it(monkeypatch, written)
+    kept = [
+        f"{PATH}/build/Makefile",  # the package's own, there before
+        f"{PATH}/build/Release/addon.node",
+        f"{PATH}/node_modules/bundled/index.js",
+        f"{PATH}/package.json",
+    ]
+    assert members("out/addon-addon.tar") == kept
+    assert members("out/addon-addon.layer") == [*kept, ".release/addon-addon.sha256"]
+    assert json.loads(Path("out/compile.json").read_text())["elsewhere"] == []
+
+
+def test_what_a_script_writes_elsewhere_is_told_and_left(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_closure()
+    elsewhere = {"node_modules/nan/cache": b"1", "top": b"2", "node_modules/.bin/x": b"3"}
+    compile_it(monkeypatch, elsewhere)
+    assert members("out/addon-addon.tar") == [f"{PATH}/package.json"]
+    told = json.loads(Path("out/compile.json").read_text())["elsewhere"]
+    assert sorted(told) == ["node_modules/nan/cache", "top"]
+
+
+def test_packages_that_would_fetch_a_binary_are_told_to_compile(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_closure()
+    env = compile_it(monkeypatch, {})
+    assert env["npm_config_build_from_source"] == "true"
+    assert env["npm_config_python"] == "python3"
+    assert int(env["JOBS"]) >= 1
+
+
+def test_binaries_for_other_systems_are_dropped_where_asked(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mac = {f"{PATH}/prebuilds/darwin/addon.node": b"\xcf\xfa\xed\xfe" + bytes(60)}
+    write_closure()
+    compile_it(monkeypatch, mac, drop_foreign=True)
+    assert members("out/addon-addon.tar") == [f"{PATH}/package.json", *mac]
+    assert members("out/addon-addon.layer")[:-1] == [f"{PATH}/package.json"]
+
+
+def test_a_failing_script_shows_its_last_lines(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_closure()
+    with pytest.raises(SlipwayError) as raised:
+        compile_it(monkeypatch, {}, status=1)
+    error = raised.value
+    assert error.what == 'the install script of "addon@1.0.0" failed with exit status 1'
+    assert error.found == "gyp ERR! not ok"
+
+
+def test_a_package_without_install_script_is_told(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_closure(scripts={"test": "x"})
+    with pytest.raises(SlipwayError, match=r'"addon@1\.0\.0" has no install script'):
+        compile_it(monkeypatch, {})
