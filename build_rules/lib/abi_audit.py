@@ -166,6 +166,10 @@ def _library_reasons(one: ElfFacts, around: Surroundings) -> Iterator[str]:
             yield f"needs {library}, which is at {carried[0]}, but no run path leads there"
         else:
             yield f"needs {library}, which the oldest host need not have"
+    names = {posixpath.basename(path) for path in around.carried} | around.policy.libraries
+    for library in one.opened:
+        if library not in names:
+            yield f"may open {library} when it runs, which the oldest host need not have"
 
 
 def _inside_release(part: str, folder: str) -> Optional[str]:

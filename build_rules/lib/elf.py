@@ -11,6 +11,7 @@ large runtime; the surface that old hosts offer has to be written as well, which
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
@@ -45,6 +46,11 @@ _MOST_SYMBOLS = 4_000_000
 _MOST_VERSIONS = 32767  # indices have 15 bits
 _LONGEST_NAME = 1 << 16
 _MOST_TEXT = 64 << 20  # of all names together: they may overlap
+
+
+_MOST_NAMES_OPENED = 1000
+# A whole text, or the last part of one that is a path.
+_LIBRARY_NAME = re.compile(rb"[\0/](lib[A-Za-z0-9_+.-]{1,128}?\.so(?:\.[0-9]{1,6}){0,4})\0")
 
 
 class ElfError(Exception):
@@ -87,7 +93,11 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Elf:
-    """`undefined` and `exported` are dynamic symbols; `dynamic` is False for a static program."""
+    """`undefined` and `exported` are dynamic symbols; `dynamic` is False for a static program.
+
+    `opened` are the names of libraries in the texts of a file that calls `dlopen`: those that it
+    may load when it runs, as far as it spells them out.
+    """
 
     header: Header
     dynamic: bool
@@ -100,6 +110,7 @@ class Elf:
     needed_versions: Tuple[NeededVersion, ...]
     undefined: Tuple[Symbol, ...]
     exported: Tuple[Symbol, ...]
+    opened: Tuple[str, ...]
 
 
 def read_header(data: Bytes) -> Header:
@@ -175,7 +186,17 @@ class _Reader:
             needed_versions=tuple(sorted(set(needed_versions.values()))),
             undefined=tuple(sorted(undefined)),
             exported=tuple(sorted(exported)),
+            opened=self._opened() if any(one.name == "dlopen" for one in undefined) else (),
         )
+
+    def _opened(self) -> Tuple[str, ...]:
+        known = {*self.needed(), *(self._text(at) for at in self._tags.get(_SONAME, ()))}
+        found: Set[str] = set()
+        for match in _LIBRARY_NAME.finditer(self._data):
+            found.add(match[1].decode())
+            if len(found) > _MOST_NAMES_OPENED:
+                raise ElfError(f"names more than {_MOST_NAMES_OPENED} libraries")
+        return tuple(sorted(found - known))
 
     def needed(self) -> Tuple[str, ...]:
         return tuple(self._text(at) for at in self._tags.get(_NEEDED, ()))

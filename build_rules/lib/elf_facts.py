@@ -48,6 +48,7 @@ class ElfFacts:
     text_relocations: bool = False
     needed_versions: Tuple[Tuple[str, str, str, int], ...] = ()
     unversioned: Tuple[str, ...] = ()
+    opened: Tuple[str, ...] = ()
     exported: Tuple[str, ...] = field(default=(), repr=False)
 
     @property
@@ -168,6 +169,7 @@ def _of_elf(path: str, read: Elf) -> ElfFacts:
         unversioned=tuple(
             sorted({one.name for one in read.undefined if not one.version and not one.weak})
         ),
+        opened=read.opened,
         exported=tuple(sorted({one.name for one in read.exported}))
         if read.soname or read.header.kind == elf.PROGRAM or read.interpreter
         else (),

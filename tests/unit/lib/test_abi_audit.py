@@ -71,6 +71,10 @@ BREACHES: Dict[str, Tuple[Dict[str, Any], Tuple[str, ...]]] = {
         {"needed": ("libc.so.6", "libssl.so.3")},
         ("needs libssl.so.3, which the oldest host need not have",),
     ),
+    "a library that it opens by name": (
+        {"opened": ("libc.so.6", "libcuda.so.1")},
+        ("may open libcuda.so.1 when it runs, which the oldest host need not have",),
+    ),
     "a run path out of the release": (
         {"run_paths": ("/usr/local/lib:$ORIGIN/../../../../..",)},
         ("looks for libraries in /usr/local/lib", "looks for libraries in $ORIGIN/../../../../.."),
@@ -116,6 +120,11 @@ def test_a_library_that_the_release_carries_is_found_by_its_run_path() -> None:
         "needs libvips.so.42, which is at node_modules/a/vendor/libvips.so.42, "
         "but no run path leads there"
     )
+
+
+def test_a_library_that_the_release_carries_may_be_opened_by_name() -> None:
+    carried = make("node_modules/a/vendor/libplugin.so")
+    assert [one.verdict for one in audit(make(opened=("libplugin.so",)), carried)] == ["fits"] * 3
 
 
 FOREIGN: Dict[str, Tuple[Dict[str, Any], str]] = {

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Set, Tuple
 
 import pytest
@@ -106,6 +107,29 @@ def test_a_program_names_its_loader_and_a_library_its_name() -> None:
     assert all(one.library == "libc.so.6" for one in library.undefined if one.version)
     assert not library.executable_stack
     assert not library.text_relocations
+
+
+@pytest.mark.parametrize(
+    ("source", "opened"),
+    [
+        (
+            'dlopen("libcuda.so.1", 1), dlopen("/opt/x/libmine.so", 1)',
+            ("libcuda.so.1", "libmine.so"),
+        ),
+        ('dlopen("", 1), puts("see libcuda.so.1 there")', ()),
+        ('puts("libcuda.so.1")', ()),
+    ],
+)
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
+def test_libraries_that_are_opened_by_name_are_found(
+    tmp_path: Path, source: str, opened: Tuple[str, ...]
+) -> None:
+    (tmp_path / "a.c").write_text(
+        f"#include <dlfcn.h>\n#include <stdio.h>\nvoid f(void) {{ {source}; }}\n"
+    )
+    out = str(tmp_path / "a.so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", out, str(tmp_path / "a.c")], check=True)
+    assert elf.read(content(out)).opened == opened
 
 
 def patched(change: Callable[[bytearray], None]) -> bytes:
