@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from pants.option.option_types import IntOption, StrListOption, StrOption
+import enum
+from typing import Tuple
+
+from pants.option.option_types import EnumOption, IntOption, StrListOption, StrOption
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import help_text
 
 SERVER_ENVS = ("stable", "sit", "pre", "prod")
+
+
+class Isolator(enum.Enum):
+    AUTO = "auto"
+    NAMESPACES = "namespaces"
+    DOCKER = "docker"
+    CHROOT = "chroot"
+
+    @property
+    def names(self) -> Tuple[str, ...]:
+        """The isolators to try, in their order."""
+        if self is not Isolator.AUTO:
+            return (self.value,)
+        return tuple(one.value for one in Isolator if one is not Isolator.AUTO)
 
 
 class Slipway(Subsystem):
@@ -54,6 +71,19 @@ class Slipway(Subsystem):
             The limit is in no cache key.
 
             For example: `--slipway-step-time-limit=7200`.
+            """
+        ),
+    )
+    isolator = EnumOption(
+        default=Isolator.AUTO,
+        help=help_text(
+            """
+            How build steps are kept from the rest of this machine: by user namespaces, by a Docker
+            engine, or by a plain chroot, which only root can and which does not deny the network.
+            `auto` takes the first that this machine offers. It is in no cache key: all give the
+            same bytes.
+
+            For example: `--slipway-isolator=docker`.
             """
         ),
     )

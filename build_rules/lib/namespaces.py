@@ -18,12 +18,20 @@ import signal
 import socket
 import struct
 import sys
-from dataclasses import dataclass
-from types import FrameType
-from typing import Mapping, NoReturn, Optional, Sequence, Tuple
+from typing import NoReturn, Optional, Sequence
 
-USER_ID = 1000
-"""The ordinary user and group that every step runs as, whoever runs Pants."""
+from build_rules.lib.isolation import (
+    HOST_NAME,
+    OPEN_FILES,
+    USER_ID,
+    Command,
+    CommandNotStarted,
+    IsolationRefused,
+    Mount,
+    die_with_parent,
+    exit_status,
+    time_limit,
+)
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUTS = 0x04000000
@@ -40,7 +48,6 @@ _MS_BIND = 4096
 _MS_REC = 16384
 _MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _SYS_PIVOT_ROOT = 155  # x86-64
 _SIOCGIFFLAGS = 0x8913
@@ -49,56 +56,19 @@ _IFF_UP = 1
 # A bind mount in a user namespace must keep what the mount below it forbids: (statvfs, mount).
 _KEPT_FLAGS = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048))
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_OPEN_FILES = 4096  # the same soft limit everywhere, as far as the machine's hard limit allows
 _REFUSED = 125  # exit status of the first process when the isolation could not be set up
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A folder or file of the machine that the command sees at `target`, an absolute path."""
-
-    source: str
-    target: str
-    writable: bool = False
-
-
-@dataclass(frozen=True)
-class Command:
-    """What runs, and in which environment; `cwd` is a path inside the root."""
-
-    argv: Tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: str
-
-
-class IsolationRefused(Exception):
-    """The kernel or its configuration refused one step of the set-up."""
-
-    def __init__(self, step: str, number: int) -> None:
-        self.step = step
-        self.number = number
-        super().__init__(f"{step}: {os.strerror(number)}")
-
-
-class CommandNotStarted(Exception):
-    """The root file system lacks the program, or it cannot run there."""
-
-    def __init__(self, program: str, number: int) -> None:
-        self.program = program
-        self.number = number
-        super().__init__(f"{program}: {os.strerror(number)}")
-
-
-class TimeLimitReached(Exception):
-    """The command was still running after its time limit and was killed with all its children."""
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def _refused(step: str, number: int) -> IsolationRefused:
+    return IsolationRefused(f"{step}: {os.strerror(number)}")
+
+
 def _check(step: str, result: int) -> None:
     if result != 0:
-        raise IsolationRefused(step, ctypes.get_errno())
+        raise _refused(step, ctypes.get_errno())
 
 
 def _mount(step: str, source: str, target: str, kind: str, flags: int, options: str = "") -> None:
@@ -142,7 +112,7 @@ def _enter_namespaces() -> None:
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
         except OSError as error:
-            raise IsolationRefused(f"write of /proc/self/{name}", error.errno or 0) from error
+            raise _refused(f"write of /proc/self/{name}", error.errno or 0) from error
 
 
 def _bring_up_loopback() -> None:
@@ -190,7 +160,7 @@ def _build_root(root: str, mounts: Sequence[Mount]) -> None:
 def _start(command: Command) -> NoReturn:
     os.setsid()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    soft = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for folder in (command.env.get("HOME", ""), command.cwd):
@@ -207,16 +177,12 @@ def _start(command: Command) -> NoReturn:
         raise CommandNotStarted(command.argv[0], error.errno or errno.EIO) from error
 
 
-def _exit_status(status: int) -> int:
-    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
 def _reap_until(child: int) -> int:
     """As the first process of its namespace, waits for `child` and for orphans meanwhile."""
     while True:
         pid, status = os.wait()
         if pid == child:
-            return _exit_status(status)
+            return exit_status(status)
 
 
 def _first_process(root: str, mounts: Sequence[Mount], command: Command, report: int) -> NoReturn:
@@ -225,9 +191,9 @@ def _first_process(root: str, mounts: Sequence[Mount], command: Command, report:
     # For the folders that are made below too: the command sees their modes.
     os.umask(0o022)
     try:
-        _check("prctl of the death signal", _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
+        _die_with_parent()
         _bring_up_loopback()
-        socket.sethostname("build")
+        socket.sethostname(HOST_NAME)
         _build_root(root, mounts)
         _check("prctl of no_new_privs", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         child = os.fork()
@@ -235,52 +201,102 @@ def _first_process(root: str, mounts: Sequence[Mount], command: Command, report:
             _start(command)
         os.close(report)
         status = _reap_until(child)
-    except IsolationRefused as error:
-        os.write(report, f"refused {error.number} {error.step}".encode())
-    except CommandNotStarted as error:
-        os.write(report, f"missing {error.number} {error.program}".encode())
-    except OSError as error:
-        place = error.filename or "set-up"
-        os.write(report, f"refused {error.errno or errno.EIO} {place}".encode())
+    except Exception as error:
+        _report(report, error)
     finally:
         os._exit(status)
 
 
+def _die_with_parent() -> None:
+    number = die_with_parent()
+    if number:
+        raise _refused("prctl of the death signal", number)
+
+
+def _report(report: int, error: Exception) -> None:
+    """Tells the caller, two processes up, what kept the command from starting."""
+    if isinstance(error, CommandNotStarted):
+        text = f"missing {error.number} {error.program}"
+    elif isinstance(error, IsolationRefused):
+        text = f"refused 0 {error}"
+    else:
+        number = getattr(error, "errno", None) or errno.EIO
+        place = getattr(error, "filename", None) or "set-up"
+        text = f"refused 0 {_refused(place, number)}"
+    os.write(report, text.encode())
+
+
+def _keep(
+    caller: int, root: str, mounts: Sequence[Mount], command: Command, report: int
+) -> NoReturn:
+    """Enters the namespaces and waits for their first process, so that the caller stays outside."""
+    status = _REFUSED
+    try:
+        _enter_namespaces()
+        # After the above, which makes the kernel forget it.
+        _die_with_parent()
+        if os.getppid() != caller:
+            os._exit(status)
+        first = os.fork()
+        if first == 0:
+            _first_process(root, mounts, command, report)
+        os.close(report)
+        status = exit_status(os.waitpid(first, 0)[1])
+    except Exception as error:
+        _report(report, error)
+    finally:
+        os._exit(status)
+
+
+def probe() -> None:
+    """Raises if this machine refuses the namespaces themselves, before any work is done for them."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            _enter_namespaces()
+        except Exception as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        refusal = pipe.read().decode()
+    os.waitpid(child, 0)
+    if refusal:
+        raise IsolationRefused(refusal)
+
+
 def run(
-    root: str, mounts: Sequence[Mount], command: Command, time_limit: Optional[float] = None
+    root: str, mounts: Sequence[Mount], command: Command, seconds: Optional[float] = None
 ) -> int:
     """The command's exit status, 128 + N for one that signal N ended.
 
-    `root` is an unpacked root file system; nothing in it changes. `time_limit` is in seconds.
-    The calling process is in the new user namespace afterwards: call it once, near the end.
+    `root` is an unpacked root file system; nothing in it changes. `seconds` is the time limit.
     """
-    _enter_namespaces()
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    first = os.fork()
-    if first == 0:
+    caller = os.getpid()
+    keeper = os.fork()
+    if keeper == 0:
         os.close(reading)
-        _first_process(root, mounts, command, writing)
+        _keep(caller, root, mounts, command, writing)
     os.close(writing)
-
-    def out_of_time(number: int, frame: Optional[FrameType]) -> NoReturn:
-        raise TimeLimitReached
-
     status = None
     try:
-        if time_limit is not None:
-            signal.signal(signal.SIGALRM, out_of_time)
-            signal.setitimer(signal.ITIMER_REAL, time_limit)
-        status = os.waitpid(first, 0)[1]
+        with time_limit(seconds):
+            status = os.waitpid(keeper, 0)[1]
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         if status is None:
-            os.kill(first, signal.SIGKILL)
-            os.waitpid(first, 0)
-    with os.fdopen(reading, "rb") as pipe:
-        refusal = pipe.read().decode()
+            os.kill(keeper, signal.SIGKILL)
+            os.waitpid(keeper, 0)
+        with os.fdopen(reading, "rb") as pipe:
+            # Also waits for the first process, which holds the other end until it execs or ends.
+            refusal = pipe.read().decode()
     if refusal:
         kind, number, subject = refusal.split(" ", 2)
-        raise (CommandNotStarted if kind == "missing" else IsolationRefused)(subject, int(number))
-    return _exit_status(status)
+        if kind == "missing":
+            raise CommandNotStarted(subject, int(number))
+        raise IsolationRefused(subject)
+    return exit_status(status)

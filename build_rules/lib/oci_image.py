@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, Mapping, Sequence, Tuple
 
 from build_rules.lib import tar_writing
 
@@ -73,26 +73,28 @@ def make_image(layers: Sequence[LayerBlob], environment: Mapping[str, str], date
 
 
 def write_archive(image: Image, layer_paths: Sequence[str], name: str, path: str) -> None:
+    with open(path, "wb") as out:
+        stream_archive(image, layer_paths, name, out)
+
+
+def stream_archive(image: Image, layer_paths: Sequence[str], name: str, out: BinaryIO) -> None:
     """`layer_paths` are the files of `image.layers`; `name` is the image's, such as base:11.11."""
     small = _small_files(image, name)
     blobs = {
         f"{_BLOBS}/{blob.sha256}": (file, blob.size)
         for file, blob in zip(layer_paths, image.layers)
     }
-    with open(path, "wb") as out:
-        writer = tar_writing.TarWriter(out, mtime=0)
-        for folder in ("blobs", _BLOBS):
-            writer.add(folder, tar_writing.FOLDER, 0o755)
-        for member in sorted({*small, *blobs}):
-            if member in small:
-                content = small[member]
-                writer.add(
-                    member, tar_writing.FILE, 0o644, size=len(content), chunks=iter([content])
-                )
-            else:
-                file, size = blobs[member]
-                writer.add(member, tar_writing.FILE, 0o644, size=size, chunks=_chunks(file))
-        writer.close()
+    writer = tar_writing.TarWriter(out, mtime=0)
+    for folder in ("blobs", _BLOBS):
+        writer.add(folder, tar_writing.FOLDER, 0o755)
+    for member in sorted({*small, *blobs}):
+        if member in small:
+            content = small[member]
+            writer.add(member, tar_writing.FILE, 0o644, size=len(content), chunks=iter([content]))
+        else:
+            file, size = blobs[member]
+            writer.add(member, tar_writing.FILE, 0o644, size=size, chunks=_chunks(file))
+    writer.close()
 
 
 def _small_files(image: Image, name: str) -> Dict[str, bytes]:

@@ -17,8 +17,9 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import namespaces, tree_cache
+from build_rules.lib import chroot, docker_engine, isolation, namespaces, tree_cache
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.isolation import IsolationRefused, Job
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -31,12 +32,16 @@ _ENVIRONMENT = {
     "TZ": "UTC",
 }
 
-_WAYS_OUT = """\
+_WAYS_OUT = {
+    "namespaces": """\
 let unprivileged users make user namespaces on this machine; as root, one of
   sysctl -w user.max_user_namespaces=15000
   sysctl -w kernel.unprivileged_userns_clone=1                (Debian 10 and older)
   sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (Ubuntu 23.10 and newer)
-in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined"""
+in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined""",
+    "docker": "install a Docker engine, start it, and let this user reach it: docker version",
+    "chroot": "run as root",
+}
 
 
 def main() -> int:
@@ -54,38 +59,22 @@ def _read(path: str) -> Dict[str, Any]:
 
 
 def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
-    command = namespaces.Command(
+    command = isolation.Command(
         argv=tuple(step["argv"]), env={**_ENVIRONMENT, **step["env"]}, cwd="/build"
     )
-    cache = os.path.realpath("trees_cache")
-    with contextlib.ExitStack() as held:
-        root = ""
-        mounts = [namespaces.Mount(os.path.realpath("slipway"), "/build/slipway")]
-        try:
-            for target, layers in _layers_by_target(step["trees"]).items():
-                path = held.enter_context(tree_cache.unpacked(cache, layers))
-                if target == "/":
-                    root = path
-                else:
-                    mounts.append(namespaces.Mount(path, target))
-        except tree_cache.LayerDamaged as error:
-            raise SlipwayError(
-                "a file in Pants' own store is damaged",
-                found=str(error),
-                next="rm -r ~/.cache/pants/lmdb_store, or what [GLOBAL] local_store_dir names; "
-                "Pants makes it anew",
-            ) from error
-        except OSError as error:
-            raise SlipwayError(
-                f'the root file system of the step cannot be unpacked: "{error.strerror}"',
-                where=str(error.filename or cache),
-                next="free space there, or point [GLOBAL] named_caches_dir to another disk",
-            ) from error
-        mounts.extend(_inputs())
-        os.makedirs("out", exist_ok=True)
-        _hide_umask("in", "slipway", "out")
-        mounts.append(namespaces.Mount(os.path.realpath("out"), "/build/out", writable=True))
-        status = _isolated(root, mounts, command, settings["time_limit"])
+    inputs = [isolation.Mount(os.path.realpath("slipway"), "/build/slipway"), *_inputs()]
+    os.makedirs("out", exist_ok=True)
+    _hide_umask("in", "slipway", "out")
+    job = Job(
+        trees=_layers_by_target(step["trees"]),
+        cache=os.path.realpath("trees_cache"),
+        inputs=tuple(inputs),
+        out=os.path.realpath("out"),
+        outputs=tuple(step["outputs"]),
+        command=command,
+        time_limit=settings["time_limit"],
+    )
+    status = _isolated(job, settings)
     if status == 0:
         _check_outputs(step["outputs"])
     return status
@@ -100,29 +89,89 @@ def _layers_by_target(trees: List[Dict[str, str]]) -> Dict[str, List[tree_cache.
     return found
 
 
-def _isolated(
-    root: str, mounts: List[namespaces.Mount], command: namespaces.Command, limit: float
-) -> int:
+def _isolated(job: Job, settings: Dict[str, Any]) -> int:
+    """Runs the job by the first isolator that this machine offers, and notes down which it was."""
+    wanted: List[str] = settings["isolators"]
+    refusals: Dict[str, str] = {}
+    for name in wanted:
+        try:
+            status = _run_by(name, job, settings)
+        except IsolationRefused as error:
+            refusals[name] = str(error)
+            continue
+        except isolation.CommandNotStarted as error:
+            raise SlipwayError(
+                "the root file system of the step cannot start its program",
+                found=str(error),
+                next="put Python 3.7 or newer into the image that [slipway] base_image names, as "
+                + error.program,
+            ) from error
+        except isolation.TimeLimitReached as error:
+            raise SlipwayError(
+                f"the step was still running after {job.time_limit:g} seconds and was ended",
+                next="find out what it waits for, or give it longer with "
+                "--slipway-step-time-limit=SECONDS",
+            ) from error
+        except tree_cache.LayerDamaged as error:
+            raise SlipwayError(
+                "a file in Pants' own store is damaged",
+                found=str(error),
+                next="rm -r ~/.cache/pants/lmdb_store, or what [GLOBAL] local_store_dir names; "
+                "Pants makes it anew",
+            ) from error
+        _note(name)
+        return status
+    raise SlipwayError(
+        "this machine offers none of the ways to isolate a build step"
+        if len(wanted) > 1
+        else f"this machine refuses the isolator that [slipway] isolator names: {wanted[0]}",
+        found="\n".join(f"{name}: {refusal}" for name, refusal in refusals.items()),
+        next="one of these:\n" * (len(wanted) > 1)
+        + "\n".join(_WAYS_OUT[name] for name in refusals),
+    )
+
+
+def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
     try:
-        return namespaces.run(root, mounts, command, limit)
-    except namespaces.IsolationRefused as error:
+        if name == "docker":
+            if not settings["docker"]:
+                raise IsolationRefused("there is no docker on the PATH")
+            return docker_engine.run(docker_engine.Client(**settings["docker"]), job)
+        if name == "chroot":
+            return chroot.run(job)
+        return _in_namespaces(job)
+    except OSError as error:
         raise SlipwayError(
-            "this machine refuses the user namespace that a build step runs in",
-            found=str(error),
-            next=_WAYS_OUT,
+            f'the root file system of the step cannot be unpacked: "{error.strerror}"',
+            where=str(error.filename or job.cache),
+            next="free space there, or point [GLOBAL] named_caches_dir to another disk",
         ) from error
-    except namespaces.CommandNotStarted as error:
-        raise SlipwayError(
-            "the root file system of the step cannot start its program",
-            found=str(error),
-            next="put Python 3.7 or newer into the image that [slipway] base_image names, as "
-            + error.program,
-        ) from error
-    except namespaces.TimeLimitReached as error:
-        raise SlipwayError(
-            f"the step was still running after {limit:g} seconds and was ended",
-            next="find out what it waits for, or give it longer with --slipway-step-time-limit=SECONDS",
-        ) from error
+
+
+def _in_namespaces(job: Job) -> int:
+    namespaces.probe()
+    with contextlib.ExitStack() as held:
+        root, mounts = "", list(job.inputs)
+        for target, layers in job.trees.items():
+            path = held.enter_context(tree_cache.unpacked(job.cache, layers))
+            if target == "/":
+                root = path
+            else:
+                mounts.append(isolation.Mount(path, target))
+        mounts.append(isolation.Mount(job.out, "/build/out", writable=True))
+        status = namespaces.run(root, mounts, job.command, job.time_limit)
+    return status
+
+
+def _note(name: str) -> None:
+    """Leaves the isolator's name beside the settings, for the log: it belongs into no result."""
+    path = "host/isolator"
+    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
+        if file.read() == name:
+            return
+    with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
+        file.write(name)
+    os.replace(file.name, path)
 
 
 def _hide_umask(*tops: str) -> None:
@@ -138,10 +187,10 @@ def _hide_umask(*tops: str) -> None:
                     os.chmod(path, 0o755 if state.st_mode & stat.S_IXUSR else 0o644)
 
 
-def _inputs() -> List[namespaces.Mount]:
+def _inputs() -> List[isolation.Mount]:
     """Each entry of `in` by itself: large ones are links to folders that Pants shares."""
     return [
-        namespaces.Mount(os.path.realpath(os.path.join("in", name)), f"/build/in/{name}")
+        isolation.Mount(os.path.realpath(os.path.join("in", name)), f"/build/in/{name}")
         for name in sorted(os.listdir("in"))
     ]
 

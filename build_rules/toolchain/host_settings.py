@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -19,15 +20,29 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from pants.base.build_environment import get_buildroot
+from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
 from pants.engine.internals.native_engine import IntrinsicError
-from pants.engine.rules import collect_rules, rule
+from pants.engine.rules import Get, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
 from build_rules.lib.errors import SlipwayError
-from build_rules.subsystem import Slipway
+from build_rules.subsystem import Isolator, Slipway
 
 _PREFIX = "slipway_host_"
+_DOCKER = Isolator.DOCKER.value
+# What the client needs to find the user's engine: a context, an address, a key, ssh.
+_DOCKER_VARIABLES = (
+    *("PATH", "HOME", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK"),
+    *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"),
+)
 _UNUSED_SECONDS = 30 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class DockerClient:
+    """`settings` is JSON: the client's program and environment, or null where there is none."""
+
+    settings: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,14 @@ class HostSettings:
     python: str
     text: str
     disks: Tuple[str, ...]
+
+    def isolator(self) -> str:
+        """How the last step was isolated; empty if none has run with these settings."""
+        try:
+            with open(os.path.join(self.folder, "isolator"), encoding="utf-8") as file:
+                return file.read()
+        except OSError:
+            return ""
 
     def explained(self, error: IntrinsicError) -> Exception:
         """The error, or words for it where Pants found a disk full."""
@@ -75,7 +98,7 @@ class HostSettings:
                 continue
             with contextlib.suppress(FileNotFoundError):  # another process removes it too
                 if time.time() - os.stat(settings).st_mtime > _UNUSED_SECONDS:
-                    for file in ("settings.json", "python"):
+                    for file in ("settings.json", "python", "isolator"):
                         os.unlink(os.path.join(self.named_caches, name, file))
 
 
@@ -85,9 +108,25 @@ def _write(text: str, path: str) -> None:
 
 
 @rule
+async def find_docker_client() -> DockerClient:
+    env = await Get(EnvironmentVars, EnvironmentVarsRequest(_DOCKER_VARIABLES))
+    program = shutil.which("docker", path=env.get("PATH", ""))
+    return DockerClient(json.dumps({"program": program, "env": dict(env)}) if program else "null")
+
+
+@rule
 async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) -> HostSettings:
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-    text = json.dumps({"time_limit": slipway.step_time_limit}, sort_keys=True)
+    isolators = slipway.isolator.names
+    docker = await Get(DockerClient) if _DOCKER in isolators else DockerClient("null")
+    text = json.dumps(
+        {
+            "time_limit": slipway.step_time_limit,
+            "isolators": isolators,
+            "docker": json.loads(docker.settings),
+        },
+        sort_keys=True,
+    )
     # Names of named caches may hold lower-case letters only.
     digest = hashlib.sha256(f"{python}\n{text}".encode()).digest()
     name = _PREFIX + "".join(chr(ord("a") + byte % 26) for byte in digest[:16])

@@ -9,8 +9,9 @@ inputs and the command; how the machine isolates it is a detail that stays out o
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Tuple
+from typing import Any, Mapping, Set, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -38,6 +39,13 @@ from build_rules.toolchain.locked_files import (
 )
 from build_rules.toolchain.programs import Program, ProgramRequest, path_of
 
+logger = logging.getLogger(__name__)
+_ISOLATORS = {
+    "namespaces": "user namespaces",
+    "docker": "a Docker engine",
+    "chroot": "chroot: the network is not denied",
+}
+_named: Set[str] = set()
 _ENTER = "build_rules.sandbox.enter"
 # A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
 _NO_SPECULATION = 600_000
@@ -164,6 +172,13 @@ def _successful(result: FallibleStepResult, origin: str) -> StepResult:
     return StepResult(result.digest, result.stdout, result.stderr)
 
 
+def _name_isolator(name: str) -> None:
+    """In the log, once for each in the life of this Pants."""
+    if name and name not in _named:
+        _named.add(name)
+        logger.info(f"build steps are isolated by {_ISOLATORS.get(name, name)}")
+
+
 @rule
 async def require_step(step: Step) -> StepResult:
     return _successful(await Get(FallibleStepResult, Step, step), step.origin)
@@ -213,6 +228,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
     )
     result = await Get(FallibleProcessResult, _Attempt(process, step.locked))
+    _name_isolator(settings.isolator())
     return await _finish(result, step.origin, step.words)
 
 

@@ -28,10 +28,10 @@ ENV = {"PATH": "/usr/bin:/bin", "HOME": "/home/build", "CANARY": "1"}
 _DRIVER = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import namespaces
+from build_rules.lib import isolation, namespaces
 asked = json.loads(sys.argv[2])
-mounts = [namespaces.Mount(*one) for one in asked["mounts"]]
-command = namespaces.Command(tuple(asked["argv"]), asked["env"], "/build")
+mounts = [isolation.Mount(*one) for one in asked["mounts"]]
+command = isolation.Command(tuple(asked["argv"]), asked["env"], "/build")
 try:
     status = namespaces.run(asked["root"], mounts, command, asked["limit"])
     print(f"status {status}", file=sys.stderr)

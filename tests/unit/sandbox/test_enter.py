@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
@@ -48,7 +48,8 @@ class Sandbox:
         (folder / "in" / "usr").symlink_to("/usr")
         (folder / "in" / "file").write_text("an input\n")
         self.time_limit: float = 60
-        self.tree = "/"
+        self.isolators = ["namespaces"]
+        self.docker: Optional[Dict[str, Any]] = None
 
     def run(
         self, script: str, outputs: Sequence[str] = (), before: Sequence[str] = (), **more: Any
@@ -62,7 +63,9 @@ class Sandbox:
         }
         (self.folder / "step.json").write_text(json.dumps(step))
         (self.folder / "host" / "settings.json").write_text(
-            json.dumps({"time_limit": self.time_limit})
+            json.dumps(
+                {"time_limit": self.time_limit, "isolators": self.isolators, "docker": self.docker}
+            )
         )
         done = subprocess.run(
             [*before, sys.executable, "-I", "-S", "-B", str(ENTER)],
@@ -170,8 +173,10 @@ def test_a_machine_without_user_namespaces_is_told_the_ways_out(sandbox: Sandbox
     code, _, err = sandbox.run("true", before=before)
     assert code == 1
     first, found, *rest = err.splitlines()
-    assert first == "this machine refuses the user namespace that a build step runs in"
-    assert found == "  found: unshare of namespaces: No space left on device"
+    assert first == (
+        "this machine refuses the isolator that [slipway] isolator names: namespaces"
+    )
+    assert found == "  found: namespaces: unshare of namespaces: No space left on device"
     assert "sysctl -w user.max_user_namespaces=15000" in "\n".join(rest)
     assert "Traceback" not in err
     assert sandbox.run("true")[0] == 0

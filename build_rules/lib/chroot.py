@@ -1,0 +1,211 @@
+"""Runs a build step in a plain chroot, for root in a container that forbids all else.
+
+Without mounts the root is a copy for each step, of hard links, with folders of its own where the
+step may write.  There are neither /proc nor namespaces: the network is not denied, and processes
+that are left behind are found by their root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import stat
+import sys
+from typing import Dict, List, NoReturn, Sequence
+
+from build_rules.lib import isolation, tree_cache
+from build_rules.lib.isolation import (
+    OPEN_FILES,
+    USER_ID,
+    Command,
+    CommandNotStarted,
+    IsolationRefused,
+    Job,
+    Mount,
+)
+
+_BUILD = "/build"
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}
+_OWN = (_BUILD, "/home", "/tmp", "/dev", "/dev/shm")
+_NOT_STARTED = 127
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def run(job: Job) -> int:
+    """The command's exit status; its outputs are in `job.out` then."""
+    if os.geteuid() != 0:
+        raise IsolationRefused("only root may call chroot")
+    with contextlib.ExitStack() as held:
+        trees = {
+            target: held.enter_context(tree_cache.unpacked(job.cache, layers))
+            for target, layers in job.trees.items()
+        }
+        place = os.path.join(job.cache, f"chroot-{random.SystemRandom().getrandbits(64):016x}")
+        guardian = isolation.Guardian(lambda: _clean_up(place))
+        try:
+            _lay_out(place, trees, job.inputs)
+            status = _run_in(place, job.command, job.time_limit)
+            _take_outputs(os.path.join(place, "build", "out"), job)
+        finally:
+            _clean_up(place)
+            guardian.dismiss()
+    return status
+
+
+def _lay_out(place: str, trees: Dict[str, str], inputs: Sequence[Mount]) -> None:
+    _link_tree(trees["/"], place)
+    for folder in _OWN:
+        os.makedirs(place + folder, exist_ok=True)
+    for folder in (_BUILD, "/home"):
+        os.chown(place + folder, USER_ID, USER_ID)
+    for folder in ("/tmp", "/dev/shm"):
+        os.chmod(place + folder, 0o1777)
+    _make_devices(place)
+    for target, tree in trees.items():
+        if target != "/":
+            _make_own(place, os.path.dirname(target))
+            _link_tree(tree, place + target)
+    for mount in inputs:
+        if os.path.isdir(mount.source):
+            _make_own(place, os.path.dirname(mount.target))
+            _link_tree(mount.source, place + mount.target)
+        else:
+            _make_own(place, os.path.dirname(mount.target))
+            shutil.copyfile(mount.source, place + mount.target)
+            shutil.copymode(mount.source, place + mount.target)
+    _make_own(place, f"{_BUILD}/out")
+
+
+def _make_own(place: str, folder: str) -> None:
+    """A folder below /build that belongs to the step, as those around it do."""
+    if not os.path.isdir(place + folder):
+        _make_own(place, os.path.dirname(folder))
+        os.mkdir(place + folder)
+        os.chown(place + folder, USER_ID, USER_ID)
+
+
+def _link_tree(source: str, target: str) -> None:
+    """A copy in which files are hard links: they are root's own, and the step is not root."""
+    os.makedirs(target, exist_ok=True)
+    shutil.copymode(source, target)
+    with os.scandir(source) as found:
+        for child in found:
+            path = os.path.join(target, child.name)
+            if child.is_symlink():
+                os.symlink(os.readlink(child.path), path)
+            elif child.is_dir():
+                _link_tree(child.path, path)
+            else:
+                _link(child.path, path)
+
+
+def _link(source: str, target: str) -> None:
+    state = os.stat(source)
+    if state.st_uid == 0 and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        with contextlib.suppress(OSError):  # another disk
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+
+
+def _make_devices(place: str) -> None:
+    for name, (major, minor) in _DEVICES.items():
+        path = f"{place}/dev/{name}"
+        try:
+            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+            os.chmod(path, 0o666)
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise IsolationRefused(f"a device file for /dev/{name}: {error.strerror}") from None
+
+
+def _run_in(place: str, command: Command, limit: float) -> int:
+    isolation.control_process(_PR_SET_CHILD_SUBREAPER, 1)
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _start(place, command, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe, isolation.time_limit(limit):
+        refusal = pipe.read().decode()
+        status = os.waitpid(child, 0)[1]
+    if refusal:
+        number, _, what = refusal.partition(" ")
+        if what == "chroot":
+            raise IsolationRefused(f"chroot: {os.strerror(int(number))}")
+        raise CommandNotStarted(command.argv[0], int(number))
+    return isolation.exit_status(status)
+
+
+def _start(place: str, command: Command, report: int) -> NoReturn:
+    what = "chroot"
+    try:
+        isolation.die_with_parent()
+        os.setsid()
+        os.umask(0o022)
+        os.chroot(place)
+        os.chdir("/")
+        what = "start"
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.setgroups([])
+        os.setgid(USER_ID)
+        os.setuid(USER_ID)
+        isolation.control_process(_PR_SET_NO_NEW_PRIVS, 1)
+        # After the change of the user, which makes the kernel forget it.
+        isolation.die_with_parent()
+        os.makedirs(command.env["HOME"], exist_ok=True)
+        os.chdir(command.cwd)
+        nothing = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(nothing, 0)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.execvpe(command.argv[0], command.argv, dict(command.env))
+    except OSError as error:
+        os.write(report, f"{error.errno} {what}".encode())
+    finally:
+        os._exit(_NOT_STARTED)
+
+
+def _take_outputs(made: str, job: Job) -> None:
+    for name in job.outputs:
+        path, target = os.path.join(made, name), os.path.join(job.out, name)
+        if not os.path.lexists(path):
+            continue
+        if os.path.isfile(path) and not os.path.islink(path):
+            shutil.copyfile(path, target)
+        else:
+            os.mkdir(target)  # something else than a file, whatever it was
+
+
+def _clean_up(place: str) -> None:
+    """Ends what still runs below `place`, and removes it."""
+    for _ in range(100):
+        left = _processes_in(place)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            break
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _processes_in(place: str) -> List[int]:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{name}/root") == place:
+                found.append(int(name))
+    return found

@@ -1,0 +1,140 @@
+"""What every way to isolate a build step has in common: the job, and how it may end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+from types import FrameType
+from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Tuple
+
+from build_rules.lib.tree_cache import Layer
+
+USER_ID = 1000
+"""The ordinary user and group that every step runs as, whoever runs Pants."""
+
+HOST_NAME = "build"
+OPEN_FILES = 4096
+"""The soft limit, the same everywhere, as far as the machine's hard limit allows."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder or file of the machine that the command sees at `target`, an absolute path."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """What runs, and in which environment; `cwd` is a path inside the root."""
+
+    argv: Tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One build step. `trees` maps a target to its layers, `/` to those of the root itself.
+
+    `cache` is the folder of unpacked trees, `inputs` what the step reads, `out` the folder that
+    gets its output files, which `outputs` names; `time_limit` is in seconds.
+    """
+
+    trees: Mapping[str, List[Layer]]
+    cache: str
+    inputs: Tuple[Mount, ...]
+    out: str
+    outputs: Tuple[str, ...]
+    command: Command
+    time_limit: float
+
+
+class IsolationRefused(Exception):
+    """This machine does not offer the isolator; the text says what refused."""
+
+
+class CommandNotStarted(Exception):
+    """The root file system lacks the program, or it cannot run there."""
+
+    def __init__(self, program: str, number: int) -> None:
+        self.program = program
+        self.number = number
+        super().__init__(f"{program}: {os.strerror(number)}")
+
+
+class TimeLimitReached(Exception):
+    """The command was still running after its time limit and was killed with all its children."""
+
+
+def exit_status(status: int) -> int:
+    """A status of wait(2) as a shell tells it: 128 + N for one that signal N ended."""
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def control_process(operation: int, value: int) -> int:
+    """prctl(2) for this process: 0, or the error's number."""
+    done = _libc.prctl(operation, value, 0, 0, 0)
+    return 0 if done == 0 else ctypes.get_errno()
+
+
+def die_with_parent() -> int:
+    """Has the kernel kill this process when its parent ends; 0, or the error's number."""
+    return control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: Optional[float]) -> Iterator[None]:
+    """Raises TimeLimitReached within, in the main thread, once that many seconds have passed."""
+
+    def out_of_time(number: int, frame: Optional[FrameType]) -> NoReturn:
+        raise TimeLimitReached
+
+    if seconds is not None:
+        signal.signal(signal.SIGALRM, out_of_time)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class Guardian:
+    """A process that cleans up after this one, should it be killed.
+
+    `clean_up` runs in the guardian alone, once the process that made it is gone without a farewell.
+    """
+
+    def __init__(self, clean_up: Callable[[], None]) -> None:
+        reading, self._writing = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.close(self._writing)
+                self._stand_apart()
+                if not os.read(reading, 1):
+                    clean_up()
+            finally:
+                os._exit(0)
+        os.close(reading)
+
+    @staticmethod
+    def _stand_apart() -> None:
+        """Out of the process group that is killed, and off the pipes that Pants waits for."""
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nothing, stream)
+
+    def dismiss(self) -> None:
+        os.write(self._writing, b"1")
+        os.close(self._writing)
+        os.waitpid(self._pid, 0)
