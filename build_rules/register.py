@@ -7,7 +7,7 @@ from build_rules.bundle import bundle, export, sources, tailor
 from build_rules.npm import compile, generate_lock, install, lint_lock, locks
 from build_rules.release import abi_audit, abi_gate, package, release
 from build_rules.release import run as run_release
-from build_rules.runtime import definitions, make
+from build_rules.runtime import build, definitions, make
 from build_rules.runtime import run as run_node
 from build_rules.target_types import NodeAppBundle, NodeRuntime, NodeToolchain, ReleaseTarball
 from build_rules.toolchain import (
@@ -27,7 +27,7 @@ from build_rules.toolchain import generate_lock as generate_toolchain_lock
 _MODULES = (
     *(provided_files, host_settings, programs, network_step, locked_files, step),
     *(image, abi, packaged_image, ready_image, contract, generate_toolchain_lock),
-    *(definitions, make, run_node),
+    *(definitions, build, make, run_node),
     *(locks, install, compile, generate_lock, lint_lock),
     *(sources, bundle, export, tailor),
     *(release, abi_gate, package, run_release, abi_audit),

@@ -271,6 +271,18 @@ class NpmVersionField(StringField):
     )
 
 
+class RuntimeToolchainField(OneAddressField):
+    alias = "toolchain"
+    help = help_text(
+        """
+        The `node_toolchain` in which a runtime is built whose definition has a `[source]`; binaries
+        need none.
+
+        For example: `toolchain="//toolchains/gcc48"`.
+        """
+    )
+
+
 class NodeRuntime(Target):
     alias = "node_runtime"
     core_fields = (
@@ -278,6 +290,7 @@ class NodeRuntime(Target):
         NodeVersionField,
         NodeDefinitionField,
         NpmVersionField,
+        RuntimeToolchainField,
         OutputPathField,
     )
     help = help_text(

@@ -34,11 +34,11 @@ from build_rules.npm.install import InstallRequest
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock, resolve_name
 from build_rules.runtime.make import (
     NodeRuntimeFieldSet,
-    Runtime,
     RuntimeLayer,
     RuntimeLayerRequest,
     RuntimeRequest,
 )
+from build_rules.runtime.runtime import Runtime
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
     BuildArgsField,

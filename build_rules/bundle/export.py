@@ -23,7 +23,7 @@ from pants.engine.unions import UnionRule
 from build_rules.bundle.bundle import App, AppRequest, NodeAppBundleFieldSet
 from build_rules.npm.compile import InstalledPackages
 from build_rules.npm.locks import resolve_name
-from build_rules.runtime.make import Runtime
+from build_rules.runtime.runtime import Runtime
 from build_rules.toolchain.host_settings import HostSettings
 
 _UNPACK = """\

@@ -15,7 +15,7 @@ import shutil
 import signal
 import stat
 import sys
-from typing import Dict, List, NoReturn, Sequence
+from typing import List, Mapping, NoReturn, Sequence
 
 from build_rules.lib import isolation, tree_cache
 from build_rules.lib.isolation import (
@@ -40,11 +40,7 @@ def run(job: Job) -> int:
     """The command's exit status; its outputs are in `job.out` then."""
     if os.geteuid() != 0:
         raise IsolationRefused("only root may call chroot")
-    with contextlib.ExitStack() as held:
-        trees = {
-            target: held.enter_context(tree_cache.unpacked(job.cache, layers))
-            for target, layers in job.trees.items()
-        }
+    with tree_cache.all_unpacked(job.cache, job.trees) as trees:
         place = os.path.join(job.cache, f"chroot-{random.SystemRandom().getrandbits(64):016x}")
         guardian = isolation.Guardian(lambda: _clean_up(place))
         try:
@@ -54,10 +50,10 @@ def run(job: Job) -> int:
         finally:
             _clean_up(place)
             guardian.dismiss()
-    return status
+        return status
 
 
-def _lay_out(place: str, trees: Dict[str, str], inputs: Sequence[Mount]) -> None:
+def _lay_out(place: str, trees: Mapping[str, str], inputs: Sequence[Mount]) -> None:
     _link_tree(trees["/"], place)
     for folder in _OWN:
         os.makedirs(place + folder, exist_ok=True)

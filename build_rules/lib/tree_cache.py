@@ -17,9 +17,9 @@ import os
 import shutil
 import tarfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
 UNUSED_SECONDS = 30 * 24 * 3600
 
@@ -34,6 +34,13 @@ class Layer:
 
     path: str
     sha256: str
+
+
+@contextmanager
+def all_unpacked(cache: str, trees: Mapping[str, Sequence[Layer]]) -> Iterator[Dict[str, str]]:
+    """The paths of several trees, by what `trees` calls them, each as in `unpacked`."""
+    with ExitStack() as held:
+        yield {name: held.enter_context(unpacked(cache, layers)) for name, layers in trees.items()}
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from build_rules.lib.npm_lock import NpmLock
 from build_rules.lib.npm_package import Package
 from build_rules.lib.npm_production import production_paths
 from build_rules.npm.locks import FetchLockRequest, ReadNpmLock
-from build_rules.runtime.make import Runtime
+from build_rules.runtime.runtime import Runtime
 from build_rules.toolchain.image import BaseRoot, ToolchainFieldSet
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
 from build_rules.toolchain.step import Step, StepResult, as_arguments

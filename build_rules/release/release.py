@@ -317,6 +317,7 @@ def _manifest(bundle: Bundle, verdict: Verdict) -> Dict[str, Any]:
             "version": runtime.version,
             "npm": runtime.npm_version,
             "definition_sha256": runtime.definition_sha256,
+            **({"tests": runtime.tests} if runtime.tests else {}),
         },
         "lock_sha256": hashlib.sha256(lock.text.encode()).hexdigest(),
         "abi": {**verdict.as_dict(), "foreign_dropped": report["foreign"]},

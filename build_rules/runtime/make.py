@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass, field
-from typing import Dict, Optional
+from typing import Optional
 
 from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
-from pants.engine.fs import AddPrefix, Digest
+from pants.engine.fs import AddPrefix, Digest, MergeDigests, Snapshot
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
-from pants.util.frozendict import FrozenDict
 
-from build_rules.lib.node_definition import NodeDefinition, PinnedArchive
+from build_rules.lib.node_definition import NodeDefinition
+from build_rules.runtime.build import SourceRuntimeRequest
 from build_rules.runtime.definitions import NodeDefinitionRequest
+from build_rules.runtime.runtime import Runtime, digest_of, locked
 from build_rules.target_types import (
     NodeDefinitionField,
     NodeVersionField,
     NpmVersionField,
     OutputPathField,
+    RuntimeToolchainField,
 )
 from build_rules.toolchain.image import BaseRoot, OutputTreeRequest
-from build_rules.toolchain.locked_files import LockedFile, LockedFiles
+from build_rules.toolchain.locked_files import LockedFiles
 from build_rules.toolchain.step import RUNTIME, Step, StepResult, Tree, as_arguments
 
 PLATFORM = "linux-x64"
@@ -35,22 +35,13 @@ class NodeRuntimeFieldSet(PackageFieldSet):
     version: NodeVersionField
     definition: NodeDefinitionField
     npm_version: NpmVersionField
+    toolchain: RuntimeToolchainField
     output_path: OutputPathField
 
 
 @dataclass(frozen=True)
 class RuntimeRequest:
     field_set: NodeRuntimeFieldSet
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """`tree` is what steps run with."""
-
-    version: str
-    npm_version: str
-    definition_sha256: str
-    tree: Tree
 
 
 @dataclass(frozen=True)
@@ -80,6 +71,13 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
             origin=str(field_set.address),
         ),
     )
+    if definition.source is not None:
+        return await Get(
+            Runtime,
+            SourceRuntimeRequest(
+                definition, field_set.npm_version.value, field_set.toolchain, field_set.address
+            ),
+        )
     node = definition.binary(PLATFORM)
     npm_version, npm = definition.npm(field_set.npm_version.value)
     base = await Get(BaseRoot)
@@ -92,32 +90,15 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
             description=f"Make Node.js {version} with npm {npm_version}",
             origin=str(field_set.address),
             arguments=as_arguments({"version": version, "npm_version": npm_version}),
-            locked=LockedFiles((_locked(node, "node.tgz"), _locked(npm, "npm.tgz"))),
+            locked=LockedFiles((locked(node, "node.tgz"), locked(npm, "npm.tgz"))),
         ),
     )
     tree = await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
-    return Runtime(version, npm_version, _digest_of(node, npm), tree)
+    return Runtime(version, npm_version, digest_of(node.sha256, npm.sha256), tree)
 
 
 def _file_of(field: NodeDefinitionField) -> Optional[str]:
     return field.file_path if field.value else None
-
-
-def _locked(archive: PinnedArchive, path: str) -> LockedFile:
-    source: Dict[str, str] = {"kind": "url", "url": archive.url or ""}
-    if archive.package:
-        source = {
-            "kind": "npm",
-            "name": archive.package,
-            "version": archive.version,
-            "integrity": archive.integrity or "",
-        }
-    return LockedFile(path, archive.sha256, archive.size, FrozenDict(source))
-
-
-def _digest_of(*archives: PinnedArchive) -> str:
-    """Says which archives a runtime was made of, whatever else its definition holds."""
-    return hashlib.sha256("".join(f"{one.sha256}\n" for one in archives).encode()).hexdigest()
 
 
 # Apart from making it: compressing a runtime takes seconds, in which packages can be installed.
@@ -154,8 +135,10 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
         ),
     )
     folder = field_set.output_path.value_or_default(file_ending=None)
-    digest = await Get(Digest, AddPrefix(result.digest, folder))
-    return BuiltPackage(digest, (BuiltPackageArtifact(os.path.join(folder, "nodejs.tar.gz")),))
+    whole = await Get(Digest, MergeDigests([result.digest, runtime.log]))
+    snapshot = await Get(Snapshot, AddPrefix(whole, folder))
+    artifacts = tuple(BuiltPackageArtifact(path) for path in sorted(snapshot.files, reverse=True))
+    return BuiltPackage(snapshot.digest, artifacts)
 
 
 def rules():

@@ -150,17 +150,11 @@ def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
 
 def _in_namespaces(job: Job) -> int:
     namespaces.probe()
-    with contextlib.ExitStack() as held:
-        root, mounts = "", list(job.inputs)
-        for target, layers in job.trees.items():
-            path = held.enter_context(tree_cache.unpacked(job.cache, layers))
-            if target == "/":
-                root = path
-            else:
-                mounts.append(isolation.Mount(path, target))
-        mounts.append(isolation.Mount(job.out, "/build/out", writable=True))
-        status = namespaces.run(root, mounts, job.command, job.time_limit)
-    return status
+    with tree_cache.all_unpacked(job.cache, job.trees) as trees:
+        inner = [isolation.Mount(path, target) for target, path in trees.items() if target != "/"]
+        out = isolation.Mount(job.out, "/build/out", writable=True)
+        mounts = [*job.inputs, *inner, out]
+        return namespaces.run(trees["/"], mounts, job.command, job.time_limit)
 
 
 def _note(name: str) -> None:

@@ -12,39 +12,25 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, package_tarball
+from build_rules.lib import layers, npm_of_runtime, package_tarball
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
 
 _TOP = ("bin", "include", "lib", "share")
-# Where npm's own first line names a path of the machine that packed it, this one works anywhere.
-_FIRST_LINE = b"#!/usr/bin/env node\n"
 
 
 def make(arguments: Dict[str, Any]) -> None:
     version, npm_version = arguments["version"], arguments["npm_version"]
     package_tarball.unpack("in/node.tgz", f"Node.js {version}", "node")
-    npm = "node/lib/node_modules/npm"
-    os.makedirs(os.path.dirname(npm), exist_ok=True)
-    package_tarball.unpack("in/npm.tgz", f"npm {npm_version}", npm)
-    for name in ("npm", "npx"):
-        program = f"{npm}/bin/{name}-cli.js"
-        if os.path.exists(program):
-            _set_first_line(program)
-            os.chmod(program, 0o755)
-            os.symlink(f"../lib/node_modules/npm/bin/{name}-cli.js", f"node/bin/{name}")
+    npm_of_runtime.install("in/npm.tgz", npm_version, "node")
     _try("Node.js", ["node/bin/node", "-v"], f"v{version}")
-    _try("npm", ["node/bin/node", f"{npm}/bin/npm-cli.js", "--version"], npm_version)
+    _try(
+        "npm",
+        ["node/bin/node", f"node/{npm_of_runtime.FOLDER}/bin/npm-cli.js", "--version"],
+        npm_version,
+    )
     entries = layers.walk("node", keep=lambda path: path.split("/")[0] in _TOP)
     layers.write_tar("out/runtime.tar", entries)
-
-
-def _set_first_line(path: str) -> None:
-    with open(path, "rb") as file:
-        first, rest = file.readline(), file.read()
-    if first.startswith(b"#!") and first != _FIRST_LINE:
-        with open(path, "wb") as file:
-            file.write(_FIRST_LINE + rest)
 
 
 def _try(what: str, argv: List[str], expected: str) -> None:
