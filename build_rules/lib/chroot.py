@@ -58,7 +58,7 @@ def _lay_out(place: str, trees: Mapping[str, str], inputs: Sequence[Mount]) -> N
     for folder in _OWN:
         os.makedirs(place + folder, exist_ok=True)
     for folder in (_BUILD, "/home"):
-        os.chown(place + folder, USER_ID, USER_ID)
+        _give_to_step(place + folder)
     for folder in ("/tmp", "/dev/shm"):
         os.chmod(place + folder, 0o1777)
     _make_devices(place)
@@ -77,12 +77,19 @@ def _lay_out(place: str, trees: Mapping[str, str], inputs: Sequence[Mount]) -> N
     _make_own(place, f"{_BUILD}/out")
 
 
+def _give_to_step(path: str) -> None:
+    try:
+        os.chown(path, USER_ID, USER_ID)
+    except OSError as error:
+        raise IsolationRefused(f"chown to user {USER_ID}: {error.strerror}") from None
+
+
 def _make_own(place: str, folder: str) -> None:
     """A folder below /build that belongs to the step, as those around it do."""
     if not os.path.isdir(place + folder):
         _make_own(place, os.path.dirname(folder))
         os.mkdir(place + folder)
-        os.chown(place + folder, USER_ID, USER_ID)
+        _give_to_step(place + folder)
 
 
 def _link_tree(source: str, target: str) -> None:

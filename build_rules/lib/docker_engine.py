@@ -163,10 +163,13 @@ def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
         preexec_fn=_with_parent,  # noqa: PLW1509  (no thread has been started yet)
     )
     said: List[bytes] = []
+    assert process.stderr is not None
+    listening = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
+    listening.start()
     done = False
     try:
         with isolation.time_limit(job.time_limit):
-            status = _converse(process, job, said)
+            status = _converse(process, job)
         done = status is not None
         process.wait()
     finally:
@@ -174,6 +177,7 @@ def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
             process.kill()
             process.wait()
             _remove(client, name)
+        listening.join()
         guardian.dismiss()
     if status is not None:
         return status
@@ -209,13 +213,10 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
     ]
 
 
-def _converse(process: subprocess.Popen[bytes], job: Job, said: List[bytes]) -> Optional[int]:
+def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
     """Sends the inputs and takes the outputs; None if the container did not get that far."""
     assert process.stdin is not None
     assert process.stdout is not None
-    assert process.stderr is not None
-    listening = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
-    listening.start()
     with contextlib.suppress(BrokenPipeError):
         with tarfile.open(
             fileobj=process.stdin,
@@ -237,7 +238,6 @@ def _converse(process: subprocess.Popen[bytes], job: Job, said: List[bytes]) -> 
         process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        listening.join()
 
 
 def _listen(stream: BinaryIO, said: List[bytes]) -> None:

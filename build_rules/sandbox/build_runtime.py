@@ -19,7 +19,7 @@ from build_rules.lib import elf, layers, node_process, npm_of_runtime, package_t
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
 
-_SOURCE, _PREFIX = "source", "/build/installed"
+_SOURCE, _PREFIX, _PATCHES = "source", "/build/installed", "/build/in/patches"
 _TOP = ("bin", "include", "lib", "share")
 _LAST_LINES = 30
 _REPORT, _SKIP = "report", "skip"
@@ -83,7 +83,7 @@ def build(arguments: Dict[str, Any]) -> None:
     for patch in source["patches"]:
         tools.run(
             f'the patch "{patch}"',
-            ["patch", "-p1", "--forward", "--batch", "-i", f"/build/in/patches/{patch}"],
+            ["patch", "-p1", "--forward", "--batch", "-i", f"{_PATCHES}/{patch}"],
             next="make the patch anew for this version",
         )
     if os.path.exists(f"{_SOURCE}/configure"):

@@ -173,9 +173,7 @@ def test_a_machine_without_user_namespaces_is_told_the_ways_out(sandbox: Sandbox
     code, _, err = sandbox.run("true", before=before)
     assert code == 1
     first, found, *rest = err.splitlines()
-    assert first == (
-        "this machine refuses the isolator that [slipway] isolator names: namespaces"
-    )
+    assert first == ("this machine refuses the isolator that [slipway] isolator names: namespaces")
     assert found == "  found: namespaces: unshare of namespaces: No space left on device"
     assert "sysctl -w user.max_user_namespaces=15000" in "\n".join(rest)
     assert "Traceback" not in err

@@ -1,0 +1,300 @@
+"""The ways to isolate a step: the same bytes by each, the chosen one named, and refusals by name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List
+
+import pytest
+
+from tests.e2e import harness
+from tests.e2e.conftest import OtherUser
+from tests.e2e.engine import Engine, running_engine
+from tests.e2e.harness import Caches, Result, Workspace
+from tests.e2e.test_addons import write_app
+from tests.e2e.tiny_app import TinyApp
+
+NAMED = {
+    "namespaces": "build steps are isolated by user namespaces",
+    "docker": "build steps are isolated by a Docker engine",
+    "chroot": "build steps are isolated by chroot: the network is not denied",
+}
+NO_NAMESPACES = (
+    *("unshare", "--user", "--map-root-user", "sh", "-c"),
+    *('echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"', "sh"),
+)
+SEED = 20261121
+
+
+@pytest.fixture(scope="module")
+def engine(session_folder: Path) -> Iterator[Engine]:
+    with running_engine(session_folder / "engine") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def with_docker(session_folder: Path, tools: str) -> str:
+    """A PATH with the docker client."""
+    folder = session_folder / "docker-client"
+    folder.mkdir()
+    client = shutil.which("docker")
+    if client is None:
+        pytest.skip("no docker here: apt-get install docker.io")
+    (folder / "docker").symlink_to(client)
+    return f"{folder}:{tools}"
+
+
+@pytest.fixture(scope="module")
+def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
+    return make_workspace("isolators")
+
+
+def digests(workspace: Workspace, *names: str) -> Dict[str, str]:
+    found = {}
+    for name in names:
+        for path in sorted(workspace.dist(name).iterdir()):
+            if path.name != "build.log":  # tells the order of a parallel make
+                found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def package(workspace: Workspace, isolator: str, *targets: str, **more: object) -> Result:
+    shutil.rmtree(workspace.dist(), ignore_errors=True)
+    return workspace.pants(f"--slipway-isolator={isolator}", "package", *targets, **more)
+
+
+@pytest.fixture(scope="module")
+def tiny(workspace: Workspace) -> TinyApp:
+    app = TinyApp(workspace, "apps/isolated")
+    app.write()
+    return app
+
+
+@pytest.fixture(scope="module")
+def expected(tiny: TinyApp, workspace: Workspace) -> Dict[str, str]:
+    """What user namespaces make of the application."""
+    said = package(workspace, "namespaces", tiny.release).ok()
+    assert NAMED["namespaces"] in said.output
+    return digests(workspace, "apps.isolated/release")
+
+
+@pytest.mark.parametrize("isolator", ["docker", "chroot"])
+def test_another_isolator_makes_the_same_bytes_and_is_named(
+    workspace: Workspace,
+    tiny: TinyApp,
+    expected: Dict[str, str],
+    isolator: str,
+    engine: Engine,
+    with_docker: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workspace, "path", with_docker)
+    said = package(
+        workspace, isolator, tiny.release, env={**engine.env, "PANTS_LOCAL_CACHE": "false"}
+    ).ok()
+    assert NAMED[isolator] in said.output
+    assert any(one.startswith("Build ") for one in said.counts.ran)
+    assert digests(workspace, "apps.isolated/release") == expected
+    assert engine.containers() == []
+    assert leftovers(workspace) == []
+
+
+def test_a_cached_result_needs_no_engine(
+    workspace: Workspace, tiny: TinyApp, expected: Dict[str, str]
+) -> None:
+    # Made by user namespaces, taken by a run that could only use an engine, which is not there.
+    said = package(workspace, "docker", tiny.release).ok()
+    assert said.counts.ran == []
+    assert digests(workspace, "apps.isolated/release") == expected
+
+
+def test_an_engine_is_taken_where_namespaces_are_refused(
+    workspace: Workspace,
+    engine: Engine,
+    with_docker: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = TinyApp(workspace, "apps/by-engine", scripts={"build": "mkdir dist; echo 1 >dist/1"})
+    app.write()
+    # As somebody does between two builds, or two steps: it is loaded again.
+    for image in set(engine.images()):
+        engine.docker("image", "rm", "--force", image)
+    monkeypatch.setattr(workspace, "path", with_docker)
+    said = package(workspace, "auto", app.release, env=engine.env, before=NO_NAMESPACES).ok()
+    assert NAMED["docker"] in said.output
+
+
+REFUSALS = {
+    "no namespaces": (
+        "namespaces",
+        NO_NAMESPACES,
+        ("namespaces: unshare of namespaces: No space left", "sysctl -w user.max_user_namespaces"),
+    ),
+    "no docker": (
+        "docker",
+        (),
+        ("docker: there is no docker on the PATH", "install a Docker engine"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refused_isolator_is_told_by_name(workspace: Workspace, name: str) -> None:
+    isolator, before, words = REFUSALS[name]
+    app = TinyApp(workspace, "apps/refused", scripts={"build": f"mkdir dist; echo {name} >dist/1"})
+    app.write()
+    said = package(workspace, isolator, app.release, before=before).failed()
+    assert f"refuses the isolator that [slipway] isolator names: {isolator}" in said.output
+    assert all(word in said.output for word in words), said.output
+    assert "Traceback" not in said.output
+
+
+def test_an_engine_that_is_stopped_or_forbidden_is_told(
+    workspace: Workspace,
+    engine: Engine,
+    with_docker: str,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = TinyApp(workspace, "apps/stopped", scripts={"build": "mkdir dist; echo 2 >dist/1"})
+    app.write()
+    monkeypatch.setattr(workspace, "path", with_docker)
+    gone = {"DOCKER_HOST": f"unix://{scratch}/gone.sock"}
+    said = package(workspace, "docker", app.release, env=gone).failed()
+    assert "Cannot connect to the Docker daemon" in said.output
+    assert "install a Docker engine, start it, and let this user reach it" in said.output
+    assert "Traceback" not in said.output
+
+
+@pytest.mark.long
+def test_a_plain_user_without_any_isolator_is_told_all_of_them(
+    other_user: OtherUser,
+    engine: Engine,
+    with_docker: str,
+    scratch: Path,
+) -> None:
+    workspace = Workspace.make(
+        scratch / "plain" / "clone",
+        Caches(scratch / "caches", other_user.runner),
+        with_docker,
+        owner=other_user.user,
+    )
+    with workspace:
+        said = package(
+            workspace, "auto", "//toolchains/node:16.20.2", env=engine.env, before=NO_NAMESPACES
+        ).failed()
+    assert "this machine offers none of the ways to isolate a build step" in said.output
+    assert "namespaces: unshare of namespaces" in said.output
+    assert "docker: " in said.output
+    assert "permission denied" in said.output
+    assert "chroot: " in said.output
+    assert "Traceback" not in said.output
+
+
+# --- The long tier.
+
+
+@pytest.mark.long
+def test_a_full_disk_of_the_engine_is_told(
+    workspace: Workspace, with_docker: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = TinyApp(workspace, "apps/full", scripts={"build": "mkdir dist; echo 3 >dist/1"})
+    app.write()
+    monkeypatch.setattr(workspace, "path", with_docker)
+    disk = scratch / "full"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", str(disk)], check=True)
+    try:
+        with running_engine(disk) as full:
+            said = package(workspace, "docker", app.release, env=full.env).failed()
+            assert full.containers() == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    assert "no space is left on the disk of the Docker engine" in said.output
+    assert "docker system prune" in said.output
+    assert "Traceback" not in said.output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("isolator", ["docker", "chroot"])
+def test_applications_addons_and_engines_are_the_same_by_each(
+    workspace: Workspace,
+    engine: Engine,
+    with_docker: str,
+    isolator: str,
+    scratch: Path,
+) -> None:
+    targets = (*("//apps/koa-kkl:release", write_app(workspace, "node16"), "//examples/quickjs"),)
+    places = ("apps.koa-kkl/release", "apps.node16/release", "examples.quickjs/quickjs")
+    package(workspace, "namespaces", *targets).ok()
+    expected = digests(workspace, *places)
+    caches = workspace.caches.fresh(scratch / "caches")
+    other = Workspace.make(scratch / "other" / "clone", caches, with_docker)
+    with other:
+        write_app(other, "node16")
+        said = package(other, isolator, *targets, env=engine.env, timeout=1200).ok()
+        assert NAMED[isolator] in said.output
+        assert len(said.counts.ran) > 10
+        assert digests(other, *places) == expected
+        # The contract of the toolchain holds there too.
+        tested = other.pants(
+            f"--slipway-isolator={isolator}", "test", "toolchains/gcc48::", env=engine.env
+        ).ok()
+        assert "toolchains/gcc48:gcc48 succeeded" in tested.output
+        again = package(other, "namespaces", *targets).ok()
+        assert again.counts.ran == []
+        assert digests(other, *places) == expected
+
+
+def leftovers(workspace: Workspace) -> List[str]:
+    trees = workspace.caches.named / "slipway_trees"
+    return [path.name for path in trees.glob("chroot-*")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("isolator", ["namespaces", "docker", "chroot"])
+def test_a_killed_pants_leaves_nothing_and_the_next_build_is_right(
+    make_workspace: Callable[..., Workspace],
+    engine: Engine,
+    with_docker: str,
+    isolator: str,
+) -> None:
+    workspace = make_workspace("killed", path=with_docker)
+    chance = random.Random(f"{SEED}-{isolator}")
+    app = TinyApp(workspace, "apps/killed")
+    for number in range(20):
+        app.scripts = {"build": f"sleep 1; mkdir dist; sleep 1; echo {number} >dist/a.js"}
+        app.write()
+        moment = chance.uniform(6, 16)
+        process = workspace.start(
+            f"--slipway-isolator={isolator}", "package", app.release, env=engine.env
+        )
+        time.sleep(moment)
+        harness.end(harness.descendants(process.pid) | {process.pid})
+        process.communicate()
+        print(f"{isolator}: kill {number} after {moment:.2f} s")
+        harness.wait_until(lambda: not engine.containers(), 20, "containers are gone")
+        harness.wait_until(lambda: not leftovers(workspace), 20, "copies of roots are gone")
+        harness.wait_until(lambda: not steps_of(workspace), 20, "processes are gone")
+    said = package(workspace, isolator, app.release, env=engine.env).ok()
+    assert said.code == 0
+    package(workspace, "namespaces", app.release, env={"PANTS_LOCAL_CACHE": "false"}).ok()
+
+
+def steps_of(workspace: Workspace) -> List[int]:
+    """Processes of steps: those that a run of this workspace started, by its mark."""
+    mark = f"{harness.MARK}={workspace.mark}".encode()
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if mark in Path(f"/proc/{name}/environ").read_bytes():
+                found.append(int(name))
+        except OSError:
+            continue
+    return found

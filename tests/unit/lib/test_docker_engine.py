@@ -1,0 +1,127 @@
+"""What is made of an engine's answers, with a client that answers as asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Dict, Tuple
+
+import pytest
+
+from build_rules.lib import docker_engine, isolation, layers
+from build_rules.lib.docker_engine import Client
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.isolation import Command, IsolationRefused, Job
+from build_rules.lib.layers import Entry
+from build_rules.lib.tree_cache import Layer
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    layer = tmp_path / "base.tar"
+    layers.write_tar(str(layer), [Entry("usr", "folder")])
+    (tmp_path / "out").mkdir()
+    return Job(
+        trees={"/": [Layer(str(layer), hashlib.sha256(layer.read_bytes()).hexdigest())]},
+        cache=str(tmp_path),
+        inputs=(),
+        out=str(tmp_path / "out"),
+        outputs=("a",),
+        command=Command(("/bin/true",), {"HOME": "/home/build"}, "/build"),
+        time_limit=60,
+    )
+
+
+def client(folder: Path, answers: Dict[str, str]) -> Client:
+    """A docker whose subcommands run lines of shell; every other one fails without a word."""
+    cases = "".join(f'"{name}"*) {script};;\n' for name, script in answers.items())
+    program = folder / "docker"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >>"{folder}/calls"\ncase "$*" in\n{cases}*) exit 1;;\nesac\n'
+    )
+    program.chmod(0o755)
+    return Client(str(program), {"PATH": "/usr/bin:/bin"})
+
+
+def say(text: str, status: int = 1) -> str:
+    return f'echo "{text}" >&2; exit {status}'
+
+
+NO_IMAGE = say("Error: No such image: sha256:0")
+PERMISSION = "Got permission denied while trying to connect to the Docker daemon socket"
+REFUSALS: Dict[str, Tuple[Dict[str, str], str]] = {
+    "no permission": ({"image inspect": say(PERMISSION)}, PERMISSION),
+    "stopped": (
+        {"image inspect": say("Cannot connect to the Docker daemon at unix:///x. Is it running?")},
+        "Cannot connect to the Docker daemon",
+    ),
+    "another platform": (
+        {"image inspect": NO_IMAGE, "version": "echo linux/arm64"},
+        "the engine is for linux/arm64, not for linux/amd64",
+    ),
+    "it does not take the image": (
+        {
+            "image inspect": NO_IMAGE,
+            "version": "echo linux/amd64",
+            "load": "cat >/dev/null; " + say("open /var/lib/docker/tmp: read-only file system"),
+        },
+        "docker load does not take the image: open /var/lib/docker/tmp: read-only file system",
+    ),
+    "the image goes again and again": (
+        {"image inspect": "exit 0", "run": say("Error response from daemon: No such image: x")},
+        "is gone again as soon as it is loaded",
+    ),
+    "the container does not start": (
+        {
+            "image inspect": "exit 0",
+            "run": say("docker: Error response from daemon: no cgroup.\nSee 'docker run --help'."),
+        },
+        "docker: Error response from daemon: no cgroup.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_is_the_engine_s_own_words(tmp_path: Path, job: Job, name: str) -> None:
+    answers, words = REFUSALS[name]
+    with pytest.raises(IsolationRefused) as raised:
+        docker_engine.run(client(tmp_path, answers), job)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("command", ["load", "run"])
+def test_a_full_disk_is_told_apart(tmp_path: Path, job: Job, command: str) -> None:
+    answers = {
+        "image inspect": "exit 0" if command == "run" else NO_IMAGE,
+        "version": "echo linux/amd64",
+        command: "cat >/dev/null & " + say("write /var/lib/docker/x: no space left on device"),
+    }
+    with pytest.raises(SlipwayError) as raised:
+        docker_engine.run(client(tmp_path, answers), job)
+    assert raised.value.what == "no space is left on the disk of the Docker engine"
+
+
+def test_an_engine_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_engine, "_ANSWERS_WITHIN", 0.2)
+    with pytest.raises(IsolationRefused, match=r"no answer within 0\.2 seconds"):
+        docker_engine.run(client(tmp_path, {"image inspect": "exec sleep 60"}), job)
+
+
+def test_a_client_that_is_not_there_is_told(tmp_path: Path, job: Job) -> None:
+    with pytest.raises(IsolationRefused, match="No such file or directory"):
+        docker_engine.run(Client(str(tmp_path / "gone"), {}), job)
+
+
+def test_a_container_beyond_its_time_limit_is_removed(tmp_path: Path, job: Job) -> None:
+    answers = {"image inspect": "exit 0", "run": "exec sleep 60", "rm": "exit 0"}
+    late = isolation.Job(**{**vars(job), "time_limit": 0.3})
+    with pytest.raises(isolation.TimeLimitReached):
+        docker_engine.run(client(tmp_path, answers), late)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    (started,) = [line for line in calls if line.startswith("run ")]
+    name = next(word for word in started.split() if word.startswith("--name="))[len("--name=") :]
+    assert f"rm --force --volumes {name}" in calls
+    assert "--network=none" in started
+    assert "--read-only" in started
