@@ -23,10 +23,12 @@ from build_rules.toolchain import (
     step,
 )
 from build_rules.toolchain import generate_lock as generate_toolchain_lock
+from build_rules.toolchain import run as run_toolchain
 
 _MODULES = (
     *(provided_files, host_settings, programs, network_step, locked_files, step),
-    *(image, abi, packaged_image, ready_image, contract, generate_toolchain_lock),
+    *(image, abi, packaged_image, ready_image, contract, run_toolchain),
+    *(generate_toolchain_lock,),
     *(definitions, build, make, run_node),
     *(locks, install, compile, generate_lock, lint_lock),
     *(sources, bundle, export, tailor),

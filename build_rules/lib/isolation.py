@@ -34,11 +34,17 @@ class Mount:
 
 @dataclass(frozen=True)
 class Command:
-    """What runs, and in which environment; `cwd` is a path inside the root."""
+    """What runs, and in which environment; `cwd` is a path inside the root.
+
+    Its input is empty, unless `stdin` is a descriptor, or `terminal` one of a terminal that becomes
+    its own.
+    """
 
     argv: Tuple[str, ...]
     env: Mapping[str, str]
     cwd: str
+    stdin: Optional[int] = None
+    terminal: Optional[int] = None
 
 
 @dataclass(frozen=True)

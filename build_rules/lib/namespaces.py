@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import termios
 from typing import NoReturn, Optional, Sequence
 
 from build_rules.lib.isolation import (
@@ -167,8 +168,15 @@ def _start(command: Command) -> NoReturn:
         if folder:
             os.makedirs(folder, exist_ok=True)
     os.chdir(command.cwd)
-    with open("/dev/null", "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
+    if command.terminal is not None:
+        fcntl.ioctl(command.terminal, termios.TIOCSCTTY, 0)
+        for stream in (0, 1, 2):
+            os.dup2(command.terminal, stream)
+    elif command.stdin is not None:
+        os.dup2(command.stdin, 0)
+    else:
+        with open("/dev/null", "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
     # Python ignores SIGPIPE, and an ignored signal stays ignored in what is started.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:

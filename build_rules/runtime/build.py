@@ -21,6 +21,7 @@ from pants.engine.fs import (
     Snapshot,
 )
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.option.global_options import GlobalOptions
 from pants.util.frozendict import FrozenDict
 
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
@@ -35,7 +36,7 @@ from build_rules.toolchain.image import (
     ToolchainNamed,
 )
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
-from build_rules.toolchain.step import RUNTIME, Step, StepResult, Tree, as_arguments
+from build_rules.toolchain.step import RUNTIME, FallibleStepResult, Step, Tree, as_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +127,18 @@ async def find_runtime_toolchain(request: RuntimeToolchainRequest) -> ToolchainI
     return await Get(ToolchainImage, ToolchainImageRequest(field_set))
 
 
+def _keep_log(content: bytes, address: Address, settings: GlobalOptions) -> str:
+    """Where the log of a failed build lies, for whoever wants to see all of it."""
+    folder = os.path.join(settings.pants_workdir, "slipway")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{address.path_safe_spec}.build.log")
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
 @rule(desc="Build Node runtime from source")
-async def build_runtime(request: SourceRuntimeRequest) -> Runtime:
+async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) -> Runtime:
     definition, source = request.definition, request.definition.source
     assert source is not None
     npm_version, pinned = "", _locked_source(source)
@@ -139,7 +150,7 @@ async def build_runtime(request: SourceRuntimeRequest) -> Runtime:
         Get(SourceInputs, SourceInputsRequest(definition)),
     )
     result = await Get(
-        StepResult,
+        FallibleStepResult,
         Step(
             program="build_runtime",
             trees=image.layers,
@@ -157,9 +168,13 @@ async def build_runtime(request: SourceRuntimeRequest) -> Runtime:
             locked=LockedFiles(pinned),
         ),
     )
-    tree, log, report = await MultiGet(
+    log = await Get(Digest, DigestSubset(result.digest, PathGlobs(["build.log"])))
+    if result.exit_code != 0:
+        kept = await Get(DigestContents, Digest, log)
+        where = _keep_log(kept[0].content, request.address, settings) if kept else "none"
+        raise SlipwayError(f"{request.address}: {result.said}\n  log:   {where}")
+    tree, report = await MultiGet(
         Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME)),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["build.log"]))),
         Get(DigestContents, DigestSubset(result.digest, PathGlobs(["build.json"]))),
     )
     said = json.loads(report[0].content)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from build_rules.lib.step_program import run
 
 _SOURCE, _PREFIX, _PATCHES = "source", "/build/installed", "/build/in/patches"
 _TOP = ("bin", "include", "lib", "share")
-_LAST_LINES = 30
+_LAST_LINES, _MOST_ERRORS = 30, 10
+_ERROR = re.compile(r"\berror:|undefined reference|\*\*\* ", re.IGNORECASE)
 _REPORT, _SKIP = "report", "skip"
 
 
@@ -45,7 +47,7 @@ class Build:
             raise SlipwayError(
                 f"{what} failed with exit status {status}",
                 where=placeholders.ORIGIN,
-                found="\n".join([f"{' '.join(argv)}, whose last lines were", *self._last()]),
+                found="\n".join([f"{' '.join(argv)}, which said", *self._telling()]),
                 next=next,
             )
 
@@ -71,9 +73,13 @@ class Build:
     def make(self, *arguments: str, parallel: bool = True) -> List[str]:
         return ["make", *([self._jobs] if parallel else []), *arguments]
 
-    def _last(self) -> List[str]:
+    def _telling(self) -> List[str]:
+        """The errors of a parallel make, which may stand far above its end, and the last lines."""
         with open(self._log, encoding="utf-8", errors="replace") as log:
-            return [line.rstrip("\n") for line in log.readlines()[-_LAST_LINES:]]
+            lines = [line.rstrip("\n") for line in log]
+        last = lines[-_LAST_LINES:]
+        errors = [line for line in lines[:-_LAST_LINES] if _ERROR.search(line)][-_MOST_ERRORS:]
+        return [*errors, *(["…"] if errors else []), *last]
 
 
 def build(arguments: Dict[str, Any]) -> None:
@@ -88,11 +94,17 @@ def build(arguments: Dict[str, Any]) -> None:
         )
     if os.path.exists(f"{_SOURCE}/configure"):
         _configure(tools, source)
-    tools.run("make", tools.make(*source["make"]), next="see the whole log")
+    tools.run(
+        "make", tools.make(*source["make"]), next="see the whole log, whose place stands below"
+    )
     tests = _test(tools, source)
     install = [one.replace("{prefix}", _PREFIX) for one in source["install"]]
     os.makedirs(_PREFIX)
-    tools.run("make install", tools.make(*install, parallel=False), next="see the whole log")
+    tools.run(
+        "make install",
+        tools.make(*install, parallel=False),
+        next="see the whole log, whose place stands below",
+    )
     if arguments["npm_version"]:
         npm_of_runtime.install("in/npm.tgz", arguments["npm_version"], _PREFIX)
     elif os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
@@ -140,7 +152,11 @@ def _strip(tools: Build) -> None:
         with open(entry.source, "rb") as file:
             if file.read(len(elf.MAGIC)) != elf.MAGIC:
                 continue
-        tools.run("strip", ["strip", "--strip-unneeded", entry.source], next="see the whole log")
+        tools.run(
+            "strip",
+            ["strip", "--strip-unneeded", entry.source],
+            next="see the whole log, whose place stands below",
+        )
 
 
 def _check(source: Dict[str, Any], label: str) -> None:
@@ -191,7 +207,7 @@ def _try_app(tools: Build) -> None:
         tools.run(
             f"the trial application's npm {what[0]}",
             [*npm, *what],
-            next="see the whole log",
+            next="see the whole log, whose place stands below",
             cwd="trial",
             env=env,
         )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+import pty
+import select
 import shutil
+import struct
 import subprocess
 import tarfile
+import termios
+import time
 from pathlib import Path
 from typing import Callable, Tuple
 
 import pytest
 
+from tests.e2e import harness
 from tests.e2e.conftest import OtherUser
 from tests.e2e.harness import Caches, Workspace
 
@@ -129,3 +137,65 @@ def test_a_contract_that_fails_says_what_it_said(workspace: Workspace) -> None:
         "said at last",
     ):
         assert line in said.output
+
+
+# --- A shell in it.
+
+
+def test_a_command_and_a_script_run_in_the_image(workspace: Workspace) -> None:
+    said = workspace.pants("run", TARGET, "--", "sh", "-c", "gcc -dumpversion; exit 3")
+    assert (said.code, said.stdout.split()) == (3, ["10"])
+    gone = workspace.pants("run", TARGET, "--", "no-such-program").failed()
+    assert "no-such-program: No such file or directory" in gone.output
+    assert "Traceback" not in gone.output
+
+
+class Terminal:
+    """A terminal that a run has, and the person before it."""
+
+    def __init__(self, outer: int) -> None:
+        self._outer = outer
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._outer, text.encode())
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        """What comes from now on must hold the text."""
+        deadline = time.monotonic() + seconds
+        start = len(self.seen)
+        while text not in self.seen[start:]:
+            assert time.monotonic() < deadline, f"waited for {text!r} in vain:\n{self.seen}"
+            if select.select([self._outer], [], [], 0.1)[0]:
+                self.seen += os.read(self._outer, 1 << 16).decode(errors="replace")
+
+
+def test_the_shell_has_a_terminal_with_job_control_that_ctrl_c_does_not_end(
+    workspace: Workspace,
+) -> None:
+    outer, inner = pty.openpty()
+    fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    # The terminal is the run's own, as it is in a shell.
+    owning = ("setsid", "--ctty", "--wait")
+    process = workspace.start("run", TARGET, stdio=inner, before=owning)
+    os.close(inner)
+    terminal = Terminal(outer)
+    try:
+        terminal.wait_for("gcc48$ ")
+        terminal.type("echo made $((6 * 7))\n")
+        terminal.wait_for("made 42")
+        terminal.type("stty size\n")
+        terminal.wait_for("33 99")
+        terminal.type("sleep 300\n")
+        time.sleep(0.5)
+        terminal.type("\x03")
+        terminal.type("echo still $((40 + 2))\n")
+        terminal.wait_for("still 42")
+        terminal.type("sleep 300 & jobs\n")
+        terminal.wait_for("Running")
+        terminal.type("exit 4\n")
+        assert process.wait(timeout=60) == 4
+    finally:
+        harness.end(harness.descendants(process.pid) | {process.pid})
+        process.wait()
+        os.close(outer)

@@ -112,6 +112,16 @@ def test_patches_are_applied_in_order(step: Path) -> None:
     assert build({}, patches=["two.patch"], says="two")["tests"] == "passed"
 
 
+def test_an_error_far_above_the_end_is_shown(step: Path) -> None:
+    noise = "\n".join(f"\t@echo line {number}" for number in range(60))
+    makefile = f"all:\n\t@echo 'a.cc:1: error: no such type'\n{noise}\n\t@false\n"
+    with pytest.raises(SlipwayError) as raised:
+        build({"Makefile": makefile})
+    found = raised.value.found.splitlines()
+    assert found[1:3] == ["a.cc:1: error: no such type", "…"]
+    assert "line 59" in found
+
+
 FAULTS: Dict[str, Any] = {
     "a patch that does not apply": (
         {"tool": "#!/bin/sh\necho three\n"},
@@ -131,7 +141,7 @@ FAULTS: Dict[str, Any] = {
     "tests that are required fail": (
         {"fails": ""},
         {"test": "required"},
-        ("make test failed with exit status 2", "whose last lines were"),
+        ("make test failed with exit status 2", "which said"),
     ),
     "install writes outside": (
         {},
