@@ -668,6 +668,19 @@ class EnvFileField(StringField):
     )
 
 
+class OldUserlandField(OneAddressField):
+    alias = "old_userland"
+    help = help_text(
+        """
+        A `node_toolchain`, such as a ready image by its archive and hash, with the programs and
+        libraries of the oldest hosts: the smoke script also runs in there, from the finished
+        tarball, unpacked by that system's own tar and gzip.
+
+        For example: `old_userland="//hosts/centos7"`.
+        """
+    )
+
+
 class AbiWaiversField(DictStringToStringField):
     alias = "abi_waivers"
     help = help_text(
@@ -691,6 +704,7 @@ class ReleaseTarball(Target):
         SmokeScriptField,
         RunScriptField,
         EnvFileField,
+        OldUserlandField,
         AbiWaiversField,
         OutputPathField,
     )

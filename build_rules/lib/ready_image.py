@@ -39,7 +39,6 @@ _SAVE = "docker save --output image.tar IMAGE"
 
 _NEEDED_PROGRAMS = {
     "a shell": ("bin/sh",),
-    "a Python 3, which writes every layer": ("usr/bin/python3", "usr/local/bin/python3"),
 }
 _BUILD_USER = "build:x:1000:1000:build:/home/build:/bin/sh\n"
 

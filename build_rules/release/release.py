@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
 from pants.core.goals.package import PackageFieldSet
-from pants.engine.addresses import Addresses
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import (
     AddPrefix,
     CreateDigest,
@@ -33,7 +33,7 @@ from build_rules.bundle.bundle import (
     NodeAppBundleFieldSet,
 )
 from build_rules.bundle.checks import check_script, check_server_env
-from build_rules.lib import abi_waivers
+from build_rules.lib import abi_waivers, placeholders
 from build_rules.lib.abi_waivers import Verdict
 from build_rules.lib.errors import SlipwayError
 from build_rules.release.abi_gate import Audited, LayersAuditRequest
@@ -42,13 +42,20 @@ from build_rules.target_types import (
     AbiWaiversField,
     BundleField,
     EnvFileField,
+    OldUserlandField,
     OutputPathField,
     RunScriptField,
     ServerEnvField,
     SmokeScriptField,
     StaticField,
 )
-from build_rules.toolchain.image import BaseRoot, ToolchainFieldSet
+from build_rules.toolchain.image import (
+    BaseRoot,
+    ToolchainFieldSet,
+    ToolchainImage,
+    ToolchainImageRequest,
+    ToolchainNamed,
+)
 from build_rules.toolchain.step import Step, StepResult, as_arguments
 
 SCHEMA_VERSION = 1
@@ -65,6 +72,7 @@ class ReleaseTarballFieldSet(PackageFieldSet):
     server_env: ServerEnvField
     static: StaticField
     smoke_script: SmokeScriptField
+    old_userland: OldUserlandField
     run_script: RunScriptField
     env_file: EnvFileField
     abi_waivers: AbiWaiversField
@@ -118,6 +126,15 @@ class ReleaseAuditRequest:
 class SmokeRequest:
     field_set: ReleaseTarballFieldSet
     bundle: Bundle
+
+
+@dataclass(frozen=True)
+class UserlandSmokeRequest:
+    """Asks for the smoke test of a finished tarball in the userland that its target names."""
+
+    field_set: ReleaseTarballFieldSet
+    bundle: Bundle
+    release: Digest
 
 
 @dataclass(frozen=True)
@@ -233,6 +250,55 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     return SmokeTested()
 
 
+@rule(desc="Smoke-test release in an old userland")
+async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
+    field_set, bundle = request.field_set, request.bundle
+    script, place = field_set.smoke_script.value, field_set.old_userland
+    if not place.value:
+        return SmokeTested()
+    where = f"{field_set.address}, field old_userland"
+    if not script:
+        raise SlipwayError(
+            "an old userland runs the smoke script, and there is none",
+            where=where,
+            next='add smoke_script="smoke", or remove the field',
+        )
+    addresses = await Get(Addresses, UnparsedAddressInputs, place.to_unparsed_address_inputs())
+    named = ToolchainNamed(addresses[0], "an old userland", where)
+    image = await Get(
+        ToolchainImage, ToolchainImageRequest(await Get(ToolchainFieldSet, ToolchainNamed, named))
+    )
+    launcher = placeholders.fill(
+        _data("app.sh").decode(), {**_launcher_values(field_set), "env_file": ""}
+    )
+    tarball, programs = await MultiGet(
+        Get(Digest, AddPrefix(request.release, "release")),
+        Get(
+            Digest,
+            CreateDigest(
+                [
+                    FileContent("app", launcher.encode(), is_executable=True),
+                    FileContent("smoke.sh", _data("smoke_userland.sh")),
+                ]
+            ),
+        ),
+    )
+    env = (f"{name}={value}" for name, value in sorted(bundle.build_env.items()))
+    await Get(
+        StepResult,
+        Step(
+            program="smoke_release",
+            trees=image.layers,
+            outputs=("smoke.ok",),
+            description=f"Smoke-test {bundle.app.name} in {addresses[0]}",
+            origin=str(field_set.address),
+            inputs=await Get(Digest, MergeDigests([tarball, programs])),
+            argv=("/usr/bin/env", *env, "/bin/sh", "in/smoke.sh", script, str(addresses[0])),
+        ),
+    )
+    return SmokeTested()
+
+
 @rule(desc="Make release")
 async def make_release(request: ReleaseRequest) -> Release:
     field_set = request.field_set
@@ -273,6 +339,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     result, _ = await MultiGet(
         Get(StepResult, Step, step), Get(SmokeTested, SmokeRequest(field_set, bundle))
     )
+    await Get(SmokeTested, UserlandSmokeRequest(field_set, bundle, result.digest))
     return Release(result.digest, static if separate else EMPTY_DIGEST, stem)
 
 
@@ -282,9 +349,13 @@ def file_name(app: str) -> str:
 
 
 def _app_sh() -> CreateDigest:
-    content = pkgutil.get_data("build_rules.release", "app.sh")
+    return CreateDigest([FileContent("app.sh", _data("app.sh"))])
+
+
+def _data(name: str) -> bytes:
+    content = pkgutil.get_data("build_rules.release", name)
     assert content is not None
-    return CreateDigest([FileContent("app.sh", content)])
+    return content
 
 
 def _launcher_values(field_set: ReleaseTarballFieldSet) -> Dict[str, str]:

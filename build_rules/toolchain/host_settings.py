@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from pants.base.build_environment import get_buildroot
-from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
+from pants.engine.env_vars import CompleteEnvironmentVars
 from pants.engine.internals.native_engine import IntrinsicError
+from pants.engine.internals.session import SessionValues
 from pants.engine.rules import Get, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
@@ -108,8 +109,8 @@ def _write(text: str, path: str) -> None:
 
 
 @rule
-async def find_docker_client() -> DockerClient:
-    env = await Get(EnvironmentVars, EnvironmentVarsRequest(_DOCKER_VARIABLES))
+async def find_docker_client(session: SessionValues) -> DockerClient:
+    env = session[CompleteEnvironmentVars].get_subset(_DOCKER_VARIABLES)
     program = shutil.which("docker", path=env.get("PATH", ""))
     return DockerClient(json.dumps({"program": program, "env": dict(env)}) if program else "null")
 

@@ -65,7 +65,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Step:
-    """One program of `sandbox/`, run inside a root.
+    """One program of `sandbox/`, run inside a root; or the command `argv`, in a root of any kind.
 
     `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
     lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
@@ -82,6 +82,7 @@ class Step:
     inputs: Digest = EMPTY_DIGEST
     large: FrozenDict[str, Digest] = FrozenDict()
     locked: LockedFiles = LockedFiles()
+    argv: Tuple[str, ...] = ()
     words: FrozenDict[str, str] = field(compare=False, default=FrozenDict())
 
 
@@ -193,7 +194,8 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
         Get(LockedFilesDigest, LockedFiles, step.locked),
     )
     described = {
-        "argv": ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(module)}"],
+        "argv": step.argv
+        or ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(module)}"],
         "env": {},
         "outputs": step.outputs,
         "trees": [

@@ -263,14 +263,29 @@ def test_settings_have_a_name_that_follows_from_their_content(
     other = make_workspace("--slipway-step-time-limit=5").request(HostSettings)
     assert one.cache_name == same.cache_name != other.cache_name
     assert set(one.cache_name) <= set("abcdefghijklmnopqrstuvwxyz_")
-    assert json.loads(other.text) == {"time_limit": 5}
+    assert json.loads(other.text)["time_limit"] == 5
+
+
+def test_the_isolators_to_try_and_the_user_s_docker_are_in_the_settings_alone(
+    make_workspace: Callable[..., Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    settings = json.loads(make_workspace().request(HostSettings).text)
+    assert settings["isolators"] == ["namespaces", "docker", "chroot"]
+    assert settings["docker"]["program"] == str(client)
+    assert settings["docker"]["env"]["PATH"].startswith(f"{tmp_path}:")
+    chosen = json.loads(make_workspace("--slipway-isolator=chroot").request(HostSettings).text)
+    assert (chosen["isolators"], chosen["docker"]) == (["chroot"], None)
 
 
 def test_settings_are_written_again_when_somebody_removed_them(workspace: Workspace) -> None:
     settings = workspace.request(HostSettings)
     settings.ensure_written()
     folder = Path(settings.folder)
-    assert json.loads((folder / "settings.json").read_text()) == {"time_limit": 3600}
+    assert json.loads((folder / "settings.json").read_text())["time_limit"] == 3600
     (folder / "python").unlink()
     settings.ensure_written()
     assert os.readlink(folder / "python") == settings.python
