@@ -166,6 +166,7 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
             ),
             inputs=inputs.digest,
             locked=LockedFiles(pinned),
+            log="build.log",
         ),
     )
     log = await Get(Digest, DigestSubset(result.digest, PathGlobs(["build.log"])))

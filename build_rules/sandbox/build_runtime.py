@@ -16,7 +16,15 @@ from typing import Any, Dict, List, Optional, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import elf, layers, node_process, npm_of_runtime, package_tarball, placeholders
+from build_rules.lib import (
+    elf,
+    layers,
+    node_process,
+    npm_of_runtime,
+    package_tarball,
+    placeholders,
+    step_log,
+)
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
 
@@ -55,7 +63,7 @@ class Build:
         self, argv: Sequence[str], cwd: str = _SOURCE, env: Optional[Dict[str, str]] = None
     ) -> int:
         with open(self._log, "a", encoding="utf-8") as log:
-            log.write(f"+ {' '.join(argv)}\n")
+            log.write(f"{step_log.MARK}{' '.join(argv)}\n")
             log.flush()
             try:
                 return subprocess.call(

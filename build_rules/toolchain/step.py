@@ -8,10 +8,13 @@ inputs and the command; how the machine isolates it is a detail that stays out o
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import logging
+import os
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Set, Tuple
+from typing import Any, Dict, Mapping, Set, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -38,6 +41,7 @@ from build_rules.toolchain.locked_files import (
     LockedFilesDigest,
 )
 from build_rules.toolchain.programs import Program, ProgramRequest, path_of
+from build_rules.toolchain.progress import Progress
 
 logger = logging.getLogger(__name__)
 _ISOLATORS = {
@@ -69,6 +73,7 @@ class Step:
 
     `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
     lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
+    `log` names the output that grows while a long step runs, to tell how far it is.
     `origin` names the target, and `words` what placeholders in messages stand for: texts for
     people, which stay out of the key.
     """
@@ -83,6 +88,7 @@ class Step:
     large: FrozenDict[str, Digest] = FrozenDict()
     locked: LockedFiles = LockedFiles()
     argv: Tuple[str, ...] = ()
+    log: str = ""
     words: FrozenDict[str, str] = field(compare=False, default=FrozenDict())
 
 
@@ -193,7 +199,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
         Get(Program, ProgramRequest((_ENTER,))),
         Get(LockedFilesDigest, LockedFiles, step.locked),
     )
-    described = {
+    described: Dict[str, Any] = {
         "argv": step.argv
         or ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(module)}"],
         "env": {},
@@ -207,8 +213,11 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
             for index, tree in enumerate(step.trees)
         ],
     }
+    if step.log:
+        described["log"] = step.log
+    text = as_arguments(described).encode()
     own, arguments = await MultiGet(
-        Get(Digest, CreateDigest([FileContent("step.json", as_arguments(described).encode())])),
+        Get(Digest, CreateDigest([FileContent("step.json", text)])),
         Get(Digest, CreateDigest([FileContent("arguments.json", step.arguments.encode())])),
     )
     inside = await Get(Digest, MergeDigests([arguments, step.inputs, locked.digest]))
@@ -229,7 +238,10 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
         level=LogLevel.INFO,
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
     )
-    result = await Get(FallibleProcessResult, _Attempt(process, step.locked))
+    attempt = _Attempt(process, step.locked)
+    link = os.path.join(settings.folder, hashlib.sha256(text).hexdigest() + ".log")
+    with Progress(link, step.description) if step.log else contextlib.nullcontext():
+        result = await Get(FallibleProcessResult, _Attempt, attempt)
     _name_isolator(settings.isolator())
     return await _finish(result, step.origin, step.words)
 
