@@ -1,7 +1,6 @@
 """Runs a build step in a plain chroot, for root in a container that forbids all else.
 
-Without mounts the root is a copy for each step, of hard links, with folders of its own where the
-step may write.  There are neither /proc nor namespaces: the network is not denied, and processes
+Without mounts the root is a copy for each step, with folders of its own where the step may write.  There are neither /proc nor namespaces: the network is not denied, and processes
 that are left behind are found by their root.
 """
 
@@ -54,7 +53,7 @@ def run(job: Job) -> int:
 
 
 def _lay_out(place: str, trees: Mapping[str, str], inputs: Sequence[Mount]) -> None:
-    _link_tree(trees["/"], place)
+    _copy(trees["/"], place)
     for folder in _OWN:
         os.makedirs(place + folder, exist_ok=True)
     for folder in (_BUILD, "/home"):
@@ -65,15 +64,10 @@ def _lay_out(place: str, trees: Mapping[str, str], inputs: Sequence[Mount]) -> N
     for target, tree in trees.items():
         if target != "/":
             _make_own(place, os.path.dirname(target))
-            _link_tree(tree, place + target)
+            _copy(tree, place + target)
     for mount in inputs:
-        if os.path.isdir(mount.source):
-            _make_own(place, os.path.dirname(mount.target))
-            _link_tree(mount.source, place + mount.target)
-        else:
-            _make_own(place, os.path.dirname(mount.target))
-            shutil.copyfile(mount.source, place + mount.target)
-            shutil.copymode(mount.source, place + mount.target)
+        _make_own(place, os.path.dirname(mount.target))
+        _copy(mount.source, place + mount.target)
     _make_own(place, f"{_BUILD}/out")
 
 
@@ -92,8 +86,15 @@ def _make_own(place: str, folder: str) -> None:
         _give_to_step(place + folder)
 
 
-def _link_tree(source: str, target: str) -> None:
-    """A copy in which files are hard links: they are root's own, and the step is not root."""
+def _copy(source: str, target: str) -> None:
+    """A file or a tree, with its modes: it is root's own, and the step is not root.
+
+    Hard links would be quicker, but change the time by which a tree proves to be untouched.
+    """
+    if not os.path.isdir(source):
+        shutil.copyfile(source, target)
+        shutil.copymode(source, target)
+        return
     os.makedirs(target, exist_ok=True)
     shutil.copymode(source, target)
     with os.scandir(source) as found:
@@ -101,20 +102,8 @@ def _link_tree(source: str, target: str) -> None:
             path = os.path.join(target, child.name)
             if child.is_symlink():
                 os.symlink(os.readlink(child.path), path)
-            elif child.is_dir():
-                _link_tree(child.path, path)
             else:
-                _link(child.path, path)
-
-
-def _link(source: str, target: str) -> None:
-    state = os.stat(source)
-    if state.st_uid == 0 and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        with contextlib.suppress(OSError):  # another disk
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)
-    shutil.copymode(source, target)
+                _copy(child.path, path)
 
 
 def _make_devices(place: str) -> None:
