@@ -5,7 +5,7 @@ from __future__ import annotations
 from build_rules import provided_files
 from build_rules.bundle import bundle, export, sources, tailor
 from build_rules.npm import compile, generate_lock, install, lint_lock, locks
-from build_rules.release import abi_audit, abi_gate, package, release
+from build_rules.release import abi_audit, abi_gate, package, release, try_runtime
 from build_rules.release import run as run_release
 from build_rules.runtime import build, definitions, make
 from build_rules.runtime import run as run_node
@@ -32,7 +32,7 @@ _MODULES = (
     *(definitions, build, make, run_node),
     *(locks, install, compile, generate_lock, lint_lock),
     *(sources, bundle, export, tailor),
-    *(release, abi_gate, package, run_release, abi_audit),
+    *(release, abi_gate, package, run_release, abi_audit, try_runtime),
 )
 
 

@@ -1,7 +1,8 @@
 """Runs a build step in a plain chroot, for root in a container that forbids all else.
 
-Without mounts the root is a copy for each step, with folders of its own where the step may write.  There are neither /proc nor namespaces: the network is not denied, and processes
-that are left behind are found by their root.
+Without mounts the root is a copy for each step, with folders of its own where the step may write.
+There are neither /proc nor namespaces: the network is not denied, and processes that are left
+behind are found by their root.
 """
 
 from __future__ import annotations

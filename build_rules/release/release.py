@@ -45,6 +45,7 @@ from build_rules.target_types import (
     OldUserlandField,
     OutputPathField,
     RunScriptField,
+    RuntimeField,
     ServerEnvField,
     SmokeScriptField,
     StaticField,
@@ -81,7 +82,10 @@ class ReleaseTarballFieldSet(PackageFieldSet):
 
 @dataclass(frozen=True)
 class ReleaseRequest:
+    """`runtime` is the address of another Node than the bundle's own, to try it."""
+
     field_set: ReleaseTarballFieldSet
+    runtime: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class ReleaseAuditRequest:
 
     field_set: ReleaseTarballFieldSet
     toolchain: Optional[ToolchainFieldSet] = None
+    runtime: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,9 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRele
             next=f'server_env=parametrize("{bundle.server_env.value}", "{server_env}") '
             f"in the bundle",
         )
+    if request.runtime:
+        runtime = RuntimeField(request.runtime, bundle.address)
+        bundle = dataclasses.replace(bundle, runtime=runtime)
     return BundleOfRelease(bundle)
 
 
@@ -185,7 +193,7 @@ def _layers_of(field_set: ReleaseTarballFieldSet, bundle: Bundle) -> Tuple[str, 
 
 @rule
 async def audit_release(request: ReleaseAuditRequest) -> Audited:
-    found = await Get(BundleOfRelease, ReleaseRequest(request.field_set))
+    found = await Get(BundleOfRelease, ReleaseRequest(request.field_set, request.runtime))
     bundle = await Get(Bundle, BundleRequest(found.field_set))
     names = _layers_of(request.field_set, bundle)
     facts = await Get(
@@ -207,7 +215,7 @@ async def audit_release(request: ReleaseAuditRequest) -> Audited:
 @rule
 async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
     field_set = request.field_set
-    audited = await Get(Audited, ReleaseAuditRequest(field_set))
+    audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
     waivers = field_set.abi_waivers.value or {}
     return abi_waivers.judge(audited.files, waivers, str(field_set.address))
 

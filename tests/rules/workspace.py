@@ -50,6 +50,7 @@ from build_rules.release.release import (
     ReleaseRequest,
     ReleaseTarballFieldSet,
 )
+from build_rules.release.try_runtime import ReleaseContents
 from build_rules.runtime.definitions import NodeDefinitionRequest
 from build_rules.runtime.make import NodeRuntimeFieldSet
 from build_rules.subsystem import Slipway
@@ -189,6 +190,7 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (AbiPolicy, (AbiPolicyRequest,)),
     (Audited, (ReleaseAuditRequest,)),
     (ReleaseFile, (ReleaseFileRequest,)),
+    (ReleaseContents, (ReleaseRequest,)),
     (ToolchainImage, (ToolchainImageRequest,)),
     (PutativeTargets, (PutativeNodeAppsRequest, AllOwnedSources)),
     (KnownUserResolveNames, (KnownNpmResolvesRequest,)),
