@@ -8,6 +8,7 @@ behind are found by their root.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import resource
@@ -28,7 +29,7 @@ from build_rules.lib.isolation import (
     Mount,
 )
 
-_BUILD = "/build"
+_BUILD, _PREFIX = "/build", "chroot-"
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}
 _OWN = (_BUILD, "/home", "/tmp", "/dev", "/dev/shm")
 _NOT_STARTED = 127
@@ -41,16 +42,29 @@ def run(job: Job) -> int:
     if os.geteuid() != 0:
         raise IsolationRefused("only root may call chroot")
     with tree_cache.all_unpacked(job.cache, job.trees) as trees:
-        place = os.path.join(job.cache, f"chroot-{random.SystemRandom().getrandbits(64):016x}")
-        guardian = isolation.Guardian(lambda: _clean_up(place))
-        try:
-            _lay_out(place, trees, job.inputs)
-            status = _run_in(place, job.command, job.time_limit)
-            _take_outputs(os.path.join(place, "build", "out"), job)
-        finally:
-            _clean_up(place)
-            guardian.dismiss()
+        _sweep(job.cache)
+        place = os.path.join(job.cache, f"{_PREFIX}{random.SystemRandom().getrandbits(64):016x}")
+        with open(place + ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            guardian = isolation.Guardian(lambda: _clean_up(place))
+            try:
+                _lay_out(place, trees, job.inputs)
+                status = _run_in(place, job.command, job.time_limit)
+                _take_outputs(os.path.join(place, "build", "out"), job)
+            finally:
+                _clean_up(place)
+                guardian.dismiss()
         return status
+
+
+def _sweep(cache: str) -> None:
+    """Removes what steps left whose guardians were killed with them."""
+    for name in os.listdir(cache):
+        if name.startswith(_PREFIX) and name.endswith(".lock"):
+            path = os.path.join(cache, name)
+            with contextlib.suppress(OSError), open(path, "r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _clean_up(path[: -len(".lock")])
 
 
 def _lay_out(place: str, trees: Mapping[str, str], inputs: Sequence[Mount]) -> None:
@@ -128,7 +142,7 @@ def _run_in(place: str, command: Command, limit: float) -> int:
     if child == 0:
         _start(place, command, writing)
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe, isolation.time_limit(limit):
+    with os.fdopen(reading, "rb") as pipe, isolation.watched(limit):
         refusal = pipe.read().decode()
         status = os.waitpid(child, 0)[1]
     if refusal:
@@ -193,6 +207,8 @@ def _clean_up(place: str) -> None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
     shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(place + ".lock")
 
 
 def _processes_in(place: str) -> List[int]:

@@ -168,7 +168,7 @@ def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
     listening.start()
     done = False
     try:
-        with isolation.time_limit(job.time_limit):
+        with isolation.watched(job.time_limit):
             status = _converse(process, job)
         done = status is not None
         process.wait()

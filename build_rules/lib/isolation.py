@@ -6,9 +6,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import time
 from dataclasses import dataclass
 from types import FrameType
-from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Tuple
+from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
 from build_rules.lib.tree_cache import Layer
 
@@ -20,6 +21,7 @@ OPEN_FILES = 4096
 """The soft limit, the same everywhere, as far as the machine's hard limit allows."""
 
 _PR_SET_PDEATHSIG = 1
+_LOOK_EVERY = 1.0  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,6 +83,10 @@ class TimeLimitReached(Exception):
     """The command was still running after its time limit and was killed with all its children."""
 
 
+class CallerGone(Exception):
+    """Whoever wanted the result is not there any more."""
+
+
 def exit_status(status: int) -> int:
     """A status of wait(2) as a shell tells it: 128 + N for one that signal N ended."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
@@ -98,15 +104,24 @@ def die_with_parent() -> int:
 
 
 @contextlib.contextmanager
-def time_limit(seconds: Optional[float]) -> Iterator[None]:
-    """Raises TimeLimitReached within, in the main thread, once that many seconds have passed."""
+def watched(seconds: Optional[float]) -> Iterator[None]:
+    """Raises within, in the main thread, once there is no use in going on.
 
-    def out_of_time(number: int, frame: Optional[FrameType]) -> NoReturn:
-        raise TimeLimitReached
+    TimeLimitReached after that many seconds, and CallerGone when the process that started this one
+    was killed, which tells its children nothing.
+    """
+    caller = os.getppid()
+    deadline = None if seconds is None else time.monotonic() + seconds
 
-    if seconds is not None:
-        signal.signal(signal.SIGALRM, out_of_time)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+    def look(number: int, frame: Optional[FrameType]) -> None:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise TimeLimitReached
+        if os.getppid() != caller:
+            raise CallerGone
+
+    signal.signal(signal.SIGALRM, look)
+    first = _LOOK_EVERY if seconds is None else max(min(_LOOK_EVERY, seconds), 0.001)
+    signal.setitimer(signal.ITIMER_REAL, first, _LOOK_EVERY)
     try:
         yield
     finally:

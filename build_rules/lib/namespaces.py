@@ -31,7 +31,7 @@ from build_rules.lib.isolation import (
     Mount,
     die_with_parent,
     exit_status,
-    time_limit,
+    watched,
 )
 
 _CLONE_NEWNS = 0x00020000
@@ -293,7 +293,7 @@ def run(
     os.close(writing)
     status = None
     try:
-        with time_limit(seconds):
+        with watched(seconds):
             status = os.waitpid(keeper, 0)[1]
     finally:
         if status is None:

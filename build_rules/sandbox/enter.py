@@ -51,6 +51,8 @@ def main() -> int:
     except SlipwayError as error:
         print(error, file=sys.stderr)
         return 1
+    except isolation.CallerGone:
+        return 1
 
 
 def _read(path: str) -> Dict[str, Any]:
