@@ -387,7 +387,7 @@ class DropForeignBinariesField(BoolField):
     help = help_text(
         """
         Leaves out of the release the binaries that packages carry for other systems than the
-        release's own: Windows, macOS, musl, Android, other processors. The build script still
+        release's own: Windows, macOS, FreeBSD, musl, Android, other processors. The build script still
         sees them.
 
         For example: `drop_foreign_binaries=True`.

@@ -26,6 +26,7 @@ from build_rules.lib.abi_policy import AbiPolicy, split_version
 from build_rules.lib.elf_facts import INSIDE, ElfFacts
 
 FITS, BREACH, FOREIGN, NO_PROGRAM = "fits", "breach", "foreign", "not loaded"
+_MOST_NAMED = 5
 _ORIGIN = ("$ORIGIN", "${ORIGIN}")
 
 
@@ -137,9 +138,12 @@ def _reasons(one: ElfFacts, around: Surroundings) -> Iterator[_Reason]:
                 f"needs {symbol or library}{more} of version {version}{limit}",
                 *(symbol, version, ceiling),
             )
-    for name in one.unversioned:
-        if name not in around.names:
-            yield f"needs {name}, which no library of the oldest host has", name, "", ""
+    lacking = [name for name in one.unversioned if name not in around.names]
+    if lacking:
+        shown = ", ".join(lacking[:_MOST_NAMED])
+        more = len(lacking) - _MOST_NAMED
+        names = f"{shown} and {more} more" if more > 0 else shown
+        yield f"needs {names}, which no library of the oldest host has", lacking[0], "", ""
     yield from (
         (reason, "", "", "")
         for reason in (*_library_reasons(one, around), *_other_reasons(one, policy))

@@ -23,6 +23,7 @@ PROGRAM, LIBRARY, OBJECT, CORE = "program", "library", "object", "core"
 
 _KINDS = {1: OBJECT, 2: PROGRAM, 3: LIBRARY, 4: CORE}
 _MACHINES = {3: "x86", 40: "arm", 62: "x86-64", 183: "arm64", 243: "riscv"}
+_SYSTEMS = {2: "NetBSD", 6: "Solaris", 9: "FreeBSD", 12: "OpenBSD"}
 _CLASSES = {1: 32, 2: 64}
 _ORDERS = {1: "<", 2: ">"}
 _LOAD, _DYNAMIC, _INTERPRETER, _STACK = 1, 2, 3, 0x6474E551
@@ -59,12 +60,16 @@ class ElfError(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """`machine` is a name such as x86-64, or its number; `bits` is 32 or 64."""
+    """`machine` is a name such as x86-64, or its number; `bits` is 32 or 64.
+
+    `system` is another system than Linux that the file says it is for, if it does.
+    """
 
     kind: str
     machine: str
     bits: int
     big_endian: bool
+    system: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -123,7 +128,8 @@ def read_header(data: Bytes) -> Header:
     kind, machine = struct.unpack_from(order + "HH", data, 16)
     if kind not in _KINDS:
         raise ElfError(f"no such kind of file: {kind}")
-    return Header(_KINDS[kind], _MACHINES.get(machine, str(machine)), bits, order == ">")
+    system = _SYSTEMS.get(data[7], "")
+    return Header(_KINDS[kind], _MACHINES.get(machine, str(machine)), bits, order == ">", system)
 
 
 def read(data: Bytes) -> Elf:

@@ -128,8 +128,9 @@ def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:
 def facts(path: str, content: bytes) -> ElfFacts:
     try:
         header = elf.read_header(content)
-        known = ElfFacts(path, header.kind, header.machine, header.bits)
-        if not header.is_ours or header.kind not in (elf.PROGRAM, elf.LIBRARY):
+        known = ElfFacts(path, header.kind, header.machine, header.bits, system=header.system)
+        ours = header.is_ours and not header.system
+        if not ours or header.kind not in (elf.PROGRAM, elf.LIBRARY):
             return known
     except ElfError as error:
         return ElfFacts(path, fault=str(error))

@@ -67,6 +67,10 @@ BREACHES: Dict[str, Tuple[Dict[str, Any], Tuple[str, ...]]] = {
         {"unversioned": ("free", "getentropy")},
         ("needs getentropy, which no library of the oldest host has",),
     ),
+    "many such names": (
+        {"unversioned": tuple(f"new{number}" for number in range(7))},
+        ("needs new0, new1, new2, new3, new4 and 2 more, which no library of the oldest host",),
+    ),
     "a library that hosts need not have": (
         {"needed": ("libc.so.6", "libssl.so.3")},
         ("needs libssl.so.3, which the oldest host need not have",),

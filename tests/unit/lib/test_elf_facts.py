@@ -120,3 +120,10 @@ def test_facts_outlive_the_layer_as_json() -> None:
     found = found_in(Entry("a/x.node", "file", content=content(SMALL)))
     text = json.dumps(elf_facts.as_json(found))
     assert elf_facts.from_json(json.loads(text)) == found
+
+
+def test_a_file_for_another_system_says_so_in_its_header() -> None:
+    changed = bytearray(content(SMALL))
+    changed[7] = 9
+    (found,) = found_in(Entry("watcher.node", "file", content=bytes(changed)))
+    assert (found.foreign_system, found.needed) == ("FreeBSD", ())
