@@ -141,8 +141,8 @@ def _reasons(one: ElfFacts, around: Surroundings) -> Iterator[_Reason]:
     lacking = [name for name in one.unversioned if name not in around.names]
     if lacking:
         shown = ", ".join(lacking[:_MOST_NAMED])
-        more = len(lacking) - _MOST_NAMED
-        names = f"{shown} and {more} more" if more > 0 else shown
+        others = len(lacking) - _MOST_NAMED
+        names = f"{shown} and {others} more" if others > 0 else shown
         yield f"needs {names}, which no library of the oldest host has", lacking[0], "", ""
     yield from (
         (reason, "", "", "")

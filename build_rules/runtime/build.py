@@ -25,10 +25,11 @@ from pants.option.global_options import GlobalOptions
 from pants.util.frozendict import FrozenDict
 
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.node_definition import NodeDefinition, SourceBuild
+from build_rules.lib.node_definition import NodeDefinition, PinnedArchive, SourceBuild
 from build_rules.runtime.runtime import Runtime, digest_of, locked
 from build_rules.target_types import RuntimeToolchainField
 from build_rules.toolchain.image import (
+    BaseRoot,
     OutputTreeRequest,
     ToolchainFieldSet,
     ToolchainImage,
@@ -36,7 +37,14 @@ from build_rules.toolchain.image import (
     ToolchainNamed,
 )
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
-from build_rules.toolchain.step import RUNTIME, FallibleStepResult, Step, Tree, as_arguments
+from build_rules.toolchain.step import (
+    RUNTIME,
+    FallibleStepResult,
+    Step,
+    StepResult,
+    Tree,
+    as_arguments,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +54,16 @@ class SourceRuntimeRequest:
     definition: NodeDefinition
     npm_version: Optional[str]
     toolchain: RuntimeToolchainField
+    address: Address
+
+
+@dataclass(frozen=True)
+class PinnedNpmRequest:
+    """Asks for a runtime with another npm than the one that it was built with."""
+
+    runtime: Tree
+    npm: PinnedArchive
+    version: str
     address: Address
 
 
@@ -141,10 +159,6 @@ def _keep_log(content: bytes, address: Address, settings: GlobalOptions) -> str:
 async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) -> Runtime:
     definition, source = request.definition, request.definition.source
     assert source is not None
-    npm_version, pinned = "", _locked_source(source)
-    if definition.npms:
-        npm_version, npm = definition.npm(request.npm_version)
-        pinned = (*pinned, locked(npm, "npm.tgz"))
     image, inputs = await MultiGet(
         Get(ToolchainImage, RuntimeToolchainRequest(request.toolchain, request.address)),
         Get(SourceInputs, SourceInputsRequest(definition)),
@@ -158,14 +172,10 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
             description=f"Build {definition.path} from source",
             origin=str(request.address),
             arguments=as_arguments(
-                {
-                    "source": source.as_dict(),
-                    "label": f"Node.js {definition.version}",
-                    "npm_version": npm_version,
-                }
+                {"source": source.as_dict(), "label": f"Node.js {definition.version}"}
             ),
             inputs=inputs.digest,
-            locked=LockedFiles(pinned),
+            locked=LockedFiles(_locked_source(source)),
             log="build.log",
         ),
     )
@@ -181,14 +191,30 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     said = json.loads(report[0].content)
     if said["tests"] == "failed":
         logger.warning(f"{request.address}: make test failed; build.log tells which tests")
-    return Runtime(
-        definition.version,
-        npm_version or said["npm"],
-        digest_of(source.sha256, json.dumps(source.as_dict(), sort_keys=True), image.image_id),
-        tree,
-        said["tests"],
-        log,
+    made_of = [source.sha256, json.dumps(source.as_dict(), sort_keys=True), image.image_id]
+    npm_version = said["npm"]
+    if definition.npms:
+        npm_version, npm = definition.npm(request.npm_version)
+        made_of.append(npm.sha256)
+        tree = await Get(Tree, PinnedNpmRequest(tree, npm, npm_version, request.address))
+    return Runtime(definition.version, npm_version, digest_of(*made_of), tree, said["tests"], log)
+
+
+@rule
+async def replace_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
+    result = await Get(
+        StepResult,
+        Step(
+            program="replace_npm",
+            trees=(*base.trees, request.runtime),
+            outputs=("runtime.tar",),
+            description=f"Replace the npm of {request.address} by {request.version}",
+            origin=str(request.address),
+            arguments=as_arguments({"npm_version": request.version}),
+            locked=LockedFiles((locked(request.npm, "npm.tgz"),)),
+        ),
     )
+    return await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
 
 
 def rules():

@@ -113,9 +113,7 @@ def build(arguments: Dict[str, Any]) -> None:
         tools.make(*install, parallel=False),
         next="see the whole log, whose place stands below",
     )
-    if arguments["npm_version"]:
-        npm_of_runtime.install("in/npm.tgz", arguments["npm_version"], _PREFIX)
-    elif os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
+    if os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
         npm_of_runtime.link_programs(_PREFIX)
     _strip(tools)
     _check(source, label)

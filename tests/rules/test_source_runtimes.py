@@ -12,7 +12,7 @@ from pants.core.goals.package import BuiltPackage
 from build_rules.runtime.make import NodeRuntimeFieldSet
 from build_rules.toolchain.step import Step
 from tests.rules import workspace as stand_ins
-from tests.rules.workspace import SHA256, Workspace
+from tests.rules.workspace import SHA256, Workspace, make_definition
 
 ARCHIVE = "source of node"
 DIGEST = hashlib.sha256(ARCHIVE.encode()).hexdigest()
@@ -86,6 +86,16 @@ def test_where_an_archive_comes_from_is_in_no_key(
     step = build_step(workspace)
     assert "mirror.example.com" not in step.arguments
     assert [one.sha256 for one in step.locked.files] == [DIGEST]
+
+
+def test_another_npm_does_not_build_it_again(workspace: Workspace, reports: Dict[str, Any]) -> None:
+    npm = make_definition("6.3.0").partition("[npm]")[2]
+    write(workspace, **{"source.toml": f"{DEFINITION}[npm]{npm}"})
+    package(workspace)
+    assert "8.19.4" not in build_step(workspace).arguments
+    (step,) = workspace.steps("replace_npm")
+    assert json.loads(step.arguments) == {"npm_version": "8.19.4"}
+    assert len(step.trees) == 2
 
 
 REFUSED: Dict[str, Any] = {

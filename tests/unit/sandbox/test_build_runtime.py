@@ -67,7 +67,7 @@ def build(files: Dict[str, str], **source: Any) -> Dict[str, Any]:
             info = tarfile.TarInfo(f"tool-1.0/{name}")
             info.size, info.mode = len(text), 0o755
             tar.addfile(info, io.BytesIO(text.encode()))
-    build_runtime.build({"source": {**SOUND, **source}, "label": "tool", "npm_version": ""})
+    build_runtime.build({"source": {**SOUND, **source}, "label": "tool"})
     report: Dict[str, Any] = json.loads(Path("out/build.json").read_text())
     return report
 
