@@ -1,6 +1,6 @@
 """The goal `try-runtime`: an application built and smoke-tested under another Node, and what differs.
 
-./pants try-runtime --runtime=//toolchains/node:6.3.0 //examples/hello-node6:release
+./pants try-runtime --runtime=//toolchains/node:6.3.0 //apps/koa-kkl:release
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TryRuntimeSubsystem(LineOriented, GoalSubsystem):
             """
             The address of the `node_runtime` to try.
 
-            For example: `./pants try-runtime --runtime=//toolchains/node:16.20.2 //examples/hello-node6:release`.
+            For example: `./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release`.
             """
         ),
     )
@@ -81,7 +81,7 @@ async def try_runtime(console: Console, goal: TryRuntimeSubsystem, targets: Targ
             "there is nothing to try",
             found="no option --runtime" if chosen else "no release_tarball among the targets",
             next="./pants try-runtime --runtime=//toolchains/node:16.20.2 "
-            "//examples/hello-node6:release",
+            "//apps/koa-kkl:release",
         )
     field_sets = [ReleaseTarballFieldSet.create(one) for one in chosen]
     before = await MultiGet(Get(ReleaseContents, ReleaseRequest(one)) for one in field_sets)
