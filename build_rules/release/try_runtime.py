@@ -1,6 +1,6 @@
 """The goal `try-runtime`: an application built and smoke-tested under another Node, and what differs.
 
-./pants try-runtime --runtime=//toolchains/node:6.3.0 //apps/koa-kkl:release
+./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release
 """
 
 from __future__ import annotations
