@@ -186,11 +186,10 @@ async def find_toolchain(request: AppRequest) -> ToolchainOfApp:
             next='toolchain="//toolchains/gcc48" there, or for all in the top BUILD file: '
             '__defaults__({node_app_bundle: {"toolchain": "//toolchains/gcc48"}})',
         )
-    addresses = await Get(
-        Addresses, UnparsedAddressInputs, field_set.toolchain.to_unparsed_address_inputs()
-    )
     named = ToolchainNamed(
-        addresses[0], "the toolchain of a bundle", f"{field_set.origin}, field toolchain"
+        field_set.toolchain.to_unparsed_address_inputs(),
+        "the toolchain of a bundle",
+        f"{field_set.origin}, field toolchain",
     )
     return ToolchainOfApp(await Get(ToolchainFieldSet, ToolchainNamed, named))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from pants.base.build_environment import get_buildroot
-from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.addresses import UnparsedAddressInputs
 from pants.engine.console import Console
 from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.engine.goal import Goal, GoalSubsystem, LineOriented
@@ -115,13 +115,10 @@ async def abi_audit(console: Console, goal: AbiAuditSubsystem, targets: Targets)
     toolchain = None
     if goal.toolchain or goal.file:
         origin = "the option `[abi-audit] toolchain`"
-        addresses = await Get(
-            Addresses,
-            UnparsedAddressInputs(
-                [goal.toolchain or _FOR_FILES], owning_address=None, description_of_origin=origin
-            ),
+        inputs = UnparsedAddressInputs(
+            [goal.toolchain or _FOR_FILES], owning_address=None, description_of_origin=origin
         )
-        named = ToolchainNamed(addresses[0], "what holds the ABI policy", origin)
+        named = ToolchainNamed(inputs, "what holds the ABI policy", origin)
         toolchain = await Get(ToolchainFieldSet, ToolchainNamed, named)
     of_targets = await MultiGet(
         Get(

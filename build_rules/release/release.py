@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
 from pants.core.goals.package import PackageFieldSet
-from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.addresses import Addresses
 from pants.engine.fs import (
     AddPrefix,
     CreateDigest,
@@ -271,11 +271,9 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
             where=where,
             next='add smoke_script="smoke", or remove the field',
         )
-    addresses = await Get(Addresses, UnparsedAddressInputs, place.to_unparsed_address_inputs())
-    named = ToolchainNamed(addresses[0], "an old userland", where)
-    image = await Get(
-        ToolchainImage, ToolchainImageRequest(await Get(ToolchainFieldSet, ToolchainNamed, named))
-    )
+    named = ToolchainNamed(place.to_unparsed_address_inputs(), "an old userland", where)
+    userland = await Get(ToolchainFieldSet, ToolchainNamed, named)
+    image = await Get(ToolchainImage, ToolchainImageRequest(userland))
     launcher = placeholders.fill(
         _data("app.sh").decode(), {**_launcher_values(field_set), "env_file": ""}
     )
@@ -298,10 +296,10 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
             program="smoke_release",
             trees=image.layers,
             outputs=("smoke.ok",),
-            description=f"Smoke-test {bundle.app.name} in {addresses[0]}",
+            description=f"Smoke-test {bundle.app.name} in {userland.address}",
             origin=str(field_set.address),
             inputs=await Get(Digest, MergeDigests([tarball, programs])),
-            argv=("/usr/bin/env", *env, "/bin/sh", "in/smoke.sh", script, str(addresses[0])),
+            argv=("/usr/bin/env", *env, "/bin/sh", "in/smoke.sh", script, str(userland.address)),
         ),
     )
     return SmokeTested()

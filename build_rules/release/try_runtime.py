@@ -80,8 +80,7 @@ async def try_runtime(console: Console, goal: TryRuntimeSubsystem, targets: Targ
         raise SlipwayError(
             "there is nothing to try",
             found="no option --runtime" if chosen else "no release_tarball among the targets",
-            next="./pants try-runtime --runtime=//toolchains/node:16.20.2 "
-            "//apps/koa-kkl:release",
+            next="./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release",
         )
     field_sets = [ReleaseTarballFieldSet.create(one) for one in chosen]
     before = await MultiGet(Get(ReleaseContents, ReleaseRequest(one)) for one in field_sets)

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from pants.engine.addresses import Address, Addresses, UnparsedAddressInputs
+from pants.engine.addresses import Address
 from pants.engine.fs import (
     CreateDigest,
     Digest,
@@ -139,8 +139,8 @@ async def find_runtime_toolchain(request: RuntimeToolchainRequest) -> ToolchainI
             where=where,
             next='toolchain="//toolchains/gcc48"',
         )
-    addresses = await Get(Addresses, UnparsedAddressInputs, field.to_unparsed_address_inputs())
-    named = ToolchainNamed(addresses[0], "the toolchain of a runtime", where)
+    inputs = field.to_unparsed_address_inputs()
+    named = ToolchainNamed(inputs, "the toolchain of a runtime", where)
     field_set = await Get(ToolchainFieldSet, ToolchainNamed, named)
     return await Get(ToolchainImage, ToolchainImageRequest(field_set))
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from pants.engine.addresses import Address, Addresses, UnparsedAddressInputs
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import (
     Digest,
     DigestContents,
@@ -53,9 +53,9 @@ class ToolchainFieldSet(FieldSet):
 
 @dataclass(frozen=True)
 class ToolchainNamed:
-    """Asks for the `node_toolchain` at an address that `origin` names as `what`."""
+    """Asks for the `node_toolchain` at the one address that `origin` names as `what`."""
 
-    address: Address
+    inputs: UnparsedAddressInputs
     what: str
     origin: str
 
@@ -131,14 +131,15 @@ class MadeRoot:
 
 @rule
 async def find_named_toolchain(named: ToolchainNamed) -> ToolchainFieldSet:
+    (address,) = await Get(Addresses, UnparsedAddressInputs, named.inputs)
     wrapped = await Get(
-        WrappedTarget, WrappedTargetRequest(named.address, description_of_origin=named.origin)
+        WrappedTarget, WrappedTargetRequest(address, description_of_origin=named.origin)
     )
     if not ToolchainFieldSet.is_applicable(wrapped.target):
         raise SlipwayError(
             f"{named.what} must be a node_toolchain",
             where=named.origin,
-            found=f"{named.address}, a {wrapped.target.alias}",
+            found=f"{address}, a {wrapped.target.alias}",
             next="name a node_toolchain target there, such as //toolchains/base",
         )
     return ToolchainFieldSet.create(wrapped.target)
@@ -165,8 +166,8 @@ async def find_image_below(request: ImageBelowRequest) -> ImageBelow:
     if not field.value:
         return ImageBelow(None)
     origin = f"{request.field_set.address}, field base"
-    addresses = await Get(Addresses, UnparsedAddressInputs, field.to_unparsed_address_inputs())
-    named = ToolchainNamed(addresses[0], "the image below another", origin)
+    inputs = field.to_unparsed_address_inputs()
+    named = ToolchainNamed(inputs, "the image below another", origin)
     return ImageBelow(await Get(ToolchainFieldSet, ToolchainNamed, named))
 
 
@@ -189,13 +190,10 @@ async def tree_of_output(request: OutputTreeRequest) -> Tree:
 @rule
 async def find_base_root(slipway: Slipway) -> BaseRoot:
     origin = "the option `[slipway] base_image`"
-    addresses = await Get(
-        Addresses,
-        UnparsedAddressInputs(
-            [slipway.base_image], owning_address=None, description_of_origin=origin
-        ),
+    inputs = UnparsedAddressInputs(
+        [slipway.base_image], owning_address=None, description_of_origin=origin
     )
-    named = ToolchainNamed(addresses[0], "the root of build steps", origin)
+    named = ToolchainNamed(inputs, "the root of build steps", origin)
     field_set = await Get(ToolchainFieldSet, ToolchainNamed, named)
     image = await Get(ToolchainImage, ToolchainImageRequest(field_set))
     return BaseRoot(image.layers)
