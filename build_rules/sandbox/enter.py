@@ -113,61 +113,72 @@ def _layers_by_target(trees: List[Dict[str, str]]) -> Dict[str, List[tree_cache.
 
 def _isolated(job: Job, settings: Dict[str, Any]) -> int:
     """Runs the job by the first isolator that this machine offers, and notes down which it was."""
-    wanted: List[str] = settings["isolators"]
     refusals: Dict[str, str] = {}
-    for name in wanted:
+    for name in settings["isolators"]:
         try:
-            status = _run_by(name, job, settings)
+            with _in_words(job):
+                status = _run_by(name, job, settings)
         except IsolationRefused as error:
             refusals[name] = str(error)
             continue
-        except isolation.CommandNotStarted as error:
-            raise SlipwayError(
-                "the root file system of the step cannot start its program",
-                found=str(error),
-                next="put Python 3.7 or newer into the image that [slipway] base_image names, as "
-                + error.program,
-            ) from error
-        except isolation.TimeLimitReached as error:
-            raise SlipwayError(
-                f"the step was still running after {job.time_limit:g} seconds and was ended",
-                next="find out what it waits for, or give it longer with "
-                "--slipway-step-time-limit=SECONDS",
-            ) from error
-        except tree_cache.LayerDamaged as error:
-            raise SlipwayError(
-                "a file in Pants' own store is damaged",
-                found=str(error),
-                next="rm -r ~/.cache/pants/lmdb_store, or what [GLOBAL] local_store_dir names; "
-                "Pants makes it anew",
-            ) from error
         _note(name)
         return status
+    found = "\n".join(f"{name}: {refusal}" for name, refusal in refusals.items())
+    ways_out = "\n".join(_WAYS_OUT[name] for name in refusals)
+    if len(refusals) == 1:
+        raise SlipwayError(
+            f"this machine refuses the isolator that [slipway] isolator names: {[*refusals][0]}",
+            found=found,
+            next=ways_out,
+        )
     raise SlipwayError(
-        "this machine offers none of the ways to isolate a build step"
-        if len(wanted) > 1
-        else f"this machine refuses the isolator that [slipway] isolator names: {wanted[0]}",
-        found="\n".join(f"{name}: {refusal}" for name, refusal in refusals.items()),
-        next="one of these:\n" * (len(wanted) > 1)
-        + "\n".join(_WAYS_OUT[name] for name in refusals),
+        "this machine offers none of the ways to isolate a build step",
+        found=found,
+        next=f"one of these:\n{ways_out}",
     )
 
 
-def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
+@contextlib.contextmanager
+def _in_words(job: Job) -> Iterator[None]:
+    """Turns what keeps any isolator from running a job into messages for people."""
     try:
-        if name == "docker":
-            if not settings["docker"]:
-                raise IsolationRefused("there is no docker on the PATH")
-            return docker_engine.run(docker_engine.Client(**settings["docker"]), job)
-        if name == "chroot":
-            return chroot.run(job)
-        return _in_namespaces(job)
+        yield
+    except isolation.CommandNotStarted as error:
+        raise SlipwayError(
+            "the root file system of the step cannot start its program",
+            found=str(error),
+            next="put Python 3.7 or newer into the image that [slipway] base_image names, as "
+            + error.program,
+        ) from error
+    except isolation.TimeLimitReached as error:
+        raise SlipwayError(
+            f"the step was still running after {job.time_limit:g} seconds and was ended",
+            next="find out what it waits for, or give it longer with "
+            "--slipway-step-time-limit=SECONDS",
+        ) from error
+    except tree_cache.LayerDamaged as error:
+        raise SlipwayError(
+            "a file in Pants' own store is damaged",
+            found=str(error),
+            next="rm -r ~/.cache/pants/lmdb_store, or what [GLOBAL] local_store_dir names; "
+            "Pants makes it anew",
+        ) from error
     except OSError as error:
         raise SlipwayError(
             f'the root file system of the step cannot be unpacked: "{error.strerror}"',
             where=str(error.filename or job.cache),
             next="free space there, or point [GLOBAL] named_caches_dir to another disk",
         ) from error
+
+
+def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
+    if name == "docker":
+        if not settings["docker"]:
+            raise IsolationRefused("there is no docker on the PATH")
+        return docker_engine.run(docker_engine.Client(**settings["docker"]), job)
+    if name == "chroot":
+        return chroot.run(job)
+    return _in_namespaces(job)
 
 
 def _in_namespaces(job: Job) -> int:
