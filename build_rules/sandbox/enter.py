@@ -126,8 +126,9 @@ def _isolated(job: Job, settings: Dict[str, Any]) -> int:
     found = "\n".join(f"{name}: {refusal}" for name, refusal in refusals.items())
     ways_out = "\n".join(_WAYS_OUT[name] for name in refusals)
     if len(refusals) == 1:
+        (name,) = refusals
         raise SlipwayError(
-            f"this machine refuses the isolator that [slipway] isolator names: {[*refusals][0]}",
+            f"this machine refuses the isolator that [slipway] isolator names: {name}",
             found=found,
             next=ways_out,
         )
