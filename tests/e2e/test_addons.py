@@ -136,6 +136,7 @@ def test_what_would_not_load_on_an_old_host_is_refused_all_at_once_unless_waived
     have_only(folder, "too-new")
     with zipfile.ZipFile(folder / "service" / "tools.zip", "w") as archive:
         archive.write(os.path.realpath(sys.executable), "bin/tool")
+    shutil.rmtree(workspace.dist(), ignore_errors=True)
     said = workspace.pants("package", release).failed()
     for line in TOO_NEW:
         assert line in said.output, said.output
