@@ -99,7 +99,7 @@ def test_the_audit_refuses_a_newer_node_and_names_what_it_needs(
     assert "package/bin/node" in said.stdout
     assert "of version GLIBC_2.28; the newest there is GLIBC_2.17" in said.stdout
     assert (
-        "next: compile it from source, by the field of the bundle: install_scripts=" in said.stdout
+        "next: take another version of it\nor waive it, with the reason: abi_waivers=" in said.stdout
     )
     nothing = workspace.pants("abi-audit", "apps/koa-kkl:bundle").failed()
     assert "next:  ./pants abi-audit //apps/koa-kkl:release" in nothing.output
