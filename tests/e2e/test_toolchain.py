@@ -175,7 +175,9 @@ def test_the_shell_has_a_terminal_with_job_control_that_ctrl_c_does_not_end(
     fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
     # The terminal is the run's own, as it is in a shell.
     owning = ("setsid", "--ctty", "--wait")
-    process = workspace.start("run", TARGET, stdio=inner, before=owning)
+    # Without its own display, Pants hands no terminal on.
+    shown = {"PANTS_DYNAMIC_UI": "true"}
+    process = workspace.start("run", TARGET, stdio=inner, before=owning, env=shown)
     os.close(inner)
     terminal = Terminal(outer)
     try:
