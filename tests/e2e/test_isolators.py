@@ -269,7 +269,7 @@ def test_a_killed_pants_leaves_nothing_and_the_next_build_is_right(
     workspace = make_workspace("killed", path=with_docker)
     chance = random.Random(f"{SEED}-{isolator}")
     app = TinyApp(workspace, "apps/killed")
-    app.scripts = {"build": f"sleep {FOREVER}"}
+    app.scripts = {"build": f"sleep {FOREVER}; true"}
     app.write()
     caught = 0
     for number in range(20):
