@@ -43,12 +43,14 @@ class CompileRequest:
 
 @dataclass(frozen=True)
 class CompiledPackage:
-    """`compiled` holds `<name>.tar`, `layer` the layer and its ELF facts; `bytes` of all files."""
+    """`compiled` holds `<name>.tar`, `layer` the layer and its ELF facts; `foreign` the paths dropped
+    from it; `bytes` are those of the layer."""
 
     compiled: Digest
     layer: Digest
     name: str
     bytes: int
+    foreign: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ async def compile_package(request: CompileRequest) -> CompiledPackage:
             f"{request.install.origin}: the install script of {label} also wrote "
             f"{', '.join(said['elsewhere'][:10])}; only its own folder is kept"
         )
-    return CompiledPackage(compiled, carried, layer, said["bytes"])
+    return CompiledPackage(compiled, carried, layer, said["bytes"], tuple(said["foreign"]))
 
 
 @rule(desc="Install npm packages")
@@ -137,6 +139,7 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
         Get(Digest, MergeDigests([unpacked.everything, *(one.compiled for one in compiled)])),
         Get(Digest, MergeDigests([unpacked.layer, *(one.layer for one in carried)])),
     )
+    report["foreign"].extend(path for one in carried for path in one.foreign)
     names = ("dependencies", *(one.name for one in carried))
     return InstalledPackages(everything, layers, names, json.dumps(report, sort_keys=True))
 

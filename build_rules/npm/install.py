@@ -69,7 +69,8 @@ class UnpackedPackages:
 
     `everything` holds `installed.tar`, `layer` holds `dependencies.layer` and its ELF facts,
     neither with the packages in `native`, whose scripts are to run: those lie in `closures`, as
-    `<layer name>.tar`, and are only those that this platform has. `production` are the paths that a release has; `report` is JSON.
+    `<layer name>.tar`, and are only those that this platform has. `production` are the paths that
+    a release has; `report` is JSON.
     """
 
     everything: Digest

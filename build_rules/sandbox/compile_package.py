@@ -44,11 +44,11 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         left_over = entry.name not in before and native_packages.is_by_product(inside)
         if entry.kind != "folder" and owner(closure, entry.name) == path and not left_over:
             own.append(entry)
-    _write_outputs(layer, own, arguments["drop_foreign"])
+    carried, foreign = _write_outputs(layer, own, arguments["drop_foreign"])
     elsewhere = [name for name in changed if owner(closure, name) != path and not _is_npms(name)]
     with open("out/compile.json", "w", encoding="utf-8") as file:
-        size = sum(os.lstat(entry.source).st_size for entry in own if entry.source)
-        json.dump({"bytes": size, "elsewhere": elsewhere}, file)
+        size = sum(os.lstat(entry.source).st_size for entry in carried if entry.source)
+        json.dump({"bytes": size, "elsewhere": elsewhere, "foreign": foreign}, file)
 
 
 def _check_scripts(path: str, label: str) -> None:
@@ -83,14 +83,19 @@ def _rebuild(label: str, python: str) -> None:
         )
 
 
-def _write_outputs(layer: str, own: List[Entry], drop_foreign: bool) -> None:
+def _write_outputs(
+    layer: str, own: List[Entry], drop_foreign: bool
+) -> Tuple[List[Entry], List[str]]:
+    """What the release has of the package, and the paths that were dropped."""
     layers.write_tar(f"out/{layer}.tar", own)
     facts = elf_facts.facts_of_layer(own)
     carried = own
+    foreign: List[str] = []
     if drop_foreign:
-        carried, facts, _ = elf_facts.without_foreign(own, facts)
+        carried, facts, foreign = elf_facts.without_foreign(own, facts)
     layers.write_layer(f"out/{layer}.layer", layer, carried)
     elf_facts.write(f"out/{layer}.elf.json", facts)
+    return carried, foreign
 
 
 def _states() -> Dict[str, _State]:

@@ -34,6 +34,8 @@ def app(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         "foreign": [],
     }
     monkeypatch.setitem(stand_ins._REPORTS, "install.json", report)
+    compiled = {"bytes": 1, "elsewhere": [], "foreign": ["node_modules/bcrypt/mac.node"]}
+    monkeypatch.setitem(stand_ins._REPORTS, "compile.json", compiled)
     return workspace
 
 
@@ -83,6 +85,7 @@ def test_each_named_package_is_compiled_by_itself_and_production_ones_are_releas
     assert arguments["layers"] == ["runtime", "dependencies", "addon-bcrypt", "app"]
     sizes = {one["path"]: one["bytes"] for one in arguments["manifest"]["packages"]}
     assert sizes["node_modules/bcrypt"] == stand_ins._REPORTS["compile.json"]["bytes"]
+    assert arguments["manifest"]["abi"]["foreign_dropped"] == ["node_modules/bcrypt/mac.node"]
     (audit,) = app.steps("audit_abi")
     assert json.loads(audit.arguments)["layers"] == arguments["layers"]
 

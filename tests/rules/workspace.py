@@ -77,7 +77,7 @@ SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 INTEGRITY = "sha512-" + "A" * 86 + "=="
 _REPORTS: Dict[str, Any] = {
     "install.json": {"packages": [], "install_scripts": [], "native": {}, "foreign": []},
-    "compile.json": {"bytes": 1, "elsewhere": []},
+    "compile.json": {"bytes": 1, "elsewhere": [], "foreign": []},
     "audit.json": {"files": []},
     "build.json": {"undeclared": []},
     "base.json": {"image_id": f"sha256:{SHA256}"},

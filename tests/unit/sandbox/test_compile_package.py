@@ -128,6 +128,7 @@ def test_binaries_for_other_systems_are_dropped_where_asked(
     compile_it(monkeypatch, mac, drop_foreign=True)
     assert members("out/addon-addon.tar") == [f"{PATH}/package.json", *mac]
     assert members("out/addon-addon.layer")[:-1] == [f"{PATH}/package.json"]
+    assert json.loads(Path("out/compile.json").read_text())["foreign"] == [*mac]
 
 
 def test_a_failing_script_shows_its_last_lines(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
