@@ -14,6 +14,8 @@ import time
 from types import TracebackType
 from typing import Optional, Type
 
+from pants.engine.internals import native_engine
+
 from build_rules.lib import step_log
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ class Progress:
         self._link = link
         self._description = description
         self._done = threading.Event()
+        # Where Pants writes a log line to is a matter of each thread.
+        self._destination = native_engine.stdio_thread_get_destination()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> None:
@@ -41,6 +45,7 @@ class Progress:
         self._done.set()
 
     def _watch(self) -> None:
+        native_engine.stdio_thread_set_destination(self._destination)
         started = time.monotonic()
         while not self._done.wait(_EVERY):
             if os.path.exists(self._link):
