@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Tuple
 
-from pants.option.option_types import EnumOption, IntOption, StrListOption, StrOption
+from pants.option.option_types import DictOption, EnumOption, IntOption, StrListOption, StrOption
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import help_text
 
@@ -17,6 +17,7 @@ class Isolator(enum.Enum):
     NAMESPACES = "namespaces"
     DOCKER = "docker"
     CHROOT = "chroot"
+    INSIDE = "inside"
 
     @property
     def names(self) -> Tuple[str, ...]:
@@ -63,6 +64,18 @@ class Slipway(Subsystem):
             """
         ),
     )
+    mirrors = DictOption[str](
+        help=help_text(
+            """
+            Where addresses in runtime definitions and `archive` fields are fetched from instead, by
+            their beginnings; the longest that fits counts. What comes is held against the same
+            hashes, and no cache key knows of it.
+
+            For example:
+            `--slipway-mirrors="{'https://nodejs.example.org/': 'https://mirror.example.com/node/'}"`.
+            """
+        ),
+    )
     step_time_limit = IntOption(
         default=3600,
         help=help_text(
@@ -79,9 +92,9 @@ class Slipway(Subsystem):
         help=help_text(
             """
             How build steps are kept from the rest of this machine: by user namespaces, by a Docker
-            engine, or by a plain chroot, which only root can and which does not deny the network.
-            `auto` takes the first that this machine offers. It is in no cache key: all give the
-            same bytes.
+            engine, by a plain chroot, which only root can, or not at all, `inside` a container
+            that is the image of the steps; the last two do not deny the network. `auto` takes the
+            first that this machine offers. It is in no cache key: all give the same bytes.
 
             For example: `--slipway-isolator=docker`.
             """

@@ -29,6 +29,7 @@ from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
 from build_rules.lib.fetch_lock import FILE_NAME
+from build_rules.lib.image_lock import is_reference
 
 
 class OneAddressField(SpecialCasedDependencies):
@@ -112,11 +113,18 @@ class ImageField(BelowFolderMixin, SingleSourceField):
     default = "image.json"
     help = help_text(
         """
-        The file that says which packages the image is made of and how.
+        The file that says which packages the image is made of and how; or an image that is there
+        already, by its digest in a registry, or by its ID in the local Docker engine.
 
-        For example: `image="image.json"`.
+        For example: `image="image.json"`, or `image="registry.example/team/centos7@sha256:9f86d0…"`,
+        whose parts go into the lock by `./pants generate-lockfiles --resolve=toolchain:<name>`.
         """
     )
+
+    @property
+    def reference(self) -> Optional[str]:
+        """The image that is there already, if the field names one."""
+        return self.value if self.value and is_reference(self.value) else None
 
 
 class PackagesLockField(FileField):
@@ -124,8 +132,9 @@ class PackagesLockField(FileField):
     default = "packages.lock"
     help = help_text(
         """
-        The lock of the image's Debian packages: names, versions, sizes and hashes. Its resolve is
-        named after the target, `toolchain:<name>`.
+        The lock of the image's Debian packages: names, versions, sizes and hashes; or of the parts
+        of an image that a registry or an engine has. Its resolve is named after the target,
+        `toolchain:<name>`.
 
         For example: `packages="packages.lock"`, written by
         `./pants generate-lockfiles --resolve=toolchain:base`.

@@ -18,11 +18,10 @@ import sys
 import tarfile
 import threading
 import time
-from dataclasses import dataclass
 from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
 from build_rules.lib import container_side, isolation, oci_image
-from build_rules.lib.errors import SlipwayError
+from build_rules.lib.docker_client import Client, check_disk, last_line
 from build_rules.lib.isolation import (
     HOST_NAME,
     USER_ID,
@@ -33,40 +32,12 @@ from build_rules.lib.isolation import (
 from build_rules.lib.oci_image import Image, LayerBlob
 from build_rules.lib.tree_cache import Layer
 
-_ANSWERS_WITHIN = 30.0
-"""Seconds that an engine has for an answer that is no work."""
-
 _PLATFORM = "linux/amd64"
 _BUILD = "/build"
 # The date of an image that is made on the way; it stands in its ID.
 _DATE = "2000-01-01"
 _OWNER = f"uid={USER_ID},gid={USER_ID}"
-_FULL = "no space left on device"
 _TRIES, _PAUSE = 20, 0.5
-
-
-@dataclass(frozen=True)
-class Client:
-    """The `docker` program and the environment that it needs to find the user's engine."""
-
-    program: str
-    env: Mapping[str, str]
-
-    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                [self.program, *arguments],
-                env=dict(self.env),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_ANSWERS_WITHIN,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise IsolationRefused(f"no answer within {_ANSWERS_WITHIN:g} seconds") from None
-        except OSError as error:
-            raise IsolationRefused(f"{self.program}: {error.strerror}") from None
 
 
 def run(client: Client, job: Job) -> int:
@@ -99,14 +70,14 @@ def _find(client: Client, image: Image) -> Optional[str]:
             return name
         last = answer.stderr.strip()
         if "no such image" not in last.lower():
-            raise IsolationRefused(_last_line(last))
+            raise IsolationRefused(last_line(last))
     return None
 
 
 def _load(client: Client, image: Image, job: Job) -> str:
     asked = client.ask("version", "--format={{.Server.Os}}/{{.Server.Arch}}")
     if asked.returncode != 0:
-        raise IsolationRefused(_last_line(asked.stderr))
+        raise IsolationRefused(last_line(asked.stderr))
     if asked.stdout.strip() != _PLATFORM:
         raise IsolationRefused(f"the engine is for {asked.stdout.strip()}, not for {_PLATFORM}")
     with _one_at_a_time(os.path.join(job.cache, "docker-load.lock")):
@@ -114,29 +85,37 @@ def _load(client: Client, image: Image, job: Job) -> str:
         if found:
             return found
         name = f"slipway-root:{image.image_id.rpartition(':')[2][:16]}"
-        said = _stream(client, image, [layer.path for layer in job.trees["/"]], name)
+        said = _stream(client, image, job, name)
         found = _find(client, image)
         if not found:
-            raise IsolationRefused(f"docker load does not take the image: {_last_line(said)}")
+            raise IsolationRefused(f"docker load does not take the image: {last_line(said)}")
         return found
 
 
-def _stream(client: Client, image: Image, paths: Sequence[str], name: str) -> str:
-    with subprocess.Popen(
+def _stream(client: Client, image: Image, job: Job, name: str) -> str:
+    paths = [layer.path for layer in job.trees["/"]]
+    process = subprocess.Popen(
         [client.program, "load", "--quiet"],
         env=dict(client.env),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # the engine says why
-            oci_image.stream_archive(image, paths, name, process.stdin)  # type: ignore[arg-type]
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        said = process.stdout.read().decode(errors="replace")
-    _check_disk(said)
+        preexec_fn=_with_parent,  # noqa: PLW1509  (no thread has been started yet)
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        with isolation.watched(job.time_limit):
+            with contextlib.suppress(BrokenPipeError):  # the engine says why
+                oci_image.stream_archive(image, paths, name, process.stdin)  # type: ignore[arg-type]
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            said = process.stdout.read().decode(errors="replace")
+            process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    check_disk(said)
     return said
 
 
@@ -182,10 +161,10 @@ def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
     if status is not None:
         return status
     text = b"".join(said).decode(errors="replace")
-    _check_disk(text)
+    check_disk(text)
     if "no such image" in text.lower():
         return None
-    raise IsolationRefused(_last_line(text))
+    raise IsolationRefused(last_line(text))
 
 
 def _with_parent() -> None:
@@ -305,19 +284,3 @@ def _remove(client: Client, name: str, tries: int = 2) -> None:
         with contextlib.suppress(IsolationRefused):
             if client.ask("rm", "--force", "--volumes", name).returncode == 0:
                 return
-
-
-def _check_disk(said: str) -> None:
-    if _FULL in said.lower():
-        raise SlipwayError(
-            "no space is left on the disk of the Docker engine",
-            found=_last_line(said),
-            next="free some there, by `docker image prune` or `docker system prune`",
-        )
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # The client's own last line is a hint at its help.
-    lines = [line for line in lines if not line.startswith("See 'docker")]
-    return lines[-1] if lines else "no reason given"

@@ -35,9 +35,16 @@ class Settings:
     project_npmrc: Optional[str] = None
     home: Optional[str] = None
     debian_mirror: Optional[str] = None
+    mirrors: Mapping[str, str] = field(default_factory=dict)
     renew_command: str = "./pants generate-lockfiles"
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     patience: Patience = Patience()
+
+    def mirrored(self, url: str) -> str:
+        """Where `url` is fetched from: `mirrors` maps beginnings of addresses to others."""
+        fitting = [one for one in self.mirrors if url.startswith(one)]
+        longest = max(fitting, key=len, default="")
+        return self.mirrors[longest] + url[len(longest) :] if longest else url
 
 
 class LazyClient:
@@ -49,11 +56,18 @@ class LazyClient:
     def __init__(self, settings: Settings, cache: ContentCache) -> None:
         self._settings, self._cache = settings, cache
         self._lock = threading.Lock()
-        self._client: Optional[RegistryClient] = None
+        self._made: Optional[Tuple[RegistryClient, Transport]] = None
 
     def get(self) -> RegistryClient:
+        return self._make()[0]
+
+    def transport(self) -> Transport:
+        """With the same proxies and CAs, for what is no npm registry."""
+        return self._make()[1]
+
+    def _make(self) -> Tuple[RegistryClient, Transport]:
         with self._lock:
-            if self._client is None:
+            if self._made is None:
                 config = npm_config.load(
                     option_registry=self._settings.registry,
                     project_npmrc=self._settings.project_npmrc,
@@ -61,8 +75,8 @@ class LazyClient:
                     env=self._settings.env,
                 )
                 transport = Transport(config, self._settings.patience)
-                self._client = RegistryClient(config, transport, self._cache)
-            return self._client
+                self._made = RegistryClient(config, transport, self._cache), transport
+            return self._made
 
 
 @dataclass(frozen=True)

@@ -68,11 +68,15 @@ class HttpProblem(Exception):
 
     unreachable: no connection; untrusted: its certificate (both hold for all requests to a host);
     broken: cut off or stalled; status: an answer with `status`; too-long: more bytes than allowed;
-    refused: anything else that another try will not change.
+    refused: anything else that another try will not change. `challenge` is what an answer asks for
+    in its WWW-Authenticate header.
     """
 
-    def __init__(self, kind: str, text: str, status: int = 0, wait: float = 0.0) -> None:
+    def __init__(
+        self, kind: str, text: str, status: int = 0, wait: float = 0.0, challenge: str = ""
+    ) -> None:
         self.kind, self.text, self.status, self.wait = kind, text, status, wait
+        self.challenge = challenge
         super().__init__(text)
 
     @property
@@ -244,9 +248,10 @@ class Transport:
     ) -> Answer:
         if response.status != 200:
             wait = _retry_after(response.getheader("Retry-After"))
+            challenge = response.getheader("WWW-Authenticate") or ""
             text = f"{shown(url)}: HTTP {response.status} {response.reason}".rstrip()
             self._drain(response, connection, url)
-            raise HttpProblem("status", text, response.status, wait)
+            raise HttpProblem("status", text, response.status, wait, challenge)
         promised = response.length
         if promised is not None and promised > limit:
             self._forget(url)

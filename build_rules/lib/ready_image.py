@@ -1,4 +1,4 @@
-"""A team's own image as a root: reads what `docker save` or an OCI tool wrote, as one tree.
+"""A team's own image as a root, as one tree: from an archive of an engine, or from its parts.
 
 Trusted is nothing but what hashes say: each layer is held against the configuration's list, blobs
 against their digests.  Layers are laid one above the other with whiteouts taken into account; then
@@ -13,7 +13,7 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Sequence, Set, Tuple
 
 from build_rules.lib.decompression import is_compressed, unpacked_chunks
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, suggesting
@@ -68,18 +68,65 @@ def read_ready_image(path: str, scratch: str) -> ReadyImage:
         return _read(path, scratch)
 
 
+def read_image_parts(config: str, layers: Sequence[str], label: str, scratch: str) -> ReadyImage:
+    """From files that were held against their digests: `layers`, lowest first; `label` is for
+    messages, `scratch` as for an archive."""
+    with open(config, "rb") as file:
+        content = file.read()
+    return _stack(
+        content,
+        [
+            lambda place, path=path: _layer(  # type: ignore[misc]
+                path, 0, os.path.getsize(path), place, f"{label}: {path}"
+            )
+            for path in layers
+        ],
+        label,
+        scratch,
+    )
+
+
+def split_archive(path: str, folder: str) -> Tuple[str, List[str], List[str]]:
+    """Writes the parts of an archive to `folder`: the configuration, and the layers uncompressed.
+
+    Returns their paths, the layers' lowest first, and the digests by which engines know the image:
+    the configuration's, and the manifest's where the archive has one.
+    """
+    with suggesting(f"make the archive anew, for example: {_SAVE}", where=path):
+        archive = _Archive(_plain_tar(path, os.path.join(folder, "archive.tar")), path)
+        config, blobs = archive.image()
+        place = os.path.join(folder, "config.json")
+        _write(place, [config])
+        layers = []
+        for number, blob in enumerate(blobs):
+            layers.append(os.path.join(folder, f"layer-{number}.tar"))
+            layer = archive.layer(blob, layers[-1])
+            if layer.path != layers[-1]:
+                content = Content(layer.end - layer.start, layer.start, path=layer.path)
+                _write(layers[-1], content.chunks())
+        return place, layers, ["sha256:" + hashlib.sha256(config).hexdigest(), *archive.manifests]
+
+
 def _read(path: str, scratch: str) -> ReadyImage:
     archive = _Archive(_plain_tar(path, os.path.join(scratch, "archive.tar")), path)
     config, blobs = archive.image()
+    layers = [lambda place, blob=blob: archive.layer(blob, place) for blob in blobs]
+    return _stack(config, layers, path, scratch)
+
+
+def _stack(
+    config: bytes, layers: Sequence[Callable[[str], _Layer]], path: str, scratch: str
+) -> ReadyImage:
+    """`layers` give each layer, unpacked to the given file if it is compressed."""
     diff_ids = _diff_ids(_parsed(config, f"{path}: configuration"))
-    if len(diff_ids) != len(blobs):
+    if len(diff_ids) != len(layers):
         raise SlipwayError(
-            f'"{path}" has {len(blobs)} layers, but its configuration lists {len(diff_ids)}'
+            f'"{path}" has {len(layers)} layers, but its configuration lists {len(diff_ids)}'
         )
     tree = Tree()
     left_out = {"devices": 0, "set_id_bits": 0}
-    for number, (blob, diff_id) in enumerate(zip(blobs, diff_ids)):
-        layer = archive.layer(blob, os.path.join(scratch, f"layer-{number}.tar"))
+    for number, (unpacked, diff_id) in enumerate(zip(layers, diff_ids)):
+        layer = unpacked(os.path.join(scratch, f"layer-{number}.tar"))
         found = "sha256:" + _sha256_of_part(layer)
         if found != diff_id:
             raise SlipwayError(
@@ -97,6 +144,8 @@ class _Archive:
     def __init__(self, tar: str, label: str) -> None:
         self._tar = tar
         self._label = label
+        self.manifests: List[str] = []
+        """The digests of the index and the manifest that lead to the image, of an OCI layout."""
         with open(tar, "rb") as file:
             self._members: Dict[str, Member] = {
                 posixpath.normpath(member.name): member for member in read_members(file, label)
@@ -137,6 +186,7 @@ class _Archive:
                     found=f"{len(fitting)} of {len(manifests)} manifests fit",
                 )
             name = self._blob_name(fitting[0])
+            self.manifests.append("sha256:" + posixpath.basename(name))
             index = self._json(name)
             if "manifests" not in index.mapping():
                 break
@@ -181,12 +231,16 @@ class _Archive:
     def layer(self, name: str, scratch: str) -> _Layer:
         """The layer of that name, unpacked to the file `scratch` if it is compressed."""
         member = self._find(name)
-        label = f"{self._label}: {name}"
-        content = Content(member.size, member.offset, path=self._tar)
-        if not is_compressed(content.head(8)):
-            return _Layer(self._tar, member.offset, member.offset + member.size, label)
-        size = _write(scratch, unpacked_chunks(content.chunks(), label, _LARGEST_UNPACKED))
-        return _Layer(scratch, 0, size, label)
+        return _layer(self._tar, member.offset, member.size, scratch, f"{self._label}: {name}")
+
+
+def _layer(path: str, offset: int, size: int, scratch: str, label: str) -> _Layer:
+    """The part of the file `path` that is a layer, unpacked to `scratch` if it is compressed."""
+    content = Content(size, offset, path=path)
+    if not is_compressed(content.head(8)):
+        return _Layer(path, offset, offset + size, label)
+    size = _write(scratch, unpacked_chunks(content.chunks(), label, _LARGEST_UNPACKED))
+    return _Layer(scratch, 0, size, label)
 
 
 def _plain_tar(path: str, scratch: str) -> str:

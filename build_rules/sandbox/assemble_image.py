@@ -6,7 +6,8 @@ user, in any folder.
 
     layer    packages of a lock, above other layers  -> one layer tar
     archive  layer tars                              -> an image archive for engines
-    flatten  somebody's ready image archive          -> one layer tar, the whole root
+    flatten  somebody's ready image, as an archive
+             or as its parts                         -> one layer tar, the whole root
 
 Each writes facts about its result as JSON.
 """
@@ -32,7 +33,7 @@ from build_rules.lib.errors import SlipwayError
 from build_rules.lib.image_spec import ImageSpec, check_lock_is_current, read_image_spec
 from build_rules.lib.oci_image import LayerBlob, make_image, write_archive
 from build_rules.lib.package_tree import build_tree
-from build_rules.lib.ready_image import read_ready_image
+from build_rules.lib.ready_image import read_image_parts, read_ready_image
 from build_rules.lib.rootfs import MTIME, merge, read_layer, write_layer
 
 _CHUNK = 1 << 20
@@ -83,7 +84,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
 
     flatten = commands.add_parser("flatten")
-    flatten.add_argument("--archive", required=True, help="the archive to read")
+    flatten.add_argument("--archive", help="the archive to read")
+    flatten.add_argument("--image", default="", help="what messages call the image of the parts")
+    flatten.add_argument("--config", help="instead of an archive, the image's configuration")
+    flatten.add_argument(
+        "--part", action="append", default=[], help="and its layers, lowest first; repeatable"
+    )
     flatten.add_argument("--layer", required=True, help="the tar to write")
     flatten.set_defaults(run=_flatten)
 
@@ -131,7 +137,10 @@ def _flatten(options: argparse.Namespace) -> Dict[str, Any]:
     # Beside the result: a layer may be too large for the folder of temporary files.
     folder = os.path.dirname(options.layer) or "."
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
-        image = read_ready_image(options.archive, scratch)
+        if options.archive:
+            image = read_ready_image(options.archive, scratch)
+        else:
+            image = read_image_parts(options.config, options.part, options.image, scratch)
         written = write_layer(image.tree, options.layer, MTIME)
     return {
         "format": 1,

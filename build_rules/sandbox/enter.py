@@ -18,7 +18,15 @@ from typing import Any, Dict, Iterator, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import chroot, docker_engine, isolation, namespaces, tree_cache
+from build_rules.lib import (
+    chroot,
+    docker_client,
+    docker_engine,
+    inside,
+    isolation,
+    namespaces,
+    tree_cache,
+)
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.isolation import IsolationRefused, Job
 
@@ -42,6 +50,7 @@ let unprivileged users make user namespaces on this machine; as root, one of
 in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined""",
     "docker": "install a Docker engine, start it, and let this user reach it: docker version",
     "chroot": "run as root",
+    "inside": "run in a container of the step's own image, as root or as its user 1000",
 }
 
 
@@ -176,9 +185,11 @@ def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
     if name == "docker":
         if not settings["docker"]:
             raise IsolationRefused("there is no docker on the PATH")
-        return docker_engine.run(docker_engine.Client(**settings["docker"]), job)
+        return docker_engine.run(docker_client.Client(**settings["docker"]), job)
     if name == "chroot":
         return chroot.run(job)
+    if name == "inside":
+        return inside.run(job)
     return _in_namespaces(job)
 
 

@@ -10,12 +10,14 @@ A request is a list of objects with `kind`, `sha256`, `size` and `path`, and by 
     npm     name, version, integrity
     url     url (http, https or file)
     debian  name, filename (below a Debian mirror)
+    image   image (its reference; the file is one of its parts)
 The last line of the output is a JSON object with the counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -37,7 +39,10 @@ from build_rules.lib.download import (
     count,
     disk_problem,
 )
+from build_rules.lib.engine_image import SavedImage
 from build_rules.lib.fetch_run import Job, LazyClient, Settings, guarded, read_settings, run_jobs
+from build_rules.lib.image_lock import ImageReference, parse_reference
+from build_rules.lib.image_registry import ImageRegistry
 from build_rules.lib.npm_registry import FetchFailed, FetchFault
 
 Request = Mapping[str, Any]
@@ -74,7 +79,8 @@ def _run(requests: Sequence[Request], settings: Settings, out: str) -> int:
         if request["sha256"] not in jobs:
             paths = targets[request["sha256"]]
             jobs[request["sha256"]] = fetch.job(request, paths)
-    stored = run_jobs(list(jobs.values()))
+    with contextlib.closing(fetch):
+        stored = run_jobs(list(jobs.values()))
     print(json.dumps(count(stored), sort_keys=True))
     return 0
 
@@ -95,7 +101,13 @@ class Fetcher:
         self._out = out
         self._client = LazyClient(settings, cache)
         self._mirrors: Optional[DebianMirrors] = None
+        self._registries: Dict[ImageReference, ImageRegistry] = {}
+        self._saved: Dict[ImageReference, SavedImage] = {}
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        for saved in self._saved.values():
+            saved.remove()
 
     def job(self, request: Request, targets: Sequence[str]) -> Job:
         content = Content(
@@ -103,9 +115,13 @@ class Fetcher:
             size=request["size"],
             hashes=sri.parse(request["integrity"]) if "integrity" in request else (),
         )
-        fill = {"npm": self._npm, "url": self._url, "debian": self._debian}[request["kind"]](
-            request, content
-        )
+        kinds = {
+            "npm": self._npm,
+            "url": self._url,
+            "debian": self._debian,
+            "image": self._image,
+        }
+        fill = kinds[request["kind"]](request, content)
         subject = self._subject(request)
 
         def run() -> Stored:
@@ -150,8 +166,36 @@ class Fetcher:
                 self._mirrors = DebianMirrors(config, settings.patience)
             return self._mirrors
 
+    def _image(self, request: Request, content: Content) -> Callable[[], Stored]:
+        reference, subject = parse_reference(request["image"], ""), self._subject(request)
+        if reference.registry:
+            return lambda: self._registry(reference).fetch(subject, content, self._cache)
+        return lambda: self._from_engine(reference, subject, content)
+
+    def _registry(self, reference: ImageReference) -> ImageRegistry:
+        with self._lock:
+            if reference not in self._registries:
+                transport = self._client.transport()
+                self._registries[reference] = ImageRegistry(
+                    reference, transport, self._settings.env
+                )
+            return self._registries[reference]
+
+    def _from_engine(self, reference: ImageReference, subject: str, content: Content) -> Stored:
+        with self._lock:
+            if reference not in self._saved:
+                self._saved[reference] = SavedImage(
+                    reference, self._settings.env, self._cache.folder
+                )
+            saved = self._saved[reference]
+        path = saved.paths.get(content.sha256 or "")
+        if path is None:
+            reason = f"the image {reference} has no such part"
+            raise FetchFailed(FetchFault(subject, reason, "restore the lock from version control"))
+        return self._local(subject, path, content)
+
     def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
-        url, subject = request["url"], self._subject(request)
+        url, subject = self._settings.mirrored(request["url"]), self._subject(request)
         if urlsplit(url).scheme in ("http", "https"):
             return lambda: self._client.get().fetch_address(
                 subject, url, content, self._settings.renew_command

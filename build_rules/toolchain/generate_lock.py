@@ -18,12 +18,15 @@ from pants.core.goals.generate_lockfiles import (
     UserGenerateLockfiles,
 )
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, PathGlobs
+from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
 from build_rules.toolchain.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
 from build_rules.toolchain.network_step import NetworkStep, NetworkStepResult
+
+_NEW = "new.lock"
 
 
 class KnownToolchainResolvesRequest(KnownUserResolveNamesRequest):
@@ -35,7 +38,7 @@ class RequestedToolchainResolves(RequestedUserResolveNames):
 
 
 @dataclass(frozen=True)
-class GeneratePackagesLock(GenerateLockfile):
+class GenerateToolchainLock(GenerateLockfile):
     image: ToolchainFieldSet
 
 
@@ -80,7 +83,7 @@ async def requested_toolchain_resolves(
 ) -> UserGenerateLockfiles:
     named = set(requested) & set(goal.resolve)
     return UserGenerateLockfiles(
-        GeneratePackagesLock(
+        GenerateToolchainLock(
             resolve_name=name, lockfile_dest=image.packages.path or "", diff=False, image=image
         )
         for name, image in resolves.images
@@ -107,8 +110,15 @@ async def find_locks_below(request: ImageBelowRequest) -> LocksBelow:
     return LocksBelow((*more.locks, *(file.content for file in own)))
 
 
-@rule(desc="Resolve toolchain packages")
-async def generate_packages_lock(wanted: GeneratePackagesLock) -> GenerateLockfileResult:
+@dataclass(frozen=True)
+class PackagesStep:
+    """The step that writes the lock of an image made of packages."""
+
+    step: NetworkStep
+
+
+@rule
+async def find_packages_step(wanted: GenerateToolchainLock) -> PackagesStep:
     path = wanted.image.image.file_path
     spec, below = await MultiGet(
         Get(DigestContents, PathGlobs([path])),
@@ -116,19 +126,39 @@ async def generate_packages_lock(wanted: GeneratePackagesLock) -> GenerateLockfi
     )
     files = [FileContent("image.json", file.content) for file in spec]
     files.extend(FileContent(f"below/{n}.lock", lock) for n, lock in enumerate(below.locks))
-    result = await Get(
-        NetworkStepResult,
+    return PackagesStep(
         NetworkStep(
             program="resolve_packages",
             argv=(
-                *("--spec=image.json", f"--spec-path={path}", "--out=new.lock"),
+                *("--spec=image.json", f"--spec-path={path}", f"--out={_NEW}"),
                 *(f"--below=below/{number}.lock" for number in range(len(below.locks))),
             ),
             inputs=await Get(Digest, CreateDigest(files)),
             description=f"Resolve the packages of {path}",
-            output_files=("new.lock",),
-        ),
+            output_files=(_NEW,),
+        )
     )
+
+
+def _parts_step(image: ToolchainFieldSet, reference: str) -> NetworkStep:
+    where = f"{image.address}, field {image.image.alias}"
+    return NetworkStep(
+        program="lock_image",
+        argv=(f"--image={reference}", f"--where={where}", f"--out={_NEW}"),
+        inputs=EMPTY_DIGEST,
+        description=f"List the parts of {reference}",
+        output_files=(_NEW,),
+    )
+
+
+@rule(desc="Resolve toolchain packages")
+async def generate_toolchain_lock(wanted: GenerateToolchainLock) -> GenerateLockfileResult:
+    reference = wanted.image.image.reference
+    if reference:
+        step = _parts_step(wanted.image, reference)
+    else:
+        step = (await Get(PackagesStep, GenerateToolchainLock, wanted)).step
+    result = await Get(NetworkStepResult, NetworkStep, step)
     written = await Get(DigestContents, Digest, result.digest)
     digest = await Get(
         Digest, CreateDigest([FileContent(wanted.lockfile_dest, written[0].content)])
@@ -141,5 +171,5 @@ def rules():
         *collect_rules(),
         UnionRule(KnownUserResolveNamesRequest, KnownToolchainResolvesRequest),
         UnionRule(RequestedUserResolveNames, RequestedToolchainResolves),
-        UnionRule(GenerateLockfile, GeneratePackagesLock),
+        UnionRule(GenerateLockfile, GenerateToolchainLock),
     ]

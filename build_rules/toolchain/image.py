@@ -50,6 +50,11 @@ class ToolchainFieldSet(FieldSet):
     archive_size: ImageArchiveSizeField
     output_path: OutputPathField
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the image is there already, rather than made of packages."""
+        return bool(self.archive.value or self.image.reference)
+
 
 @dataclass(frozen=True)
 class ToolchainNamed:
@@ -147,7 +152,7 @@ async def find_named_toolchain(named: ToolchainNamed) -> ToolchainFieldSet:
 
 @rule
 async def make_image(request: ToolchainImageRequest) -> ToolchainImage:
-    if request.field_set.archive.value:
+    if request.field_set.is_ready:
         below = LayersBelow(())
         made = await Get(MadeRoot, ReadyImageRequest(request.field_set))
     else:

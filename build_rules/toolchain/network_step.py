@@ -129,6 +129,7 @@ def _settings(
         "env": dict(environment),
         "cache_dir": os.path.join(settings.named_caches, "slipway_downloads"),
         "debian_mirror": slipway.debian_mirror,
+        "mirrors": dict(slipway.mirrors),
     }
 
 

@@ -49,8 +49,8 @@ class NodeToolchainFieldSet(ToolchainFieldSet, PackageFieldSet):
 
     @classmethod
     def opt_out(cls, target: Target) -> bool:
-        """A ready archive is packaged already."""
-        return bool(target[ImageArchiveField].value)
+        """A ready image is packaged already."""
+        return bool(target[ImageArchiveField].value or target[ImageField].reference)
 
 
 @dataclass(frozen=True)

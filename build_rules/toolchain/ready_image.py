@@ -1,17 +1,27 @@
-"""Images that a team has already: an archive by hash, flattened to one root."""
+"""Images that a team has already, flattened to one root: an archive by hash, or by reference."""
 
 from __future__ import annotations
 
 import os
 import re
 from dataclasses import dataclass
+from typing import Tuple
 
-from pants.engine.fs import CreateDigest, Digest, DigestEntries, FileEntry, PathGlobs
+from pants.engine.fs import (
+    CreateDigest,
+    Digest,
+    DigestContents,
+    DigestEntries,
+    FileEntry,
+    PathGlobs,
+)
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.image_lock import Blob, parse_reference, read_image_lock
+from build_rules.toolchain.generate_lock import resolve_name
 from build_rules.toolchain.image import FACTS, LAYER, MadeRoot, ReadyImageRequest, ToolchainFieldSet
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
 from build_rules.toolchain.step import HostStep, StepResult
@@ -20,15 +30,26 @@ _ARCHIVE = "image.tar"
 
 
 @dataclass(frozen=True)
-class ReadyArchive:
-    """The archive as `image.tar`: a file of the workspace, or one to fetch."""
+class ReadySource:
+    """Where the image comes from: `argv` names the files among `given` and `locked` for `flatten`."""
 
-    file: Digest
+    argv: Tuple[str, ...]
+    given: Digest
     locked: LockedFiles
 
 
+@dataclass(frozen=True)
+class ArchiveRequest:
+    field_set: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    field_set: ToolchainFieldSet
+
+
 @rule
-async def find_ready_archive(request: ReadyImageRequest) -> ReadyArchive:
+async def find_archive(request: ArchiveRequest) -> ReadySource:
     field_set = request.field_set
     place, sha256 = field_set.archive.value or "", field_set.archive_sha256.value or ""
     if not re.fullmatch("[0-9a-f]{64}", sha256):
@@ -38,8 +59,9 @@ async def find_ready_archive(request: ReadyImageRequest) -> ReadyArchive:
             found=sha256 or "nothing",
             next='archive_sha256="…" with the 64 digits that sha256sum prints for the archive',
         )
+    argv = (f"--archive={_ARCHIVE}",)
     if "://" in place:
-        return ReadyArchive(EMPTY_DIGEST, LockedFiles((_remote(field_set, place, sha256),)))
+        return ReadySource(argv, EMPTY_DIGEST, LockedFiles((_remote(field_set, place, sha256),)))
     path = os.path.join(field_set.address.spec_path, place)
     files = [
         entry
@@ -55,7 +77,7 @@ async def find_ready_archive(request: ReadyImageRequest) -> ReadyArchive:
             next="put the right archive there, or correct the fields",
         )
     renamed = FileEntry(_ARCHIVE, files[0].file_digest)
-    return ReadyArchive(await Get(Digest, CreateDigest([renamed])), LockedFiles())
+    return ReadySource(argv, await Get(Digest, CreateDigest([renamed])), LockedFiles())
 
 
 def _remote(field_set: ToolchainFieldSet, url: str, sha256: str) -> LockedFile:
@@ -71,23 +93,57 @@ def _remote(field_set: ToolchainFieldSet, url: str, sha256: str) -> LockedFile:
     return LockedFile(_ARCHIVE, sha256, int(size), source)
 
 
+@rule
+async def find_referenced_image(request: ReferenceRequest) -> ReadySource:
+    field_set = request.field_set
+    image = field_set.image.reference or ""
+    parse_reference(image, f"{field_set.address}, field image")
+    path = field_set.packages.path or ""
+    renew = f"./pants generate-lockfiles --resolve={resolve_name(field_set.address.target_name)}"
+    files = await Get(DigestContents, PathGlobs([path]))
+    if not files:
+        raise SlipwayError(
+            f'the image "{field_set.address}" has no lock', found=f"no {path}", next=renew
+        )
+    lock = read_image_lock(files[0].content.decode("utf-8", "replace"), path, next=renew)
+    if lock.image != image:
+        raise SlipwayError(
+            f'"{path}" is the lock of another image', where=path, found=lock.image, next=renew
+        )
+    layers = tuple(
+        _part(f"layer-{number}", image, layer) for number, layer in enumerate(lock.layers)
+    )
+    config = _part("config.json", image, lock.config)
+    argv = (
+        *(f"--image={image}", f"--config={config.path}"),
+        *(f"--part={layer.path}" for layer in layers),
+    )
+    return ReadySource(argv, EMPTY_DIGEST, LockedFiles((config, *layers)))
+
+
+def _part(name: str, image: str, blob: Blob) -> LockedFile:
+    return LockedFile(
+        f"parts/{name}", blob.sha256, blob.size, FrozenDict(kind="image", image=image)
+    )
+
+
 @rule(desc="Unpack ready image")
 async def flatten_image(request: ReadyImageRequest) -> MadeRoot:
-    archive = await Get(ReadyArchive, ReadyImageRequest, request)
-    address = request.field_set.address
+    field_set = request.field_set
+    if field_set.image.reference:
+        source = await Get(ReadySource, ReferenceRequest(field_set))
+    else:
+        source = await Get(ReadySource, ArchiveRequest(field_set))
     result = await Get(
         StepResult,
         HostStep(
             program="assemble_image",
-            argv=(
-                *("flatten", f"--archive={_ARCHIVE}"),
-                *(f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
-            ),
+            argv=("flatten", *source.argv, f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
             outputs=(LAYER, FACTS),
-            description=f"Unpack the ready image of {address}",
-            origin=str(address),
-            inputs=archive.file,
-            locked=archive.locked,
+            description=f"Unpack the ready image of {field_set.address}",
+            origin=str(field_set.address),
+            inputs=source.given,
+            locked=source.locked,
         ),
     )
     return MadeRoot(result)

@@ -48,6 +48,7 @@ _ISOLATORS = {
     "namespaces": "user namespaces",
     "docker": "a Docker engine",
     "chroot": "chroot: the network is not denied",
+    "inside": "the container of the job: the network is not denied",
 }
 _named: Set[str] = set()
 _ENTER = "build_rules.sandbox.enter"

@@ -6,6 +6,7 @@ pytest tests/e2e -m "e2e or long"  all
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
@@ -13,6 +14,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from tests.e2e import harness
+from tests.e2e.engine import Engine, running_engine
 from tests.e2e.harness import Caches, Result, User, Workspace
 
 
@@ -103,6 +105,24 @@ def other_user(session_folder: Path) -> OtherUser:
     runner.mkdir()
     harness.own(runner, user)
     return OtherUser(user, runner)
+
+
+@pytest.fixture(scope="session")
+def engine(session_folder: Path) -> Iterator[Engine]:
+    with running_engine(session_folder / "engine") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def with_docker(session_folder: Path, tools: str) -> str:
+    """A PATH with the docker client."""
+    folder = session_folder / "docker-client"
+    folder.mkdir()
+    client = shutil.which("docker")
+    if client is None:
+        pytest.skip("no docker here: apt-get install docker.io")
+    (folder / "docker").symlink_to(client)
+    return f"{folder}:{tools}"
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -24,6 +24,7 @@ NAMED = {
     "namespaces": "build steps are isolated by user namespaces",
     "docker": "build steps are isolated by a Docker engine",
     "chroot": "build steps are isolated by chroot: the network is not denied",
+    "inside": "build steps are isolated by the container of the job: the network is not denied",
 }
 NO_NAMESPACES = (
     *("unshare", "--user", "--map-root-user", "sh", "-c"),
@@ -34,26 +35,8 @@ FOREVER = "300.7654321"
 
 
 @pytest.fixture(scope="module")
-def engine(session_folder: Path) -> Iterator[Engine]:
-    with running_engine(session_folder / "engine") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def with_docker(session_folder: Path, tools: str) -> str:
-    """A PATH with the docker client."""
-    folder = session_folder / "docker-client"
-    folder.mkdir()
-    client = shutil.which("docker")
-    if client is None:
-        pytest.skip("no docker here: apt-get install docker.io")
-    (folder / "docker").symlink_to(client)
-    return f"{folder}:{tools}"
-
-
-@pytest.fixture(scope="module")
 def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
-    return make_workspace("isolators")
+    return make_workspace("isolators", daemon=True)
 
 
 def digests(workspace: Workspace, *names: str) -> Dict[str, str]:
@@ -65,8 +48,10 @@ def digests(workspace: Workspace, *names: str) -> Dict[str, str]:
     return found
 
 
-def package(workspace: Workspace, isolator: str, *targets: str, **more: object) -> Result:
+def package(workspace: Workspace, isolator: str, *targets: str, **more: Any) -> Result:
     shutil.rmtree(workspace.dist(), ignore_errors=True)
+    if more.get("before"):  # a daemon would not be where the command is
+        more["env"] = {**more.get("env", {}), "PANTS_PANTSD": "false"}
     return workspace.pants(f"--slipway-isolator={isolator}", "package", *targets, **more)
 
 
@@ -83,6 +68,63 @@ def expected(tiny: TinyApp, workspace: Workspace) -> Dict[str, str]:
     said = package(workspace, "namespaces", tiny.release).ok()
     assert NAMED["namespaces"] in said.output
     return digests(workspace, "apps.isolated/release")
+
+
+def container(root: Path, *shared: Path) -> Tuple[str, ...]:
+    """Starts a command, as root, on a machine whose files are those of an image, as a job of CI is.
+
+    It has this machine's devices and processes, and the folders `shared`.
+    """
+    mounts = [f"mount --bind {root} {root}"]
+    for path in (Path("/proc"), Path("/dev"), *shared):
+        mounts.append(f"mkdir -p {root}{path} && mount --rbind {path} {root}{path}")
+    enter = f'exec chroot {root} sh -c \'cd "$0" && exec "$@"\' "$PWD" "$@"'
+    script = " && ".join([*mounts, enter])
+    return ("unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh")
+
+
+def copied_root(workspace: Workspace, program: str, folder: Path) -> Path:
+    """A copy of the unpacked image that has this program."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can change its root")
+    (root,) = (
+        tree
+        for tree in (workspace.caches.named / "slipway_trees").iterdir()
+        if (tree / program).exists()
+    )
+    subprocess.run(["cp", "--archive", f"{root}/.", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_base_image(
+    workspace: Workspace, expected: Dict[str, str], session_folder: Path
+) -> Iterator[Tuple[str, ...]]:
+    with harness.scratch_folder("image-") as folder:
+        copied = copied_root(workspace, "usr/bin/python3", folder)
+        yield container(copied, session_folder)
+
+
+def test_a_job_in_a_container_of_the_image_is_isolated_by_that(
+    workspace: Workspace, tiny: TinyApp, expected: Dict[str, str], in_base_image: Tuple[str, ...]
+) -> None:
+    said = package(
+        workspace,
+        "inside",
+        tiny.release,
+        env={"PANTS_LOCAL_CACHE": "false"},
+        before=in_base_image,
+    ).ok()
+    assert NAMED["inside"] in said.output
+    assert digests(workspace, "apps.isolated/release") == expected
+
+
+def test_another_machine_than_the_image_is_told(workspace: Workspace, tiny: TinyApp) -> None:
+    app = TinyApp(workspace, "apps/outside", scripts={"build": "mkdir dist; echo 5 >dist/1"})
+    app.write()
+    said = package(workspace, "inside", app.release).failed()
+    assert "inside: this machine is not the image of the step: " in said.output
+    assert "run in a container of the step's own image" in said.output
 
 
 @pytest.mark.parametrize("isolator", ["docker", "chroot"])

@@ -8,8 +8,8 @@ from typing import Dict, Tuple
 
 import pytest
 
-from build_rules.lib import docker_engine, isolation, layers
-from build_rules.lib.docker_engine import Client
+from build_rules.lib import docker_client, docker_engine, isolation, layers
+from build_rules.lib.docker_client import Client
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.isolation import Command, IsolationRefused, Job
 from build_rules.lib.layers import Entry
@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_apart(tmp_path: Path, job: Job, command: str) -> No
 def test_an_engine_that_does_not_answer_is_not_waited_for(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_engine, "_ANSWERS_WITHIN", 0.2)
+    monkeypatch.setattr(docker_client, "_ANSWERS_WITHIN", 0.2)
     with pytest.raises(IsolationRefused, match=r"no answer within 0\.2 seconds"):
         docker_engine.run(client(tmp_path, {"image inspect": "exec sleep 60"}), job)
 

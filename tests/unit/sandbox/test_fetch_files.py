@@ -511,6 +511,17 @@ class TestAddresses:
             assert run.counts()["downloaded"] == 2
         assert (run.out / "archive").read_bytes() == RIGHT
 
+    def test_a_mirror_stands_in_for_what_the_address_begins_with(self, run: Run) -> None:
+        with Registry({}) as server:
+            server.files["/mirror/v6/node.tgz"] = LEFT
+            run.settings["mirrors"] = {
+                "https://nodejs.example/": "https://too-short.example/",
+                "https://nodejs.example/dist/": f"{server.url}mirror/",
+            }
+            run.want(kind="url", url="https://nodejs.example/dist/v6/node.tgz", path="node.tgz")
+            run.npmrc("registry=http://registry.example/")
+            assert run.counts()["downloaded"] == 1
+
     def test_faults_name_file_and_address(self, run: Run) -> None:
         (run.folder / "other.tar").write_bytes(RIGHT)
         with Registry({}) as server:

@@ -1,0 +1,67 @@
+"""The login that `docker login` has left for a registry: in its configuration, or with a helper.
+
+Sources: the format of docker's config.json, and the protocol of its credential helpers.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+from typing import Any, Mapping, Optional
+
+_ANSWERS_WITHIN = 30.0  # seconds
+# What a helper calls a login that is a token to be exchanged; only `docker` itself does that.
+_IDENTITY_TOKEN = "<token>"
+
+
+def basic_login(registry: str, env: Mapping[str, str]) -> Optional[str]:
+    """The Basic header for `registry`, a host with its port; None where nobody has logged in."""
+    config = _read_config(env)
+    helpers = config.get("credHelpers")
+    helper = helpers.get(registry) if isinstance(helpers, dict) else None
+    pair = _ask_helper(helper or config.get("credsStore"), registry, env)
+    if pair is None:
+        logins = config.get("auths")
+        entry = logins.get(registry) if isinstance(logins, dict) else None
+        pair = entry.get("auth") if isinstance(entry, dict) else None
+    # A line break in it would be a header of its own.
+    return f"Basic {pair}" if isinstance(pair, str) and re.fullmatch(r"[\w+/=-]+", pair) else None
+
+
+def _read_config(env: Mapping[str, str]) -> Mapping[str, Any]:
+    folder = env.get("DOCKER_CONFIG") or os.path.join(env.get("HOME", "/"), ".docker")
+    try:
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+    except (OSError, ValueError):
+        return {}  # the registry's refusal says what to do
+    return config if isinstance(config, dict) else {}
+
+
+def _ask_helper(name: Any, registry: str, env: Mapping[str, str]) -> Optional[str]:
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        return None
+    program = shutil.which(f"docker-credential-{name}", path=env.get("PATH", ""))
+    if program is None:
+        return None
+    try:
+        answer = subprocess.run(
+            [program, "get"],
+            env=dict(env),
+            input=registry,
+            capture_output=True,
+            text=True,
+            timeout=_ANSWERS_WITHIN,
+            check=False,
+        )
+        login = json.loads(answer.stdout) if answer.returncode == 0 else {}
+        user, secret = login.get("Username"), login.get("Secret")
+    except (OSError, subprocess.TimeoutExpired, ValueError, AttributeError):
+        return None
+    if not user or not secret or user == _IDENTITY_TOKEN:
+        return None
+    return base64.b64encode(f"{user}:{secret}".encode()).decode("ascii")

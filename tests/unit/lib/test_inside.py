@@ -1,0 +1,71 @@
+"""Whether a machine is the image of a step: by every file of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from build_rules.lib.inside import first_difference
+from build_rules.lib.tree_cache import Layer, all_unpacked
+from tests.unit.lib.debian_builders import folder, link, make_tar, program
+
+LOWER = [
+    ("bin", folder()),
+    ("bin/sh", program()),
+    ("etc/hosts", b"of the image"),
+    ("etc/same", b"1"),
+    ("etc/replaced", b"old"),
+    ("lib", link("usr/lib")),
+]
+UPPER = [("etc/replaced", b"new"), ("bin/cc", program())]
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> List[Layer]:
+    found = []
+    for number, entries in enumerate((LOWER, UPPER)):
+        content = make_tar(entries)
+        path = tmp_path / f"{number}.tar"
+        path.write_bytes(content)
+        found.append(Layer(str(path), hashlib.sha256(content).hexdigest()))
+    return found
+
+
+@pytest.fixture
+def root(layers: List[Layer], tmp_path: Path) -> Path:
+    """A container of the image: with what engines write, and what a job brings."""
+    with all_unpacked(str(tmp_path / "trees"), {"/": layers}) as trees:
+        (tmp_path / "root").mkdir()
+        os.system(f"cp -r {trees['/']}/. {tmp_path}/root")
+    (tmp_path / "root" / "etc" / "hosts").write_text("of the engine")
+    (tmp_path / "root" / "etc" / "more").write_text("of the job")
+    return tmp_path / "root"
+
+
+def test_a_container_of_the_image_is_the_image(layers: List[Layer], root: Path) -> None:
+    assert first_difference(layers, str(root)) == ""
+
+
+def test_a_container_of_the_image_above_is_the_lower_one_too(
+    layers: List[Layer], root: Path
+) -> None:
+    (root / "etc" / "replaced").write_text("old")
+    assert first_difference(layers[:1], str(root)) == ""
+
+
+def test_any_other_content_mode_or_link_is_told(layers: List[Layer], root: Path) -> None:
+    (root / "etc" / "same").write_text("2")
+    assert first_difference(layers, str(root)) == "/etc/same is another"
+    (root / "etc" / "same").unlink()
+    assert first_difference(layers, str(root)) == "/etc/same: No such file or directory"
+    (root / "etc" / "same").write_text("1")
+    (root / "bin" / "cc").chmod(0o644)
+    assert first_difference(layers, str(root)) == "/bin/cc is another"
+    (root / "bin" / "cc").chmod(0o755)
+    (root / "lib").unlink()
+    (root / "lib").symlink_to("elsewhere")
+    assert first_difference(layers, str(root)) == "/lib is another"
