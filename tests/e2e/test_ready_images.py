@@ -18,7 +18,8 @@ from tests.e2e.engine import Engine
 from tests.e2e.harness import Result, Workspace
 from tests.e2e.tiny_app import TinyApp
 
-USER, PASSWORD = "robot", "canary-of-the-registry"
+# In parts: this file itself lies in the workspace that is searched for it.
+USER, PASSWORD = "robot", "-".join(("canary", "of", "the", "registry"))
 # bcrypt of the password above, as htpasswd writes it.
 HTPASSWD = "robot:$2b$05$abcdefghijklmnopqrstuuTQLdDQ2arfM5hmv74DJrVlfO6Ojq7Qm"
 TEAM = "toolchains/team"
