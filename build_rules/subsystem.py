@@ -93,8 +93,9 @@ class Slipway(Subsystem):
             """
             How build steps are kept from the rest of this machine: by user namespaces, by a Docker
             engine, by a plain chroot, which only root can, or not at all, `inside` a container
-            that is the image of the steps; the last two do not deny the network. `auto` takes the
-            first that this machine offers. It is in no cache key: all give the same bytes.
+            that is the image of the steps; under the last two, the guard alone denies the network.
+            `auto` takes the first that this machine offers. It is in no cache key: all give the
+            same bytes.
 
             For example: `--slipway-isolator=docker`.
             """

@@ -376,16 +376,16 @@ class ToolchainField(OneAddressField):
     )
 
 
-class InstallScriptsField(StringSequenceField):
+class InstallScriptsField(DictStringToStringField):
     alias = "install_scripts"
-    default = ()
     help = help_text(
         """
-        Packages of the lock whose install scripts run, by name: those that compile an addon. Each
-        is compiled in the toolchain, against the headers of the pinned Node.js and without a
-        network. Of all other packages no script runs.
+        What becomes of the install scripts of packages, by name, or by name and range of versions:
+        `source` compiles it in the toolchain, `prebuilt` has the script take a binary that is
+        pinned in the fetch lock, `run` runs the script as it is, `refuse` does not run it. None has
+        a network. Every package with such a script needs a decision.
 
-        For example: `install_scripts=["bcrypt", "sqlite3"]`.
+        For example: `install_scripts={"bcrypt": "source", "sharp@^0.30": "prebuilt"}`.
         """
     )
 

@@ -24,11 +24,12 @@ from pants.util.frozendict import FrozenDict
 
 from build_rules.bundle.checks import check_plain_paths, check_script, check_server_env
 from build_rules.bundle.sources import AppFiles, AppFilesRequest
-from build_rules.lib import native_packages
+from build_rules.lib import script_decisions
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.json_text import load_object
 from build_rules.lib.npm_package import text_map
+from build_rules.lib.script_decisions import Rule
 from build_rules.npm.compile import InstalledPackages
 from build_rules.npm.install import InstallRequest
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock, resolve_name
@@ -93,6 +94,10 @@ class NodeAppBundleFieldSet(FieldSet):
     @property
     def origin(self) -> str:
         return str(self.address)
+
+    def decisions(self) -> Tuple[Rule, ...]:
+        field = self.install_scripts
+        return script_decisions.parse(field.value or {}, f"{self.origin}, field {field.alias}")
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ async def install_app(request: AppRequest) -> InstalledPackages:
         InstallRequest(
             app.read,
             runtime,
-            tuple(sorted(set(field_set.install_scripts.value or ()))),
+            field_set.decisions(),
             field_set.drop_foreign_binaries.value,
             toolchain.field_set,
             field_set.origin,
@@ -265,8 +270,8 @@ def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequen
         )
     for name in field_set.lifecycle_scripts.value or ():
         check_script(app.scripts, name, app.package_json, f"{where} lifecycle_scripts")
-    native_packages.named(
-        app.read.lock.packages, field_set.install_scripts.value or (), f"{where} install_scripts"
+    script_decisions.check(
+        field_set.decisions(), app.read.lock.packages, f"{where} install_scripts"
     )
     check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
     if field_set.static_dir.value:

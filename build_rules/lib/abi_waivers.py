@@ -74,7 +74,7 @@ def ways_out(breaches: Sequence[Mapping[str, Any]]) -> str:
     if not package:
         return f"take another version of it\nor waive it, with the reason: {_field(waiver)}"
     return (
-        f'compile it from source, by the field of the bundle: install_scripts=["{name}"]\n'
+        f'compile it from source, by the field of the bundle: install_scripts={{"{name}": "source"}}\n'
         f"or take another version of it\nor waive it, with the reason: {_field(waiver)}"
     )
 

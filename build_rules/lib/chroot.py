@@ -1,7 +1,7 @@
 """Runs a build step in a plain chroot, for root in a container that forbids all else.
 
 Without mounts the root is a copy for each step, with folders of its own where the step may write.
-There are neither /proc nor namespaces, and the network is not denied.
+There are neither /proc nor namespaces; the network is denied by the guard alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run(job: Job) -> int:
         with open(place + ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with supervised(
-                lambda: become(place, job.command), lambda: _remove(place)
+                lambda: become(place, job.command), lambda: _remove(place), job.command.attempts
             ) as run_command:
                 _lay_out(place, trees, job.inputs)
                 status = run_command(job.time_limit)

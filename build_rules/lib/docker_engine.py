@@ -18,9 +18,10 @@ import sys
 import tarfile
 import threading
 import time
+from types import ModuleType
 from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
-from build_rules.lib import container_side, isolation, oci_image
+from build_rules.lib import container_side, isolation, network_guard, oci_image
 from build_rules.lib.docker_client import Client, check_disk, last_line
 from build_rules.lib.isolation import (
     HOST_NAME,
@@ -177,9 +178,9 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         "env": dict(job.command.env),
         "cwd": job.command.cwd,
         "outputs": job.outputs,
+        "guard": _text_of(network_guard),
     }
-    with open(container_side.__file__, encoding="utf-8") as file:
-        program = file.read()
+    program = _text_of(container_side)
     return [
         *("run", "--rm", "--interactive", f"--name={name}", "--network=none", "--read-only"),
         *(f"--user={USER_ID}:{USER_ID}", f"--hostname={HOST_NAME}", "--workdir=/"),
@@ -190,6 +191,11 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         *("--env=PYTHONHASHSEED=0", "--entrypoint=/usr/bin/python3", image),
         *("-I", "-S", "-B", "-c", program, json.dumps(asked)),
     ]
+
+
+def _text_of(module: ModuleType) -> str:
+    with open(str(module.__file__), encoding="utf-8") as file:
+        return file.read()
 
 
 def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
@@ -257,6 +263,8 @@ def _receive(tar: tarfile.TarFile, job: Job) -> Optional[int]:
         elif member.name == "stdout" and content is not None:
             _copy(content, sys.stdout.buffer)
             sys.stdout.flush()
+        elif member.name == "attempts" and content is not None and job.command.attempts is not None:
+            os.write(job.command.attempts, content.read())
         elif member.name in wanted:
             path = os.path.join(job.out, member.name.partition("/")[2])
             if content is None:

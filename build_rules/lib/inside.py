@@ -2,7 +2,7 @@
 
 Nothing is taken on trust: every file of the image's layers must be here as it is there.  More may
 be here, such as what a job needs to start Pants.  Steps run one at a time, since all of them work
-in `/build`; the network is not denied.
+in `/build`; the network is denied by the guard alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def run(job: Job) -> int:
     more = {target: layers for target, layers in job.trees.items() if target != "/"}
     with _alone(), tree_cache.all_unpacked(job.cache, more) as trees:
         _prepare(own)
-        with supervised(lambda: become("", job.command), lambda: _empty(own)) as run_command:
+        with supervised(
+            lambda: become("", job.command), lambda: _empty(own), job.command.attempts
+        ) as run_command:
             lay_out_inputs("", trees, job.inputs)
             status = run_command(job.time_limit)
             take_outputs("", job)

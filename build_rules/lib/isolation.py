@@ -39,7 +39,7 @@ class Command:
     """What runs, and in which environment; `cwd` is a path inside the root.
 
     Its input is empty, unless `stdin` is a descriptor, or `terminal` one of a terminal that becomes
-    its own.
+    its own. `attempts` is a descriptor of the file that its attempts at the network are noted in.
     """
 
     argv: Tuple[str, ...]
@@ -47,6 +47,7 @@ class Command:
     cwd: str
     stdin: Optional[int] = None
     terminal: Optional[int] = None
+    attempts: Optional[int] = None
 
 
 @dataclass(frozen=True)

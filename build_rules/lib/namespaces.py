@@ -33,6 +33,7 @@ from build_rules.lib.isolation import (
     exit_status,
     watched,
 )
+from build_rules.lib.network_guard import guarded_child
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUTS = 0x04000000
@@ -204,9 +205,14 @@ def _first_process(root: str, mounts: Sequence[Mount], command: Command, report:
         socket.sethostname(HOST_NAME)
         _build_root(root, mounts)
         _check("prctl of no_new_privs", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        child = os.fork()
-        if child == 0:
-            _start(command)
+
+        def become() -> None:
+            try:
+                _start(command)
+            except CommandNotStarted as error:
+                _report(report, error)
+
+        child = guarded_child(become, command.attempts)
         os.close(report)
         status = _reap_until(child)
     except Exception as error:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from typing import Any, FrozenSet, Iterable, List, Mapping, Optional, Set
+from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Set
 
-from build_rules.lib.errors import SlipwayErrors, nearest
 from build_rules.lib.layers import Entry
-from build_rules.lib.npm_package import Package, text_map
+from build_rules.lib.npm_package import text_map
 
 LISTING = "closure.json"
 """Beside the `node_modules` of a closure: the paths of its packages."""
@@ -35,34 +34,12 @@ _BY_PRODUCTS = (
 )
 
 
-def named(packages: Iterable[Package], names: Iterable[str], where: str) -> List[Package]:
-    """The places of the tree with a package of one of those names; unknown names are refused."""
-    known = [one for one in packages if one.in_node_modules]
-    there = {one.name for one in known}
-    unknown = [name for name in names if name not in there]
-    if unknown:
-        faults = []
-        for name in unknown:
-            guesses = nearest(name, there)
-            faults.append(
-                f'"{name}"' + (f"; did you mean {', '.join(guesses)}?" if guesses else "")
-            )
-        raise SlipwayErrors(
-            "packages that the lock does not have cannot run an install script",
-            faults,
-            where=where,
-            next="correct the names, or remove them",
-        )
-    wanted = set(names)
-    return [one for one in known if one.name in wanted]
-
-
-def install_scripts(manifest: Mapping[str, Any], has_gyp_file: bool) -> List[str]:
-    """The names of the scripts that npm runs when it installs the package."""
+def install_scripts(manifest: Mapping[str, Any], has_gyp_file: bool) -> Dict[str, str]:
+    """The scripts that npm runs when it installs the package, by their event."""
     scripts = text_map(manifest.get("scripts"))
-    own = [name for name in _SCRIPTS if scripts.get(name)]
+    own = {name: scripts[name] for name in _SCRIPTS if scripts.get(name)}
     # npm runs node-gyp for a package that has only this file.
-    return own or (["install"] if has_gyp_file else [])
+    return own or ({"install": "node-gyp rebuild"} if has_gyp_file else {})
 
 
 def closure(path: str, manifests: Mapping[str, Mapping[str, Any]]) -> FrozenSet[str]:

@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import sys
-from typing import Callable, Iterator, NoReturn, Optional, Set
+from typing import Callable, Iterator, Optional, Set
 
 from build_rules.lib.isolation import (
     CommandNotStarted,
@@ -21,9 +21,9 @@ from build_rules.lib.isolation import (
     exit_status,
     watched,
 )
+from build_rules.lib.network_guard import guarded_child
 
 _PR_SET_CHILD_SUBREAPER = 36
-_NOT_STARTED = 127
 
 
 class StartFailed(Exception):
@@ -36,12 +36,12 @@ class StartFailed(Exception):
 
 @contextlib.contextmanager
 def supervised(
-    start: Callable[[], None], clean_up: Callable[[], None]
+    start: Callable[[], None], clean_up: Callable[[], None], attempts: Optional[int] = None
 ) -> Iterator[Callable[[Optional[float]], int]]:
     """Gives what runs the command that `start` becomes: its exit status, within so many seconds.
 
     `start` never returns; it raises StartFailed. `clean_up` runs, in the supervisor, at the end of
-    the context, or when this process is killed meanwhile.
+    the context, or when this process is killed meanwhile. `attempts` is as in Command.
     """
     held, life = os.pipe()
     reading, report = os.pipe()
@@ -51,7 +51,7 @@ def supervised(
     if supervisor == 0:
         os.close(life)
         os.close(reading)
-        _supervise(start, clean_up, held, report)
+        _supervise(start, clean_up, held, report, attempts)
     os.close(held)
     os.close(report)
 
@@ -81,7 +81,11 @@ def _status(said: str) -> int:
 
 
 def _supervise(
-    start: Callable[[], None], clean_up: Callable[[], None], held: int, report: int
+    start: Callable[[], None],
+    clean_up: Callable[[], None],
+    held: int,
+    report: int,
+    attempts: Optional[int],
 ) -> None:
     """Does not return: all that it does ends in `finally`."""
     try:
@@ -94,10 +98,12 @@ def _supervise(
         os.set_blocking(waking, False)
         signal.set_wakeup_fd(waking)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        child = os.fork()
-        if child == 0:
+
+        def become() -> None:
             os.close(held)
             _become(start, report)
+
+        child = guarded_child(become, attempts)
         # Off the pipes that Pants waits for.
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
@@ -114,16 +120,12 @@ def _supervise(
         os._exit(0)
 
 
-def _become(start: Callable[[], None], report: int) -> NoReturn:
+def _become(start: Callable[[], None], report: int) -> None:
     try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         start()
     except StartFailed as failed:
         kind = "refused" if failed.isolation else "missing"
         os.write(report, f"{kind} {failed.number} {failed.what}\n".encode())
-    finally:
-        os._exit(_NOT_STARTED)
 
 
 def _wait(child: int, held: int, woken: int) -> Optional[int]:

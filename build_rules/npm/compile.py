@@ -21,11 +21,13 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from build_rules.lib import native_packages, npm_manifest
+from build_rules.lib import native_packages, network_words, npm_manifest
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.npm_package import Package
+from build_rules.lib.script_decisions import Decision
 from build_rules.npm.install import InstallRequest, UnpackedPackages
 from build_rules.toolchain.image import ToolchainImage, ToolchainImageRequest
-from build_rules.toolchain.step import Step, StepResult, as_arguments
+from build_rules.toolchain.step import FallibleStepResult, Step, as_arguments
 
 logger = logging.getLogger(__name__)
 # node-gyp of npm 5 and older knows Python 2 alone.
@@ -37,6 +39,7 @@ class CompileRequest:
     """Asks for one package of an install; `closure` holds it with what it depends on."""
 
     package: Package
+    decision: Decision
     closure: Digest
     install: InstallRequest
 
@@ -67,6 +70,21 @@ class InstalledPackages:
     report: str
 
 
+def _require_no_download(request: CompileRequest, label: str, result: FallibleStepResult) -> None:
+    """A script that swallows the failure of its download leaves something, but not what it wants."""
+    if not result.network.attempts:
+        return
+    name = request.package.name
+    raise SlipwayErrors(
+        f'"{label}" wants to download what is not declared',
+        network_words.listed(result.network),
+        where=f"{request.install.origin}, field install_scripts",
+        next=f'compile it from source:  install_scripts={{"{name}": "source"}}\n'
+        f"or pin its binary:       ./pants node-mirrors --add={name} {request.install.origin}\n"
+        f'or do without:           install_scripts={{"{name}": "refuse"}}',
+    )
+
+
 @rule(desc="Run install scripts")
 async def compile_package(request: CompileRequest) -> CompiledPackage:
     package, runtime = request.package, request.install.runtime
@@ -76,7 +94,7 @@ async def compile_package(request: CompileRequest) -> CompiledPackage:
     parts = (f"{layer}.layer", f"{layer}.elf.json")
     major = npm_manifest.npm_major(runtime.npm_version)
     result = await Get(
-        StepResult,
+        FallibleStepResult,
         Step(
             program="compile_package",
             trees=(*image.layers, runtime.tree),
@@ -91,11 +109,16 @@ async def compile_package(request: CompileRequest) -> CompiledPackage:
                     "version": package.version,
                     "python": "python3" if major >= _FIRST_WITH_PYTHON_3 else "python2.7",
                     "drop_foreign": request.install.drop_foreign,
+                    "decision": request.decision.value,
                 }
             ),
             large=FrozenDict({"closure": request.closure}),
+            strict=True,
         ),
     )
+    _require_no_download(request, label, result)
+    if result.exit_code != 0:
+        raise SlipwayError(f"{request.install.origin}: {result.said}")
     compiled, carried, report = await MultiGet(
         Get(Digest, DigestSubset(result.digest, PathGlobs([f"{layer}.tar"]))),
         Get(Digest, DigestSubset(result.digest, PathGlobs(parts))),
@@ -120,19 +143,19 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
                 unpacked.closures, PathGlobs([f"{native_packages.layer_name(package.path)}.tar"])
             ),
         )
-        for package in unpacked.native
+        for package, _ in unpacked.native
     )
     compiled = await MultiGet(
-        Get(CompiledPackage, CompileRequest(package, closure, request))
-        for package, closure in zip(unpacked.native, closures)
+        Get(CompiledPackage, CompileRequest(package, decision, closure, request))
+        for (package, decision), closure in zip(unpacked.native, closures)
     )
     report = json.loads(unpacked.report)
-    sizes = {package.path: one.bytes for package, one in zip(unpacked.native, compiled)}
+    sizes = {package.path: one.bytes for (package, _), one in zip(unpacked.native, compiled)}
     for entry in report["packages"]:
         entry["bytes"] = sizes.get(entry["path"], entry["bytes"])
     carried = [
         one
-        for package, one in zip(unpacked.native, compiled)
+        for (package, _), one in zip(unpacked.native, compiled)
         if package.path in unpacked.production
     ]
     everything, layers = await MultiGet(

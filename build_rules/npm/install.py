@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, FrozenSet, List, Tuple
+from typing import Dict, FrozenSet, List, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -35,29 +34,30 @@ from build_rules.lib import (
     npm_lock,
     npm_manifest,
     npm_normalise,
+    script_decisions,
 )
 from build_rules.lib.errors import SlipwayErrors
 from build_rules.lib.fetch_lock import CachedTarball, FetchLock
 from build_rules.lib.npm_lock import NpmLock
 from build_rules.lib.npm_package import Package
 from build_rules.lib.npm_production import production_paths
+from build_rules.lib.script_decisions import Decision, Rule
 from build_rules.npm.locks import FetchLockRequest, ReadNpmLock
 from build_rules.runtime.runtime import Runtime
 from build_rules.toolchain.image import BaseRoot, ToolchainFieldSet
 from build_rules.toolchain.locked_files import LockedFile, LockedFiles
 from build_rules.toolchain.step import Step, StepResult, as_arguments
 
-logger = logging.getLogger(__name__)
 _LAYER = ("dependencies.layer", "dependencies.elf.json")
 
 
 @dataclass(frozen=True)
 class InstallRequest:
-    """`install_scripts` names the packages whose scripts run, in the image of `toolchain`."""
+    """`decisions` say of which packages the scripts run, in the image of `toolchain`."""
 
     read: ReadNpmLock
     runtime: Runtime
-    install_scripts: Tuple[str, ...]
+    decisions: Tuple[Rule, ...]
     drop_foreign: bool
     toolchain: ToolchainFieldSet
     origin: str = field(compare=False)
@@ -68,14 +68,14 @@ class UnpackedPackages:
     """What npm installed, before any script ran.
 
     `everything` holds `installed.tar`, `layer` holds `dependencies.layer` and its ELF facts,
-    neither with the packages in `native`, whose scripts are to run: those lie in `closures`, as
-    `<layer name>.tar`, and are only those that this platform has. `production` are the paths that
+    neither with the packages in `native`, whose scripts are decided to run: those lie in `closures`,
+    as `<layer name>.tar`, and are only those that this platform has. `production` are the paths that
     a release has; `report` is JSON.
     """
 
     everything: Digest
     layer: Digest
-    native: Tuple[Package, ...]
+    native: Tuple[Tuple[Package, Decision], ...]
     closures: Digest
     production: FrozenSet[str]
     report: str
@@ -123,8 +123,12 @@ async def _bins_of_folders(read: ReadNpmLock) -> Digest:
 @rule(desc="Unpack npm packages")
 async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPackages:
     lock, runtime = request.read.lock, request.runtime
-    where = f"{request.origin}, field install_scripts"
-    native = native_packages.named(lock.packages, request.install_scripts, where)
+    decided = {
+        one.path: script_decisions.decide(request.decisions, one)
+        for one in lock.packages
+        if one.in_node_modules
+    }
+    native = [one for one in lock.packages if decided.get(one.path) not in (None, Decision.REFUSE)]
     npm_manifest.require_npm(lock, runtime.npm_version)
     fetched = await Get(FetchLock, FetchLockRequest(lock))
     major = npm_manifest.npm_major(runtime.npm_version)
@@ -163,13 +167,16 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     )
     text = report[0].content.decode()
     read = json.loads(text)
-    _report_install_scripts(read["install_scripts"], request.origin)
+    script_decisions.require_decisions(
+        [one for one in read["install_scripts"] if decided[one["path"]] is None],
+        f"{request.origin}, field install_scripts",
+    )
     return UnpackedPackages(
         everything,
         layer,
         # A version 1 lock does not have the versions of an application's own tarballs.
         tuple(
-            dataclasses.replace(one, version=read["native"][one.path])
+            (dataclasses.replace(one, version=read["native"][one.path]), decided[one.path])
             for one in native
             if one.path in read["native"]
         ),
@@ -177,18 +184,6 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
         production_paths(lock, major),
         text,
     )
-
-
-def _report_install_scripts(packages: List[Dict[str, Any]], origin: str) -> None:
-    if packages:
-        names = ", ".join(
-            f"{one['name']}@{one['version']}" + ("" if one["production"] else " (dev)")
-            for one in packages
-        )
-        logger.warning(
-            f"{origin}: install scripts run for packages in the field install_scripts alone, "
-            f"so not for {names}"
-        )
 
 
 def _arguments(

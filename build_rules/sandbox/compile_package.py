@@ -36,7 +36,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
     _check_scripts(path, label)
     before = _states()
-    _rebuild(label, arguments["python"])
+    _rebuild(label, arguments["python"], arguments["decision"])
     changed = [name for name, state in _states().items() if before.get(name) != state]
     own: List[Entry] = []
     for entry in layers.walk(_APP):
@@ -63,15 +63,16 @@ def _check_scripts(path: str, label: str) -> None:
         )
 
 
-def _rebuild(label: str, python: str) -> None:
+def _rebuild(label: str, python: str, decision: str) -> None:
     extra = {
-        # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
-        "npm_config_build_from_source": "true",
         "npm_config_foreground_scripts": "true",
         "npm_config_python": python,
         "JOBS": str(len(os.sched_getaffinity(0))),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    if decision == "source":
+        # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
+        extra["npm_config_build_from_source"] = "true"
     status, last = node_process.npm(["rebuild", label], _APP, extra)
     if status != 0:
         raise SlipwayError(

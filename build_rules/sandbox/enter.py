@@ -25,6 +25,7 @@ from build_rules.lib import (
     inside,
     isolation,
     namespaces,
+    network_guard,
     tree_cache,
 )
 from build_rules.lib.errors import SlipwayError
@@ -71,8 +72,12 @@ def _read(path: str) -> Dict[str, Any]:
 
 
 def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
+    attempts = os.open("attempts", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     command = isolation.Command(
-        argv=tuple(step["argv"]), env={**_ENVIRONMENT, **step["env"]}, cwd="/build"
+        argv=tuple(step["argv"]),
+        env={**_ENVIRONMENT, **step["env"]},
+        cwd="/build",
+        attempts=attempts,
     )
     inputs = [isolation.Mount(os.path.realpath("slipway"), "/build/slipway"), *_inputs()]
     os.makedirs("out", exist_ok=True)
@@ -90,7 +95,18 @@ def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
         status = _isolated(job, settings)
     if status == 0:
         _check_outputs(step["outputs"])
+    _report_network(attempts)
     return status
+
+
+def _report_network(attempts: int) -> None:
+    """Leaves what was tried beside the outputs, under a name that no step may use."""
+    with os.fdopen(attempts, "rb") as file:
+        file.seek(0)
+        report = network_guard.read_report(file.read())
+    if report != network_guard.Report():
+        with open(os.path.join("out", network_guard.FILE), "w", encoding="utf-8") as file:
+            file.write(network_guard.as_json(report))
 
 
 @contextlib.contextmanager

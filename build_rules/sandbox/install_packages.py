@@ -139,7 +139,7 @@ def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
 def _install_scripts(
     tree: InstalledTree, production: FrozenSet[str], native: List[str]
 ) -> List[Dict[str, Any]]:
-    """Packages whose install script does not run, production ones told apart."""
+    """Packages whose install scripts do not run, production ones told apart."""
     found = []
     for path, manifest in tree.manifests():
         has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
@@ -147,6 +147,7 @@ def _install_scripts(
         if own and path not in native:
             found.append(
                 {
+                    "path": path,
                     "name": manifest.get("name"),
                     "version": manifest.get("version"),
                     "scripts": own,

@@ -20,9 +20,12 @@ from pants.engine.fs import (
     AddPrefix,
     CreateDigest,
     Digest,
+    DigestContents,
+    DigestSubset,
     FileContent,
     FileDigest,
     MergeDigests,
+    PathGlobs,
     RemovePrefix,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
@@ -31,8 +34,9 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
-from build_rules.lib import placeholders
+from build_rules.lib import network_guard, network_words, placeholders
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.network_guard import Report
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.locked_files import (
     FetchedFiles,
@@ -47,13 +51,14 @@ logger = logging.getLogger(__name__)
 _ISOLATORS = {
     "namespaces": "user namespaces",
     "docker": "a Docker engine",
-    "chroot": "chroot: the network is not denied",
-    "inside": "the container of the job: the network is not denied",
+    "chroot": "chroot: the guard alone denies the network",
+    "inside": "the container of the job: the guard alone denies the network",
 }
 _named: Set[str] = set()
 _ENTER = "build_rules.sandbox.enter"
 # A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
 _NO_SPECULATION = 600_000
+_NETWORK = f"out/{network_guard.FILE}"
 ROOT = "/"
 RUNTIME = "/build/node_runtime"
 
@@ -75,6 +80,7 @@ class Step:
     `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
     lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
     `log` names the output that grows while a long step runs, to tell how far it is.
+    `strict` leaves it to the caller to tell what the step tried to reach.
     `origin` names the target, and `words` what placeholders in messages stand for: texts for
     people, which stay out of the key.
     """
@@ -90,16 +96,21 @@ class Step:
     locked: LockedFiles = LockedFiles()
     argv: Tuple[str, ...] = ()
     log: str = ""
+    strict: bool = field(compare=False, default=False)
     words: FrozenDict[str, str] = field(compare=False, default=FrozenDict())
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """The outputs, by the names that the step declared, and what the program printed."""
+    """The outputs, by the names that the step declared, and what the program printed.
+
+    `network` is what it tried to reach, in vain.
+    """
 
     digest: Digest
     stdout: str
     stderr: str
+    network: Report = Report()
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ class FallibleStepResult:
     stderr: str
     said: str
     metadata: ProcessResultMetadata
+    network: Report = Report()
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,19 @@ class HostStep:
 def as_arguments(values: Mapping[str, Any]) -> str:
     """Canonical JSON, so that equal arguments give equal keys."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class _StepOutputs:
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class _TakenOutputs:
+    """The declared outputs, and what the guard has left beside them."""
+
+    digest: Digest
+    network: Report
 
 
 @dataclass(frozen=True)
@@ -158,26 +183,52 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
         raise settings.explained(error) from None
 
 
+@rule
+async def take_outputs(outputs: _StepOutputs) -> _TakenOutputs:
+    found = await Get(DigestContents, DigestSubset(outputs.digest, PathGlobs([_NETWORK])))
+    if not found:
+        return _TakenOutputs(await Get(Digest, RemovePrefix(outputs.digest, "out")), Report())
+    own = await Get(Digest, DigestSubset(outputs.digest, PathGlobs(["**", f"!{_NETWORK}"])))
+    report = network_guard.read_json(found[0].content.decode())
+    return _TakenOutputs(await Get(Digest, RemovePrefix(own, "out")), report)
+
+
 async def _finish(
     result: FallibleProcessResult, origin: str, words: Mapping[str, str]
 ) -> FallibleStepResult:
+    taken = await Get(_TakenOutputs, _StepOutputs(result.output_digest))
     stdout = result.stdout.decode(errors="replace")
     stderr = result.stderr.decode(errors="replace")
     said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
+    if result.exit_code != 0 and taken.network.attempts:
+        tried = "\n         ".join(network_words.listed(taken.network))
+        said += f"\n  tried: {tried}; a step has no network"
     return FallibleStepResult(
         result.exit_code,
-        await Get(Digest, RemovePrefix(result.output_digest, "out")),
+        taken.digest,
         stdout,
         stderr,
         placeholders.fill(said, {**words, "origin": origin}),
         result.metadata,
+        taken.network,
     )
 
 
 def _successful(result: FallibleStepResult, origin: str) -> StepResult:
     if result.exit_code != 0:
         raise SlipwayError(f"{origin}: {result.said}")
-    return StepResult(result.digest, result.stdout, result.stderr)
+    return StepResult(result.digest, result.stdout, result.stderr, result.network)
+
+
+def _tell_network(result: FallibleStepResult, step: Step) -> None:
+    """What a step did not need after all, but wanted; that of others is part of their failure."""
+    refused = result.network.refused
+    if refused and refused not in _named:
+        _named.add(refused)
+        logger.warning(f"who tries to reach the network is not told on this machine: {refused}")
+    if result.exit_code == 0 and not step.strict:
+        for line in network_words.listed(result.network):
+            logger.warning(f"{step.origin}: {line}, in vain: a step has no network")
 
 
 def _name_isolator(name: str) -> None:
@@ -234,7 +285,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
             **{f"in/{name}": digest for name, digest in step.large.items()},
         },
         append_only_caches={settings.cache_name: "host", "slipway_trees": "trees_cache"},
-        output_files=[f"out/{name}" for name in step.outputs],
+        output_files=[*(f"out/{name}" for name in step.outputs), _NETWORK],
         description=step.description,
         level=LogLevel.INFO,
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
@@ -244,7 +295,9 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     with Progress(link, step.description) if step.log else contextlib.nullcontext():
         result = await Get(FallibleProcessResult, _Attempt, attempt)
     _name_isolator(settings.isolator())
-    return await _finish(result, step.origin, step.words)
+    finished = await _finish(result, step.origin, step.words)
+    _tell_network(finished, step)
+    return finished
 
 
 @rule

@@ -68,7 +68,7 @@ def write_app(workspace: Workspace, kind: str, **changed: Callable[[str], str]) 
     shutil.copyfile(HERE / "smoke.js", folder / "service" / "smoke.js")
     (folder / "BUILD").write_text(
         f'node_app_bundle(name="bundle", runtime="//toolchains/node:{version}", build_script="",'
-        f' build_outputs=[], static_dir="", install_scripts={json.dumps(names)})\n'
+        f' build_outputs=[], static_dir="", install_scripts={json.dumps(dict.fromkeys(names, "source"))})\n'
         'release_tarball(name="release", bundle=":bundle", static="none", smoke_script="smoke")\n'
     )
     for name, change in changed.items():
@@ -178,8 +178,8 @@ def have_only(folder: Path, name: str) -> None:
         fetch_lock.render([], fetch_lock.renew_command("apps/node16/package-lock.json"))
     )
     build = (folder / "BUILD").read_text()
-    names = json.dumps(list(RUNTIMES["node16"][1]))
-    (folder / "BUILD").write_text(build.replace(names, json.dumps([name])))
+    names = json.dumps(dict.fromkeys(RUNTIMES["node16"][1], "source"))
+    (folder / "BUILD").write_text(build.replace(names, json.dumps({name: "source"})))
 
 
 def test_an_edit_of_the_lock_elsewhere_compiles_nothing_again(workspace: Workspace) -> None:
@@ -188,7 +188,7 @@ def test_an_edit_of_the_lock_elsewhere_compiles_nothing_again(workspace: Workspa
     without = {
         "package.json": lambda text: text.replace(',\n    "napi": "file:napi-1.0.0.tgz"', ""),
         "package-lock.json": without_napi,
-        "BUILD": lambda text: text.replace(', "napi"', ""),
+        "BUILD": lambda text: text.replace(', "napi": "source"', ""),
     }
     release = write_app(workspace, "node16", **without)
     said = workspace.pants("package", release).ok()

@@ -23,8 +23,8 @@ from tests.e2e.tiny_app import TinyApp
 NAMED = {
     "namespaces": "build steps are isolated by user namespaces",
     "docker": "build steps are isolated by a Docker engine",
-    "chroot": "build steps are isolated by chroot: the network is not denied",
-    "inside": "build steps are isolated by the container of the job: the network is not denied",
+    "chroot": "build steps are isolated by chroot: the guard alone denies the network",
+    "inside": "build steps are isolated by the container of the job: the guard alone denies the network",
 }
 NO_NAMESPACES = (
     *("unshare", "--user", "--map-root-user", "sh", "-c"),
@@ -84,25 +84,31 @@ def container(root: Path, *shared: Path) -> Tuple[str, ...]:
 
 
 def copied_root(workspace: Workspace, program: str, folder: Path) -> Path:
-    """A copy of the unpacked image that has this program."""
+    """A copy of the smallest unpacked image that has this program."""
     if os.geteuid() != 0:
         pytest.skip("only root can change its root")
-    (root,) = (
-        tree
-        for tree in (workspace.caches.named / "slipway_trees").iterdir()
-        if (tree / program).exists()
+    root = min(
+        (
+            tree
+            for tree in (workspace.caches.named / "slipway_trees").iterdir()
+            if (tree / program).exists()
+        ),
+        key=lambda tree: len(list((tree / "usr" / "bin").iterdir())),
     )
     subprocess.run(["cp", "--archive", f"{root}/.", str(folder)], check=True)
     return folder
 
 
 @pytest.fixture(scope="module")
-def in_base_image(
-    workspace: Workspace, expected: Dict[str, str], session_folder: Path
-) -> Iterator[Tuple[str, ...]]:
+def copied_base(workspace: Workspace, expected: Dict[str, str]) -> Iterator[Path]:
+    """The base image as the files of a machine."""
     with harness.scratch_folder("image-") as folder:
-        copied = copied_root(workspace, "usr/bin/python3", folder)
-        yield container(copied, session_folder)
+        yield copied_root(workspace, "usr/bin/python3", folder)
+
+
+@pytest.fixture
+def in_base_image(copied_base: Path, session_folder: Path) -> Tuple[str, ...]:
+    return container(copied_base, session_folder)
 
 
 def test_a_job_in_a_container_of_the_image_is_isolated_by_that(
@@ -265,13 +271,14 @@ def test_a_full_disk_of_the_engine_is_told(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("isolator", ["docker", "chroot"])
+@pytest.mark.parametrize("isolator", ["docker", "chroot", "inside"])
 def test_applications_addons_and_engines_are_the_same_by_each(
     workspace: Workspace,
     engine: Engine,
     with_docker: str,
     isolator: str,
     scratch: Path,
+    session_folder: Path,
 ) -> None:
     targets = (*("//apps/koa-kkl:release", write_app(workspace, "node16"), "//examples/quickjs"),)
     places = ("apps.koa-kkl/release", "apps.node16/release", "examples.quickjs/quickjs")
@@ -279,15 +286,23 @@ def test_applications_addons_and_engines_are_the_same_by_each(
     expected = digests(workspace, *places)
     caches = workspace.caches.fresh(scratch / "caches")
     other = Workspace.make(scratch / "other" / "clone", caches, with_docker)
+    before: Tuple[str, ...] = ()
+    if isolator == "inside":  # the compiler's image, which has all of the base image too
+        (scratch / "root").mkdir()
+        root = copied_root(workspace, "usr/bin/gcc-10", scratch / "root")
+        before = container(root, session_folder, scratch)
     with other:
         write_app(other, "node16")
-        said = package(other, isolator, *targets, env=engine.env, timeout=1200).ok()
+        said = package(other, isolator, *targets, env=engine.env, timeout=1200, before=before).ok()
         assert NAMED[isolator] in said.output
         assert len(said.counts.ran) > 10
         assert digests(other, *places) == expected
         # The contract of the toolchain holds there too.
         tested = other.pants(
-            f"--slipway-isolator={isolator}", "test", "toolchains/gcc48::", env=engine.env
+            f"--slipway-isolator={isolator}",
+            *("test", "toolchains/gcc48::"),
+            env=engine.env,
+            before=before,
         ).ok()
         assert "toolchains/gcc48:gcc48 succeeded" in tested.output
         again = package(other, "namespaces", *targets).ok()
@@ -301,23 +316,30 @@ def leftovers(workspace: Workspace) -> List[str]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("isolator", ["namespaces", "docker", "chroot"])
+@pytest.mark.parametrize("isolator", ["namespaces", "docker", "chroot", "inside"])
 def test_a_killed_pants_leaves_nothing_and_the_next_build_is_right(
     make_workspace: Callable[..., Workspace],
     engine: Engine,
     with_docker: str,
     isolator: str,
+    in_base_image: Tuple[str, ...],
+    copied_base: Path,
 ) -> None:
     workspace = make_workspace("killed", path=with_docker)
+    before = in_base_image if isolator == "inside" else ()
     chance = random.Random(f"{SEED}-{isolator}")
     app = TinyApp(workspace, "apps/killed")
     app.scripts = {"build": f"sleep {FOREVER}; true"}
     app.write()
+    own = [copied_base / "build", copied_base / "home" / "build"]
     caught = 0
     for number in range(20):
         moment = chance.uniform(0, 12)
         process = workspace.start(
-            f"--slipway-isolator={isolator}", "package", app.release, env=engine.env
+            f"--slipway-isolator={isolator}",
+            *("package", app.release),
+            env=engine.env,
+            before=before,
         )
         if number % 2:  # the others meet Pants' own start, the load of the image, the set-up
             harness.wait_until(lambda: bool(sleeping()), 120, "the step runs")
@@ -331,14 +353,19 @@ def test_a_killed_pants_leaves_nothing_and_the_next_build_is_right(
         harness.wait_until(lambda: not sleeping(), 30, "processes of the step are gone")
         harness.wait_until(lambda: not engine.containers(), 30, "containers are gone")
         harness.wait_until(lambda: not leftovers(workspace), 30, "copies of roots are gone")
+        harness.wait_until(lambda: not any(map(holds, own)), 30, "inside, folders are empty")
     assert caught >= 10
     app.scripts = {"build": "mkdir dist; echo right >dist/a.js"}
     app.write()
-    package(workspace, isolator, app.release, env=engine.env).ok()
+    package(workspace, isolator, app.release, env=engine.env, before=before).ok()
     made = digests(workspace, "apps.killed/release")
     again = {"PANTS_LOCAL_CACHE": "false"}
     package(workspace, "namespaces", app.release, env=again).ok()
     assert digests(workspace, "apps.killed/release") == made
+
+
+def holds(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def sleeping() -> List[int]:

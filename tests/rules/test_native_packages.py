@@ -21,7 +21,7 @@ PACKAGES: Dict[str, Dict[str, Any]] = {
     "node_modules/bcrypt": {"version": "5.1.1", "integrity": INTEGRITY},
     "node_modules/node-sass": {"version": "8.0.0", "integrity": INTEGRITY, "dev": True},
 }
-NAMED = 'install_scripts=["bcrypt", "node-sass"]'
+NAMED = 'install_scripts={"bcrypt": "source", "node-sass": "source"}'
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_an_application_without_them_compiles_nothing(workspace: Workspace) -> N
 
 
 def test_a_package_that_the_lock_lacks_is_told_before_anything_is_fetched(app: Workspace) -> None:
-    write_app(app, 'install_scripts=["bcript"]')
+    write_app(app, 'install_scripts={"bcript": "source"}')
     with pytest.raises(Exception, match="cannot run an install script") as caught:
         app.package("app:release")
     assert '"bcript"; did you mean bcrypt?' in str(caught.value)

@@ -79,7 +79,7 @@ def test_a_step_is_started_by_relative_names_alone(
     (process,) = workspace.processes()
     assert process.argv == ("host/python", "-I", "-S", "-B", "build_rules/sandbox/enter.py")
     assert not process.env
-    assert process.output_files == ("out/app.layer",)
+    assert process.output_files == ("out/app.layer", "out/network.json")
     assert process.timeout_seconds is None or process.timeout_seconds < 0
     assert sorted(process.append_only_caches.values()) == ["host", "trees_cache"]
     contents = workspace.request(DigestContents, process.input_digest)
@@ -274,7 +274,7 @@ def test_the_isolators_to_try_and_the_user_s_docker_are_in_the_settings_alone(
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     settings = json.loads(make_workspace().request(HostSettings).text)
-    assert settings["isolators"] == ["namespaces", "docker", "chroot"]
+    assert settings["isolators"] == ["namespaces", "docker", "chroot", "inside"]
     assert settings["docker"]["program"] == str(client)
     assert settings["docker"]["env"]["PATH"].startswith(f"{tmp_path}:")
     chosen = json.loads(make_workspace("--slipway-isolator=chroot").request(HostSettings).text)

@@ -48,7 +48,7 @@ def test_columns_stand_below_each_other_and_breaches_below_the_table() -> None:
             "1. node_modules/a/a.node (a@1.0.0): needs fcntl64 of version GLIBC_2.28; "
             "the newest there is GLIBC_2.17"
         ),
-        'next: compile it from source, by the field of the bundle: install_scripts=["a"]',
+        'next: compile it from source, by the field of the bundle: install_scripts={"a": "source"}',
         "or take another version of it",
         'or waive it, with the reason: abi_waivers={"a@1.0.0": "why no old host meets it"}',
     ]

@@ -7,33 +7,6 @@ from typing import Dict
 import pytest
 
 from build_rules.lib import native_packages
-from build_rules.lib.errors import SlipwayErrors
-from build_rules.lib.npm_package import REGISTRY, Package
-
-
-def package(path: str) -> Package:
-    return Package(path, path.rpartition("node_modules/")[2], "1.0.0", REGISTRY)
-
-
-LOCK = [
-    Package("", "app", "1.0.0", REGISTRY),
-    *(package(f"node_modules/{name}") for name in ("bcrypt", "nan", "@a/addon", "koa")),
-    package("node_modules/koa/node_modules/nan"),
-]
-
-
-def test_a_name_stands_for_all_places_of_the_tree() -> None:
-    found = native_packages.named(LOCK, ["nan", "@a/addon"], "app:bundle")
-    assert [one.path for one in found] == [
-        *("node_modules/nan", "node_modules/@a/addon", "node_modules/koa/node_modules/nan"),
-    ]
-
-
-def test_a_name_that_the_lock_does_not_have_is_told_with_the_nearest() -> None:
-    with pytest.raises(SlipwayErrors) as raised:
-        native_packages.named(LOCK, ["bcript", "app"], "app:bundle, field install_scripts")
-    assert raised.value.faults[0] == '"bcript"; did you mean bcrypt?'
-    assert raised.value.where == "app:bundle, field install_scripts"
 
 
 def test_a_closure_follows_the_nearest_folder() -> None:

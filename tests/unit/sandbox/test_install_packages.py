@@ -83,7 +83,13 @@ def test_packages_with_install_scripts_are_listed(
     write_tarball()
     report = install(monkeypatch, scripts={"postinstall": "node x", "test": "y"})
     assert report["install_scripts"] == [
-        {"name": "koa", "version": "1.0.0", "scripts": ["postinstall"], "production": True}
+        {
+            "path": "node_modules/koa",
+            "name": "koa",
+            "version": "1.0.0",
+            "scripts": {"postinstall": "node x"},
+            "production": True,
+        }
     ]
     assert [one["name"] for one in report["packages"]] == ["koa"]
 

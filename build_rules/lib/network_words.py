@@ -1,0 +1,33 @@
+"""What the network guard has seen, in words for people."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Tuple
+
+from build_rules.lib.network_guard import Attempt, Report
+
+_MOST = 10
+
+
+def who(attempt: Attempt) -> str:
+    """The package and its script as npm has started it; the command alone outside of npm."""
+    if not attempt.package:
+        return attempt.command
+    label = f"{attempt.package}@{attempt.version}" if attempt.version else attempt.package
+    script = attempt.script or attempt.command
+    return f'{label} ({attempt.event or "npm"} script "{script}")'
+
+
+def listed(report: Report) -> List[str]:
+    """One line for each who tried, with all that it tried to reach."""
+    targets: Dict[str, List[str]] = {}
+    for attempt in report.attempts:
+        found = targets.setdefault(who(attempt), [])
+        if attempt.target not in found:
+            found.append(attempt.target)
+    lines = [f"{one} tried to reach {', '.join(sorted(found))}" for one, found in targets.items()]
+    return lines if len(lines) <= _MOST else [*lines[:_MOST], f"… and {len(lines) - _MOST} more"]
+
+
+def targets(report: Report) -> Tuple[str, ...]:
+    return tuple(sorted({attempt.target for attempt in report.attempts}))

@@ -1,0 +1,247 @@
+"""The network guard: who tried what is told, loopback goes on, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from build_rules.lib import network_guard, network_words
+from build_rules.lib.network_guard import Attempt, Report, question
+
+PRELUDE = """
+import ctypes, os, socket, subprocess, sys
+INET, INET6, STREAM, DATAGRAM = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
+"""
+
+
+def guarded(
+    script: str, env: Optional[Dict[str, str]] = None, python: bool = True
+) -> Tuple[int, str, Report]:
+    """The exit status, what was printed, and what the guard saw."""
+    argv = [sys.executable, "-S", "-c", PRELUDE + script] if python else ["sh", "-c", script]
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as attempts:
+
+        def become() -> None:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            os.execvpe(argv[0], argv, {"PATH": os.environ["PATH"], **(env or {})})
+
+        child = network_guard.guarded_child(become, attempts.fileno())
+        status = os.waitpid(child, 0)[1]
+        said.seek(0)
+        attempts.seek(0)
+        report = network_guard.read_report(attempts.read())
+        if report.refused:
+            pytest.skip(f"this kernel offers no guard: {report.refused}")
+        return status >> 8, said.read().decode(), report
+
+
+ATTEMPTS = {
+    "TCP": ("socket.socket(INET).connect(('198.51.100.7', 443))", "198.51.100.7:443"),
+    "TCP without waiting": (
+        "s = socket.socket(INET); s.setblocking(False); s.connect(('198.51.100.7', 80))",
+        "198.51.100.7:80",
+    ),
+    "IPv6": ("socket.socket(INET6).connect(('2001:db8::7', 443))", "[2001:db8::7]:443"),
+    "IPv4 in IPv6": (
+        "socket.socket(INET6).connect(('::ffff:198.51.100.7', 443))",
+        "[::ffff:c633:6407]:443",
+    ),
+    "UDP": ("socket.socket(INET, DATAGRAM).sendto(b'x', ('198.51.100.7', 9))", "198.51.100.7:9"),
+    "a message": (
+        "socket.socket(INET, DATAGRAM).sendmsg([b'x'], [], 0, ('198.51.100.7', 9))",
+        "198.51.100.7:9",
+    ),
+    "fast open": (
+        "socket.socket(INET).sendto(b'x', 0x20000000, ('198.51.100.7', 80))",
+        "198.51.100.7:80",
+    ),
+    "a name": ("socket.getaddrinfo('downloads.example', 443)", "downloads.example"),
+    "a name in a question of one's own": (
+        (
+            "q = b'\\1\\2\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\3dns\\7example\\0\\0\\1\\0\\1'\n"
+            "s = socket.socket(INET, DATAGRAM); s.sendto(q, ('198.51.100.53', 53))"
+        ),
+        "dns.example",
+    ),
+    "a raw socket": ("socket.socket(INET, socket.SOCK_RAW, 1)", "a raw socket"),
+    "io_uring": (
+        (
+            "libc = ctypes.CDLL(None, use_errno=True)\n"
+            "if libc.syscall(425, 8, ctypes.create_string_buffer(120)) < 0: raise OSError"
+        ),
+        "io_uring",
+    ),
+    "a child": (
+        (
+            "subprocess.check_call([sys.executable, '-c',"
+            " \"import socket; socket.socket().connect(('198.51.100.7', 22))\"])"
+        ),
+        "198.51.100.7:22",
+    ),
+    "a daemon": (
+        (
+            "p = os.fork()\n"
+            "if p == 0:\n"
+            "  os.setsid()\n"
+            "  socket.socket(INET).connect(('198.51.100.7', 25))\n"
+            "os.waitpid(p, 0); raise OSError"
+        ),
+        "198.51.100.7:25",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ATTEMPTS)
+def test_a_way_out_is_refused_and_told(kind: str) -> None:
+    script, target = ATTEMPTS[kind]
+    status, said, report = guarded(script)
+    assert status == 1, said
+    assert [attempt.target for attempt in report.attempts] == [target]
+
+
+def test_a_way_out_that_is_tried_again_and_again_is_told_once() -> None:
+    script = "for _ in range(50):\n  s = socket.socket(); s.connect_ex(('198.51.100.7', 1))"
+    assert len(guarded(script)[2].attempts) == 1
+
+
+def test_another_family_of_sockets_is_not_offered() -> None:
+    status, said, report = guarded("socket.socket(40, STREAM)")  # AF_VSOCK
+    assert status == 1
+    assert "not supported" in said
+    assert report == Report()
+
+
+@pytest.mark.parametrize("family", ["INET", "INET6"])
+def test_loopback_goes_on(family: str) -> None:
+    host = "127.0.0.1" if family == "INET" else "::1"
+    script = f"""
+server = socket.socket({family}); server.bind(('{host}', 0)); server.listen(1)
+client = socket.socket({family}); client.connect(server.getsockname())
+peer = server.accept()[0]; client.send(b'sent'); client.sendmsg([b' and more']); client.close()
+got = b''.join(iter(lambda: peer.recv(99), b'')); assert got == b'sent and more', got
+one, other = socket.socket({family}, DATAGRAM), socket.socket({family}, DATAGRAM)
+one.bind(('{host}', 0)); other.sendto(b'datagram', one.getsockname()); assert one.recv(99) == b'datagram'
+"""
+    assert guarded(script) == (0, "", Report())
+
+
+def test_unix_sockets_go_on(tmp_path: Path) -> None:
+    script = f"""
+server = socket.socket(socket.AF_UNIX); server.bind('{tmp_path}/s'); server.listen(1)
+client = socket.socket(socket.AF_UNIX); client.connect('{tmp_path}/s'); client.sendall(b'x' * 99)
+assert server.accept()[0].recv(999) == b'x' * 99
+one, other = socket.socketpair(); one.send(b'y'); assert other.recv(9) == b'y'
+"""
+    assert guarded(script) == (0, "", Report())
+
+
+def test_the_package_and_its_script_are_told() -> None:
+    env = {
+        "npm_package_name": "sqlite3",
+        "npm_package_version": "5.1.6",
+        "npm_lifecycle_event": "install",
+        "npm_lifecycle_script": "node-pre-gyp install --fallback-to-build",
+    }
+    _, _, report = guarded("socket.getaddrinfo('downloads.example', 443)", env)
+    assert network_words.listed(report) == [
+        (
+            'sqlite3@5.1.6 (install script "node-pre-gyp install --fallback-to-build") '
+            "tried to reach downloads.example"
+        )
+    ]
+
+
+def test_exit_status_and_signals_pass_through() -> None:
+    assert guarded("exit 7", python=False)[0] == 7
+    script = "trap 'exit 9' TERM; kill $$; sleep 9"
+    assert guarded(script, python=False)[0] == 9
+
+
+def test_where_a_guard_is_already_the_command_runs_and_it_is_said() -> None:
+    program = """
+import os, sys
+from build_rules.lib import network_guard as guard
+inner = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+child = guard.guarded_child(lambda: os.execvp("true", ["true"]), inner)
+assert os.waitpid(child, 0)[1] == 0
+os.lseek(inner, 0, 0)
+print(guard.read_report(os.read(inner, 999)).refused)
+"""
+    with tempfile.NamedTemporaryFile() as inner:
+        script = f"subprocess.check_call([sys.executable, '-c', {program!r}, {inner.name!r}])"
+        status, said, _ = guarded(script, {"PYTHONPATH": os.getcwd()})
+    assert status == 0, said
+    assert "busy" in said
+
+
+def test_a_command_that_ends_at_once_is_no_fault() -> None:
+    for _ in range(20):
+        assert guarded("exit 0", python=False) == (0, "", Report())
+
+
+def test_a_killed_command_leaves_no_guard_behind() -> None:
+    script = "kill -9 $$"
+    with tempfile.TemporaryFile() as attempts:
+        child = network_guard.guarded_child(
+            lambda: os.execvp("sh", ["sh", "-c", script]), attempts.fileno()
+        )
+        assert os.waitpid(child, 0)[1] == 9
+
+
+@given(
+    st.lists(st.text("abcxyz0189-", min_size=1, max_size=63), min_size=1, max_size=4),
+    st.integers(0, 0xFFFF),
+    st.booleans(),
+)
+def test_a_question_is_read(labels: List[str], number: int, with_options: bool) -> None:
+    name = b"".join(bytes([len(one)]) + one.encode() for one in labels) + b"\0"
+    head = struct.pack("!6H", number, 0x0100, 1, 0, 0, int(with_options))
+    options = b"\0\0\x29\x04\xd0\0\0\0\0\0\0" if with_options else b""
+    assert question(head + name + b"\0\1\0\1" + options) == ".".join(labels)
+
+
+@given(st.binary(max_size=600))
+def test_any_other_message_is_no_question_or_a_printable_name(message: bytes) -> None:
+    name = question(message)
+    assert name is None or name.isprintable()
+
+
+def test_a_report_comes_back_as_it_was_written() -> None:
+    report = Report((Attempt("a.example", "node x"), Attempt("b.example", "curl", "p", "1.0.0")))
+    assert network_guard.read_json(network_guard.as_json(report)) == report
+
+
+def test_plain_users_are_guarded_too() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the other tests show it")
+    # A folder that every user may read, unlike the one of the tests.
+    source = Path(network_guard.__file__).read_text()
+    program = (
+        "import sys, types, os\n"
+        "guard = types.ModuleType('guard'); exec(sys.argv[1], guard.__dict__)\n"
+        "import socket\n"
+        "def become():\n"
+        "  socket.socket().connect_ex(('198.51.100.7', 443))\n"
+        "  os._exit(0)\n"
+        "out = os.memfd_create('out')\n"
+        "os.waitpid(guard.guarded_child(become, out), 0)\n"
+        "os.lseek(out, 0, 0); print(guard.read_report(os.read(out, 9999)))\n"
+    )
+    said = subprocess.run(
+        ["/usr/bin/python3", "-c", program, source],
+        preexec_fn=lambda: (os.setgroups([]), os.setgid(65534), os.setuid(65534)),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "198.51.100.7:443" in said
