@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from build_rules import provided_files
-from build_rules.bundle import bundle, export, sources, tailor
+from build_rules.bundle import bundle, export, node_mirrors, sources, tailor
 from build_rules.npm import compile, generate_lock, install, lint_lock, locks
 from build_rules.release import abi_audit, abi_gate, package, release, try_runtime
 from build_rules.release import run as run_release
@@ -31,7 +31,7 @@ _MODULES = (
     *(generate_toolchain_lock,),
     *(definitions, build, make, run_node),
     *(locks, install, compile, generate_lock, lint_lock),
-    *(sources, bundle, export, tailor),
+    *(sources, bundle, export, tailor, node_mirrors),
     *(release, abi_gate, package, run_release, abi_audit, try_runtime),
 )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Tuple
+from typing import List, Tuple
 
+from pants.engine.goal import GoalSubsystem, LineOriented
 from pants.option.option_types import DictOption, EnumOption, IntOption, StrListOption, StrOption
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import help_text
@@ -25,6 +26,54 @@ class Isolator(enum.Enum):
         if self is not Isolator.AUTO:
             return (self.value,)
         return tuple(one.value for one in Isolator if one is not Isolator.AUTO)
+
+
+class NodeMirrors(LineOriented, GoalSubsystem):
+    name = "node-mirrors"
+    help = "Lists packages with install scripts, and pins the binaries that those take."
+
+    add = StrOption(
+        default=None,
+        help=help_text(
+            """
+            The package whose binary is to be pinned in the fetch lock: its install script is asked
+            for the file that it wants, which is fetched once from the mirror that it would use.
+
+            For example: `./pants node-mirrors --add=sqlite3 //apps/report:bundle`.
+            """
+        ),
+    )
+    from_file = StrOption(
+        default=None,
+        help=help_text(
+            """
+            A local file to pin instead of one of the mirror.
+
+            For example: `--from-file=downloads/sqlite3-v5.1.7-napi-v6-linux-x64.tar.gz`.
+            """
+        ),
+    )
+    mirrors = DictOption[str](
+        help=help_text(
+            """
+            Where the binaries of a package are fetched from, by its name. Without it, the client's
+            configuration counts, as it does for the package itself: in `.npmrc`, for example,
+            `sqlite3_binary_host=https://mirror.example.com/sqlite3`.
+
+            For example: `--node-mirrors-mirrors="{'sqlite3': 'https://mirror.example.com/sqlite3'}"`.
+            """
+        ),
+    )
+    variables = DictOption[List[str]](
+        help=help_text(
+            """
+            The variables that tell an install script where to fetch its binary from, by the name of
+            the package; for those that are not known.
+
+            For example: `--node-mirrors-variables="{'our-addon': ['OUR_ADDON_MIRROR']}"`.
+            """
+        ),
+    )
 
 
 class Slipway(Subsystem):

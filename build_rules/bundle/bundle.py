@@ -200,23 +200,20 @@ async def find_toolchain(request: AppRequest) -> ToolchainOfApp:
 
 
 @rule
-async def install_app(request: AppRequest) -> InstalledPackages:
+async def find_install(request: AppRequest) -> InstallRequest:
     field_set = request.field_set
     app, runtime, toolchain = await MultiGet(
         Get(App, AppRequest, request),
         Get(Runtime, AppRequest, request),
         Get(ToolchainOfApp, AppRequest, request),
     )
-    return await Get(
-        InstalledPackages,
-        InstallRequest(
-            app.read,
-            runtime,
-            field_set.decisions(),
-            field_set.drop_foreign_binaries.value,
-            toolchain.field_set,
-            field_set.origin,
-        ),
+    return InstallRequest(
+        app.read,
+        runtime,
+        field_set.decisions(),
+        field_set.drop_foreign_binaries.value,
+        toolchain.field_set,
+        field_set.origin,
     )
 
 

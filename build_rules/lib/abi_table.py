@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import json
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
+from build_rules.lib import text_table
 from build_rules.lib.abi_waivers import describe, ways_out
 
 _NAMESPACES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
@@ -36,7 +37,7 @@ def _section(label: str, report: Report) -> str:
     count = f"{len(report)} binar{'y' if len(report) == 1 else 'ies'}"
     parts = [f"{label}: {count}, {len(breaches)} breach{'' if len(breaches) == 1 else 'es'}"]
     if report:
-        parts.append(_table([_HEAD, *(_row(one) for one in report)]))
+        parts.append(text_table.render([_HEAD, *(_row(one) for one in report)]))
     if breaches:
         told = (f"{number}. {describe(one)}" for number, one in enumerate(breaches, 1))
         parts.append("\n".join(told))
@@ -48,10 +49,3 @@ def _row(one: Mapping[str, Any]) -> Tuple[str, ...]:
     highest = [one["highest"].get(name, "").partition("_")[2] for name in _NAMESPACES]
     verdict = f"{one['verdict']}: {one['about']}" if one["about"] else one["verdict"]
     return (one["path"], one["package"], *highest, " ".join(one["needed"]), verdict)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
-    )

@@ -4,6 +4,10 @@ It stands beside the npm lock, names no host, and has one tarball a line, sorted
 two branches' changes as it merges any list:
 
     name version sha512-… sha256 size [the integrity that the npm lock has, where it is weaker]
+
+Below stand the binaries that install scripts may take, with the variable that says where from:
+
+    + name version sha256 size variable path
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ FORMAT = 1
 _SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
 _SIZE = re.compile(r"^[1-9][0-9]{0,11}\Z")
 _VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z")
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]*\Z")
+# It goes into an address: no empty part, none that is `..`, nothing that an address gives a meaning.
+_PATH = re.compile(r"^(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9@._~+%=,-]+(/[A-Za-z0-9@._~+%=,-]+)*\Z")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
@@ -48,12 +55,33 @@ class FetchEntry:
         return " ".join(words + ([self.locked_integrity] if self.locked_integrity else []))
 
 
+@dataclass(frozen=True, order=True)
+class PinnedBinary:
+    """A file that the install script of a package takes, at `path` below the address that its
+    environment has as `variable`."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    variable: str
+    path: str
+
+    def line(self) -> str:
+        words = (self.name, self.version, self.sha256, self.size, self.variable, self.path)
+        return "+ " + " ".join(map(str, words))
+
+
 @dataclass(frozen=True)
 class FetchLock:
     """A fetch lock that was read."""
 
     path: str
     entries: Tuple[FetchEntry, ...]
+    binaries: Tuple[PinnedBinary, ...] = ()
+
+    def pinned(self, name: str, version: Optional[str]) -> Tuple[PinnedBinary, ...]:
+        return tuple(one for one in self.binaries if (one.name, one.version) == (name, version))
 
     def index(self) -> Dict[Tuple[str, str, str], FetchEntry]:
         return {
@@ -83,19 +111,24 @@ def key(name: str, version: str, integrity: str) -> Tuple[str, str, str]:
     return name, version, str(sri.parse(integrity)[0])
 
 
-def render(entries: Iterable[FetchEntry], command: str) -> str:
+def render(
+    entries: Iterable[FetchEntry], command: str, binaries: Iterable[PinnedBinary] = ()
+) -> str:
     """The text of a fetch lock."""
     head = (
         f"# slipway fetch lock {FORMAT}: name version integrity sha256 size. "
         f"Renew it with: {command}\n"
     )
-    return head + "".join(entry.line() + "\n" for entry in sorted(set(entries)))
+    lines = [entry.line() for entry in sorted(set(entries))]
+    lines += [binary.line() for binary in sorted(set(binaries))]
+    return head + "".join(line + "\n" for line in lines)
 
 
 def parse(text: str, path: str, command: str) -> FetchLock:
     """The fetch lock in `text`; `command` is what renews it."""
     faults: List[str] = []
     entries: Dict[Tuple[str, str, str], FetchEntry] = {}
+    binaries: Dict[Tuple[str, str, str], PinnedBinary] = {}
     lines = text.split("\n")
     _check_head(lines[0], path, command)
     if lines[-1] != "":
@@ -103,9 +136,13 @@ def parse(text: str, path: str, command: str) -> FetchLock:
     for number, line in enumerate(lines[1:], 2):
         if not line or line.startswith("#"):
             continue
-        entry = _entry(line)
+        entry = _binary(line) if line.startswith("+") else _entry(line)
         if isinstance(entry, str):
             faults.append(f"{path}:{number}: {entry}")
+            continue
+        if isinstance(entry, PinnedBinary):
+            if binaries.setdefault((entry.name, entry.version, entry.path), entry) != entry:
+                faults.append(f"{path}:{number}: {entry.path} stands here twice")
             continue
         known = entries.setdefault((entry.name, entry.version, entry.integrity), entry)
         if (known, known.locked_integrity) != (entry, entry.locked_integrity):
@@ -115,7 +152,11 @@ def parse(text: str, path: str, command: str) -> FetchLock:
             )
     if faults:
         raise SlipwayErrors(f'the fetch lock "{path}" is damaged', faults, where=path, next=command)
-    return FetchLock(path=path, entries=tuple(sorted(entries.values())))
+    return FetchLock(
+        path=path,
+        entries=tuple(sorted(entries.values())),
+        binaries=tuple(sorted(binaries.values())),
+    )
 
 
 def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
@@ -145,7 +186,16 @@ def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
     for entry in fetch_lock.entries:
         if entry not in used:
             reasons.append(f"{entry.name}@{entry.version}: no longer in {lock.path}")
+    reasons.extend(
+        f"{one.name}@{one.version}, {one.path}: no longer in {lock.path}"
+        for one in fetch_lock.binaries
+        if not is_wanted(one, lock)
+    )
     return reasons
+
+
+def is_wanted(binary: PinnedBinary, lock: NpmLock) -> bool:
+    return any((one.name, one.version) == (binary.name, binary.version) for one in lock.packages)
 
 
 def require_fresh(lock: NpmLock, fetch_lock: FetchLock) -> None:
@@ -190,6 +240,26 @@ def _check_head(line: str, path: str, command: str) -> None:
         found=line[:120] or "nothing",
         next=command,
     )
+
+
+def _binary(line: str) -> Union[PinnedBinary, str]:
+    """A pinned binary, or what is wrong with its line."""
+    words = line.split(" ")
+    if len(words) != 7:
+        return f"{len(words)} words, not 7"
+    _, name, version, sha256, size, variable, path = words
+    if not npm_spec.is_valid_name(name):
+        return f'"{name}" is no name that npm allows'
+    for value, pattern, what in (
+        (version, _VERSION, "version"),
+        (sha256, _SHA256, "SHA-256 in hexadecimal"),
+        (size, _SIZE, "size"),
+        (variable, _VARIABLE, "name of a variable"),
+        (path, _PATH, "path below an address"),
+    ):
+        if not pattern.match(value):
+            return f'"{value}" is no {what}'
+    return PinnedBinary(name, version, sha256, int(size), variable, path)
 
 
 def _entry(line: str) -> Union[FetchEntry, str]:  # noqa: PLR0911

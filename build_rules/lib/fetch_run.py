@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from build_rules.lib import npm_config
+from build_rules.lib import binary_mirrors, npm_config
 from build_rules.lib.download import ContentCache, Stored
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.http_transport import Patience, Transport
@@ -36,6 +36,7 @@ class Settings:
     home: Optional[str] = None
     debian_mirror: Optional[str] = None
     mirrors: Mapping[str, str] = field(default_factory=dict)
+    binary_mirrors: Mapping[str, str] = field(default_factory=dict)
     renew_command: str = "./pants generate-lockfiles"
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     patience: Patience = Patience()
@@ -56,7 +57,7 @@ class LazyClient:
     def __init__(self, settings: Settings, cache: ContentCache) -> None:
         self._settings, self._cache = settings, cache
         self._lock = threading.Lock()
-        self._made: Optional[Tuple[RegistryClient, Transport]] = None
+        self._made: Optional[Tuple[RegistryClient, Transport, npm_config.NpmConfig]] = None
 
     def get(self) -> RegistryClient:
         return self._make()[0]
@@ -65,7 +66,20 @@ class LazyClient:
         """With the same proxies and CAs, for what is no npm registry."""
         return self._make()[1]
 
-    def _make(self) -> Tuple[RegistryClient, Transport]:
+    def binary_url(self, package: str, variable: str, path: str) -> str:
+        """Where the user's configuration has a file that the install script of a package takes."""
+        base = self._settings.binary_mirrors.get(package)
+        if base is None and variable.startswith(binary_mirrors.CONFIG_PREFIX):
+            key = variable[len(binary_mirrors.CONFIG_PREFIX) :]
+            config = self._make()[2]
+            setting = config.usable(key) or config.usable(key.replace("_", "-"))
+            base = setting.value if setting else None
+        base = base or self._settings.env.get(variable)
+        if not base:
+            raise FetchFailed(_no_mirror(package, variable, path))
+        return f"{base.rstrip('/')}/{path}"
+
+    def _make(self) -> Tuple[RegistryClient, Transport, npm_config.NpmConfig]:
         with self._lock:
             if self._made is None:
                 config = npm_config.load(
@@ -75,8 +89,21 @@ class LazyClient:
                     env=self._settings.env,
                 )
                 transport = Transport(config, self._settings.patience)
-                self._made = RegistryClient(config, transport, self._cache), transport
+                client = RegistryClient(config, transport, self._cache)
+                self._made = client, transport, config
             return self._made
+
+
+def _no_mirror(package: str, variable: str, path: str) -> FetchFault:
+    is_config = variable.startswith(binary_mirrors.CONFIG_PREFIX)
+    name = variable[len(binary_mirrors.CONFIG_PREFIX) :] if is_config else variable
+    line = f"echo '{name}=https://<your mirror>' >> ~/.npmrc"
+    return FetchFault(
+        f"{package}: {path}",
+        "no mirror of its binaries is configured",
+        f"{line if is_config else f'export {name}=https://<your mirror>'}\n"
+        f'or in pants.toml: [node-mirrors] mirrors = {{"{package}" = "https://<your mirror>"}}',
+    )
 
 
 @dataclass(frozen=True)

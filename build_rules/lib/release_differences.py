@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
+
+from build_rules.lib import text_table
 
 _MOST_NAMED = 20
 
@@ -19,14 +21,14 @@ class Contents:
 def render(before: Contents, after: Contents) -> str:
     """A table of facts, then the files that differ."""
     rows = _facts(before.manifest, after.manifest)
-    lines = _table([("", _name(before), _name(after)), *rows])
+    table = text_table.render([("", _name(before), _name(after)), *rows])
     changed = _changed(before.files, after.files)
     if not changed:
-        return "\n".join([*lines, "", "all files besides Node itself are the same"])
+        return "\n".join([table, "", "all files besides Node itself are the same"])
     shown = changed[:_MOST_NAMED]
     if len(changed) > len(shown):
         shown.append(f"… and {len(changed) - len(shown)} more")
-    return "\n".join([*lines, "", f"files that differ: {len(changed)}", *shown])
+    return "\n".join([table, "", f"files that differ: {len(changed)}", *shown])
 
 
 def _name(one: Contents) -> str:
@@ -68,10 +70,3 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> List[str]:
         elif before[name] != after[name]:
             found.append(f"~ {name}")
     return found
-
-
-def _table(rows: Sequence[Tuple[str, str, str]]) -> List[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
-    ]

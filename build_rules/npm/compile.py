@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Dict, Iterable, Optional, Sequence, Tuple
 
 from pants.engine.fs import (
     Digest,
@@ -21,12 +22,18 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from build_rules.lib import native_packages, network_words, npm_manifest
+from build_rules.lib import native_packages, network_words, npm_manifest, script_decisions
+from build_rules.lib.binary_mirrors import Asked
+from build_rules.lib.binary_server import ASKED
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.fetch_lock import FetchLock, PinnedBinary
 from build_rules.lib.npm_package import Package
 from build_rules.lib.script_decisions import Decision
 from build_rules.npm.install import InstallRequest, UnpackedPackages
+from build_rules.npm.locks import FetchLockRequest
+from build_rules.subsystem import NodeMirrors
 from build_rules.toolchain.image import ToolchainImage, ToolchainImageRequest
+from build_rules.toolchain.locked_files import LockedFile, LockedFiles
 from build_rules.toolchain.step import FallibleStepResult, Step, as_arguments
 
 logger = logging.getLogger(__name__)
@@ -36,12 +43,54 @@ _FIRST_WITH_PYTHON_3 = 6
 
 @dataclass(frozen=True)
 class CompileRequest:
-    """Asks for one package of an install; `closure` holds it with what it depends on."""
+    """Asks for one package of an install; `closure` holds it with what it depends on, `binaries`
+    are those that it may take."""
 
     package: Package
     decision: Decision
+    binaries: Tuple[PinnedBinary, ...]
     closure: Digest
     install: InstallRequest
+
+    @property
+    def label(self) -> str:
+        return f"{self.package.name}@{self.package.version}"
+
+    @property
+    def layer(self) -> str:
+        return native_packages.layer_name(self.package.path)
+
+    @property
+    def parts(self) -> Tuple[str, ...]:
+        """The outputs that a release takes."""
+        return (f"{self.layer}.layer", f"{self.layer}.elf.json")
+
+
+@dataclass(frozen=True)
+class CompileStep:
+    step: Step
+
+
+@dataclass(frozen=True)
+class AskRequest:
+    """Asks which files the install script of a package takes, when it has those that are known."""
+
+    install: InstallRequest
+    package: Package
+    known: Tuple[PinnedBinary, ...]
+
+
+@dataclass(frozen=True)
+class AskedFiles:
+    files: Tuple[Asked, ...]
+
+
+@dataclass(frozen=True)
+class ClosureRequest:
+    """Asks for the archive of one package among `closures`."""
+
+    closures: Digest
+    package: Package
 
 
 @dataclass(frozen=True)
@@ -54,6 +103,14 @@ class CompiledPackage:
     name: str
     bytes: int
     foreign: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CompileOutcome:
+    """The package, or else what is wrong with its scripts in words."""
+
+    compiled: Optional[CompiledPackage]
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,36 +127,87 @@ class InstalledPackages:
     report: str
 
 
-def _require_no_download(request: CompileRequest, label: str, result: FallibleStepResult) -> None:
+def _asked(request: CompileRequest) -> Tuple[str, ...]:
+    return (os.path.basename(ASKED),) if request.decision is Decision.PREBUILT else ()
+
+
+def _variables(request: CompileRequest, mirrors: NodeMirrors) -> Dict[str, Tuple[str, ...]]:
+    own = mirrors.variables.get(request.package.name, ())
+    prebuilt = request.decision is Decision.PREBUILT
+    return {request.package.name: tuple(own)} if own and prebuilt else {}
+
+
+def _locked(binary: PinnedBinary) -> LockedFile:
+    source = {"kind": "binary", "name": binary.name, "variable": binary.variable}
+    return LockedFile(
+        f"binaries/{binary.sha256}",
+        binary.sha256,
+        binary.size,
+        FrozenDict({**source, "file": binary.path}),
+    )
+
+
+async def _read_asked(request: CompileRequest, result: FallibleStepResult) -> Tuple[Asked, ...]:
+    files = await Get(DigestContents, DigestSubset(result.digest, PathGlobs(_asked(request))))
+    return tuple(Asked(**one) for file in files for one in json.loads(file.content))
+
+
+def _not_pinned(request: CompileRequest, missing: Sequence[Asked]) -> SlipwayError:
+    """A script that asked for a file that is not pinned was ended."""
+    name, origin = request.package.name, request.install.origin
+    return SlipwayErrors(
+        f'"{request.label}" asks for a binary that is not pinned',
+        [f"{one.path}, by {one.variable}" for one in missing],
+        where=f"{origin}, field install_scripts",
+        next=f"pin it:                  ./pants node-mirrors --add={name} {origin}\n"
+        f'or compile from source:  install_scripts={{"{name}": "source"}}',
+    )
+
+
+def _wants_to_download(request: CompileRequest, result: FallibleStepResult) -> SlipwayError:
     """A script that swallows the failure of its download leaves something, but not what it wants."""
-    if not result.network.attempts:
-        return
-    name = request.package.name
-    raise SlipwayErrors(
-        f'"{label}" wants to download what is not declared',
+    name, origin = request.package.name, request.install.origin
+    return SlipwayErrors(
+        f'"{request.label}" wants to download what is not declared',
         network_words.listed(result.network),
-        where=f"{request.install.origin}, field install_scripts",
+        where=f"{origin}, field install_scripts",
         next=f'compile it from source:  install_scripts={{"{name}": "source"}}\n'
-        f"or pin its binary:       ./pants node-mirrors --add={name} {request.install.origin}\n"
+        f"or pin its binary:       ./pants node-mirrors --add={name} {origin}\n"
         f'or do without:           install_scripts={{"{name}": "refuse"}}',
     )
 
 
-@rule(desc="Run install scripts")
-async def compile_package(request: CompileRequest) -> CompiledPackage:
+async def _find_fault(
+    request: CompileRequest, result: FallibleStepResult
+) -> Optional[SlipwayError]:
+    missing = [one for one in await _read_asked(request, result) if not one.given]
+    if missing:
+        return _not_pinned(request, missing)
+    if result.network.attempts:
+        return _wants_to_download(request, result)
+    if result.exit_code != 0:
+        return SlipwayError(f"{request.install.origin}: {result.said}")
+    return None
+
+
+@rule
+async def find_closure(request: ClosureRequest) -> Digest:
+    name = f"{native_packages.layer_name(request.package.path)}.tar"
+    return await Get(Digest, DigestSubset(request.closures, PathGlobs([name])))
+
+
+@rule
+async def find_compile_step(request: CompileRequest, mirrors: NodeMirrors) -> CompileStep:
     package, runtime = request.package, request.install.runtime
     image = await Get(ToolchainImage, ToolchainImageRequest(request.install.toolchain))
-    layer = native_packages.layer_name(package.path)
-    label = f"{package.name}@{package.version}"
-    parts = (f"{layer}.layer", f"{layer}.elf.json")
+    layer = request.layer
     major = npm_manifest.npm_major(runtime.npm_version)
-    result = await Get(
-        FallibleStepResult,
+    return CompileStep(
         Step(
             program="compile_package",
             trees=(*image.layers, runtime.tree),
-            outputs=(f"{layer}.tar", *parts, "compile.json"),
-            description=f"Compile {label} for Node.js {runtime.version}",
+            outputs=(f"{layer}.tar", *request.parts, "compile.json", *_asked(request)),
+            description=f"Compile {request.label} for Node.js {runtime.version}",
             origin=request.install.origin,
             arguments=as_arguments(
                 {
@@ -110,15 +218,47 @@ async def compile_package(request: CompileRequest) -> CompiledPackage:
                     "python": "python3" if major >= _FIRST_WITH_PYTHON_3 else "python2.7",
                     "drop_foreign": request.install.drop_foreign,
                     "decision": request.decision.value,
+                    "variables": _variables(request, mirrors),
+                    "binaries": {one.path: f"in/binaries/{one.sha256}" for one in request.binaries},
                 }
             ),
             large=FrozenDict({"closure": request.closure}),
+            locked=LockedFiles(
+                tuple(_locked(one) for one in request.binaries),
+                project=request.install.read.lock.folder,
+            ),
             strict=True,
-        ),
+        )
     )
-    _require_no_download(request, label, result)
-    if result.exit_code != 0:
+
+
+@rule
+async def ask_for_files(request: AskRequest) -> AskedFiles:
+    unpacked = await Get(UnpackedPackages, InstallRequest, request.install)
+    (package,) = (one for one, _ in unpacked.native if one.path == request.package.path)
+    compiling = CompileRequest(
+        package,
+        Decision.PREBUILT,
+        request.known,
+        await Get(Digest, ClosureRequest(unpacked.closures, package)),
+        request.install,
+    )
+    step = await Get(CompileStep, CompileRequest, compiling)
+    result = await Get(FallibleStepResult, Step, step.step)
+    asked = await _read_asked(compiling, result)
+    if result.exit_code != 0 and all(one.given for one in asked):
         raise SlipwayError(f"{request.install.origin}: {result.said}")
+    return AskedFiles(asked)
+
+
+@rule(desc="Run install scripts")
+async def compile_package(request: CompileRequest) -> CompileOutcome:
+    step = await Get(CompileStep, CompileRequest, request)
+    result = await Get(FallibleStepResult, Step, step.step)
+    fault = await _find_fault(request, result)
+    if fault is not None:
+        return CompileOutcome(None, str(fault))
+    layer, parts = request.layer, request.parts
     compiled, carried, report = await MultiGet(
         Get(Digest, DigestSubset(result.digest, PathGlobs([f"{layer}.tar"]))),
         Get(Digest, DigestSubset(result.digest, PathGlobs(parts))),
@@ -127,29 +267,59 @@ async def compile_package(request: CompileRequest) -> CompiledPackage:
     said = json.loads(report[0].content)
     if said["elsewhere"]:
         logger.warning(
-            f"{request.install.origin}: the install script of {label} also wrote "
+            f"{request.install.origin}: the install script of {request.label} also wrote "
             f"{', '.join(said['elsewhere'][:10])}; only its own folder is kept"
         )
-    return CompiledPackage(compiled, carried, layer, said["bytes"], tuple(said["foreign"]))
+    made = CompiledPackage(compiled, carried, layer, said["bytes"], tuple(said["foreign"]))
+    return CompileOutcome(made)
+
+
+def _all_compiled(outcomes: Iterable[CompileOutcome], origin: str) -> Tuple[CompiledPackage, ...]:
+    """All of them, or one error with every fault."""
+    listed = tuple(outcomes)
+    faults = [one.fault for one in listed if one.fault]
+    if len(faults) == 1:
+        raise SlipwayError(faults[0])
+    if faults:
+        raise SlipwayErrors(
+            f"the install scripts of {len(faults)} packages failed",
+            faults,
+            where=f"{origin}, field install_scripts",
+        )
+    return tuple(one.compiled for one in listed if one.compiled)
 
 
 @rule(desc="Install npm packages")
 async def install_packages(request: InstallRequest) -> InstalledPackages:
-    unpacked = await Get(UnpackedPackages, InstallRequest, request)
+    unpacked, fetched = await MultiGet(
+        Get(UnpackedPackages, InstallRequest, request),
+        Get(FetchLock, FetchLockRequest(request.read.lock)),
+    )
+    decided = request.decided()
+    report = json.loads(unpacked.report)
+    script_decisions.require_decisions(
+        [one for one in report["install_scripts"] if decided[one["path"]] is None],
+        f"{request.origin}, field install_scripts",
+    )
     closures = await MultiGet(
+        Get(Digest, ClosureRequest(unpacked.closures, package)) for package, _ in unpacked.native
+    )
+    outcomes = await MultiGet(
         Get(
-            Digest,
-            DigestSubset(
-                unpacked.closures, PathGlobs([f"{native_packages.layer_name(package.path)}.tar"])
+            CompileOutcome,
+            CompileRequest(
+                package,
+                decision,
+                fetched.pinned(package.name, package.version)
+                if decision is Decision.PREBUILT
+                else (),
+                closure,
+                request,
             ),
         )
-        for package, _ in unpacked.native
-    )
-    compiled = await MultiGet(
-        Get(CompiledPackage, CompileRequest(package, decision, closure, request))
         for (package, decision), closure in zip(unpacked.native, closures)
     )
-    report = json.loads(unpacked.report)
+    compiled = _all_compiled(outcomes, request.origin)
     sizes = {package.path: one.bytes for (package, _), one in zip(unpacked.native, compiled)}
     for entry in report["packages"]:
         entry["bytes"] = sizes.get(entry["path"], entry["bytes"])

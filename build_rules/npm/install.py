@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, List, Tuple
+from typing import Dict, FrozenSet, List, Optional, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -61,6 +61,20 @@ class InstallRequest:
     drop_foreign: bool
     toolchain: ToolchainFieldSet
     origin: str = field(compare=False)
+
+    def decided(self) -> Dict[str, Optional[Decision]]:
+        """What is decided on the scripts of each package, by its path; None where nothing is."""
+        return {
+            one.path: script_decisions.decide(self.decisions, one)
+            for one in self.read.lock.packages
+            if one.in_node_modules
+        }
+
+    def taking_prebuilt(self, package: Package) -> InstallRequest:
+        """The same install, were it decided that this package takes a binary."""
+        others = [one for one in self.decisions if one.name != package.name]
+        taking = Rule(package.name, str(package.version), Decision.PREBUILT)
+        return dataclasses.replace(self, decisions=(*others, taking))
 
 
 @dataclass(frozen=True)
@@ -123,11 +137,7 @@ async def _bins_of_folders(read: ReadNpmLock) -> Digest:
 @rule(desc="Unpack npm packages")
 async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPackages:
     lock, runtime = request.read.lock, request.runtime
-    decided = {
-        one.path: script_decisions.decide(request.decisions, one)
-        for one in lock.packages
-        if one.in_node_modules
-    }
+    decided = request.decided()
     native = [one for one in lock.packages if decided.get(one.path) not in (None, Decision.REFUSE)]
     npm_manifest.require_npm(lock, runtime.npm_version)
     fetched = await Get(FetchLock, FetchLockRequest(lock))
@@ -167,10 +177,6 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     )
     text = report[0].content.decode()
     read = json.loads(text)
-    script_decisions.require_decisions(
-        [one for one in read["install_scripts"] if decided[one["path"]] is None],
-        f"{request.origin}, field install_scripts",
-    )
     return UnpackedPackages(
         everything,
         layer,

@@ -402,7 +402,7 @@ def _manifest(bundle: Bundle, verdict: Verdict) -> Dict[str, Any]:
         "install_scripts_not_run": [
             {"name": one["name"], "version": one["version"]}
             for one in report["install_scripts"]
-            if one["production"]
+            if one["production"] and one["path"] not in report["native"]
         ],
     }
 

@@ -2,7 +2,9 @@
 
 npm runs them, as it would in an install.  Leaves `<layer>.tar`, the package's folder as the build
 script finds it; `<layer>.layer`, the same as a member of releases, with `<layer>.elf.json`; and
-`compile.json`, what the package weighs and what its scripts wrote elsewhere.
+`compile.json`, what the package weighs and what its scripts wrote elsewhere.  A script that is to
+take a binary finds those that are pinned on loopback, where it looks anyway; `asked.json` has what
+it asked for, also when it fails.
 """
 
 from __future__ import annotations
@@ -10,11 +12,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import elf_facts, layers, native_packages, node_process, placeholders
+from build_rules.lib import (
+    binary_mirrors,
+    elf_facts,
+    layers,
+    native_packages,
+    node_process,
+    placeholders,
+)
+from build_rules.lib.binary_server import BinaryServer
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.lib.npm_production import owner
@@ -36,7 +46,22 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
     _check_scripts(path, label)
     before = _states()
-    _rebuild(label, arguments["python"], arguments["decision"])
+    with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
+        manifest = json.load(file)
+    names = binary_mirrors.variables(arguments["name"], manifest, arguments["variables"])
+    if arguments["decision"] == "prebuilt":
+        if not names:
+            raise SlipwayError(
+                f'nothing is known that tells "{label}" where to fetch its binary from',
+                where=f"{placeholders.ORIGIN}, field install_scripts",
+                next=f'install_scripts={{"{arguments["name"]}": "source"}}, or its variable in '
+                f"pants.toml: [node-mirrors] variables = "
+                f'{{"{arguments["name"]}" = ["NAME_OF_THE_VARIABLE"]}}',
+            )
+        with BinaryServer(names, arguments["binaries"]) as server:
+            _rebuild(label, arguments, server)
+    else:
+        _rebuild(label, arguments, None)
     changed = [name for name, state in _states().items() if before.get(name) != state]
     own: List[Entry] = []
     for entry in layers.walk(_APP):
@@ -63,7 +88,8 @@ def _check_scripts(path: str, label: str) -> None:
         )
 
 
-def _rebuild(label: str, python: str, decision: str) -> None:
+def _rebuild(label: str, arguments: Dict[str, Any], server: Optional[BinaryServer]) -> None:
+    python, decision = arguments["python"], arguments["decision"]
     extra = {
         "npm_config_foreground_scripts": "true",
         "npm_config_python": python,
@@ -73,7 +99,12 @@ def _rebuild(label: str, python: str, decision: str) -> None:
     if decision == "source":
         # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
         extra["npm_config_build_from_source"] = "true"
-    status, last = node_process.npm(["rebuild", label], _APP, extra)
+    argv = ["rebuild", label]
+    if server is None:
+        status, last = node_process.npm(argv, _APP, extra)
+    else:
+        extra.update(server.environment)
+        status, last = node_process.npm(argv, _APP, extra, server.stop_at_fault)
     if status != 0:
         raise SlipwayError(
             f'the install script of "{label}" failed with exit status {status}',

@@ -11,6 +11,7 @@ A request is a list of objects with `kind`, `sha256`, `size` and `path`, and by 
     url     url (http, https or file)
     debian  name, filename (below a Debian mirror)
     image   image (its reference; the file is one of its parts)
+    binary  name (of a package), variable, file (below the address that the variable has)
 The last line of the output is a JSON object with the counts.
 """
 
@@ -120,6 +121,7 @@ class Fetcher:
             "url": self._url,
             "debian": self._debian,
             "image": self._image,
+            "binary": self._binary,
         }
         fill = kinds[request["kind"]](request, content)
         subject = self._subject(request)
@@ -193,6 +195,16 @@ class Fetcher:
             reason = f"the image {reference} has no such part"
             raise FetchFailed(FetchFault(subject, reason, "restore the lock from version control"))
         return self._local(subject, path, content)
+
+    def _binary(self, request: Request, content: Content) -> Callable[[], Stored]:
+        name, variable, file = request["name"], request["variable"], request["file"]
+        subject, renew = f"{name}: {file}", self._settings.renew_command
+
+        def fetch() -> Stored:
+            url = self._client.binary_url(name, variable, file)
+            return self._client.get().fetch_address(subject, url, content, renew)
+
+        return fetch
 
     def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
         url, subject = self._settings.mirrored(request["url"]), self._subject(request)

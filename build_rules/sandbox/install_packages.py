@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Optional
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from build_rules.lib import (
+    binary_mirrors,
     elf_facts,
     layers,
     native_packages,
@@ -126,7 +127,7 @@ def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
         "files": layer.files,
         "foreign": foreign,
         "packages": tree.sizes(one for one in kept if one.name not in foreign),
-        "install_scripts": _install_scripts(tree, production, native),
+        "install_scripts": _install_scripts(tree, production),
         "native": {
             path: str(manifests[path].get("version")) for path in native if path in manifests
         },
@@ -136,15 +137,13 @@ def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
     writing.finish()
 
 
-def _install_scripts(
-    tree: InstalledTree, production: FrozenSet[str], native: List[str]
-) -> List[Dict[str, Any]]:
-    """Packages whose install scripts do not run, production ones told apart."""
+def _install_scripts(tree: InstalledTree, production: FrozenSet[str]) -> List[Dict[str, Any]]:
+    """Packages with install scripts, and the variables that steer what those fetch."""
     found = []
     for path, manifest in tree.manifests():
         has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
         own = native_packages.install_scripts(manifest, has_gyp_file)
-        if own and path not in native:
+        if own:
             found.append(
                 {
                     "path": path,
@@ -152,6 +151,7 @@ def _install_scripts(
                     "version": manifest.get("version"),
                     "scripts": own,
                     "production": path in production,
+                    "variables": binary_mirrors.variables(str(manifest.get("name")), manifest, {}),
                 }
             )
     return found

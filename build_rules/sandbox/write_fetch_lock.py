@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from typing import Dict, List, Sequence, Tuple
+from typing import List, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
@@ -22,7 +22,7 @@ from build_rules.lib import integrity as sri
 from build_rules.lib import npm_lock
 from build_rules.lib.download import Content, ContentCache, Stored, count, disk_problem
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.fetch_lock import FetchEntry
+from build_rules.lib.fetch_lock import FetchEntry, FetchLock
 from build_rules.lib.fetch_run import (
     Job,
     LazyClient,
@@ -33,8 +33,6 @@ from build_rules.lib.fetch_run import (
     write_text,
 )
 from build_rules.lib.npm_package import Tarball
-
-Known = Dict[Tuple[str, str, str], FetchEntry]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,7 +51,9 @@ def main(arguments: Sequence[str]) -> int:
 def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> int:
     lock = npm_lock.parse(_read(lock_file), path)
     command = fetch_locks.renew_command(path)
-    known = _known(old, command)
+    before = _read_old(old, command)
+    known = before.index()
+    binaries = [one for one in before.binaries if fetch_locks.is_wanted(one, lock)]
     try:
         cache = ContentCache(settings.cache_dir)
     except OSError as error:
@@ -68,7 +68,7 @@ def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> i
             new.append(tarball)
     stored = _fetch(new, cache, settings, command)
     entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
-    write_text(out, fetch_locks.render(entries, command))
+    write_text(out, fetch_locks.render(entries, command, binaries))
     _tell_weak(new, path)
     print(json.dumps(dict(count(stored), kept=len(entries) - len(new)), sort_keys=True))
     return 0
@@ -79,15 +79,16 @@ def _read(path: str) -> str:
         return file.read()
 
 
-def _known(old: str, command: str) -> Known:
-    """The lines of the old fetch lock; a damaged one is written anew from nothing."""
+def _read_old(old: str, command: str) -> FetchLock:
+    """The old fetch lock; a damaged one is written anew from nothing."""
+    nothing = FetchLock(old, ())
     if not old or not os.path.exists(old):
-        return {}
+        return nothing
     try:
-        return fetch_locks.parse(_read(old), old, command).index()
+        return fetch_locks.parse(_read(old), old, command)
     except SlipwayError as error:
         print(f"{error.what}: all of it is fetched again", file=sys.stderr)
-        return {}
+        return nothing
 
 
 def _fetch(

@@ -21,7 +21,7 @@ from pants.engine.rules import Get, _uncacheable_rule, collect_rules
 from pants.util.logging import LogLevel
 
 from build_rules.lib.errors import SlipwayError
-from build_rules.subsystem import Slipway
+from build_rules.subsystem import NodeMirrors, Slipway
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.programs import Program, ProgramRequest, path_of
 
@@ -78,13 +78,16 @@ async def run_network_step(
     step: NetworkStep,
     settings: HostSettings,
     slipway: Slipway,
+    node_mirrors: NodeMirrors,
     environment: CompleteEnvironmentVars,
 ) -> NetworkStepResult:
     module = f"build_rules.sandbox.{step.program}"
     program = await Get(Program, ProgramRequest((module,)))
     inputs = await Get(Digest, MergeDigests([program.digest, step.inputs]))
     settings.ensure_written()
-    pipe = SettingsPipe(settings.folder, _settings(step, settings, slipway, environment))
+    pipe = SettingsPipe(
+        settings.folder, _settings(step, settings, slipway, node_mirrors, environment)
+    )
     python = ("host/python", "-I", "-S", "-B")
     try:
         result = await Get(
@@ -117,6 +120,7 @@ def _settings(
     step: NetworkStep,
     settings: HostSettings,
     slipway: Slipway,
+    node_mirrors: NodeMirrors,
     environment: CompleteEnvironmentVars,
 ) -> Dict[str, Any]:
     npmrc = None
@@ -130,6 +134,7 @@ def _settings(
         "cache_dir": os.path.join(settings.named_caches, "slipway_downloads"),
         "debian_mirror": slipway.debian_mirror,
         "mirrors": dict(slipway.mirrors),
+        "binary_mirrors": dict(node_mirrors.mirrors),
     }
 
 

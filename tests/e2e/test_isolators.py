@@ -14,10 +14,10 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import pytest
 
 from tests.e2e import harness
+from tests.e2e.addon_app import write_app
 from tests.e2e.conftest import OtherUser
 from tests.e2e.engine import Engine, running_engine
 from tests.e2e.harness import Caches, Result, Workspace
-from tests.e2e.test_addons import write_app
 from tests.e2e.tiny_app import TinyApp
 
 NAMED = {

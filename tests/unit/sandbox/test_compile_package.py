@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
@@ -47,6 +48,7 @@ def compile_it(
     written: Mapping[str, bytes],
     status: int = 0,
     drop_foreign: bool = False,
+    decision: str = "source",
 ) -> Dict[str, str]:
     """Runs the step with an npm that writes files; gives the environment that npm had."""
     seen: Dict[str, str] = {}
@@ -69,6 +71,9 @@ def compile_it(
             "version": "1.0.0",
             "python": "python3",
             "drop_foreign": drop_foreign,
+            "decision": decision,
+            "variables": {},
+            "binaries": {},
         }
     )
     return seen
@@ -118,6 +123,19 @@ def test_packages_that_would_fetch_a_binary_are_told_to_compile(
     assert env["npm_config_build_from_source"] == "true"
     assert env["npm_config_python"] == "python3"
     assert int(env["JOBS"]) >= 1
+    write_closure()
+    shutil.rmtree("app")
+    assert "npm_config_build_from_source" not in compile_it(monkeypatch, {}, decision="run")
+
+
+def test_a_binary_whose_mirror_nobody_can_name_is_told(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_closure()
+    with pytest.raises(SlipwayError) as raised:
+        compile_it(monkeypatch, {}, decision="prebuilt")
+    assert raised.value.what.startswith("nothing is known that tells")
+    assert '[node-mirrors] variables = {"addon" = ["NAME_OF_THE_VARIABLE"]}' in raised.value.next
 
 
 def test_binaries_for_other_systems_are_dropped_where_asked(
