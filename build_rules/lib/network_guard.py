@@ -35,6 +35,7 @@ _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
 _PR_SET_NO_NEW_PRIVS = 38
 _RECEIVE, _SEND, _IS_VALID = 0xC0502100, 0xC0182101, 0x40082102
 _GO_ON = 1
+_PRETEND = -1  # that the call succeeded
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
 
@@ -48,6 +49,8 @@ _ALLOW, _NOTIFY, _FAIL = 0x7FFF0000, 0x7FC00000, 0x00050000
 _LOAD, _AND, _RETURN, _IF_EQUAL, _IF_AT_LEAST = 0x20, 0x54, 0x06, 0x15, 0x35
 _NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
 
+_NETLINK_HEAD = struct.Struct("=IHHII")
+_GET_LINKS, _GET_ADDRESSES = 18, 22
 _NAME_SERVER = struct.pack("!H", 53)
 _LONGEST_QUESTION = 512
 _MOST_MESSAGES = 16
@@ -213,11 +216,34 @@ class _Notification(NamedTuple):
     arguments: Tuple[int, ...]
 
 
+class _Interfaces:
+    """Finds the C library's question whether this machine has any address but loopback's.
+
+    Where it has none, as in a step, names are not even looked up, and nobody would be told which.
+    Left unanswered, the library looks.  Who lists interfaces asks for their links first.
+    """
+
+    def __init__(self) -> None:
+        self._listing: Set[Tuple[int, int]] = set()
+
+    def asks(self, call: _Notification) -> bool:
+        message = _read(call.pid, call.arguments[1], min(call.arguments[2], _NETLINK_HEAD.size))
+        address = call.arguments[4] and _read(call.pid, call.arguments[4], 2)
+        if len(message) < _NETLINK_HEAD.size or address != struct.pack("=H", _NETLINK):
+            return False
+        place = (call.pid, call.arguments[0])
+        kind = _NETLINK_HEAD.unpack(message)[1]
+        if kind == _GET_LINKS:
+            self._listing.add(place)
+        return kind == _GET_ADDRESSES and place not in self._listing
+
+
 class _Guard:
     def __init__(self, listener: int, tell: Callable[[Attempt], None]) -> None:
         self._listener = listener
         self._tell = tell
         self._told: Set[Attempt] = set()
+        self._interfaces = _Interfaces()
 
     def serve(self) -> None:
         while True:
@@ -241,12 +267,15 @@ class _Guard:
 
     def _answer(self, call: _Notification) -> None:
         try:
-            denied, target = _judge(call)
+            denied, target = _judge(call, self._interfaces)
         except OSError:
             denied, target = errno.EFAULT, ""  # the kernel could not read that either
         if target:
             self._note(call, target)
-        answer = _ANSWER.pack(call.id, 0, -denied, 0 if denied else _GO_ON)
+        if denied == _PRETEND:
+            answer = _ANSWER.pack(call.id, 0, 0, 0)
+        else:
+            answer = _ANSWER.pack(call.id, 0, -denied, 0 if denied else _GO_ON)
         with contextlib.suppress(OSError):  # the process was killed meanwhile
             fcntl.ioctl(self._listener, _SEND, answer)
 
@@ -259,8 +288,10 @@ class _Guard:
                 self._tell(attempt)
 
 
-def _judge(call: _Notification) -> Tuple[int, str]:
-    """The error's number, or 0 to let it go on; and what somebody tried to reach, if that is told."""
+def _judge(call: _Notification, interfaces: _Interfaces) -> Tuple[int, str]:
+    """The error's number, 0 to let it go on, or _PRETEND; and what somebody tried to reach, if told."""
+    if call.number == _SENDTO and interfaces.asks(call):
+        return errno.EPERM, ""
     judges: Dict[int, Callable[[int, Sequence[int]], Tuple[int, str]]] = {
         _CONNECT: _judge_connect,
         _SENDTO: _judge_sendto,
@@ -275,7 +306,8 @@ def _judge(call: _Notification) -> Tuple[int, str]:
 def _judge_connect(pid: int, a: Sequence[int]) -> Tuple[int, str]:
     address = _read(pid, a[1], min(a[2], 128))
     if address[2:4] == _NAME_SERVER and _is_datagram(pid, a[0]):
-        return 0, ""  # nothing is sent by that; the question that follows tells the name
+        # Nothing is sent by that, and the question that follows tells the name.
+        return _PRETEND, ""
     return _judge_address(address)
 
 

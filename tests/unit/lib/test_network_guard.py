@@ -109,6 +109,23 @@ def test_a_way_out_is_refused_and_told(kind: str) -> None:
     assert [attempt.target for attempt in report.attempts] == [target]
 
 
+def test_a_name_is_looked_up_where_there_is_no_address_but_loopback_s() -> None:
+    # AI_ADDRCONFIG, as Node has it: without an address to answer from, nobody would be asked.
+    look = "socket.getaddrinfo('downloads.example', 443, 0, 0, 0, 0x20)"
+    namespace = "if ctypes.CDLL(None, use_errno=True).unshare(0x50000000): sys.exit(77)\n"
+    status, said, report = guarded(namespace + look)
+    if status == 77:
+        pytest.skip("no user namespaces here")
+    assert status == 1, said
+    assert [attempt.target for attempt in report.attempts] == ["downloads.example"]
+
+
+def test_interfaces_are_listed() -> None:
+    listing = "assert [name for _, name in socket.if_nameindex()]; import ctypes.util\n"
+    addresses = "p = ctypes.c_void_p(); assert ctypes.CDLL(None).getifaddrs(ctypes.byref(p)) == 0"
+    assert guarded(listing + addresses) == (0, "", Report())
+
+
 def test_a_way_out_that_is_tried_again_and_again_is_told_once() -> None:
     script = "for _ in range(50):\n  s = socket.socket(); s.connect_ex(('198.51.100.7', 1))"
     assert len(guarded(script)[2].attempts) == 1

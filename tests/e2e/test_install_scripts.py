@@ -1,0 +1,290 @@
+"""Install scripts: hostile ones get nowhere and are named; pinned binaries reach those that ask."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import pytest
+
+from tests.e2e import harness, hostile_packages
+from tests.e2e.addon_app import decide, have_only, write_app
+from tests.e2e.conftest import OtherUser
+from tests.e2e.engine import Engine
+from tests.e2e.harness import Caches, Result, Workspace
+from tests.unit.registry_stub import Registry
+
+SMOKE = "require(Object.keys(require('../package.json').dependencies)[0])\n"
+
+
+@pytest.fixture(scope="module")
+def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
+    return make_workspace("scripts", daemon=True)
+
+
+def write_hostile(
+    workspace: Workspace, packages: Dict[str, bytes], decision: str = "run"
+) -> Tuple[str, Path]:
+    """An application of local packages: its release's address, and its folder."""
+    release = write_app(workspace, "node16")
+    folder = workspace.root / "apps" / "node16"
+    have_only(folder, packages, decision)
+    (folder / "service" / "smoke.js").write_text(SMOKE)
+    shutil.rmtree(workspace.dist(), ignore_errors=True)
+    return release, folder
+
+
+# --- Those that try to get out.
+
+
+def assert_all_told(said: Result) -> None:
+    words = " ".join(said.output.split())
+    failed = f"the install scripts of {len(hostile_packages.OUTWARD)} packages failed"
+    assert failed in words, said.output
+    for name, target in hostile_packages.TOLD.items():
+        assert f'"{name}@1.0.0" wants to download what is not declared' in words
+        assert f"{name}@1.0.0 (install script " in words
+        assert f"tried to reach {target}" in words, (name, said.output)
+        assert f'install_scripts={{"{name}": "refuse"}}' in words
+    assert "Traceback" not in said.output
+
+
+def test_every_way_out_is_denied_and_named(workspace: Workspace) -> None:
+    release, _ = write_hostile(workspace, hostile_packages.outward())
+    said = workspace.pants("package", release).failed()
+    assert_all_told(said)
+    assert not workspace.dist("apps.node16").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("isolator", ["docker", "chroot"])
+def test_every_way_out_is_denied_under_each_isolator(
+    workspace: Workspace,
+    isolator: str,
+    engine: Engine,
+    with_docker: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workspace, "path", with_docker)
+    release, _ = write_hostile(workspace, hostile_packages.outward())
+    env = {**engine.env, "PANTS_LOCAL_CACHE": "false"}
+    said = workspace.pants(f"--slipway-isolator={isolator}", "package", release, env=env).failed()
+    assert_all_told(said)
+
+
+@pytest.mark.long
+def test_every_way_out_is_denied_for_a_plain_user(
+    other_user: OtherUser, scratch: Path, tools: str
+) -> None:
+    caches = Caches(scratch / "caches", other_user.runner)
+    with Workspace.make(scratch / "clone", caches, tools, owner=other_user.user) as plain:
+        release, _ = write_hostile(plain, hostile_packages.outward())
+        harness.own(plain.root, other_user.user)
+        assert_all_told(plain.pants("package", release).failed())
+
+
+# --- Those that look around.
+
+
+def test_secrets_of_the_user_are_not_there(workspace: Workspace) -> None:
+    home = str(workspace.home)
+    look = hostile_packages.CURIOUS.replace("%s", home)
+    tarball = hostile_packages.tarball("curious", {"look.js": look}, "node look.js")
+    release, _ = write_hostile(workspace, {"curious": tarball})
+    canary = hostile_packages.CANARY
+    workspace.write_npmrc(f"//registry.example/:_authToken={canary}")
+    (workspace.home / ".ssh").mkdir(exist_ok=True)
+    (workspace.home / ".ssh" / "id_ed25519").write_text(canary)
+    try:
+        said = workspace.pants("package", release, env={"A_SECRET": canary}).ok()
+    finally:
+        workspace.write_npmrc()
+    found = json.loads(read_released(workspace, "node_modules/curious/found.json"))
+    assert found["env"]["HOME"] == "/home/build"
+    assert canary not in json.dumps(found) + said.output
+    assert home not in json.dumps(found["env"])
+    assert {found[f"{home}/.npmrc"], found[f"{home}/.ssh/id_ed25519"]} == {"ENOENT"}
+
+
+def read_released(workspace: Workspace, name: str) -> str:
+    (archive,) = workspace.dist("apps.node16/release").glob("*-prod.tar.gz")
+    with tarfile.open(archive) as tar:
+        (member,) = (one for one in tar if one.name == name)
+        content = tar.extractfile(member)
+        assert content is not None
+        return content.read().decode("latin-1")
+
+
+def test_what_is_written_elsewhere_reaches_nothing(workspace: Workspace) -> None:
+    script = (
+        "touch $HOME/x /tmp/x ../hostile-neighbour /build/x; echo stolen >../quiet/index.js;"
+        " touch /usr/bin/x /etc/passwd 2>/dev/null; true"
+    )
+    packages = {
+        "writes": hostile_packages.tarball("writes", {}, script),
+        "quiet": hostile_packages.tarball("quiet", {}, "true"),
+    }
+    release, folder = write_hostile(workspace, packages)
+    lock = json.loads((folder / "package-lock.json").read_text())
+    assert set(lock["packages"]) == {"", "node_modules/writes", "node_modules/quiet"}
+    workspace.pants("package", release).ok()
+    assert "stolen" not in read_released(workspace, "node_modules/quiet/index.js")
+    (archive,) = workspace.dist("apps.node16/release").glob("*-prod.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = [one.name for one in tar]
+    assert not [name for name in names if name.endswith(("/x", "hostile-neighbour"))]
+
+
+# --- Those that nobody decided on.
+
+
+def test_a_script_without_a_decision_is_an_error_with_the_lines_to_add(
+    workspace: Workspace,
+) -> None:
+    packages = {"quiet": hostile_packages.tarball("quiet", {}, "node-gyp-build || echo x")}
+    release, folder = write_hostile(workspace, packages)
+    decide(folder, {})
+    said = workspace.pants("package", release).failed()
+    assert "packages have install scripts that nobody has decided on" in said.output
+    assert 'quiet@1.0.0, install: "node-gyp-build || echo x"' in said.output
+    assert '"quiet": "source",' in said.output
+    decide(folder, {"quiet": "refuse"})
+    workspace.pants("package", release).ok()
+    manifest = workspace.dist("apps.node16/release/addons-1.0.0-prod.release.json")
+    not_run = json.loads(manifest.read_text())["install_scripts_not_run"]
+    assert not_run == [{"name": "quiet", "version": "1.0.0"}]
+
+
+# --- Binaries that are pinned.
+
+BCRYPT = "node_modules/bcrypt/lib/binding/napi-v3/bcrypt_lib.node"
+ASSET = "kelektiv/node.bcrypt.js/releases/download/v5.1.1/bcrypt_lib-v5.1.1-napi-v3-linux-x64-glibc.tar.gz"
+DECIDED = {"hello": "source", "nan-words": "source", "napi": "source"}
+
+
+def pack_binary(content: bytes) -> bytes:
+    """As node-pre-gyp packs a binary."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        info = tarfile.TarInfo("napi-v3/bcrypt_lib.node")
+        info.size, info.mode = len(content), 0o755
+        tar.addfile(info, io.BytesIO(content))
+    return gzip.compress(packed.getvalue(), mtime=0)
+
+
+@pytest.fixture
+def mirror() -> Iterator[Registry]:
+    with Registry({}) as server:
+        yield server
+
+
+def configure(workspace: Workspace, mirror: Registry) -> None:
+    workspace.write_npmrc(f"bcrypt_lib_binary_host_mirror={mirror.url}bcrypt")
+
+
+def bundle_of(release: str) -> str:
+    return release.replace(":release", ":bundle")
+
+
+def test_a_binary_is_pinned_and_reaches_the_script_that_asks_for_it(
+    workspace: Workspace, mirror: Registry, scratch: Path
+) -> None:
+    release = write_app(workspace, "node16")
+    folder = workspace.root / "apps" / "node16"
+    workspace.pants("package", release).ok()
+    compiled = read_released(workspace, BCRYPT).encode("latin-1")
+    mirror.files[f"/bcrypt/{ASSET}"] = pack_binary(compiled)
+    decide(folder, {**DECIDED, "bcrypt": "prebuilt"})
+
+    said = workspace.pants("package", release).failed()
+    assert '"bcrypt@5.1.1" asks for a binary that is not pinned' in said.output
+    assert f"{ASSET}, by npm_config_bcrypt_lib_binary_host_mirror" in said.output
+    add = ("node-mirrors", "--add=bcrypt", bundle_of(release))
+    assert f"./pants {' '.join(add[:2])} apps/node16:bundle" in said.output
+
+    said = workspace.pants(*add).failed()
+    assert "no mirror of its binaries is configured" in said.output
+    assert "echo 'bcrypt_lib_binary_host_mirror=https://<your mirror>' >> ~/.npmrc" in said.output
+
+    configure(workspace, mirror)
+    said = workspace.pants(*add).ok()
+    lock = (folder / "npm-fetch.lock").read_text()
+    sha256 = hashlib.sha256(mirror.files[f"/bcrypt/{ASSET}"]).hexdigest()
+    assert f"+ bcrypt 5.1.1 {sha256} " in lock
+    assert mirror.host not in lock
+    assert "prebuilt" in said.stdout
+    assert f"{ASSET} {sha256[:12]}" in said.stdout
+    workspace.pants("generate-lockfiles", "--resolve=npm:apps/node16").ok()
+    assert (folder / "npm-fetch.lock").read_text() == lock
+
+    workspace.pants("package", release).ok()
+    assert read_released(workspace, BCRYPT).encode("latin-1") == compiled
+    assert mirror.paths() == [f"/bcrypt/{ASSET}"]
+    workspace.write_npmrc()
+    assert workspace.pants("package", release).ok().counts.ran == []
+
+
+WRONG: Dict[str, Any] = {
+    "another file than the pinned one": (b"changed since", "has other content than the lock"),
+    "a page that says 404": (None, "HTTP 404"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_mirror_that_has_something_else_is_told(
+    workspace: Workspace, mirror: Registry, scratch: Path, kind: str
+) -> None:
+    content, told = WRONG[kind]
+    release = write_app(workspace, "node16")
+    folder = workspace.root / "apps" / "node16"
+    if content is not None:
+        mirror.files[f"/bcrypt/{ASSET}"] = content
+    decide(folder, {**DECIDED, "bcrypt": "prebuilt"})
+    pinned = hashlib.sha256(kind.encode()).hexdigest()
+    with (folder / "npm-fetch.lock").open("a") as lock:
+        variable = "npm_config_bcrypt_lib_binary_host_mirror"
+        lock.write(f"+ bcrypt 5.1.1 {pinned} {len(content or b'x')} {variable} {ASSET}\n")
+    configure(workspace, mirror)
+    said = workspace.pants("package", release).failed()
+    workspace.write_npmrc()
+    assert told in said.output
+    assert "Traceback" not in said.output
+
+
+def test_a_binary_for_newer_hosts_is_refused_by_the_gate(
+    workspace: Workspace, mirror: Registry
+) -> None:
+    release = write_app(workspace, "node16")
+    folder = workspace.root / "apps" / "node16"
+    newer = Path(os.path.realpath(sys.executable)).read_bytes()
+    mirror.files[f"/bcrypt/{ASSET}"] = pack_binary(newer)
+    decide(folder, {**DECIDED, "bcrypt": "prebuilt"})
+    configure(workspace, mirror)
+    workspace.pants("node-mirrors", "--add=bcrypt", bundle_of(release)).ok()
+    said = workspace.pants("package", release).failed()
+    workspace.write_npmrc()
+    assert "binaries of the release do not load on the oldest hosts" in said.output
+    assert "bcrypt_lib.node (bcrypt@5.1.1): needs " in said.output
+
+
+def test_the_table_lists_every_package_with_a_script(workspace: Workspace) -> None:
+    release = write_app(workspace, "node16")
+    said = workspace.pants("node-mirrors", bundle_of(release)).ok()
+    rows: List[List[str]] = [line.split() for line in said.stdout.splitlines()]
+    assert ["bcrypt@5.1.1", "node-pre-gyp", "npm_config_bcrypt_lib_binary_host_mirror"] in [
+        row[:3] for row in rows
+    ]
+    assert [row[0] for row in rows[2:]] == [
+        "bcrypt@5.1.1",
+        *(f"{one}@1.0.0" for one in sorted(DECIDED)),
+    ]
+    said = workspace.pants("node-mirrors", "--add=bcript", bundle_of(release)).failed()
+    assert "did you mean bcrypt" in said.output
