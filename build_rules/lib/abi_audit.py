@@ -59,6 +59,8 @@ class AuditedFile:
     highest: Mapping[str, str] = field(default_factory=dict)
     needed: Tuple[str, ...] = ()
     breaches: Tuple[Breach, ...] = ()
+    sha256: str = ""
+    compilers: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ def _audited(one: ElfFacts, package: str, around: Surroundings) -> AuditedFile:
         highest=_highest(one),
         needed=one.needed,
         breaches=breaches,
+        sha256=one.sha256,
+        compilers=one.compilers,
     )
 
 

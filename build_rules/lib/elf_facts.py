@@ -7,9 +7,11 @@ archives that a package may unpack when it runs.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import posixpath
+import re
 import tarfile
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
@@ -21,6 +23,9 @@ from build_rules.lib.layers import Entry
 INSIDE = "!/"
 """Stands between the path of an archive and that of a file in it."""
 
+_COMPILER = re.compile(
+    rb"(GCC: \([^\0)]{0,80}\) [0-9][^\0]{0,40}|[^\0]{0,40}clang version [^\0]{1,80})\0"
+)
 _MUSL, _ANDROID = ("libc.musl-", "ld-musl-"), ("libc.so", "liblog.so")
 
 
@@ -30,6 +35,7 @@ class ElfFacts:
 
     `fault` says why it could not be read. `needed_versions` are (library, version, a symbol that
     needs it, how many do); `unversioned` are undefined names for which no library is named;
+    `compilers` are those that left their name in it;
     `exported` is what others may find in it, for files that others link with.
     """
 
@@ -49,6 +55,8 @@ class ElfFacts:
     needed_versions: Tuple[Tuple[str, str, str, int], ...] = ()
     unversioned: Tuple[str, ...] = ()
     opened: Tuple[str, ...] = ()
+    sha256: str = ""
+    compilers: Tuple[str, ...] = ()
     exported: Tuple[str, ...] = field(default=(), repr=False)
 
     @property
@@ -135,12 +143,17 @@ def facts(path: str, content: bytes) -> ElfFacts:
     except ElfError as error:
         return ElfFacts(path, fault=str(error))
     try:
-        return _of_elf(path, elf.read(content))
+        return _of_elf(path, elf.read(content), content)
     except ElfError as error:
         return ElfFacts(path, header.kind, header.machine, header.bits, fault=str(error))
 
 
-def _of_elf(path: str, read: Elf) -> ElfFacts:
+def _compilers(content: bytes) -> Tuple[str, ...]:
+    """What compilers leave in the section .comment, also where a binary is stripped."""
+    return tuple(sorted({one.decode("ascii", "replace") for one in _COMPILER.findall(content)}))
+
+
+def _of_elf(path: str, read: Elf, content: bytes) -> ElfFacts:
     users: Dict[Tuple[str, str], List[str]] = {}
     for symbol in read.undefined:
         if symbol.version:
@@ -171,6 +184,8 @@ def _of_elf(path: str, read: Elf) -> ElfFacts:
             sorted({one.name for one in read.undefined if not one.version and not one.weak})
         ),
         opened=read.opened,
+        sha256=hashlib.sha256(content).hexdigest(),
+        compilers=_compilers(content),
         exported=tuple(sorted({one.name for one in read.exported}))
         if read.soname or read.header.kind == elf.PROGRAM or read.interpreter
         else (),

@@ -321,7 +321,10 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
     )
     compiled = _all_compiled(outcomes, request.origin)
     sizes = {package.path: one.bytes for (package, _), one in zip(unpacked.native, compiled)}
+    ran = {package.path: decision.value for package, decision in unpacked.native}
     for entry in report["packages"]:
+        if entry["path"] in ran:
+            entry["decision"] = ran[entry["path"]]
         entry["bytes"] = sizes.get(entry["path"], entry["bytes"])
     carried = [
         one

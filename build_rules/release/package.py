@@ -21,14 +21,14 @@ async def package_release(field_set: ReleaseTarballFieldSet) -> BuiltPackage:
         if isinstance(entry, FileEntry)
     ]
     named = await Get(Digest, CreateDigest(static))
-    every = await Get(Digest, MergeDigests([release.digest, named]))
+    every = await Get(Digest, MergeDigests([release.digest, named, release.native]))
     folder = field_set.output_path.value_or_default(file_ending=None)
     files = [f"{release.stem}.tar.gz", *(entry.path for entry in static)]
     return BuiltPackage(
         await Get(Digest, AddPrefix(every, folder)),
         tuple(
             BuiltPackageArtifact(os.path.join(folder, name))
-            for name in (*files, f"{release.stem}.release.json")
+            for name in (*files, f"{release.stem}.release.json", f"{release.stem}.native.json")
         ),
     )
 

@@ -33,7 +33,7 @@ from build_rules.bundle.bundle import (
     NodeAppBundleFieldSet,
 )
 from build_rules.bundle.checks import check_script, check_server_env
-from build_rules.lib import abi_waivers, placeholders
+from build_rules.lib import abi_waivers, native_report, placeholders
 from build_rules.lib.abi_waivers import Verdict
 from build_rules.lib.errors import SlipwayError
 from build_rules.release.abi_gate import Audited, LayersAuditRequest
@@ -98,10 +98,12 @@ class BundleOfRelease:
 @dataclass(frozen=True)
 class Release:
     """`digest` holds `<stem>.tar.gz` and `<stem>.release.json`; `static` holds `static.tar.gz`
-    where the static files are separate, and nothing otherwise."""
+    where the static files are separate, and nothing otherwise; `native` the list of binaries,
+    `<stem>.native.json`."""
 
     digest: Digest
     static: Digest
+    native: Digest
     stem: str
 
 
@@ -342,11 +344,16 @@ async def make_release(request: ReleaseRequest) -> Release:
         ),
         inputs=await Get(Digest, MergeDigests([layers.digest, static, launcher])),
     )
-    result, _ = await MultiGet(
-        Get(StepResult, Step, step), Get(SmokeTested, SmokeRequest(field_set, bundle))
+    audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
+    packages = json.loads(bundle.installed.report)["packages"]
+    text = native_report.render(audited.files, packages, str(bundle.toolchain.address))
+    result, _, native = await MultiGet(
+        Get(StepResult, Step, step),
+        Get(SmokeTested, SmokeRequest(field_set, bundle)),
+        Get(Digest, CreateDigest([FileContent(f"{stem}.native.json", text.encode())])),
     )
     await Get(SmokeTested, UserlandSmokeRequest(field_set, bundle, result.digest))
-    return Release(result.digest, static if separate else EMPTY_DIGEST, stem)
+    return Release(result.digest, static if separate else EMPTY_DIGEST, native, stem)
 
 
 def file_name(app: str) -> str:

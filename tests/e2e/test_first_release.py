@@ -33,6 +33,7 @@ def test_fresh_clone_with_false_tools_on_its_path(first: First) -> None:
     assert len((built.home / ".npmrc").read_text().splitlines()) == 1
     assert f"Wrote dist/apps.koa-kkl/release/{NAME}.tar.gz" in first.result.output
     assert sorted(path.name for path in built.dist("apps.koa-kkl", "release").iterdir()) == [
+        f"{NAME}.native.json",
         f"{NAME}.release.json",
         f"{NAME}.static.tar.gz",
         f"{NAME}.tar.gz",

@@ -50,7 +50,8 @@ def assert_all_told(said: Result) -> None:
     failed = f"the install scripts of {len(hostile_packages.OUTWARD)} packages failed"
     assert failed in words, said.output
     for name, target in hostile_packages.TOLD.items():
-        assert f'"{name}@1.0.0" wants to download what is not declared' in words
+        wants = f'"{name}@1.0.0" wants to download what is not declared'
+        assert wants in words, said.output
         assert f"{name}@1.0.0 (install script " in words
         assert f"tried to reach {target}" in words, (name, said.output)
         assert f'install_scripts={{"{name}": "refuse"}}' in words

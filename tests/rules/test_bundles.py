@@ -17,6 +17,7 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
         "app/release/app-1.0.0-prod.tar.gz",
         "app/release/app-1.0.0-prod.static.tar.gz",
         "app/release/app-1.0.0-prod.release.json",
+        "app/release/app-1.0.0-prod.native.json",
     ]
     assert {step.program for step in workspace.steps()} == {
         *("make_runtime", "pack_runtime", "install_packages", "audit_abi"),
@@ -64,9 +65,9 @@ def test_build_arguments_and_environment_reach_the_script(workspace: Workspace) 
 
 
 STATIC = {
-    "separate": (["app", "dependencies", "runtime"], 3),
-    "include": (["app", "dependencies", "runtime", "static"], 2),
-    "none": (["app", "dependencies", "runtime"], 2),
+    "separate": (["app", "dependencies", "runtime"], 4),
+    "include": (["app", "dependencies", "runtime", "static"], 3),
+    "none": (["app", "dependencies", "runtime"], 3),
 }
 
 
