@@ -80,10 +80,10 @@ class Asked:
     given: bool
 
 
-def addresses(variables: Iterable[str], port: int) -> Dict[str, str]:
+def addresses(variables: Iterable[str], address: str) -> Dict[str, str]:
     """What each variable is set to, so that a request tells which of them it came by."""
     return {
-        name: f"http://127.0.0.1:{port}/{number}" + ("/" if name in _WANT_SLASH else "")
+        name: f"{address}/{number}" + ("/" if name in _WANT_SLASH else "")
         for number, name in enumerate(variables)
     }
 

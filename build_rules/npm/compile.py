@@ -24,9 +24,9 @@ from pants.util.frozendict import FrozenDict
 
 from build_rules.lib import native_packages, network_words, npm_manifest, script_decisions
 from build_rules.lib.binary_mirrors import Asked
-from build_rules.lib.binary_server import ASKED
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.fetch_lock import FetchLock, PinnedBinary
+from build_rules.lib.loopback_server import ASKED
 from build_rules.lib.npm_package import Package
 from build_rules.lib.script_decisions import Decision
 from build_rules.npm.install import InstallRequest, UnpackedPackages
@@ -218,6 +218,7 @@ async def find_compile_step(request: CompileRequest, mirrors: NodeMirrors) -> Co
                     "python": "python3" if major >= _FIRST_WITH_PYTHON_3 else "python2.7",
                     "drop_foreign": request.install.drop_foreign,
                     "decision": request.decision.value,
+                    "node": runtime.version,
                     "variables": _variables(request, mirrors),
                     "binaries": {one.path: f"in/binaries/{one.sha256}" for one in request.binaries},
                 }

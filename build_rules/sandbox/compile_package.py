@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
@@ -24,9 +24,10 @@ from build_rules.lib import (
     node_process,
     placeholders,
 )
-from build_rules.lib.binary_server import BinaryServer
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
+from build_rules.lib.loopback_server import LoopbackServer
+from build_rules.lib.node_headers import NodeHeaders
 from build_rules.lib.npm_production import owner
 from build_rules.lib.step_program import run
 
@@ -49,19 +50,19 @@ def compile_package(arguments: Dict[str, Any]) -> None:
     with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
         manifest = json.load(file)
     names = binary_mirrors.variables(arguments["name"], manifest, arguments["variables"])
-    if arguments["decision"] == "prebuilt":
-        if not names:
-            raise SlipwayError(
-                f'nothing is known that tells "{label}" where to fetch its binary from',
-                where=f"{placeholders.ORIGIN}, field install_scripts",
-                next=f'install_scripts={{"{arguments["name"]}": "source"}}, or its variable in '
-                f"pants.toml: [node-mirrors] variables = "
-                f'{{"{arguments["name"]}" = ["NAME_OF_THE_VARIABLE"]}}',
-            )
-        with BinaryServer(names, arguments["binaries"]) as server:
-            _rebuild(label, arguments, server)
-    else:
-        _rebuild(label, arguments, None)
+    if arguments["decision"] != "prebuilt":
+        names = ()
+    elif not names:
+        raise SlipwayError(
+            f'nothing is known that tells "{label}" where to fetch its binary from',
+            where=f"{placeholders.ORIGIN}, field install_scripts",
+            next=f'install_scripts={{"{arguments["name"]}": "source"}}, or its variable in '
+            f"pants.toml: [node-mirrors] variables = "
+            f'{{"{arguments["name"]}" = ["NAME_OF_THE_VARIABLE"]}}',
+        )
+    headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
+    with LoopbackServer(names, arguments["binaries"], headers) as server:
+        _rebuild(label, arguments, server)
     changed = [name for name, state in _states().items() if before.get(name) != state]
     own: List[Entry] = []
     for entry in layers.walk(_APP):
@@ -88,7 +89,7 @@ def _check_scripts(path: str, label: str) -> None:
         )
 
 
-def _rebuild(label: str, arguments: Dict[str, Any], server: Optional[BinaryServer]) -> None:
+def _rebuild(label: str, arguments: Dict[str, Any], server: LoopbackServer) -> None:
     python, decision = arguments["python"], arguments["decision"]
     extra = {
         "npm_config_foreground_scripts": "true",
@@ -99,12 +100,8 @@ def _rebuild(label: str, arguments: Dict[str, Any], server: Optional[BinaryServe
     if decision == "source":
         # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
         extra["npm_config_build_from_source"] = "true"
-    argv = ["rebuild", label]
-    if server is None:
-        status, last = node_process.npm(argv, _APP, extra)
-    else:
-        extra.update(server.environment)
-        status, last = node_process.npm(argv, _APP, extra, server.stop_at_fault)
+    extra.update(server.environment)
+    status, last = node_process.npm(["rebuild", label], _APP, extra, server.stop_at_fault)
     if status != 0:
         raise SlipwayError(
             f'the install script of "{label}" failed with exit status {status}',

@@ -53,7 +53,9 @@ def compile_it(
     """Runs the step with an npm that writes files; gives the environment that npm had."""
     seen: Dict[str, str] = {}
 
-    def npm(arguments: List[str], cwd: str, extra: Dict[str, str]) -> Tuple[int, List[str]]:
+    def npm(
+        arguments: List[str], cwd: str, extra: Dict[str, str], started: object
+    ) -> Tuple[int, List[str]]:
         assert (arguments, cwd) == (["rebuild", "addon@1.0.0"], "app")
         seen.update(extra)
         for name, content in written.items():
@@ -72,6 +74,7 @@ def compile_it(
             "python": "python3",
             "drop_foreign": drop_foreign,
             "decision": decision,
+            "node": "16.20.2",
             "variables": {},
             "binaries": {},
         }

@@ -1,4 +1,4 @@
-"""Serves pinned binaries on loopback to the install script of one package."""
+"""Serves on loopback what the install script of one package may take: pinned binaries, headers."""
 
 from __future__ import annotations
 
@@ -12,30 +12,38 @@ from urllib.parse import unquote
 
 from build_rules.lib import binary_mirrors, process_output
 from build_rules.lib.binary_mirrors import Asked
+from build_rules.lib.node_headers import FOLDER, NodeHeaders
 
 ASKED = "out/asked.json"
 
 
-class BinaryServer:
-    """`variables` are those that steer the script; `binaries` maps paths to files.
+class LoopbackServer:
+    """`variables` are those that steer the script to its binary; `binaries` maps paths to files.
 
-    What is not there ends the script: a page that says so would be kept as a binary by some.
+    A binary that is not there ends the script: a page that says so would be kept by some.
     """
 
-    def __init__(self, variables: Tuple[str, ...], binaries: Mapping[str, str]) -> None:
+    def __init__(
+        self, variables: Tuple[str, ...], binaries: Mapping[str, str], headers: NodeHeaders
+    ) -> None:
         self._variables = variables
         self._binaries = binaries
+        self._headers = headers
         self._asked: List[Asked] = []
         self._stop: Optional[process_output.Stop] = None
-        handler = type("Handler", (_Handler,), {"binaries": self})
+        handler = type("Handler", (_Handler,), {"server_side": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
 
     @property
     def environment(self) -> Dict[str, str]:
-        return binary_mirrors.addresses(self._variables, self._server.server_address[1])
+        address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        return {
+            **self._headers.environment(address),
+            **binary_mirrors.addresses(self._variables, address),
+        }
 
-    def __enter__(self) -> BinaryServer:
+    def __enter__(self) -> LoopbackServer:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -52,18 +60,26 @@ class BinaryServer:
     def stop_at_fault(self, stop: process_output.Stop) -> None:
         self._stop = stop
 
-    def find(self, request: str) -> Optional[str]:
-        """The file for the path of a request; without one, the script is ended."""
-        variable, path = binary_mirrors.split_request(unquote(request), self._variables)
+    def find(self, request: str) -> Optional[bytes]:
+        """The file for the path of a request; without a binary, the script is ended."""
+        path = unquote(request)
+        if path.startswith(f"/{FOLDER}/"):
+            return self._headers.find(path[len(FOLDER) + 2 :].lstrip("/"))
+        if not self._variables:
+            return None
+        variable, path = binary_mirrors.split_request(path, self._variables)
         found = self._binaries.get(path)
         self._asked.append(Asked(variable, path, found is not None))
-        if found is None and self._stop is not None:
+        if found is not None:
+            with open(found, "rb") as file:
+                return file.read()
+        if self._stop is not None:
             self._stop()
-        return found
+        return None
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    binaries: BinaryServer
+    server_side: LoopbackServer
     protocol_version = "HTTP/1.1"
 
     def do_HEAD(self) -> None:
@@ -73,16 +89,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
-        file = self.binaries.find(self.path)
-        content = b""
-        if file is not None:
-            with open(file, "rb") as opened:
-                content = opened.read()
-        self.send_response(404 if file is None else 200)
-        self.send_header("Content-Length", str(len(content)))
+        content = self.server_side.find(self.path)
+        self.send_response(404 if content is None else 200)
+        self.send_header("Content-Length", str(len(content or b"")))
         self.send_header("Content-Type", "application/octet-stream")
         self.end_headers()
-        if with_body:
+        if with_body and content:
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
