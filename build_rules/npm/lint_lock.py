@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Dict, List, Sequence, Tuple
 
 from pants.core.goals.lint import LintResult, LintTargetsRequest
 from pants.core.util_rules.partitions import PartitionerType
@@ -11,16 +12,19 @@ from pants.engine.target import FieldSet
 from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
-from build_rules.lib.errors import SlipwayError
+from build_rules.lib import script_decisions
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.fetch_lock import FetchLock
+from build_rules.lib.npm_lock import NpmLock
+from build_rules.lib.script_decisions import Decision, Rule
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from build_rules.target_types import NpmLockField, PackageJsonField
+from build_rules.target_types import InstallScriptsField, NpmLockField, PackageJsonField
 
 
 class NpmLockLint(Subsystem):
     options_scope = "npm-lock-lint"
     name = "npm-lock"
-    help = "Checks that package.json, package-lock.json and the fetch lock agree."
+    help = "Checks that package.json, package-lock.json, the fetch lock and install_scripts agree."
 
     skip = SkipOption("lint")
 
@@ -31,6 +35,11 @@ class NpmLockLintFieldSet(FieldSet):
 
     lockfile: NpmLockField
     package_json: PackageJsonField
+    install_scripts: InstallScriptsField
+
+    def decisions(self) -> Tuple[Rule, ...]:
+        where = f"{self.address}, field {self.install_scripts.alias}"
+        return script_decisions.parse(self.install_scripts.value or {}, where)
 
 
 class NpmLockLintRequest(LintTargetsRequest):
@@ -43,19 +52,22 @@ class NpmLockLintRequest(LintTargetsRequest):
 async def lint_npm_lock(
     request: NpmLockLintRequest.Batch[NpmLockLintFieldSet, object],
 ) -> LintResult:
-    faults = []
-    seen = set()
+    by_lock: Dict[str, List[NpmLockLintFieldSet]] = {}
     for field_set in request.elements:
-        path = field_set.lockfile.path or ""
-        if path in seen:
-            continue
-        seen.add(path)
+        by_lock.setdefault(field_set.lockfile.path or "", []).append(field_set)
+    faults = []
+    for path, field_sets in by_lock.items():
+        first = field_sets[0]
         try:
             read = await Get(
                 ReadNpmLock,
-                NpmLockRequest(path, field_set.package_json.file_path, str(field_set.address)),
+                NpmLockRequest(path, first.package_json.file_path, str(first.address)),
             )
-            await Get(FetchLock, FetchLockRequest(read.lock))
+            fetched = await Get(FetchLock, FetchLockRequest(read.lock))
+            for one in field_sets:
+                where = f"{one.address}, field {one.install_scripts.alias}"
+                script_decisions.check(one.decisions(), read.lock.packages, where)
+            _require_used(fetched, read.lock, [one.decisions() for one in field_sets])
         except SlipwayError as error:
             faults.append(str(error))
     return LintResult(
@@ -65,6 +77,26 @@ async def lint_npm_lock(
         linter_name=NpmLockLint.name,
         partition_description=None,
     )
+
+
+def _require_used(fetched: FetchLock, lock: NpmLock, decisions: Sequence[Tuple[Rule, ...]]) -> None:
+    """Refuses binaries that are pinned for packages which no bundle of the lock has take one."""
+    taken = {
+        (package.name, package.version)
+        for package in lock.packages
+        for rules in decisions
+        if script_decisions.decide(rules, package) is Decision.PREBUILT
+    }
+    unused = [one for one in fetched.binaries if (one.name, one.version) not in taken]
+    if unused:
+        raise SlipwayErrors(
+            "binaries are pinned that nobody takes",
+            [f"{one.name}@{one.version}: {one.path}" for one in unused],
+            where=fetched.path,
+            next='remove their lines, or decide for them: install_scripts={"'
+            + unused[0].name
+            + '": "prebuilt"}',
+        )
 
 
 def rules():

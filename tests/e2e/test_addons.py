@@ -7,11 +7,12 @@ import os
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import pytest
 
-from tests.e2e.addon_app import LOCAL, RUNTIMES, have_only, pack, write_app
+from tests.e2e.addon_app import HERE, LOCAL, RUNTIMES, have_only, pack, write_app
 from tests.e2e.harness import Workspace
 
 CEILINGS = {
@@ -123,3 +124,53 @@ def without_napi(text: str) -> str:
     lock = json.loads(text)
     del lock["packages"]["node_modules/napi"], lock["packages"][""]["dependencies"]["napi"]
     return json.dumps(lock, indent=2)
+
+
+# --- The network cut off.
+
+CUT_OFF = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+
+
+def write_four(workspace: Workspace) -> str:
+    """argon2, bcrypt, nodejieba and sqlite3, all from source."""
+    folder = workspace.root / "apps" / "four"
+    shutil.copytree(HERE / "four", folder)
+    (folder / "BUILD.txt").rename(folder / "BUILD")
+    return "//apps/four:release"
+
+
+@pytest.mark.long
+def test_without_a_network_the_same_is_built_of_what_was_fetched(
+    workspace: Workspace, tools: str, scratch: Path
+) -> None:
+    release = write_four(workspace)
+    said = workspace.pants("package", release).ok()
+    assert sorted(one for one in said.counts.ran if one.startswith("Compile ")) == [
+        f"Compile {name} for Node.js 16.20.2"
+        for name in ("argon2@0.31.2", "bcrypt@5.1.1", "nodejieba@2.5.2", "sqlite3@5.1.7")
+    ]
+    assert_fits_old_hosts(audit(workspace, release), ["argon2", "bcrypt", "nodejieba", "sqlite3"])
+    made = {path.name: path.read_bytes() for path in workspace.dist("apps.four/release").iterdir()}
+    caches = workspace.caches.fresh(scratch / "caches")
+    shutil.copytree(
+        workspace.caches.named / "slipway_downloads", caches.named / "slipway_downloads"
+    )
+    with Workspace.make(scratch / "clone", caches, tools) as other:
+        write_four(other)
+        again = other.pants("package", release, before=CUT_OFF, timeout=900).ok()
+        assert any(one.startswith("Compile ") for one in again.counts.ran)
+        there = other.dist("apps.four/release").iterdir()
+        assert {path.name: path.read_bytes() for path in there} == made
+
+
+def test_the_list_of_binaries_says_who_made_them_and_by_what(workspace: Workspace) -> None:
+    release = write_app(workspace, "node16")
+    workspace.pants("package", release).ok()
+    listed = workspace.dist("apps.node16/release/addons-1.0.0-prod.native.json")
+    files = {one["path"]: one for one in json.loads(listed.read_text())["files"]}
+    hello = files["node_modules/hello/build/Release/hello.node"]
+    assert (hello["how"], hello["package"]) == ("compiled", "hello@1.0.0")
+    assert hello["toolchain"] == "toolchains/gcc48:gcc48"
+    assert any(one.startswith("GCC: (Debian 10.") for one in hello["compilers"])
+    assert all(len(one["sha256"]) == 64 for one in files.values())
+    assert files["node_runtime/bin/node"]["how"] == "carried"

@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
+import pytest
+
 from tests.e2e import archives, harness
 from tests.e2e.conftest import First, OtherUser
 from tests.e2e.counts import HIT_LOCALLY, Counts
@@ -122,6 +124,7 @@ def change_locked_version(clone: Workspace, name: str, version: str) -> None:
     file.write_text(json.dumps(lock, indent=2) + "\n")
 
 
+@pytest.mark.long
 def test_four_environments_need_one_install_and_four_builds(
     first: First, make_workspace: Callable[..., Workspace], session_folder: Path
 ) -> None:
@@ -135,6 +138,7 @@ def test_four_environments_need_one_install_and_four_builds(
     assert len([one for one in counts.ran if one.startswith("Make Node.js")]) == 1
 
 
+@pytest.mark.long
 def test_another_user_with_other_options_asks_for_the_same_actions(
     first: First, other_user: OtherUser, scratch: Path, tools: str
 ) -> None:

@@ -364,6 +364,7 @@ def test_changed_since_sees_client_server_and_lock(
         live.git("checkout", "--quiet", ".")
 
 
+@pytest.mark.long
 def test_package_of_everything_has_no_two_outputs_in_one_place(
     live: Workspace,
 ) -> None:

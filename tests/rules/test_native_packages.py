@@ -36,6 +36,7 @@ def app(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setitem(stand_ins._REPORTS, "install.json", report)
     compiled = {"bytes": 1, "elsewhere": [], "foreign": ["node_modules/bcrypt/mac.node"]}
     monkeypatch.setitem(stand_ins._REPORTS, "compile.json", compiled)
+    monkeypatch.setitem(stand_ins._REPORTS, "asked.json", "[]")
     return workspace
 
 
@@ -107,3 +108,48 @@ def test_a_package_that_the_lock_lacks_is_told_before_anything_is_fetched(app: W
     assert '"bcript"; did you mean bcrypt?' in str(caught.value)
     assert "in:    app:bundle, field install_scripts" in str(caught.value)
     assert not app.made_root()
+
+
+PIN = f"+ bcrypt 5.1.1 {SHA256} 7 npm_config_bcrypt_lib_binary_host_mirror v5.1.1/bcrypt.tar.gz"
+
+
+def write_pinned(app: Workspace, bundle: str) -> None:
+    write_app(app, bundle)
+    lock = app.folder / "app" / "npm-fetch.lock"
+    lock.write_text(lock.read_text() + PIN + "\n")
+
+
+def test_a_pinned_binary_is_an_input_of_the_package_that_takes_it_alone(app: Workspace) -> None:
+    decided = {"bcrypt": "prebuilt", "node-sass": "source"}
+    write_pinned(app, f"install_scripts={decided}")
+    app.package("app:release")
+    steps = {json.loads(step.arguments)["name"]: step for step in app.steps("compile_package")}
+    assert [one.request() for one in steps["bcrypt"].locked.files] == [
+        {
+            "kind": "binary",
+            "name": "bcrypt",
+            "variable": "npm_config_bcrypt_lib_binary_host_mirror",
+            "file": "v5.1.1/bcrypt.tar.gz",
+            "path": f"binaries/{SHA256}",
+            "sha256": SHA256,
+            "size": 7,
+        }
+    ]
+    binaries = json.loads(steps["bcrypt"].arguments)["binaries"]
+    assert binaries == {"v5.1.1/bcrypt.tar.gz": f"in/binaries/{SHA256}"}
+    assert not steps["node-sass"].locked.files
+
+
+def test_lint_finds_binaries_that_nobody_takes(app: Workspace) -> None:
+    write_pinned(app, 'install_scripts={"bcrypt": "source", "node-sass": "refuse"}')
+    said = app.lint("app:bundle")
+    assert said.exit_code == 1
+    assert "binaries are pinned that nobody takes" in said.stdout
+    assert "bcrypt@5.1.1: v5.1.1/bcrypt.tar.gz" in said.stdout
+    write_pinned(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    assert app.lint("app:bundle").stdout == ""
+
+
+def test_lint_finds_decisions_on_nothing(app: Workspace) -> None:
+    write_app(app, 'install_scripts={"bcript": "source"}')
+    assert '"bcript"; did you mean bcrypt?' in app.lint("app:bundle").stdout

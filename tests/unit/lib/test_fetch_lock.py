@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from build_rules.lib import fetch_lock
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.fetch_lock import FetchEntry, FetchLock
+from build_rules.lib.fetch_lock import FetchEntry, FetchLock, PinnedBinary
 from tests.unit.lib.npm_builders import entry, integrity_of, make_entry, make_lock, sha1, sha512
 
 COMMAND = "./pants generate-lockfiles --resolve=npm:apps/x"
@@ -183,3 +184,56 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             _parse(candidate)
         except SlipwayError:
             pass
+
+
+# --- Binaries.
+
+SHA = "ab" * 32
+BINARY = PinnedBinary("left", "1.0.0", SHA, 7, "npm_config_left_binary_host", "v1/left-1.0.0.tgz")
+
+
+def test_binaries_stand_below_the_tarballs_and_come_back() -> None:
+    text = fetch_lock.render([make_entry("zeta")], COMMAND, [BINARY])
+    assert text.splitlines()[-1] == (
+        f"+ left 1.0.0 {SHA} 7 npm_config_left_binary_host v1/left-1.0.0.tgz"
+    )
+    assert _parse(text).binaries == (BINARY,)
+    assert _parse(text).pinned("left", "1.0.0") == (BINARY,)
+    assert _parse(text).pinned("left", "1.0.1") == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("left", "1.0.0", SHA, "7", "V"), "6 words, not 7"),
+        (("Le ft", "1", SHA, "7", "V", "a"), "8 words, not 7"),
+        (("../x", "1.0.0", SHA, "7", "V", "a"), "no name that npm allows"),
+        (("left", "1.0.0", "abc", "7", "V", "a"), "no SHA-256"),
+        (("left", "1.0.0", SHA, "0", "V", "a"), "no size"),
+        (("left", "1.0.0", SHA, "7", "a=b", "a"), "no name of a variable"),
+        *(
+            (("left", "1.0.0", SHA, "7", "V", path), "no path below an address")
+            for path in ("../a", "a/../b", "/a", "a//b", "a?b", "a#b", "a/.", "http://a/b")
+        ),
+    ],
+)
+def test_a_damaged_line_of_a_binary_is_told(words: Tuple[str, ...], told: str) -> None:
+    with pytest.raises(SlipwayErrors) as raised:
+        _parse(f"{HEAD}\n+ {' '.join(words)}\n")
+    assert told in raised.value.faults[0]
+    assert raised.value.faults[0].startswith(f"{PATH}:2: ")
+
+
+def test_one_file_with_two_hashes_is_told() -> None:
+    other = dataclasses.replace(BINARY, sha256="cd" * 32)
+    with pytest.raises(SlipwayErrors, match="stands here twice"):
+        _parse(f"{HEAD}\n{BINARY.line()}\n{other.line()}\n")
+
+
+def test_a_binary_of_a_package_that_is_gone_makes_the_lock_stale() -> None:
+    lock = make_lock({"node_modules/right": entry("right")})
+    fetched = _parse(fetch_lock.render([make_entry("right")], COMMAND, [BINARY]))
+    assert any(
+        "left@1.0.0, v1/left-1.0.0.tgz: no longer in" in one
+        for one in fetch_lock.check(lock, fetched)
+    )

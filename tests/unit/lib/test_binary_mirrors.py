@@ -1,0 +1,77 @@
+"""What steers a download: by convention, by name, by the user; and what a request tells of it."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Tuple
+
+import pytest
+
+from build_rules.lib import binary_mirrors
+
+CONVENTIONS: Dict[str, Tuple[str, Dict[str, Any], Tuple[str, ...]]] = {
+    "node-pre-gyp": (
+        "bcrypt",
+        {"scripts": {"install": "node-pre-gyp install"}, "binary": {"module_name": "bcrypt_lib"}},
+        ("npm_config_bcrypt_lib_binary_host_mirror",),
+    ),
+    "node-pre-gyp with dashes": (
+        "x",
+        {"scripts": {"install": "node-pre-gyp install"}, "binary": {"module_name": "a-b-c"}},
+        (
+            "npm_config_a_b-c_binary_host_mirror",
+            "npm_config_a_b_c_binary_host_mirror",
+            "npm_config_a-b-c_binary_host_mirror",
+        ),
+    ),
+    "prebuild-install": (
+        "better-sqlite3",
+        {"scripts": {"install": "prebuild-install || node-gyp rebuild"}},
+        ("npm_config_better_sqlite3_binary_host", "npm_config_better_sqlite3_binary_host_mirror"),
+    ),
+    "prebuild-install with a scope": (
+        "@team/addon",
+        {"scripts": {"install": "prebuild-install"}},
+        ("npm_config_team_addon_binary_host", "npm_config_team_addon_binary_host_mirror"),
+    ),
+    "a name of its own": (
+        "node-sass",
+        {"scripts": {"install": "node scripts/install.js"}},
+        ("SASS_BINARY_SITE", "npm_config_sass_binary_site"),
+    ),
+    "nothing": ("plain", {"scripts": {"install": "node x"}, "binary": "odd"}, ()),
+}
+
+
+@pytest.mark.parametrize("kind", CONVENTIONS)
+def test_the_variables_of_a_package(kind: str) -> None:
+    name, manifest, expected = CONVENTIONS[kind]
+    assert binary_mirrors.variables(name, manifest, {}) == expected
+
+
+def test_the_user_s_own_table_stands_first() -> None:
+    own = {"node-sass": ["OUR_SASS"], "plain": ["PLAIN_MIRROR"]}
+    found = binary_mirrors.variables("node-sass", {}, own)
+    assert found == ("OUR_SASS", "SASS_BINARY_SITE", "npm_config_sass_binary_site")
+    assert binary_mirrors.variables("plain", {}, own) == ("PLAIN_MIRROR",)
+
+
+def test_a_request_tells_the_variable_that_it_came_by() -> None:
+    names = ("A", "ELECTRON_MIRROR")
+    given = binary_mirrors.addresses(names, "http://127.0.0.1:9")
+    assert given == {"A": "http://127.0.0.1:9/0", "ELECTRON_MIRROR": "http://127.0.0.1:9/1/"}
+    assert binary_mirrors.split_request("/1//v1/x.zip?y", names) == ("ELECTRON_MIRROR", "v1/x.zip")
+    assert binary_mirrors.split_request("/v1/x.zip", names) == ("A", "v1/x.zip")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("node-pre-gyp install --fallback-to-build", "node-pre-gyp"),
+        ("prebuild-install -r napi || node-gyp rebuild", "prebuild-install"),
+        ("node-gyp-build", "carries its binaries"),
+        ("node-gyp rebuild", "node-gyp"),
+        ("node install.js", "own script"),
+    ],
+)
+def test_what_a_script_is(script: str, kind: str) -> None:
+    assert binary_mirrors.kind({"install": script}) == kind
