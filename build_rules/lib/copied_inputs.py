@@ -12,7 +12,15 @@ import signal
 from typing import Mapping, Sequence
 
 from build_rules.lib import isolation
-from build_rules.lib.isolation import OPEN_FILES, USER_ID, Command, IsolationRefused, Job, Mount
+from build_rules.lib.isolation import (
+    MOST_PROCESSES,
+    OPEN_FILES,
+    USER_ID,
+    Command,
+    IsolationRefused,
+    Job,
+    Mount,
+)
 from build_rules.lib.supervision import StartFailed
 
 BUILD = "/build"
@@ -78,14 +86,13 @@ def become(place: str, command: Command) -> None:
             os.chroot(place)
             os.chdir("/")
         what, chrooting = command.argv[0], False
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        isolation.limit(resource.RLIMIT_NOFILE, OPEN_FILES)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if os.geteuid() == 0:
             os.setgroups([])
             os.setgid(USER_ID)
             os.setuid(USER_ID)
+        isolation.limit(resource.RLIMIT_NPROC, MOST_PROCESSES)
         isolation.control_process(_PR_SET_NO_NEW_PRIVS, 1)
         # After the change of the user, which makes the kernel forget it.
         isolation.die_with_parent()

@@ -25,6 +25,7 @@ from build_rules.lib import container_side, isolation, network_guard, oci_image
 from build_rules.lib.docker_client import Client, check_disk, last_line
 from build_rules.lib.isolation import (
     HOST_NAME,
+    MOST_PROCESSES,
     USER_ID,
     CommandNotStarted,
     IsolationRefused,
@@ -185,6 +186,7 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         *("run", "--rm", "--interactive", f"--name={name}", "--network=none", "--read-only"),
         *(f"--user={USER_ID}:{USER_ID}", f"--hostname={HOST_NAME}", "--workdir=/"),
         *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--shm-size=1g"),
+        f"--pids-limit={MOST_PROCESSES}",
         f"--tmpfs={_BUILD}:rw,exec,nosuid,nodev,mode=755,{_OWNER}",
         f"--tmpfs=/home:rw,exec,nosuid,nodev,mode=755,{_OWNER}",
         "--tmpfs=/tmp:rw,exec,nosuid,nodev,mode=1777",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ USER_ID = 1000
 HOST_NAME = "build"
 OPEN_FILES = 4096
 """The soft limit, the same everywhere, as far as the machine's hard limit allows."""
+
+MOST_PROCESSES = 4096
+"""At once, as far as an isolator can hold a step to it: one that only multiplies ends there."""
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_EVERY = 1.0  # seconds
@@ -91,6 +95,13 @@ class CallerGone(Exception):
 def exit_status(status: int) -> int:
     """A status of wait(2) as a shell tells it: 128 + N for one that signal N ended."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def limit(kind: int, most: int) -> None:
+    """Sets the soft limit of this process, as far as the hard one allows."""
+    hard = resource.getrlimit(kind)[1]
+    soft = most if hard == resource.RLIM_INFINITY else min(hard, most)
+    resource.setrlimit(kind, (soft, hard))
 
 
 def control_process(operation: int, value: int) -> int:

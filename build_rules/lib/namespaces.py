@@ -19,10 +19,13 @@ import socket
 import struct
 import sys
 import termios
+import threading
+import time
 from typing import NoReturn, Optional, Sequence
 
 from build_rules.lib.isolation import (
     HOST_NAME,
+    MOST_PROCESSES,
     OPEN_FILES,
     USER_ID,
     Command,
@@ -31,6 +34,7 @@ from build_rules.lib.isolation import (
     Mount,
     die_with_parent,
     exit_status,
+    limit,
     watched,
 )
 from build_rules.lib.network_guard import guarded_child
@@ -58,6 +62,7 @@ _IFF_UP = 1
 # A bind mount in a user namespace must keep what the mount below it forbids: (statvfs, mount).
 _KEPT_FLAGS = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048))
 _DEVICES = ("null", "zero", "full", "random", "urandom")
+_COUNT_EVERY = 0.2  # seconds
 _REFUSED = 125  # exit status of the first process when the isolation could not be set up
 
 
@@ -161,9 +166,7 @@ def _build_root(root: str, mounts: Sequence[Mount]) -> None:
 
 def _start(command: Command) -> NoReturn:
     os.setsid()
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for folder in (command.env.get("HOME", ""), command.cwd):
         if folder:
@@ -194,6 +197,16 @@ def _reap_until(child: int) -> int:
             return exit_status(status)
 
 
+def _end_flood() -> None:
+    """Ends the command when it multiplies: the kernel limits processes by user, and not root's."""
+    while True:
+        time.sleep(_COUNT_EVERY)
+        if sum(name.isdigit() for name in os.listdir("/proc")) > MOST_PROCESSES:
+            said = f"the step was ended: it had more than {MOST_PROCESSES} processes at once\n"
+            os.write(2, said.encode())
+            os.kill(-1, signal.SIGKILL)
+
+
 def _first_process(root: str, mounts: Sequence[Mount], command: Command, report: int) -> NoReturn:
     """Its end is the end of every process that the command left behind."""
     status = _REFUSED
@@ -214,6 +227,7 @@ def _first_process(root: str, mounts: Sequence[Mount], command: Command, report:
 
         child = guarded_child(become, command.attempts)
         os.close(report)
+        threading.Thread(target=_end_flood, daemon=True).start()
         status = _reap_until(child)
     except Exception as error:
         _report(report, error)

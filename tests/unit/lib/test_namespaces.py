@@ -30,6 +30,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from build_rules.lib import isolation, namespaces
 asked = json.loads(sys.argv[2])
+namespaces.MOST_PROCESSES = 50
 mounts = [isolation.Mount(*one) for one in asked["mounts"]]
 command = isolation.Command(tuple(asked["argv"]), asked["env"], "/build")
 try:
@@ -320,3 +321,9 @@ def wait_until(reached: Callable[[], object], seconds: float = 20) -> None:
     while not reached():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def test_a_command_that_multiplies_is_ended(machine: Machine) -> None:
+    ended = machine.sh("while :; do sleep 100 & done")
+    assert ended.verdict == "status 137"
+    assert "the step was ended: it had more than 50 processes at once" in ended.err
