@@ -131,19 +131,19 @@ def without_napi(text: str) -> str:
 CUT_OFF = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
 
-def write_four(workspace: Workspace) -> str:
-    """argon2, bcrypt, nodejieba and sqlite3, all from source."""
-    folder = workspace.root / "apps" / "four"
-    shutil.copytree(HERE / "four", folder)
+def write_as_it_is(workspace: Workspace, name: str) -> str:
+    """An application that is kept whole: `four` compiles four packages, `thumbs` carries sharp."""
+    folder = workspace.root / "apps" / name
+    shutil.copytree(HERE / name, folder)
     (folder / "BUILD.txt").rename(folder / "BUILD")
-    return "//apps/four:release"
+    return f"//apps/{name}:release"
 
 
 @pytest.mark.long
 def test_without_a_network_the_same_is_built_of_what_was_fetched(
     workspace: Workspace, tools: str, scratch: Path
 ) -> None:
-    release = write_four(workspace)
+    release = write_as_it_is(workspace, "four")
     said = workspace.pants("package", release).ok()
     assert sorted(one for one in said.counts.ran if one.startswith("Compile ")) == [
         f"Compile {name} for Node.js 16.20.2"
@@ -156,7 +156,7 @@ def test_without_a_network_the_same_is_built_of_what_was_fetched(
         workspace.caches.named / "slipway_downloads", caches.named / "slipway_downloads"
     )
     with Workspace.make(scratch / "clone", caches, tools) as other:
-        write_four(other)
+        write_as_it_is(other, "four")
         again = other.pants("package", release, before=CUT_OFF, timeout=900).ok()
         assert any(one.startswith("Compile ") for one in again.counts.ran)
         there = other.dist("apps.four/release").iterdir()
@@ -174,3 +174,12 @@ def test_the_list_of_binaries_says_who_made_them_and_by_what(workspace: Workspac
     assert any(one.startswith("GCC: (Debian 10.") for one in hello["compilers"])
     assert all(len(one["sha256"]) == 64 for one in files.values())
     assert files["node_runtime/bin/node"]["how"] == "carried"
+
+
+@pytest.mark.long
+def test_a_package_that_only_brings_binaries_for_newer_hosts_is_refused(
+    workspace: Workspace,
+) -> None:
+    said = workspace.pants("package", write_as_it_is(workspace, "thumbs")).failed()
+    assert "libvips-cpp.so.42 (@img/sharp-libvips-linux-x64@1.0.4): needs getrandom" in said.output
+    assert "of version GLIBC_2.25; the newest there is GLIBC_2.17" in said.output
