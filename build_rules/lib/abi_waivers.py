@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from build_rules.lib.abi_policy import split_version
 from build_rules.lib.elf_facts import INSIDE
@@ -22,11 +22,16 @@ class Verdict:
         return {"highest": dict(self.highest), "waived": list(self.waived)}
 
 
-def judge(files: Sequence[Mapping[str, Any]], waivers: Mapping[str, str], where: str) -> Verdict:
+def judge(
+    files: Sequence[Mapping[str, Any]],
+    waivers: Mapping[str, str],
+    where: str,
+    scripted: Optional[Collection[str]] = None,
+) -> Verdict:
     """Raises for breaches that nothing waives and for waivers that waive nothing.
 
     `files` are AuditedFile as dictionaries; `waivers` maps a path, with `*`, or name@version to the
-    reason; `where` names the target.
+    reason; `where` names the target, `scripted` the packages that an install script could compile.
     """
     _check_reasons(waivers, where)
     used: Set[str] = set()
@@ -53,7 +58,7 @@ def judge(files: Sequence[Mapping[str, Any]], waivers: Mapping[str, str], where:
             "binaries of the release do not load on the oldest hosts of its toolchain",
             [describe(breach) for breach in left],
             where=where,
-            next=ways_out(left),
+            next=ways_out(left, scripted),
         )
     unused = sorted(set(waivers) - used)
     if unused:
@@ -66,12 +71,15 @@ def judge(files: Sequence[Mapping[str, Any]], waivers: Mapping[str, str], where:
     return Verdict(_highest(files), tuple(waived))
 
 
-def ways_out(breaches: Sequence[Mapping[str, Any]]) -> str:
-    """The three of them, for the first of the breaches."""
+def ways_out(
+    breaches: Sequence[Mapping[str, Any]], scripted: Optional[Collection[str]] = None
+) -> str:
+    """The three of them, for the first of the breaches; where it is not known which packages have
+    an install script, any may."""
     first = breaches[0]
     package, waiver = first["package"], first["package"] or first["path"].split(INSIDE)[0]
     name = package.rpartition("@")[0]
-    if not package:
+    if not package or (scripted is not None and name not in scripted):
         return f"take another version of it\nor waive it, with the reason: {_field(waiver)}"
     return (
         f'compile it from source, by the field of the bundle: install_scripts={{"{name}": "source"}}\n'

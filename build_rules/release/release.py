@@ -218,8 +218,15 @@ async def audit_release(request: ReleaseAuditRequest) -> Audited:
 async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
     field_set = request.field_set
     audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
-    waivers = field_set.abi_waivers.value or {}
-    return abi_waivers.judge(audited.files, waivers, str(field_set.address))
+    found = await Get(BundleOfRelease, ReleaseRequest, request)
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    scripts = json.loads(bundle.installed.report)["install_scripts"]
+    return abi_waivers.judge(
+        audited.files,
+        field_set.abi_waivers.value or {},
+        str(field_set.address),
+        {one["name"] for one in scripts},
+    )
 
 
 def _static_layer(field: StaticField) -> Tuple[str, ...]:

@@ -56,6 +56,13 @@ def test_the_own_file_of_an_application_has_no_package_to_compile() -> None:
     assert 'abi_waivers={"vendor/x.zip": ' in raised.value.next
 
 
+def test_a_package_without_an_install_script_has_nothing_to_compile() -> None:
+    with pytest.raises(SlipwayErrors) as raised:
+        judge([addon()], {}, WHERE, {"other"})
+    assert "install_scripts" not in raised.value.next
+    assert raised.value.next.startswith("take another version of it")
+
+
 @pytest.mark.parametrize("key", ["a@1.0.0", "node_modules/a/a.node", "node_modules/a/*"])
 def test_a_waiver_names_a_package_or_a_path(key: str) -> None:
     (waived,) = judge([addon()], {key: "no old host has it"}, WHERE).waived
