@@ -33,7 +33,7 @@ from build_rules.bundle.bundle import AppRequest, NodeAppBundleFieldSet
 from build_rules.lib import binary_mirrors, fetch_lock, script_decisions, text_table
 from build_rules.lib.binary_mirrors import Asked
 from build_rules.lib.errors import SlipwayError, nearest
-from build_rules.lib.fetch_lock import FetchLock, PinnedBinary
+from build_rules.lib.fetch_lock import FetchLock, PinnedBinary, is_wanted
 from build_rules.lib.npm_package import Package
 from build_rules.npm.compile import AskedFiles, AskRequest
 from build_rules.npm.install import InstallRequest, UnpackedPackages
@@ -89,11 +89,15 @@ async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
 
 @dataclass(frozen=True)
 class PinRequest:
-    """Asks for the binaries of the package `name`, or for the local file `from_file` as one."""
+    """Asks for the binaries of the package `name`, or for the local file `from_file` as one.
+
+    `already` are those that the same run has pinned: bundles may share a lock.
+    """
 
     field_set: NodeAppBundleFieldSet
     name: str
     from_file: Optional[str]
+    already: Tuple[PinnedBinary, ...]
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class NewPins:
     """The fetch lock with them, and what became of it in words."""
 
     digest: Digest
+    pins: Tuple[PinnedBinary, ...]
     told: str
 
 
@@ -118,25 +123,28 @@ async def pin_binaries(request: PinRequest) -> NewPins:
     lock = install.read.lock
     fetched = await Get(FetchLock, FetchLockRequest(lock))
     packages = _named(lock.packages, request)
+    before = {*fetched.binaries, *(one for one in request.already if is_wanted(one, lock))}
     pins: List[PinnedBinary] = []
     for package in packages:
-        known = list(fetched.pinned(package.name, package.version))
+        label = (package.name, package.version)
+        known = [one for one in before if (one.name, one.version) == label]
         for _ in range(_MOST_FILES):
             asked = await Get(
                 AskedFiles,
                 AskRequest(install.taking_prebuilt(package), package, tuple(known)),
             )
             missing = [one for one in asked.files if not one.given]
-            if not missing:
+            if not missing or (request.from_file and pins):
                 break
             pin = await Get(PinnedBinary, _PinFile(package, missing[0], request, lock.folder))
             known.append(pin)
             pins.append(pin)
     command = fetch_lock.renew_command(lock.path)
-    text = fetch_lock.render(fetched.entries, command, [*fetched.binaries, *pins])
+    text = fetch_lock.render(fetched.entries, command, [*before, *pins])
     digest = await Get(Digest, CreateDigest([FileContent(fetched.path, text.encode())]))
     told = ", ".join(f"{one.path} ({one.size} bytes, SHA-256 {one.sha256})" for one in pins)
-    return NewPins(digest, f"pinned in {fetched.path}: {told}" if told else "nothing is missing")
+    said = f"pinned in {fetched.path}: {told}" if told else "nothing is missing"
+    return NewPins(digest, tuple(pins), said)
 
 
 def _named(packages: Sequence[Package], request: PinRequest) -> List[Package]:
@@ -208,9 +216,12 @@ async def node_mirrors(
         )
     field_sets = [NodeAppBundleFieldSet.create(one) for one in chosen]
     if goal.add:
+        pins: List[PinnedBinary] = []
         for field_set in field_sets:
-            pinned = await Get(NewPins, PinRequest(field_set, goal.add, goal.from_file))
+            request = PinRequest(field_set, goal.add, goal.from_file, tuple(pins))
+            pinned = await Get(NewPins, PinRequest, request)
             workspace.write_digest(pinned.digest)
+            pins.extend(pinned.pins)
             console.print_stderr(f"{field_set.address}: {pinned.told}")
     scripted = await MultiGet(Get(ScriptedPackages, AppRequest(one)) for one in field_sets)
     with goal.line_oriented(console) as print_line:

@@ -17,7 +17,7 @@ from pants.engine.target import COMMON_TARGET_FIELDS, Field, Target
 from pants.option.subsystem import Subsystem
 
 from build_rules import register
-from build_rules.subsystem import Slipway
+from build_rules.subsystem import NodeMirrors, Slipway
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/reference/write_reference.py from the help texts: edit those. -->"
@@ -25,14 +25,17 @@ TARGETS_INTRODUCTION = """\
 The same on the command line: `./pants help node_app_bundle`. Every target also has the fields
 `name`, `description` and `tags` of Pants."""
 OPTIONS_INTRODUCTION = """\
-In `pants.toml` under this heading, as a flag before the targets, or as a variable
-`PANTS_SLIPWAY_…`. None of them is in a cache key; of `base_image` the image's content is. The same
-on the command line: `./pants help slipway`."""
+In `pants.toml` under these headings, as a flag before the targets, or as a variable such as
+`PANTS_SLIPWAY_ISOLATOR`. None of them is in a cache key; of `base_image` the image's content is. The
+same on the command line: `./pants help slipway` and `./pants help node-mirrors`."""
 
 
 def pages() -> Dict[str, str]:
     """The generated pages by file name."""
-    return {"targets.md": _targets(register.target_types()), "options.md": _options(Slipway)}
+    return {
+        "targets.md": _targets(register.target_types()),
+        "options.md": _options([Slipway, NodeMirrors]),
+    }
 
 
 def _targets(types: Iterable[Type[Target]]) -> str:
@@ -66,18 +69,16 @@ def _code(value: Any) -> str:
     return repr(value)
 
 
-def _options(subsystem: Type[Subsystem]) -> str:
-    parts = [
-        f"# Options of `[{subsystem.options_scope}]`",
-        NOTE,
-        OPTIONS_INTRODUCTION,
-    ]
-    for name in vars(subsystem):
-        option = vars(subsystem)[name]
-        if hasattr(option, "_default") and hasattr(option, "_help"):
-            default = option._default
-            shown = "none" if default is None else f"`{_code(default)}`"
-            parts += [f"## `{name}`", f"Default: {shown}.", _text(option._help)]
+def _options(subsystems: Iterable[Type[Subsystem]]) -> str:
+    parts = ["# Options", NOTE, OPTIONS_INTRODUCTION]
+    for subsystem in subsystems:
+        parts += [f"## `[{subsystem.options_scope}]`", _text(subsystem.help)]
+        for name in vars(subsystem):
+            option = vars(subsystem)[name]
+            if hasattr(option, "_default") and hasattr(option, "_help"):
+                default = option._default
+                shown = "none" if default in (None, {}) else f"`{_code(default)}`"
+                parts += [f"### `{name}`", f"Default: {shown}.", _text(option._help)]
     return "\n\n".join(parts) + "\n"
 
 
