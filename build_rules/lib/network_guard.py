@@ -21,6 +21,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import re
 import socket
 import struct
 import threading
@@ -29,6 +30,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 FILE = "network.json"
 """What a step's own output folder holds the report as."""
 
+_OLDEST_KERNEL = (5, 5)
 _SYS_SECCOMP, _SYS_PIDFD_OPEN, _SYS_PIDFD_GETFD = 317, 434, 438
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
 _PR_SET_NO_NEW_PRIVS = 38
@@ -87,6 +89,7 @@ class GuardRefused(Exception):
 def guarded_fork(become: Callable[[], None], tell: Callable[[Attempt], None]) -> int:
     """The process ID of a child that calls `become` under guard; `tell` runs in a thread of this
     process, once for each distinct attempt."""
+    _require_kernel(os.uname().release)
     made: List[int] = []
     failed: List[OSError] = []
     forked = threading.Event()
@@ -115,6 +118,13 @@ def guarded_fork(become: Callable[[], None], tell: Callable[[Attempt], None]) ->
     if failed:
         raise GuardRefused(os.strerror(failed[0].errno or 0))
     return made[0]
+
+
+def _require_kernel(release: str) -> None:
+    """Older ones know the filter, but not how to let a call go on: it would wait for ever."""
+    found = re.match(r"([0-9]+)\.([0-9]+)", release)
+    if not found or tuple(map(int, found.groups())) < _OLDEST_KERNEL:
+        raise GuardRefused(f"it takes Linux 5.5 or newer, and this is {release}")
 
 
 def guarded_child(become: Callable[[], None], attempts: Optional[int]) -> int:

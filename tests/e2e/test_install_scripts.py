@@ -276,6 +276,55 @@ def test_a_binary_for_newer_hosts_is_refused_by_the_gate(
     assert "bcrypt_lib.node (bcrypt@5.1.1): needs " in said.output
 
 
+KEEPS = """
+require('http').get(process.env.KEEPS_MIRROR + '/v1/addon.node', (answer) => {
+  answer.pipe(require('fs').createWriteStream('addon.node'));
+}).on('error', () => {});
+"""
+KNOWN = "--node-mirrors-variables={'keeps': ['KEEPS_MIRROR']}"
+
+
+def test_a_page_that_says_404_is_never_kept_as_a_binary(
+    workspace: Workspace, mirror: Registry, scratch: Path
+) -> None:
+    tarball = hostile_packages.tarball("keeps", {"fetch.js": KEEPS}, "node fetch.js")
+    release, folder = write_hostile(workspace, {"keeps": tarball}, "prebuilt")
+    said = workspace.pants("package", release).failed()
+    assert 'nothing is known that tells "keeps@1.0.0" where to fetch its binary' in said.output
+    said = workspace.pants(KNOWN, "package", release).failed()
+    assert '"keeps@1.0.0" asks for a binary that is not pinned' in said.output
+    assert "v1/addon.node, by KEEPS_MIRROR" in said.output
+
+    # A local file stands in for the mirror, and the mirror of an option for the client's own.
+    add = (KNOWN, "node-mirrors", "--add=keeps")
+    local = scratch / "addon.node"
+    local.write_bytes(b"what somebody has compiled")
+    workspace.pants(*add, f"--from-file={local}", bundle_of(release)).ok()
+    pinned = (folder / "npm-fetch.lock").read_text()
+    assert "KEEPS_MIRROR v1/addon.node" in pinned
+    said = workspace.pants(*add, f"--from-file={scratch}/none", bundle_of(release)).ok()
+    assert "nothing is missing" in said.output
+    workspace.pants(KNOWN, "package", release).ok()
+    assert read_released(workspace, "node_modules/keeps/addon.node") == local.read_text()
+
+    have_only(folder, {"keeps": tarball}, "prebuilt")
+    mirror.files["/here/v1/addon.node"] = local.read_bytes()
+    named = f"--node-mirrors-mirrors={{'keeps': '{mirror.url}here'}}"
+    workspace.pants(named, *add, bundle_of(release)).ok()
+    assert (folder / "npm-fetch.lock").read_text() == pinned
+
+
+def test_a_local_file_that_is_not_there_is_told(workspace: Workspace) -> None:
+    tarball = hostile_packages.tarball("keeps", {"fetch.js": KEEPS}, "node fetch.js")
+    release, _ = write_hostile(workspace, {"keeps": tarball}, "prebuilt")
+    said = workspace.pants(
+        KNOWN, "node-mirrors", "--add=keeps", "--from-file=no/such.node", bundle_of(release)
+    ).failed()
+    assert "no/such.node" in said.output
+    assert "No such file or directory" in said.output
+    assert "Traceback" not in said.output
+
+
 def test_the_table_lists_every_package_with_a_script(workspace: Workspace) -> None:
     release = write_app(workspace, "node16")
     said = workspace.pants("node-mirrors", bundle_of(release)).ok()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from build_rules.lib import network_guard, network_words
-from build_rules.lib.network_guard import Attempt, Report, question
+from build_rules.lib.network_guard import Attempt, GuardRefused, Report, question
 
 PRELUDE = """
 import ctypes, os, socket, subprocess, sys
@@ -199,6 +201,24 @@ print(guard.read_report(os.read(inner, 999)).refused)
         status, said, _ = guarded(script, {"PYTHONPATH": os.getcwd()})
     assert status == 0, said
     assert "busy" in said
+
+
+@pytest.mark.parametrize(
+    ("release", "fits"),
+    [
+        ("4.18.0-553.el8", False),
+        ("5.4.0", False),
+        ("odd", False),
+        ("5.5.0-rc1", True),
+        ("5.10.0", True),
+        ("6.1.0-18-amd64", True),
+    ],
+)
+def test_a_kernel_that_could_not_let_a_call_go_on_is_refused(release: str, fits: bool) -> None:
+    with (
+        contextlib.nullcontext() if fits else pytest.raises(GuardRefused, match=re.escape(release))
+    ):
+        network_guard._require_kernel(release)
 
 
 def test_a_command_that_ends_at_once_is_no_fault() -> None:
