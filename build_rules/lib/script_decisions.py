@@ -34,6 +34,7 @@ _NEEDLESS = {
     "core-js-pure": _ADVERTISES,
     "ejs": _ADVERTISES,
     "es5-ext": "prints a message to some of its users",
+    "fsevents": "does nothing but on macOS",
     "nodemon": _ADVERTISES,
     "protobufjs": "warns of an unusual version range in package.json",
     "styled-components": _ADVERTISES,

@@ -168,7 +168,7 @@ def test_the_list_of_binaries_says_who_made_them_and_by_what(workspace: Workspac
     workspace.pants("package", release).ok()
     listed = workspace.dist("apps.node16/release/addons-1.0.0-prod.native.json")
     files = {one["path"]: one for one in json.loads(listed.read_text())["files"]}
-    hello = files["node_modules/hello/build/Release/hello.node"]
+    hello = files["node_modules/hello/build/Release/hello_world.node"]
     assert (hello["how"], hello["package"]) == ("compiled", "hello@1.0.0")
     assert hello["toolchain"] == "toolchains/gcc48:gcc48"
     assert any(one.startswith("GCC: (Debian 10.") for one in hello["compilers"])
