@@ -135,7 +135,7 @@ def write_as_it_is(workspace: Workspace, name: str) -> str:
     """An application that is kept whole: `four` compiles four packages, `thumbs` carries sharp."""
     folder = workspace.root / "apps" / name
     shutil.copytree(HERE / name, folder)
-    (folder / "BUILD.txt").rename(folder / "BUILD")
+    (folder / "targets.txt").rename(folder / "BUILD")
     return f"//apps/{name}:release"
 
 

@@ -27,7 +27,7 @@ from tests.e2e.conftest import First, OtherUser
 from tests.e2e.harness import Caches, Workspace
 
 TARGETS = ("package", "//apps/koa-kkl:release", canary.RELEASE)
-OUTPUTS = {"apps.koa-kkl/release": 3, "apps.canary/release": 2}
+OUTPUTS = {"apps.koa-kkl/release": 4, "apps.canary/release": 3}
 NPMRC = ("nodedir=/nowhere", "omit=dev", "ignore-scripts=true", "save-prefix=~")
 _CLONE_NEWUTS = 0x04000000
 
