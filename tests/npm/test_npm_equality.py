@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(not npm_tools.available(), reason="no npm on thi
 LISTER = Path(__file__).with_name("list_tree.js")
 KOA_KKL = "apps/koa-kkl"
 RUNTIMES = "toolchains/npm-equality"
+SCRIPTED = ("bcrypt", "osx-temperature-sensor")
 BUILD_FILE = """\
 node_app_bundle(
     name="bundle",
@@ -77,9 +78,7 @@ def _write_app(folder: Path, case: Case, files: str) -> None:
     (folder / "service" / "index.js").write_text("")
     # Neither here nor in npm's own install that it is compared with do scripts run.
     locked = (folder / "package-lock.json").read_text()
-    scripts = {
-        name: "refuse" for name in ("bcrypt",) if f'/{name}"' in locked or f'"{name}"' in locked
-    }
+    scripts = {name: "refuse" for name in SCRIPTED if name in locked}
     (folder / "BUILD").write_text(
         BUILD_FILE.format(npm=case.npm, runtimes=RUNTIMES, scripts=scripts)
     )
