@@ -76,6 +76,7 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 def test_changed_client_line_builds_on_cached_layers(filled: CacheServer, cold: Workspace) -> None:
     """Inputs of the one step that has to run come from the server, not from the registry."""
     cold.edit("apps/koa-kkl/src/common/http.js", lambda text: text + "\n// A changed line.\n")
