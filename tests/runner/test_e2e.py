@@ -152,7 +152,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", ["plain", "with space 工作区 ü"])
-@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+@pytest.mark.parametrize("locale", ["C.UTF-8", pytest.param("C", marks=pytest.mark.long)])
 def test_pants_works(real: Real, name: str, locale: str) -> None:
     workspace = real.workspace(name, FILES)
     for folder in (workspace, workspace / "sub dir"):
