@@ -15,7 +15,7 @@ from build_rules.lib.errors import SlipwayError
 from build_rules.lib.json_fields import Field, read_json
 
 FORMAT = 1
-LARGEST_CONFIG = 16 << 20
+_LARGEST_CONFIG = 16 << 20
 _LARGEST_LAYER = 32 << 30
 _SHA256 = r"[0-9a-f]{64}"
 _ENGINE_ID = re.compile(rf"sha256:{_SHA256}")
@@ -90,7 +90,7 @@ def read_image_lock(content: str, file: str, next: str = "") -> ImageLock:
     layers = tuple(_blob(item, _LARGEST_LAYER) for item in fields["layers"].items())
     if not layers:
         raise fields["layers"].fault("one layer or more", next)
-    return ImageLock(fields["image"].text(), _blob(fields["config"], LARGEST_CONFIG), layers)
+    return ImageLock(fields["image"].text(), _blob(fields["config"], _LARGEST_CONFIG), layers)
 
 
 def _blob(field: Field, most: int) -> Blob:

@@ -105,13 +105,7 @@ def guarded_fork(become: Callable[[], None], tell: Callable[[Attempt], None]) ->
             failed.append(error)
             forked.set()
             return
-        child = os.fork()
-        if child == 0:
-            try:
-                become()
-            finally:
-                os._exit(127)
-        made.append(child)
+        made.append(_fork(become))
         forked.set()
         _Guard(listener, tell).serve()
 
@@ -140,6 +134,10 @@ def guarded_child(become: Callable[[], None], attempts: Optional[int]) -> int:
             return guarded_fork(become, lambda attempt: _write_line(descriptor, attempt._asdict()))
         except GuardRefused as refusal:
             _write_line(descriptor, {"refused": str(refusal)})
+    return _fork(become)
+
+
+def _fork(become: Callable[[], None]) -> int:
     child = os.fork()
     if child == 0:
         try:

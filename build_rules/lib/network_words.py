@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Dict, List
 
 from build_rules.lib.network_guard import Attempt, Report
 
@@ -27,7 +27,3 @@ def listed(report: Report) -> List[str]:
             found.append(attempt.target)
     lines = [f"{one} tried to reach {', '.join(sorted(found))}" for one, found in targets.items()]
     return lines if len(lines) <= _MOST else [*lines[:_MOST], f"… and {len(lines) - _MOST} more"]
-
-
-def targets(report: Report) -> Tuple[str, ...]:
-    return tuple(sorted({attempt.target for attempt in report.attempts}))

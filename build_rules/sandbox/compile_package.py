@@ -45,10 +45,10 @@ def compile_package(arguments: Dict[str, Any]) -> None:
     os.unlink(os.path.join(_APP, native_packages.LISTING))
     with open(os.path.join(_APP, "package.json"), "w", encoding="utf-8") as file:
         json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
-    _check_scripts(path, label)
-    before = _states()
     with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
         manifest = json.load(file)
+    _check_scripts(manifest, path, label)
+    before = _states()
     names = binary_mirrors.variables(arguments["name"], manifest, arguments["variables"])
     if arguments["decision"] != "prebuilt":
         names = ()
@@ -77,9 +77,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         json.dump({"bytes": size, "elsewhere": elsewhere, "foreign": foreign}, file)
 
 
-def _check_scripts(path: str, label: str) -> None:
-    with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
-        manifest = json.load(file)
+def _check_scripts(manifest: Dict[str, Any], path: str, label: str) -> None:
     has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
     if not native_packages.install_scripts(manifest, has_gyp_file):
         raise SlipwayError(
