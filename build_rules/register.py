@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from build_rules import provided_files
-from build_rules.bundle import bundle, export, node_mirrors, sources, tailor
-from build_rules.npm import compile, generate_lock, install, lint_lock, locks
-from build_rules.release import abi_audit, abi_gate, package, release, try_runtime
+from build_rules.bundle import addons, app, bundle, export, node_mirrors, tailor
+from build_rules.npm import (
+    addon,
+    app_files,
+    compile,
+    generate_lock,
+    install,
+    lint_lock,
+    locks,
+    manifest,
+)
+from build_rules.release import (
+    abi_audit,
+    abi_gate,
+    package,
+    package_addon,
+    release,
+    try_runtime,
+)
 from build_rules.release import run as run_release
 from build_rules.runtime import build, definitions, make
 from build_rules.runtime import run as run_node
-from build_rules.target_types import NodeAppBundle, NodeRuntime, NodeToolchain, ReleaseTarball
+from build_rules.target_types import (
+    NodeAddon,
+    NodeAppBundle,
+    NodeRuntime,
+    NodeToolchain,
+    ReleaseTarball,
+)
 from build_rules.toolchain import (
     abi,
     contract,
@@ -30,14 +52,14 @@ _MODULES = (
     *(image, abi, packaged_image, ready_image, contract, run_toolchain),
     *(generate_toolchain_lock,),
     *(definitions, build, make, run_node),
-    *(locks, install, compile, generate_lock, lint_lock),
-    *(sources, bundle, export, tailor, node_mirrors),
-    *(release, abi_gate, package, run_release, abi_audit, try_runtime),
+    *(manifest, locks, app_files, install, compile, addon, generate_lock, lint_lock),
+    *(app, addons, bundle, export, tailor, node_mirrors),
+    *(release, abi_gate, package, package_addon, run_release, abi_audit, try_runtime),
 )
 
 
 def target_types():
-    return [NodeToolchain, NodeRuntime, NodeAppBundle, ReleaseTarball]
+    return [NodeToolchain, NodeRuntime, NodeAddon, NodeAppBundle, ReleaseTarball]
 
 
 def rules():

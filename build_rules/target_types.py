@@ -390,6 +390,33 @@ class InstallScriptsField(DictStringToStringField):
     )
 
 
+class AddonsField(SpecialCasedDependencies):
+    alias = "addons"
+    help = help_text(
+        """
+        The `node_addon` targets of folders that package.json links into the application, by
+        `"file:addons/hello"`. Each is compiled for the Node of this bundle.
+
+        For example: `addons=["//apps/koa-kkl/addons/hello"]`.
+        """
+    )
+
+
+class NetworkField(StringField):
+    alias = "network"
+    default = "deny"
+    valid_choices = ("deny", "allow")
+    help = help_text(
+        """
+        Whether install scripts and the build script have the machine's network; loopback they have
+        always. With `allow` they run again in each session and are never cached, nobody can tell
+        what they took, and a release has to agree by `allow_network`.
+
+        For example: `network="allow"`, until what they download is pinned.
+        """
+    )
+
+
 class DropForeignBinariesField(BoolField):
     alias = "drop_foreign_binaries"
     default = False
@@ -575,6 +602,8 @@ class NodeAppBundle(Target):
         RuntimeField,
         ToolchainField,
         InstallScriptsField,
+        AddonsField,
+        NetworkField,
         DropForeignBinariesField,
         ClientSourcesField,
         ServerSourcesField,
@@ -593,6 +622,95 @@ class NodeAppBundle(Target):
 
         Its parts are three layers: production dependencies, application, static files. Point a
         `release_tarball` at it.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# node_addon
+# ---------------------------------------------------------------------------------------------
+
+
+class AbiWaiversField(DictStringToStringField):
+    alias = "abi_waivers"
+    help = help_text(
+        """
+        Binaries that may break the ABI policy of the toolchain, each with the reason, which the
+        release.json repeats: by their path in the release, with `*` for any part of it, or by the
+        npm package that brings them, as `name@version`.
+
+        For example: `abi_waivers={"sharp@0.30.7": "thumbnails are made on new hosts alone"}`.
+        """
+    )
+
+
+class AddonSourcesField(GlobsField):
+    alias = "addon_sources"
+    default = (
+        "binding.gyp",
+        "*.gypi",
+        *(
+            f"{folder}*.{kind}"
+            for kind in ("c", "cc", "cpp", "h", "hpp")
+            for folder in ("", "src/**/")
+        ),
+        "*.js",
+        "*.d.ts",
+        "lib/**",
+    )
+    help = help_text(
+        """
+        The addon's own files, besides package.json: what is compiled, and what `require` loads.
+
+        For example: `addon_sources=["binding.gyp", "hello_world.cc", "index.js"]`.
+        """
+    )
+
+
+class AddonRuntimesField(SpecialCasedDependencies):
+    alias = "runtimes"
+    help = help_text(
+        """
+        The `node_runtime` targets for which `package` compiles the addon.
+
+        For example: `runtimes=["//toolchains/node:6.3.0", "//toolchains/node:16.20.2"]`.
+        """
+    )
+
+
+class TestScriptField(StringField):
+    alias = "test_script"
+    help = help_text(
+        """
+        A script of package.json that must succeed once the addon is compiled, under the Node that
+        it was compiled for.
+
+        For example: `test_script="test"`.
+        """
+    )
+
+
+class NodeAddon(Target):
+    alias = "node_addon"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        PackageJsonField,
+        NpmLockField,
+        AddonSourcesField,
+        AddonRuntimesField,
+        ToolchainField,
+        InstallScriptsField,
+        TestScriptField,
+        AbiWaiversField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A native addon in C or C++ that the workspace keeps itself, with its own npm lock.
+
+        A `node_app_bundle` that names it in `addons` has it compiled for its own Node. `package`
+        compiles it for each of `runtimes`, holds it against the ABI policy, and writes what was
+        compiled as prebuild-install looks for it: `hello-v1.0.0-node-v93-linux-x64.tar.gz`.
         """
     )
 
@@ -690,15 +808,15 @@ class OldUserlandField(OneAddressField):
     )
 
 
-class AbiWaiversField(DictStringToStringField):
-    alias = "abi_waivers"
+class AllowNetworkField(BoolField):
+    alias = "allow_network"
+    default = False
     help = help_text(
         """
-        Binaries that may break the ABI policy of the toolchain, each with the reason, which the
-        release.json repeats: by their path in the release, with `*` for any part of it, or by the
-        npm package that brings them, as `name@version`.
+        Takes a bundle with `network="allow"`: the release is not reproducible then, and its
+        release.json says so.
 
-        For example: `abi_waivers={"sharp@0.30.7": "thumbnails are made on new hosts alone"}`.
+        For example: `allow_network=True`.
         """
     )
 
@@ -715,6 +833,7 @@ class ReleaseTarball(Target):
         EnvFileField,
         OldUserlandField,
         AbiWaiversField,
+        AllowNetworkField,
         OutputPathField,
     )
     help = help_text(

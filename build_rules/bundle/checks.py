@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Mapping, Sequence
+from typing import Iterable, Sequence
 
 from pants.engine.addresses import Address
 
@@ -22,26 +22,6 @@ def check_server_env(field: ServerEnvField, known: Sequence[str], target: Addres
             next=f"{hint}Known are {', '.join(known)}; [slipway] server_envs in pants.toml adds more",
         )
     return value
-
-
-def check_script(
-    scripts: Mapping[str, str],
-    script: str,
-    package_json: str,
-    where: str,
-    otherwise: str = "name another one in the field",
-) -> None:
-    """`where` names target and field, `otherwise` what to do where no script is meant."""
-    if script not in scripts:
-        known = ", ".join(sorted(scripts)) or "none"
-        guesses = nearest(script, scripts)
-        hint = f"did you mean {guesses[0]}? " if guesses else ""
-        raise SlipwayError(
-            f'package.json has no script "{script}"',
-            where=where,
-            found=f"the scripts of {package_json} are {known}",
-            next=f"{hint}Add the script there, or {otherwise}",
-        )
 
 
 def check_plain_paths(paths: Iterable[str], where: str) -> None:

@@ -20,7 +20,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
-from build_rules.bundle.bundle import App, AppRequest, NodeAppBundleFieldSet
+from build_rules.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from build_rules.npm.compile import InstalledPackages
 from build_rules.npm.locks import resolve_name
 from build_rules.runtime.runtime import Runtime

@@ -29,7 +29,7 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.target import Targets
 
-from build_rules.bundle.bundle import AppRequest, NodeAppBundleFieldSet
+from build_rules.bundle.app import AppRequest, NodeAppBundleFieldSet
 from build_rules.lib import binary_mirrors, fetch_lock, script_decisions, text_table
 from build_rules.lib.binary_mirrors import Asked
 from build_rules.lib.errors import SlipwayError, nearest

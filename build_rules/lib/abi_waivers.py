@@ -27,6 +27,8 @@ def judge(
     waivers: Mapping[str, str],
     where: str,
     scripted: Optional[Collection[str]] = None,
+    *,
+    of: str = "the release",
 ) -> Verdict:
     """Raises for breaches that nothing waives and for waivers that waive nothing.
 
@@ -55,7 +57,7 @@ def judge(
         )
     if left:
         raise SlipwayErrors(
-            "binaries of the release do not load on the oldest hosts of its toolchain",
+            f"binaries of {of} do not load on the oldest hosts of its toolchain",
             [describe(breach) for breach in left],
             where=where,
             next=ways_out(left, scripted),

@@ -21,6 +21,7 @@ from build_rules.lib.copied_inputs import (
     copy,
     give_to_step,
     lay_out_inputs,
+    lend_name_servers,
     take_outputs,
 )
 from build_rules.lib.isolation import IsolationRefused, Job, Mount
@@ -44,6 +45,8 @@ def run(job: Job) -> int:
                 lambda: become(place, job.command), lambda: _remove(place), job.command.attempts
             ) as run_command:
                 _lay_out(place, trees, job.inputs)
+                if job.command.network:
+                    lend_name_servers(f"{place}/etc")
                 status = run_command(job.time_limit)
                 take_outputs(place, job)
         return status

@@ -183,7 +183,8 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
     }
     program = _text_of(container_side)
     return [
-        *("run", "--rm", "--interactive", f"--name={name}", "--network=none", "--read-only"),
+        *("run", "--rm", "--interactive", f"--name={name}", "--read-only"),
+        *(() if job.command.network else ("--network=none",)),
         *(f"--user={USER_ID}:{USER_ID}", f"--hostname={HOST_NAME}", "--workdir=/"),
         *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--shm-size=1g"),
         f"--pids-limit={MOST_PROCESSES}",

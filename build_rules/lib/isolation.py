@@ -44,6 +44,7 @@ class Command:
 
     Its input is empty, unless `stdin` is a descriptor, or `terminal` one of a terminal that becomes
     its own. `attempts` is a descriptor of the file that its attempts at the network are noted in.
+    `network` is whether it has the machine's network, which none has by default.
     """
 
     argv: Tuple[str, ...]
@@ -52,6 +53,7 @@ class Command:
     stdin: Optional[int] = None
     terminal: Optional[int] = None
     attempts: Optional[int] = None
+    network: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import threading
 import time
 from typing import NoReturn, Optional, Sequence
 
+from build_rules.lib.copied_inputs import copy, lend_name_servers
 from build_rules.lib.isolation import (
     HOST_NAME,
     MOST_PROCESSES,
@@ -52,6 +53,7 @@ _MS_NOEXEC = 8
 _MS_REMOUNT = 32
 _MS_BIND = 4096
 _MS_REC = 16384
+_MS_MOVE = 8192
 _MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _PR_SET_NO_NEW_PRIVS = 38
@@ -106,10 +108,12 @@ def _tmpfs(target: str, mode: str) -> None:
     _mount(target, "tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
-def _enter_namespaces() -> None:
+def _enter_namespaces(*, network: bool) -> None:
     user, group = os.geteuid(), os.getegid()
-    flags = _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID | _CLONE_NEWNET
-    _check("unshare of namespaces", _libc.unshare(flags | _CLONE_NEWIPC | _CLONE_NEWUTS))
+    flags = _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID | _CLONE_NEWIPC | _CLONE_NEWUTS
+    if not network:
+        flags |= _CLONE_NEWNET
+    _check("unshare of namespaces", _libc.unshare(flags))
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{USER_ID} {user} 1"),
@@ -138,10 +142,21 @@ def _make_mount_point(source: str, target: str) -> None:
             pass
 
 
-def _build_root(root: str, mounts: Sequence[Mount]) -> None:
+def _lend_network(root: str) -> None:
+    """A copy of the root's own /etc, with the name servers of the machine."""
+    place, etc = root + "/tmp", root + "/etc"
+    _tmpfs(place, "755")
+    copy(etc, place)
+    lend_name_servers(place)
+    _mount("/etc", place, etc, "", _MS_MOVE)
+
+
+def _build_root(root: str, mounts: Sequence[Mount], *, network: bool) -> None:
     """Mounts everything below `root` and makes it the root of this mount namespace."""
     _mount("/ as private", "", "/", "", _MS_REC | _MS_PRIVATE)
     _bind(root, root, writable=False)
+    if network:
+        _lend_network(root)
     for folder, mode in (("/build", "755"), ("/tmp", "1777"), ("/home", "755"), ("/dev", "755")):
         _tmpfs(root + folder, mode)
     for device in _DEVICES:
@@ -214,9 +229,10 @@ def _first_process(root: str, mounts: Sequence[Mount], command: Command, report:
     os.umask(0o022)
     try:
         _die_with_parent()
-        _bring_up_loopback()
+        if not command.network:
+            _bring_up_loopback()
         socket.sethostname(HOST_NAME)
-        _build_root(root, mounts)
+        _build_root(root, mounts, network=command.network)
         _check("prctl of no_new_privs", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
         def become() -> None:
@@ -260,7 +276,7 @@ def _keep(
     """Enters the namespaces and waits for their first process, so that the caller stays outside."""
     status = _REFUSED
     try:
-        _enter_namespaces()
+        _enter_namespaces(network=command.network)
         # After the above, which makes the kernel forget it.
         _die_with_parent()
         if os.getppid() != caller:
@@ -282,7 +298,7 @@ def probe() -> None:
     child = os.fork()
     if child == 0:
         try:
-            _enter_namespaces()
+            _enter_namespaces(network=False)
         except Exception as error:
             os.write(writing, str(error).encode())
         finally:

@@ -34,6 +34,11 @@ _BY_PRODUCTS = (
 )
 
 
+def gyp_python(npm_major: int) -> str:
+    """The Python that the node-gyp of an npm runs on: that of npm 5 and older knows 2 alone."""
+    return "python3" if npm_major >= 6 else "python2.7"
+
+
 def install_scripts(manifest: Mapping[str, Any], has_gyp_file: bool) -> Dict[str, str]:
     """The scripts that npm runs when it installs the package, by their event."""
     scripts = text_map(manifest.get("scripts"))

@@ -9,6 +9,7 @@ from build_rules.lib.abi_audit import FOREIGN
 from build_rules.lib.script_decisions import Decision
 
 FORMAT = 1
+_OF_SCRIPT = ("name", "version", "path", "scripts")
 _HOW = {
     Decision.SOURCE.value: "compiled",
     Decision.PREBUILT.value: "prebuilt",
@@ -17,13 +18,23 @@ _HOW = {
 
 
 def render(
-    files: Iterable[Mapping[str, Any]], packages: Iterable[Mapping[str, Any]], toolchain: str
+    files: Iterable[Mapping[str, Any]],
+    packages: Iterable[Mapping[str, Any]],
+    scripts: Iterable[Mapping[str, Any]],
+    toolchain: str,
 ) -> str:
     """JSON. `files` are as AuditedFile; `packages` say of each path what was decided on, if at all;
-    `toolchain` is the address of what compiled."""
+    `scripts` are the install scripts by package; `toolchain` is the address of what compiled."""
+    packages = list(packages)
     decided = {one["path"]: one["decision"] for one in packages if "decision" in one}
     records = [_record(one, decided, toolchain) for one in files if one["verdict"] != FOREIGN]
-    return json.dumps({"format": FORMAT, "files": records}, indent=1, sort_keys=True) + "\n"
+    ran = [
+        {**{key: one[key] for key in _OF_SCRIPT}, "decision": decided[one["path"]]}
+        for one in scripts
+        if one["path"] in decided
+    ]
+    report = {"format": FORMAT, "files": records, "install_scripts": ran}
+    return json.dumps(report, indent=1, sort_keys=True) + "\n"
 
 
 def _record(one: Mapping[str, Any], decided: Mapping[str, str], toolchain: str) -> Dict[str, Any]:

@@ -37,8 +37,6 @@ from build_rules.toolchain.locked_files import LockedFile, LockedFiles
 from build_rules.toolchain.step import FallibleStepResult, Step, as_arguments
 
 logger = logging.getLogger(__name__)
-# node-gyp of npm 5 and older knows Python 2 alone.
-_FIRST_WITH_PYTHON_3 = 6
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ async def find_compile_step(request: CompileRequest, mirrors: NodeMirrors) -> Co
                     "layer": layer,
                     "name": package.name,
                     "version": package.version,
-                    "python": "python3" if major >= _FIRST_WITH_PYTHON_3 else "python2.7",
+                    "python": native_packages.gyp_python(major),
                     "drop_foreign": request.install.drop_foreign,
                     "decision": request.decision.value,
                     "node": runtime.version,
@@ -228,6 +226,7 @@ async def find_compile_step(request: CompileRequest, mirrors: NodeMirrors) -> Co
                 tuple(_locked(one) for one in request.binaries),
                 project=request.install.read.lock.folder,
             ),
+            network=request.install.network,
             strict=True,
         )
     )
@@ -252,6 +251,15 @@ async def ask_for_files(request: AskRequest) -> AskedFiles:
     return AskedFiles(asked)
 
 
+def _tell(request: CompileRequest, result: FallibleStepResult) -> None:
+    """In the log: what ran and for how long, whether now or when the cached result was made."""
+    seconds = (result.metadata.total_elapsed_ms or 0) / 1000
+    logger.info(
+        f"{request.install.origin}: the install script of {request.label} "
+        f"({request.decision.value}) took {seconds:.1f} s"
+    )
+
+
 @rule(desc="Run install scripts")
 async def compile_package(request: CompileRequest) -> CompileOutcome:
     step = await Get(CompileStep, CompileRequest, request)
@@ -271,6 +279,7 @@ async def compile_package(request: CompileRequest) -> CompileOutcome:
             f"{request.install.origin}: the install script of {request.label} also wrote "
             f"{', '.join(said['elsewhere'][:10])}; only its own folder is kept"
         )
+    _tell(request, result)
     made = CompiledPackage(compiled, carried, layer, said["bytes"], tuple(said["foreign"]))
     return CompileOutcome(made)
 

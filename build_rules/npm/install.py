@@ -53,7 +53,8 @@ _LAYER = ("dependencies.layer", "dependencies.elf.json")
 
 @dataclass(frozen=True)
 class InstallRequest:
-    """`decisions` say of which packages the scripts run, in the image of `toolchain`."""
+    """`decisions` say of which packages the scripts run, in the image of `toolchain`; `network`
+    lets those have the machine's."""
 
     read: ReadNpmLock
     runtime: Runtime
@@ -61,6 +62,7 @@ class InstallRequest:
     drop_foreign: bool
     toolchain: ToolchainFieldSet
     origin: str = field(compare=False)
+    network: bool = False
 
     def decided(self) -> Dict[str, Optional[Decision]]:
         """What is decided on the scripts of each package, by its path; None where nothing is."""

@@ -25,21 +25,18 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import DependenciesRequest, WrappedTarget, WrappedTargetRequest
 from pants.util.frozendict import FrozenDict
 
-from build_rules.bundle.bundle import (
-    App,
-    AppRequest,
-    Bundle,
-    BundleRequest,
-    NodeAppBundleFieldSet,
-)
-from build_rules.bundle.checks import check_script, check_server_env
+from build_rules.bundle.app import App, AppRequest, NodeAppBundleFieldSet
+from build_rules.bundle.bundle import Bundle, BundleRequest
+from build_rules.bundle.checks import check_server_env
 from build_rules.lib import abi_waivers, native_report, placeholders
 from build_rules.lib.abi_waivers import Verdict
 from build_rules.lib.errors import SlipwayError
+from build_rules.npm.manifest import check_script
 from build_rules.release.abi_gate import Audited, LayersAuditRequest
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
     AbiWaiversField,
+    AllowNetworkField,
     BundleField,
     EnvFileField,
     OldUserlandField,
@@ -77,6 +74,7 @@ class ReleaseTarballFieldSet(PackageFieldSet):
     run_script: RunScriptField
     env_file: EnvFileField
     abi_waivers: AbiWaiversField
+    allow_network: AllowNetworkField
     output_path: OutputPathField
 
 
@@ -174,6 +172,14 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRele
             next=f'server_env=parametrize("{bundle.server_env.value}", "{server_env}") '
             f"in the bundle",
         )
+    if bundle.has_network and not field_set.allow_network.value:
+        raise SlipwayError(
+            "the bundle of a release has the network while it is built",
+            where=f"{bundle.origin}, field network",
+            found="what came from there stands in no lock, and may be another tomorrow",
+            next='network="deny" in the bundle, with what it downloads pinned; or, for a release that '
+            f"is not reproducible, allow_network=True in {field_set.address}",
+        )
     if request.runtime:
         runtime = RuntimeField(request.runtime, bundle.address)
         bundle = dataclasses.replace(bundle, runtime=runtime)
@@ -201,7 +207,6 @@ async def audit_release(request: ReleaseAuditRequest) -> Audited:
     facts = await Get(
         Digest, DigestSubset(bundle.layers, PathGlobs([f"{name}.elf.json" for name in names]))
     )
-    packages = json.loads(bundle.installed.report)["packages"]
     return await Get(
         Audited,
         LayersAuditRequest(
@@ -209,7 +214,7 @@ async def audit_release(request: ReleaseAuditRequest) -> Audited:
             request.toolchain or bundle.toolchain,
             facts,
             names,
-            FrozenDict({one["path"]: f"{one['name']}@{one['version']}" for one in packages}),
+            FrozenDict({one["path"]: f"{one['name']}@{one['version']}" for one in bundle.packages}),
         ),
     )
 
@@ -322,7 +327,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     script = field_set.smoke_script.value
     if script:
         where = f"{field_set.address}, field smoke_script"
-        check_script(app.scripts, script, app.package_json, where)
+        check_script(app.manifest, script, where)
     launcher_values = _launcher_values(field_set)
     bundle = await Get(Bundle, BundleRequest(found.field_set))
     verdict = await Get(Verdict, ReleaseRequest, request)
@@ -352,8 +357,10 @@ async def make_release(request: ReleaseRequest) -> Release:
         inputs=await Get(Digest, MergeDigests([layers.digest, static, launcher])),
     )
     audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
-    packages = json.loads(bundle.installed.report)["packages"]
-    text = native_report.render(audited.files, packages, str(bundle.toolchain.address))
+    scripts = json.loads(bundle.installed.report)["install_scripts"]
+    text = native_report.render(
+        audited.files, bundle.packages, scripts, str(bundle.toolchain.address)
+    )
     result, _, native = await MultiGet(
         Get(StepResult, Step, step),
         Get(SmokeTested, SmokeRequest(field_set, bundle)),
@@ -410,9 +417,10 @@ def _manifest(bundle: Bundle, verdict: Verdict) -> Dict[str, Any]:
             "definition_sha256": runtime.definition_sha256,
             **({"tests": runtime.tests} if runtime.tests else {}),
         },
+        **({"network": "allow"} if bundle.has_network else {}),
         "lock_sha256": hashlib.sha256(lock.text.encode()).hexdigest(),
         "abi": {**verdict.as_dict(), "foreign_dropped": report["foreign"]},
-        "packages": report["packages"],
+        "packages": bundle.packages,
         "install_scripts_not_run": [
             {"name": one["name"], "version": one["version"]}
             for one in report["install_scripts"]

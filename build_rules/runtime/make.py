@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Tuple
 
 from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import AddPrefix, Digest, MergeDigests, Snapshot
-from pants.engine.rules import Get, collect_rules, rule
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from pants.engine.unions import UnionRule
 
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.node_definition import NodeDefinition
 from build_rules.runtime.build import SourceRuntimeRequest
 from build_rules.runtime.definitions import NodeDefinitionRequest
@@ -42,6 +45,22 @@ class NodeRuntimeFieldSet(PackageFieldSet):
 @dataclass(frozen=True)
 class RuntimeRequest:
     field_set: NodeRuntimeFieldSet
+
+
+@dataclass(frozen=True)
+class RuntimesNamed:
+    """Asks for the `node_runtime` targets that the field `where` names for `what`."""
+
+    inputs: UnparsedAddressInputs
+    what: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Runtimes:
+    """In the order in which they were named."""
+
+    runtimes: Tuple[Runtime, ...]
 
 
 @dataclass(frozen=True)
@@ -95,6 +114,29 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
     )
     tree = await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
     return Runtime(version, npm_version, digest_of(node.sha256, npm.sha256), tree)
+
+
+@rule
+async def find_named_runtimes(named: RuntimesNamed) -> Runtimes:
+    addresses = await Get(Addresses, UnparsedAddressInputs, named.inputs)
+    targets = await MultiGet(
+        Get(WrappedTarget, WrappedTargetRequest(one, description_of_origin=named.where))
+        for one in addresses
+    )
+    for address, wrapped in zip(addresses, targets):
+        if not NodeRuntimeFieldSet.is_applicable(wrapped.target):
+            raise SlipwayError(
+                f"{named.what} must be a node_runtime",
+                where=named.where,
+                found=f"{address}, a {wrapped.target.alias}",
+                next="name a node_runtime target there, such as //toolchains/node:16.20.2",
+            )
+    return Runtimes(
+        await MultiGet(
+            Get(Runtime, RuntimeRequest(NodeRuntimeFieldSet.create(wrapped.target)))
+            for wrapped in targets
+        )
+    )
 
 
 def _file_of(field: NodeDefinitionField) -> Optional[str]:

@@ -22,6 +22,7 @@ from build_rules.lib import (
     layers,
     native_packages,
     node_process,
+    npm_rebuild,
     placeholders,
 )
 from build_rules.lib.errors import SlipwayError
@@ -62,7 +63,13 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         )
     headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
     with LoopbackServer(names, arguments["binaries"], headers) as server:
-        _rebuild(label, arguments, server)
+        npm_rebuild.rebuild(
+            label,
+            _APP,
+            server,
+            python=arguments["python"],
+            from_source=arguments["decision"] == "source",
+        )
     changed = [name for name, state in _states().items() if before.get(name) != state]
     own: List[Entry] = []
     for entry in layers.walk(_APP):
@@ -84,29 +91,6 @@ def _check_scripts(manifest: Dict[str, Any], path: str, label: str) -> None:
             f'"{label}" has no install script',
             where=f"{placeholders.ORIGIN}, field install_scripts",
             next="remove it there",
-        )
-
-
-def _rebuild(label: str, arguments: Dict[str, Any], server: LoopbackServer) -> None:
-    python, decision = arguments["python"], arguments["decision"]
-    extra = {
-        "npm_config_foreground_scripts": "true",
-        "npm_config_python": python,
-        "JOBS": str(len(os.sched_getaffinity(0))),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    if decision == "source":
-        # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
-        extra["npm_config_build_from_source"] = "true"
-    extra.update(server.environment)
-    status, last = node_process.npm(["rebuild", label], _APP, extra, server.stop_at_fault)
-    if status != 0:
-        raise SlipwayError(
-            f'the install script of "{label}" failed with exit status {status}',
-            where=f"{placeholders.ORIGIN}, field install_scripts",
-            found="\n".join(last),
-            next="see what it misses: it has the compiler of the toolchain, the headers of the "
-            "pinned Node.js and no network",
         )
 
 

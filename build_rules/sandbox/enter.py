@@ -72,12 +72,14 @@ def _read(path: str) -> Dict[str, Any]:
 
 
 def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
+    network = bool(step.get("network"))
     attempts = os.open("attempts", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     command = isolation.Command(
         argv=tuple(step["argv"]),
         env={**_ENVIRONMENT, **step["env"]},
         cwd="/build",
-        attempts=attempts,
+        attempts=None if network else attempts,
+        network=network,
     )
     inputs = [isolation.Mount(os.path.realpath("slipway"), "/build/slipway"), *_inputs()]
     os.makedirs("out", exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
@@ -31,6 +31,7 @@ def pack(arguments: Dict[str, Any]) -> None:
     static = [entry for entry in built if _is_in(entry, static_dir)]
     server = layers.walk("in/server", executables=arguments["executables"])
     app = {entry.name: entry for entry in server}
+    app.update((entry.name, entry) for entry in _addons(arguments.get("addons", ())))
     app.update((entry.name, entry) for entry in built if not _is_in(entry, static_dir))
     prefix = static_dir + "/"
     published = [
@@ -44,6 +45,15 @@ def pack(arguments: Dict[str, Any]) -> None:
         layers.write_layer(f"out/{name}.layer", name, entries)
         elf_facts.write(f"out/{name}.elf.json", elf_facts.facts_of_layer(entries))
     layers.write_whole("out/static.tar.gz", published)
+
+
+def _addons(paths: Sequence[str]) -> Iterator[Entry]:
+    """The files of native addons, at the paths of their folders."""
+    for index, path in enumerate(paths):
+        folder = f"addon-{index}"
+        os.mkdir(folder)
+        layers.extract(f"in/{folder}/addon.tar", folder)
+        yield from layers.walk(folder, prefix=f"{path}/")
 
 
 def _is_in(entry: Entry, folder: str) -> bool:

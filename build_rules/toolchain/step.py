@@ -29,7 +29,12 @@ from pants.engine.fs import (
     RemovePrefix,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
-from pants.engine.process import FallibleProcessResult, Process, ProcessResultMetadata
+from pants.engine.process import (
+    FallibleProcessResult,
+    Process,
+    ProcessCacheScope,
+    ProcessResultMetadata,
+)
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
@@ -80,6 +85,7 @@ class Step:
     `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
     lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
     `log` names the output that grows while a long step runs, to tell how far it is.
+    `network` lets it have the machine's network: what it makes then is made in each session anew.
     `strict` leaves it to the caller to tell what the step tried to reach.
     `origin` names the target, and `words` what placeholders in messages stand for: texts for
     people, which stay out of the key.
@@ -96,6 +102,7 @@ class Step:
     locked: LockedFiles = LockedFiles()
     argv: Tuple[str, ...] = ()
     log: str = ""
+    network: bool = False
     strict: bool = field(compare=False, default=False)
     words: FrozenDict[str, str] = field(compare=False, default=FrozenDict())
 
@@ -267,6 +274,8 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     }
     if step.log:
         described["log"] = step.log
+    if step.network:
+        described["network"] = True
     text = as_arguments(described).encode()
     own, arguments = await MultiGet(
         Get(Digest, CreateDigest([FileContent("step.json", text)])),
@@ -289,6 +298,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
         description=step.description,
         level=LogLevel.INFO,
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
+        cache_scope=ProcessCacheScope.PER_SESSION if step.network else ProcessCacheScope.SUCCESSFUL,
     )
     attempt = _Attempt(process, step.locked)
     link = os.path.join(settings.folder, hashlib.sha256(text).hexdigest() + ".log")

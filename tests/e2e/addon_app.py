@@ -97,3 +97,23 @@ def decide(folder: Path, decisions: Mapping[str, str]) -> None:
     before, _, rest = build.partition("install_scripts={")
     after = rest.partition("}")[2]
     (folder / "BUILD").write_text(f"{before}install_scripts={json.dumps(dict(decisions))}{after}")
+
+
+def read_member(workspace: Workspace, folder: str, name: str) -> bytes:
+    """A file of the release in that folder of `dist`."""
+    (archive,) = workspace.dist(folder).glob("*-prod.tar.gz")
+    with tarfile.open(archive) as tar:
+        (member,) = (one for one in tar if one.name == name)
+        content = tar.extractfile(member)
+        assert content is not None
+        return content.read()
+
+
+def pack_binary(name: str, content: bytes) -> bytes:
+    """One binary in an archive, as mirrors have them."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(content), 0o755
+        tar.addfile(info, io.BytesIO(content))
+    return gzip.compress(packed.getvalue(), mtime=0)

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e import harness
 from tests.e2e.engine import Engine, running_engine
 from tests.e2e.harness import Caches, Result, User, Workspace
+from tests.unit.registry_stub import Registry
 
 
 def pytest_collection_modifyitems(config: Any, items: List[Any]) -> None:
@@ -123,6 +124,13 @@ def with_docker(session_folder: Path, tools: str) -> str:
         pytest.skip("no docker here: apt-get install docker.io")
     (folder / "docker").symlink_to(client)
     return f"{folder}:{tools}"
+
+
+@pytest.fixture
+def mirror() -> Iterator[Registry]:
+    """A mirror of binaries that has nothing yet."""
+    with Registry({}) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

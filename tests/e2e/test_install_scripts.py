@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
 import os
 import shutil
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
 from tests.e2e import harness, hostile_packages
-from tests.e2e.addon_app import decide, have_only, write_app
+from tests.e2e.addon_app import decide, have_only, pack_binary, read_member, write_app
 from tests.e2e.conftest import OtherUser
 from tests.e2e.engine import Engine
 from tests.e2e.harness import Caches, Result, Workspace
+from tests.e2e.job_container import container, copied_root
+from tests.e2e.tiny_app import TinyApp
 from tests.unit.registry_stub import Registry
 
 SMOKE = "require(Object.keys(require('../package.json').dependencies)[0])\n"
@@ -66,18 +66,29 @@ def test_every_way_out_is_denied_and_named(workspace: Workspace) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("isolator", ["docker", "chroot"])
+@pytest.mark.parametrize("isolator", ["docker", "chroot", "inside"])
 def test_every_way_out_is_denied_under_each_isolator(
     workspace: Workspace,
     isolator: str,
     engine: Engine,
     with_docker: str,
+    scratch: Path,
+    session_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workspace, "path", with_docker)
     release, _ = write_hostile(workspace, hostile_packages.outward())
     env = {**engine.env, "PANTS_LOCAL_CACHE": "false"}
-    said = workspace.pants(f"--slipway-isolator={isolator}", "package", release, env=env).failed()
+    before: Tuple[str, ...] = ()
+    if isolator == "inside":
+        # What that machine cannot fetch is there already, as is its root.
+        workspace.pants("package", release).failed()
+        (scratch / "root").mkdir()
+        root = copied_root(workspace, "usr/bin/gcc-10", scratch / "root")
+        before, env = container(root, session_folder), {**env, "PANTS_PANTSD": "false"}
+    said = workspace.pants(
+        f"--slipway-isolator={isolator}", "package", release, env=env, before=before
+    ).failed()
     assert_all_told(said)
 
 
@@ -116,12 +127,7 @@ def test_secrets_of_the_user_are_not_there(workspace: Workspace) -> None:
 
 
 def read_released(workspace: Workspace, name: str) -> str:
-    (archive,) = workspace.dist("apps.node16/release").glob("*-prod.tar.gz")
-    with tarfile.open(archive) as tar:
-        (member,) = (one for one in tar if one.name == name)
-        content = tar.extractfile(member)
-        assert content is not None
-        return content.read().decode("latin-1")
+    return read_member(workspace, "apps.node16/release", name).decode("latin-1")
 
 
 def test_what_is_written_elsewhere_reaches_nothing(workspace: Workspace) -> None:
@@ -166,25 +172,10 @@ def test_a_script_without_a_decision_is_an_error_with_the_lines_to_add(
 
 # --- Binaries that are pinned.
 
+PACKED = "napi-v3/bcrypt_lib.node"  # as node-pre-gyp packs it
 BCRYPT = "node_modules/bcrypt/lib/binding/napi-v3/bcrypt_lib.node"
 ASSET = "kelektiv/node.bcrypt.js/releases/download/v5.1.1/bcrypt_lib-v5.1.1-napi-v3-linux-x64-glibc.tar.gz"
 DECIDED = {"hello": "source", "nan-words": "source", "napi": "source"}
-
-
-def pack_binary(content: bytes) -> bytes:
-    """As node-pre-gyp packs a binary."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        info = tarfile.TarInfo("napi-v3/bcrypt_lib.node")
-        info.size, info.mode = len(content), 0o755
-        tar.addfile(info, io.BytesIO(content))
-    return gzip.compress(packed.getvalue(), mtime=0)
-
-
-@pytest.fixture
-def mirror() -> Iterator[Registry]:
-    with Registry({}) as server:
-        yield server
 
 
 def configure(workspace: Workspace, mirror: Registry) -> None:
@@ -202,7 +193,7 @@ def test_a_binary_is_pinned_and_reaches_the_script_that_asks_for_it(
     folder = workspace.root / "apps" / "node16"
     workspace.pants("package", release).ok()
     compiled = read_released(workspace, BCRYPT).encode("latin-1")
-    mirror.files[f"/bcrypt/{ASSET}"] = pack_binary(compiled)
+    mirror.files[f"/bcrypt/{ASSET}"] = pack_binary(PACKED, compiled)
     decide(folder, {**DECIDED, "bcrypt": "prebuilt"})
 
     said = workspace.pants("package", release).failed()
@@ -266,7 +257,7 @@ def test_a_binary_for_newer_hosts_is_refused_by_the_gate(
     release = write_app(workspace, "node16")
     folder = workspace.root / "apps" / "node16"
     newer = Path(os.path.realpath(sys.executable)).read_bytes()
-    mirror.files[f"/bcrypt/{ASSET}"] = pack_binary(newer)
+    mirror.files[f"/bcrypt/{ASSET}"] = pack_binary(PACKED, newer)
     decide(folder, {**DECIDED, "bcrypt": "prebuilt"})
     configure(workspace, mirror)
     workspace.pants("node-mirrors", "--add=bcrypt", bundle_of(release)).ok()
@@ -338,3 +329,43 @@ def test_the_table_lists_every_package_with_a_script(workspace: Workspace) -> No
     ]
     said = workspace.pants("node-mirrors", "--add=bcript", bundle_of(release)).failed()
     assert "did you mean bcrypt" in said.output
+
+
+# --- A build that has the network.
+
+FETCHES = (
+    "mkdir -p dist && node -e "
+    "\"require('http').get('{}word', (answer) => answer.pipe(require('fs').createWriteStream('dist/a.js')))\""
+    " && cp /etc/resolv.conf dist/b.js"
+)
+
+
+@pytest.mark.parametrize("isolator", ["namespaces", pytest.param("chroot", marks=pytest.mark.long)])
+def test_a_build_with_the_network_is_made_anew_in_each_session(
+    workspace: Workspace, mirror: Registry, isolator: str
+) -> None:
+    app = TinyApp(workspace, f"apps/fetches-by-{isolator}", release_fields='static="include"')
+    app.bundle = "build_args=[]"
+    app.scripts = {"build": FETCHES.replace("{}", mirror.url)}
+    mirror.files["/word"] = b"first"
+    app.write()
+    package = (f"--slipway-isolator={isolator}", "package", app.release)
+    if isolator == "namespaces":  # a chroot has the machine's own loopback interface
+        assert "ECONNREFUSED" in workspace.pants(*package).failed().output
+
+    app.bundle += ', network="allow"'
+    app.write()
+    said = workspace.pants(*package).failed()
+    assert "the bundle of a release has the network while it is built" in said.output
+
+    app.release_fields += ", allow_network=True"
+    app.write()
+    folder = app.folder.replace("/", ".") + "/release"
+    for word in (b"first", b"second"):
+        mirror.files["/word"] = word
+        workspace.pants(*package).ok()
+        assert read_member(workspace, folder, "dist/a.js") == word
+    servers = read_member(workspace, folder, "dist/b.js")
+    assert servers == Path("/etc/resolv.conf").read_bytes()
+    manifest = json.loads((workspace.dist(folder) / "tiny-1.0.0-prod.release.json").read_text())
+    assert manifest["network"] == "allow"

@@ -18,6 +18,7 @@ from tests.e2e.addon_app import write_app
 from tests.e2e.conftest import OtherUser
 from tests.e2e.engine import Engine, running_engine
 from tests.e2e.harness import Caches, Result, Workspace
+from tests.e2e.job_container import container, copied_root
 from tests.e2e.tiny_app import TinyApp
 
 NAMED = {
@@ -69,35 +70,6 @@ def expected(tiny: TinyApp, workspace: Workspace) -> Dict[str, str]:
     said = package(workspace, "namespaces", tiny.release, env={"PANTS_PANTSD": "false"}).ok()
     assert NAMED["namespaces"] in said.output
     return digests(workspace, "apps.isolated/release")
-
-
-def container(root: Path, *shared: Path) -> Tuple[str, ...]:
-    """Starts a command, as root, on a machine whose files are those of an image, as a job of CI is.
-
-    It has this machine's devices and processes, and the folders `shared`.
-    """
-    mounts = [f"mount --bind {root} {root}"]
-    for path in (Path("/proc"), Path("/dev"), *shared):
-        mounts.append(f"mkdir -p {root}{path} && mount --rbind {path} {root}{path}")
-    enter = f'exec chroot {root} sh -c \'cd "$0" && exec "$@"\' "$PWD" "$@"'
-    script = " && ".join([*mounts, enter])
-    return ("unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh")
-
-
-def copied_root(workspace: Workspace, program: str, folder: Path) -> Path:
-    """A copy of the smallest unpacked image that has this program."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can change its root")
-    root = min(
-        (
-            tree
-            for tree in (workspace.caches.named / "slipway_trees").iterdir()
-            if (tree / program).exists()
-        ),
-        key=lambda tree: len(list((tree / "usr" / "bin").iterdir())),
-    )
-    subprocess.run(["cp", "--archive", f"{root}/.", str(folder)], check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +136,7 @@ def test_a_cached_result_needs_no_engine(
     assert digests(workspace, "apps.isolated/release") == expected
 
 
+@pytest.mark.long
 def test_an_engine_is_taken_where_namespaces_are_refused(
     workspace: Workspace,
     engine: Engine,

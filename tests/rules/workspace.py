@@ -25,20 +25,21 @@ from pants.engine.addresses import Address, Addresses
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.internals.parametrize import Parametrize
-from pants.engine.process import FallibleProcessResult, Process
+from pants.engine.process import FallibleProcessResult, Process, ProcessResultMetadata
 from pants.engine.rules import Get, QueryRule, TaskRule, collect_rules, rule
 from pants.engine.target import AllTargets, DependenciesRequest, Target
 from pants.testutil.rule_runner import RuleRunner
 
 from build_rules import register
 from build_rules.bundle.export import ExportNodeApps
-from build_rules.bundle.sources import AppFiles, AppFilesRequest
 from build_rules.bundle.tailor import PutativeNodeAppsRequest
 from build_rules.lib import fetch_lock
 from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.debian_lock import write_lock
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.node_definition import NodeDefinition
+from build_rules.npm.addon import NodeAddonFieldSet
+from build_rules.npm.app_files import AppFiles, AppFilesRequest
 from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from build_rules.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
@@ -117,7 +118,8 @@ async def answer_step(step: Step) -> StepResult:
 async def answer_fallible_step(step: Step) -> FallibleStepResult:
     _steps.append(step)
     digest = await _stand_ins(step.outputs, hash(step))
-    return FallibleStepResult(0, digest, "", "", "", cast(Any, None))
+    metadata = ProcessResultMetadata(1500, cast(Any, None), "ran", 0)
+    return FallibleStepResult(0, digest, "", "", "", metadata)
 
 
 @rule
@@ -181,6 +183,7 @@ def _rules(processes: bool) -> List[Any]:
 _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (BuiltPackage, (ReleaseTarballFieldSet,)),
     (BuiltPackage, (NodeRuntimeFieldSet,)),
+    (BuiltPackage, (NodeAddonFieldSet,)),
     (Release, (ReleaseRequest,)),
     (Addresses, (DependenciesRequest,)),
     (AppFiles, (AppFilesRequest,)),

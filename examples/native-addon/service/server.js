@@ -1,13 +1,15 @@
 'use strict';
 
 const http = require('http');
+const { hello } = require('hello');
 const { Accounts } = require('./accounts');
 
 const PORT = Number(process.env.PORT || 3000);
 const HOST = process.env.HOST || '127.0.0.1';
 
-/** `POST /accounts` adds one, `POST /login` checks one: `{"name": …, "password": …}`. */
+/** `POST /accounts` adds one, `POST /login` checks one: `{"name": …, "password": …}`; `GET /hello` greets. */
 async function answer(accounts, request) {
+  if (request.url === '/hello') return [200, { hello: hello() }];
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   const { name, password } = JSON.parse(Buffer.concat(chunks).toString() || '{}');

@@ -1,6 +1,9 @@
 'use strict';
 
 const assert = require('assert');
+const { hello } = require('hello');
+const { sum } = require('sum');
+const { Shout } = require('words');
 const { Accounts } = require('./accounts');
 
 async function main() {
@@ -11,7 +14,10 @@ async function main() {
   assert.strictEqual(await accounts.check('ada', 'analytical engine'), false);
   assert.strictEqual(await accounts.check('bob', 'difference engine'), false);
   await accounts.close();
-  console.log('accounts: ok');
+  assert.strictEqual(hello(), 'world');
+  assert.strictEqual(sum(2, 40), 42);
+  assert.strictEqual(Shout('done'), 'done!');
+  console.log(`five addons: used under ${process.version}`);
 }
 
 main().catch((error) => {

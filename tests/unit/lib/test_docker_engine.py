@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Dict, Tuple
@@ -87,6 +88,18 @@ def test_a_refusal_is_the_engine_s_own_words(tmp_path: Path, job: Job, name: str
     with pytest.raises(IsolationRefused) as raised:
         docker_engine.run(client(tmp_path, answers), job)
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_a_container_has_a_network_only_if_the_step_may(
+    tmp_path: Path, job: Job, network: bool
+) -> None:
+    command = dataclasses.replace(job.command, network=network)
+    answers = {"image inspect": "exit 0", "run": say("Error: that is all")}
+    with pytest.raises(IsolationRefused):
+        docker_engine.run(client(tmp_path, answers), dataclasses.replace(job, command=command))
+    (started,) = [line for line in (tmp_path / "calls").read_text().splitlines() if "run" in line]
+    assert ("--network=none" in started) is not network
 
 
 @pytest.mark.parametrize("command", ["load", "run"])

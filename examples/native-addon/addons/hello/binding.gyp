@@ -1,0 +1,6 @@
+{
+  "targets": [{
+    "target_name": "hello_world",
+    "sources": ["hello_world.cc"]
+  }]
+}

@@ -1,0 +1,6 @@
+{
+  "targets": [{
+    "target_name": "sum",
+    "sources": ["sum.c"]
+  }]
+}
