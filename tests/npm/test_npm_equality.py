@@ -64,6 +64,12 @@ def _cases() -> Iterator[Case]:
 
 
 CASES = list(_cases())
+# One shape of each kind under one npm; the long tier has every shape under every npm.
+QUICK = {
+    **dict.fromkeys(("v1-mixed", "v1-bundled", "v1-local", "v1-shrinkwrap", "v2-mixed"), NPM_6),
+    **dict.fromkeys(("v2-peer", "v3-bundled", "v3-local", "v3-mixed", "v3-overrides"), NPM_8),
+    **dict.fromkeys(("v3-peer", "v3-remote", "v3-shrinkwrap", "v3-workspaces"), NPM_8),
+}
 
 
 def _write_app(folder: Path, case: Case, files: str) -> None:
@@ -134,9 +140,10 @@ def _in_release(tarball: Path) -> Tuple[Dict[str, str], Dict[str, str]]:
 
 
 def _parameter(case: Case) -> Any:
-    # The same npm under the old Node is slow, and one shape shows most of it.
-    slow = case.npm is NPM_6_OLD_NODE and case.shape != "v1-mixed"
-    marks = (pytest.mark.long,) if slow else ()
+    quick = QUICK.get(case.shape) is case.npm or (
+        (case.shape, case.npm) == ("v1-mixed", NPM_6_OLD_NODE)
+    )
+    marks = () if quick else (pytest.mark.long,)
     return pytest.param(case, id=f"{case.shape}-{case.npm}", marks=marks)
 
 
