@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from build_rules import provided_files
 from build_rules.bundle import addons, app, bundle, export, node_mirrors, tailor
+from build_rules.deploy import coordinator, goals
+from build_rules.deploy import target as deployment
 from build_rules.npm import (
     addon,
     app_files,
@@ -28,6 +30,7 @@ from build_rules.runtime import run as run_node
 from build_rules.target_types import (
     NodeAddon,
     NodeAppBundle,
+    NodeDeployment,
     NodeRuntime,
     NodeToolchain,
     ReleaseTarball,
@@ -54,12 +57,13 @@ _MODULES = (
     *(definitions, build, make, run_node),
     *(manifest, locks, app_files, install, compile, addon, generate_lock, lint_lock),
     *(app, addons, bundle, export, tailor, node_mirrors),
+    *(deployment, coordinator, goals),
     *(release, abi_gate, package, package_addon, run_release, abi_audit, try_runtime),
 )
 
 
 def target_types():
-    return [NodeToolchain, NodeRuntime, NodeAddon, NodeAppBundle, ReleaseTarball]
+    return [NodeToolchain, NodeRuntime, NodeAddon, NodeAppBundle, ReleaseTarball, NodeDeployment]
 
 
 def rules():

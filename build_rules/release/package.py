@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from typing import Tuple
 
 from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
 from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestEntries, FileEntry, MergeDigests
@@ -12,18 +14,38 @@ from pants.engine.unions import UnionRule
 from build_rules.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
 
 
+@dataclass(frozen=True)
+class StaticNamedRequest:
+    release: Release
+
+
+@dataclass(frozen=True)
+class StaticNamed:
+    """The static archive of a release, by the name that release.json gives it; or nothing."""
+
+    digest: Digest
+    names: Tuple[str, ...]
+
+
+@rule
+async def name_static(request: StaticNamedRequest) -> StaticNamed:
+    entries = await Get(DigestEntries, Digest, request.release.static)
+    named = [
+        FileEntry(f"{request.release.stem}.static.tar.gz", entry.file_digest)
+        for entry in entries
+        if isinstance(entry, FileEntry)
+    ]
+    digest = await Get(Digest, CreateDigest(named))
+    return StaticNamed(digest, tuple(one.path for one in named))
+
+
 @rule(desc="Package release")
 async def package_release(field_set: ReleaseTarballFieldSet) -> BuiltPackage:
     release = await Get(Release, ReleaseRequest(field_set))
-    static = [
-        FileEntry(f"{release.stem}.static.tar.gz", entry.file_digest)
-        for entry in await Get(DigestEntries, Digest, release.static)
-        if isinstance(entry, FileEntry)
-    ]
-    named = await Get(Digest, CreateDigest(static))
-    every = await Get(Digest, MergeDigests([release.digest, named, release.native]))
+    static = await Get(StaticNamed, StaticNamedRequest(release))
+    every = await Get(Digest, MergeDigests([release.digest, static.digest, release.native]))
     folder = field_set.output_path.value_or_default(file_ending=None)
-    files = [f"{release.stem}.tar.gz", *(entry.path for entry in static)]
+    files = [f"{release.stem}.tar.gz", *static.names]
     return BuiltPackage(
         await Get(Digest, AddPrefix(every, folder)),
         tuple(

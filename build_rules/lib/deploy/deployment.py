@@ -1,0 +1,226 @@
+"""What a deployment is: hosts, paths, and how careful to be; every value is checked when it is read.
+
+Values end up in shells of other machines.  Those that could be misread there are refused here by
+name, and are quoted there all the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from build_rules.lib.errors import SlipwayErrors, nearest
+
+_PATH = re.compile(r"/[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
+_BELOW = re.compile(r"[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
+_HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:%\]-]*")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_PERCENT = re.compile(r"([1-9][0-9]?|100)%")
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a release shows that it is well: by an address on the host, or else its script `health`.
+
+    It has `retries` tries, `interval` seconds apart, of `timeout` seconds each, and must still be
+    well `hold` seconds after the first success.
+    """
+
+    url: str = ""
+    retries: int = 10
+    interval: int = 1
+    timeout: int = 10
+    hold: int = 6
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Commands for a shell: on each host in the release's folder, or on this machine, once."""
+
+    before_switch: str = ""
+    after_switch: str = ""
+    before_local: str = ""
+    after_local: str = ""
+    timeout: int = 300
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """As in the target `node_deployment`; times are in seconds."""
+
+    path: str
+    hosts: Tuple[str, ...]
+    server_env: str
+    user: str = ""
+    port: int = 0
+    static_hosts: Tuple[str, ...] = ()
+    static_path: str = ""
+    static_publish: str = ""
+    keep: int = 5
+    batch: str = "1"
+    canary: int = 1
+    max_unhealthy: int = 0
+    start_timeout: int = 60
+    stop_timeout: int = 30
+    health: Health = Health()
+    hooks: Hooks = Hooks()
+    shared: Tuple[str, ...] = ()
+    boot: str = "auto"
+    ssh_options: Tuple[str, ...] = ()
+
+    def batches(self) -> List[Tuple[str, ...]]:
+        """Hosts in the order of their switch: canaries first, then the rest, so many at a time."""
+        first, rest = self.hosts[: self.canary], self.hosts[self.canary :]
+        size = int(self.batch.rstrip("%"))
+        if self.batch.endswith("%"):
+            size = max(1, math.floor(len(self.hosts) * size / 100))
+        found = [first] if first else []
+        return found + [rest[at : at + size] for at in range(0, len(rest), size)]
+
+
+_Check = Callable[[Any], Optional[str]]
+
+
+def _matches(pattern: re.Pattern[str], example: str) -> _Check:
+    def check(value: Any) -> Optional[str]:
+        sound = isinstance(value, str) and pattern.fullmatch(value) and ".." not in value.split("/")
+        return None if sound else f"write it as {example}"
+
+    return check
+
+
+def _number(least: int, most: int) -> _Check:
+    def check(value: Any) -> Optional[str]:
+        sound = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+        return None if sound else f"a number from {least} to {most}"
+
+    return check
+
+
+def _each(check: _Check) -> _Check:
+    def check_all(value: Any) -> Optional[str]:
+        if not isinstance(value, (list, tuple)):
+            return "a list"
+        return next((wrong for wrong in map(check, value) if wrong), None)
+
+    return check_all
+
+
+def _choice(*known: str) -> _Check:
+    return lambda value: None if value in known else f"one of {', '.join(known)}"
+
+
+def _batch(value: Any) -> Optional[str]:
+    sound = isinstance(value, str) and (
+        (value.isdigit() and value != "0") or _PERCENT.fullmatch(value)
+    )
+    return None if sound else 'a number of hosts such as "2", or a share such as "25%"'
+
+
+_TEXT = _matches(_PLAIN, "one line of text")
+_TIME = _number(0, 3600)
+_CHECKS: Mapping[str, _Check] = {
+    "path": _matches(_PATH, "/home/app/koa-kkl"),
+    "hosts": _each(_matches(_HOST, "app1.example.com")),
+    "server_env": _matches(_USER, "prod"),
+    "user": _matches(_USER, "app"),
+    "port": _number(1, 65535),
+    "static_hosts": _each(_matches(_HOST, "static1.example.com")),
+    "static_path": _matches(_PATH, "/ikuko/static"),
+    "static_publish": _TEXT,
+    "keep": _number(1, 1000),
+    "batch": _batch,
+    "canary": _number(0, 1000),
+    "max_unhealthy": _number(0, 10_000),
+    "start_timeout": _TIME,
+    "stop_timeout": _TIME,
+    "shared": _each(_matches(_BELOW, "uploads")),
+    "boot": _choice("auto", "off"),
+    "ssh_options": _each(_TEXT),
+    "health.url": _matches(
+        re.compile(r"http://[A-Za-z0-9._:\[\]-]+/[A-Za-z0-9._~/?=&%-]*"),
+        "http://127.0.0.1:3000/health",
+    ),
+    "health.retries": _number(1, 1000),
+    "health.interval": _TIME,
+    "health.timeout": _number(1, 3600),
+    "health.hold": _TIME,
+    "hooks.before_switch": _TEXT,
+    "hooks.after_switch": _TEXT,
+    "hooks.before_local": _TEXT,
+    "hooks.after_local": _TEXT,
+    "hooks.timeout": _number(1, 3600),
+}
+_NEEDED = ("path", "hosts", "server_env")
+_TABLES = {"health": Health, "hooks": Hooks}
+
+
+def parse(document: Mapping[str, Any], where: str) -> Deployment:
+    """A deployment of a TOML file or a target; all faults at once, each with the value."""
+    faults: List[str] = []
+    flat: Dict[str, Any] = {}
+    for key, value in document.items():
+        if key in _TABLES and isinstance(value, Mapping):
+            flat.update({f"{key}.{inner}": one for inner, one in value.items()})
+        else:
+            flat[key] = value
+    for key, value in flat.items():
+        if key not in _CHECKS:
+            near = nearest(key, _CHECKS, 1)
+            faults.append(f"{key}: not known" + (f"; did you mean {near[0]}?" if near else ""))
+            continue
+        wrong = _CHECKS[key](value)
+        if wrong:
+            faults.append(f"{key} = {value!r}: {wrong}")
+    faults.extend(f"{key} is not there" for key in _NEEDED if not document.get(key))
+    faults.extend(_doubled("hosts", document.get("hosts")))
+    if document.get("static_hosts") and not document.get("static_path"):
+        faults.append("static_path is not there, and static_hosts are")
+    if faults:
+        raise SlipwayErrors(
+            "a deployment is described in ways that are not known", faults, where=where
+        )
+    return Deployment(
+        **{
+            field.name: _value(document[field.name], _TABLES.get(field.name))
+            for field in fields(Deployment)
+            if field.name in document
+        }
+    )
+
+
+def _value(value: Any, table: Optional[type]) -> Any:
+    if table is not None:
+        return table(**value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _doubled(key: str, values: Optional[Sequence[str]]) -> List[str]:
+    listed = list(values) if isinstance(values, (list, tuple)) else []
+    return [
+        f"{key}: {one} stands twice" for one in sorted({x for x in listed if listed.count(x) > 1})
+    ]
+
+
+def config_text(deployment: Deployment, by: str) -> str:
+    """What the agent keeps on a host, for whoever completes a switch without the coordinator."""
+    health, hooks = deployment.health, deployment.hooks
+    values = {
+        "by": by,
+        "server_env": deployment.server_env,
+        "shared": " ".join(deployment.shared),
+        "start_timeout": deployment.start_timeout,
+        "stop_timeout": deployment.stop_timeout,
+        "health_url": health.url,
+        "health_timeout": health.timeout,
+        "health_retries": health.retries,
+        "health_interval": health.interval,
+        "health_hold": health.hold,
+        "before_switch": hooks.before_switch,
+        "after_switch": hooks.after_switch,
+        "hook_timeout": hooks.timeout,
+    }
+    return "".join(f"{key}={value}\n" for key, value in values.items())

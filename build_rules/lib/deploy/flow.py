@@ -1,0 +1,248 @@
+"""Deploy, rollback and releases: three lists of steps over the hosts of a deployment.
+
+deploy    look, plan, begin, ship, publish the static files, switch in batches, finish
+rollback  look, choose, begin, switch in batches, finish
+releases  look
+
+Until the first switch a fault on any host beyond the budget ends the deploy with nothing changed on
+any; from then on each host ends with the old or the new release, and the budget decides whether the
+next batch is begun.
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+
+from build_rules.lib.deploy import static_files
+from build_rules.lib.deploy.deployment import Deployment
+from build_rules.lib.deploy.host import Connect, Host, HostFailed, HostState, KeptRelease
+from build_rules.lib.deploy.shipped_release import ShippedRelease
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+
+MOST_STARTS = 20
+"""Connections that begin at once: sshd's MaxStartups refuses some beyond ten that wait."""
+
+MACHINE = "x86_64"
+Tell = Callable[[str], None]
+
+
+class Coordinator:
+    """Runs one deployment; `tell` gets a line for each thing worth knowing."""
+
+    def __init__(self, deployment: Deployment, connect: Connect, tell: Tell) -> None:
+        self.deployment = deployment
+        self.hosts = [Host(name, connect) for name in deployment.hosts]
+        self.tell = tell
+        self.by = f"{getpass.getuser()}@{socket.gethostname()}"
+
+    # --- The three lists.
+
+    def deploy(self, release: ShippedRelease, *, only_plan: bool = False) -> None:
+        self._check_release(release)
+        stamp = _now()
+        self._look()
+        self._on_all("plan", lambda host: self._plan(host, release, stamp))
+        if only_plan:
+            return
+        self._stop_beyond_budget()
+        self._on_all("begin", lambda host: host.begin(self.by))
+        self._on_all("configure", lambda host: host.configure(self.deployment, self.by))
+        # What an earlier deploy left has been completed only now.
+        self._on_all("plan", lambda host: self._plan(host, release, stamp))
+        self._stop_beyond_budget()
+        facts = (
+            f"digest={release.digest} version={release.version} by={self.by.replace(' ', '-')} "
+            f"at={_now()}"
+        )
+        self._on_all("ship", lambda host: host.ship(release, facts))
+        self._stop_beyond_budget()
+        static_files.publish(self.deployment, release, self.tell)
+        self._switch_all(lambda host: host.plan.id if host.plan else "")
+        self._finish()
+
+    def rollback(self, to: Optional[str] = None) -> None:
+        self._look()
+        self._stop_beyond_budget()
+        digest = self._choose(to)
+        self._on_all("begin", lambda host: host.begin(self.by))
+        self._on_all("configure", lambda host: host.configure(self.deployment, self.by))
+        self._stop_beyond_budget()
+        self._switch_all(lambda host: _with_digest(host, digest).id)
+        self._finish()
+
+    def releases(self) -> None:
+        self._look()
+
+    # --- The steps.
+
+    def _check_release(self, release: ShippedRelease) -> None:
+        wanted = self.deployment.server_env
+        if release.server_env != wanted:
+            raise SlipwayError(
+                "a release and its deployment must be for the same server_env",
+                where="the field server_env",
+                found=f"the release is for {release.server_env}, the deployment for {wanted}",
+                next="take the release of that environment",
+            )
+
+    def _look(self) -> None:
+        self._on_all("look", lambda host: host.look())
+
+    def _plan(self, host: Host, release: ShippedRelease, stamp: str) -> None:
+        state = host.state
+        assert state is not None
+        _check_host(state, release)
+        host.make_plan(release, stamp)
+
+    def _switch_all(self, target: Callable[[Host], str]) -> None:
+        self._local(self.deployment.hooks.before_local, "before_local")
+        by_name = {host.name: host for host in self.hosts}
+        for batch in self.deployment.batches():
+            self._stop_beyond_budget()
+            self._on_all(
+                "switch",
+                lambda host: host.switch(target(host), self._longest_switch()),
+                [by_name[name] for name in batch],
+            )
+        self._local(self.deployment.hooks.after_local, "after_local")
+
+    def _longest_switch(self) -> float:
+        """Seconds: forward and back, with every limit used up."""
+        one, health = self.deployment, self.deployment.health
+        looks = (health.retries + 1) * (health.timeout + health.interval + 10) + health.hold
+        return 2 * (one.start_timeout + one.stop_timeout + looks + one.hooks.timeout + 60)
+
+    def _finish(self) -> None:
+        keep, boot = self.deployment.keep, self.deployment.boot
+        self._on_all("finish", lambda host: host.finish(keep, boot))
+
+    def _choose(self, to: Optional[str]) -> str:
+        """The digest of the release to go back to: every host that answers must have it."""
+        states = [host.state for host in self.hosts if host.state is not None]
+        if to is not None:
+            found = {
+                one.facts.get("digest", "")
+                for state in states
+                for one in state.releases
+                if to in (one.id, one.facts.get("version"), one.facts.get("digest"))
+            }
+            if len(found) != 1:
+                raise SlipwayError(
+                    f'"{to}" names {len(found)} releases on the hosts',
+                    found=", ".join(sorted(_names(states))) or "no release",
+                    next="--to= with one of these ids",
+                )
+            digest = found.pop()
+        else:
+            digest = _last_healthy_everywhere(states)
+        missing = [
+            host.name
+            for host in self.hosts
+            if host.state is not None
+            and not any(one.facts.get("digest") == digest for one in host.state.releases)
+        ]
+        if missing:
+            raise SlipwayErrors(
+                "hosts lack the release to go back to",
+                missing,
+                next="deploy that release: it ships what they lack",
+            )
+        return digest
+
+    def _stop_beyond_budget(self) -> None:
+        failed = [host for host in self.hosts if host.failed]
+        if len(failed) > self.deployment.max_unhealthy:
+            raise SlipwayErrors(
+                f"{len(failed)} of {len(self.hosts)} hosts failed, and max_unhealthy is "
+                f"{self.deployment.max_unhealthy}: no further host is touched",
+                [f"{host.name}: {host.status}: {host.text}" for host in failed],
+                next="see what they say; a deploy may be repeated at any time",
+            )
+
+    def _local(self, command: str, name: str) -> None:
+        if not command:
+            return
+        self.tell(f"hook {name}")
+        limit = self.deployment.hooks.timeout
+        try:
+            done = subprocess.run(
+                ["/bin/sh", "-c", command], timeout=limit, check=False, stdin=subprocess.DEVNULL
+            )
+            status = f"exit status {done.returncode}" if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            status = f"it ran for more than {limit} seconds"
+        if status:
+            raise SlipwayError(f"the hook {name} failed", found=status, next="correct the command")
+
+    def _on_all(
+        self, what: str, step: Callable[[Host], None], hosts: Optional[Sequence[Host]] = None
+    ) -> None:
+        """The step on all hosts at once, as far as sshd takes that many."""
+        chosen = [host for host in hosts or self.hosts if not host.failed]
+
+        def run(host: Host) -> None:
+            host.attempt(lambda: step(host))
+            self.tell(f"{host.name}: {what}: {host.text or host.status}")
+
+        with ThreadPoolExecutor(max_workers=MOST_STARTS) as pool:
+            list(pool.map(run, chosen))
+
+    def close(self) -> None:
+        with ThreadPoolExecutor(max_workers=MOST_STARTS) as pool:
+            list(pool.map(lambda host: host.close(), self.hosts))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _check_host(state: HostState, release: ShippedRelease) -> None:
+    machine, libc = state.about["machine"], state.about["libc"]
+    if machine != MACHINE:
+        raise HostFailed(f"its machine is {machine}, and the release is for {MACHINE}")
+    wanted = release.facts.get("abi", {}).get("highest", {}).get("GLIBC", "")
+    found = libc.split()[-1] if libc else ""
+    if wanted and _numbers(found) and _numbers(found) < _numbers(wanted):
+        raise HostFailed(f"its C library is {libc}, and the release needs {wanted}")
+    if state.about["writable"] != "yes":
+        raise HostFailed(f"{state.about['user']} cannot write to the path of the deployment")
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    parts = version.rpartition("_")[2].split(".")
+    return tuple(int(one) for one in parts) if all(one.isdigit() for one in parts) else ()
+
+
+def _with_digest(host: Host, digest: str) -> KeptRelease:
+    assert host.state is not None
+    return next(one for one in host.state.releases[::-1] if one.facts.get("digest") == digest)
+
+
+def _names(states: Iterable[HostState]) -> List[str]:
+    return [one.id for state in states for one in state.releases if not one.failed]
+
+
+def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
+    """Older than what any host serves, and healthy on all; failed ones never count."""
+    earlier = [
+        {
+            one.facts["digest"]: one.id
+            for one in state.releases
+            if one.healthy and not one.failed and one.id != state.linked and "digest" in one.facts
+        }
+        for state in states
+    ]
+    common = set.intersection(*map(set, earlier)) if earlier else set()
+    ranked = sorted((earlier[0][digest], digest) for digest in common)
+    if not ranked:
+        raise SlipwayError(
+            "no earlier release was healthy on all hosts",
+            found=", ".join(sorted(set(_names(states)))) or "no release",
+            next="--to= with one of these, or deploy the wanted release",
+        )
+    return ranked[-1][1]

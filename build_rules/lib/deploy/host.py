@@ -1,0 +1,250 @@
+"""One host of a deployment: what is known of it, and the steps that a coordinator asks of it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from dataclasses import dataclass
+from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
+
+from build_rules.lib.deploy.deployment import Deployment, config_text
+from build_rules.lib.deploy.session import (
+    Answer,
+    Session,
+    SessionLost,
+    StepFailed,
+    agent_text,
+    facts_of,
+)
+from build_rules.lib.deploy.shipped_release import BaseFiles, Difference, ShippedRelease, read_base
+
+_QUICK = 60.0  # seconds for what only looks
+_LONG = 1800.0  # for what moves a whole release
+_SPARE = 1.1  # of the space that a release takes, a bit more is asked for
+
+Connect = Callable[[str], Session]
+
+
+@dataclass(frozen=True)
+class KeptRelease:
+    """A release on a host; `lists` are hashes of its file lists by layer."""
+
+    id: str
+    healthy: str
+    failed: bool
+    facts: Dict[str, str]
+    running: str
+    lists: Dict[str, str]
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What a host says of itself."""
+
+    about: Answer
+    releases: Tuple[KeptRelease, ...]
+
+    @property
+    def linked(self) -> str:
+        return self.about["linked"]
+
+    def find(self, digest: str) -> Optional[KeptRelease]:
+        """The newest release with this digest that never failed here."""
+        found = [one for one in self.releases if one.facts.get("digest") == digest]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """What a deploy does on a host: the id there, and what has to be sent for it."""
+
+    id: str
+    base: str
+    is_there: bool
+    removed: Tuple[str, ...] = ()
+    missing: FrozenSet[str] = frozenset()
+    bytes: int = 0
+
+
+class HostFailed(Exception):
+    """Nothing more is done on this host; the text is for the table."""
+
+
+class Host:
+    """`status` is one word for the table, `text` what explains it."""
+
+    def __init__(self, name: str, connect: Connect) -> None:
+        self.name = name
+        self.status = "waiting"
+        self.text = ""
+        self.state: Optional[HostState] = None
+        self.plan: Optional[HostPlan] = None
+        self.sent = 0
+        self._connect = connect
+        self._session: Optional[Session] = None
+        self._lock = threading.Lock()
+
+    @property
+    def failed(self) -> bool:
+        return self.status in ("unreachable", "refused", "lost", "returned", "DOWN")
+
+    def fail(self, status: str, text: str) -> None:
+        self.status, self.text = status, text
+        self.close()
+
+    def attempt(self, step: Callable[[], None], status: str = "refused") -> None:
+        """Runs a step unless this host has failed already; its faults are kept for the table."""
+        if self.failed:
+            return
+        try:
+            step()
+        except SessionLost as error:
+            self.fail("unreachable" if self.state is None else "lost", str(error))
+        except (StepFailed, HostFailed) as error:
+            self.fail(status, str(error))
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    # --- The steps.
+
+    def look(self) -> None:
+        self._session = self._session or self._connect(self.name)
+        answers = self._ask("look", _QUICK)
+        self.state = HostState(
+            answers[0], tuple(_kept(one) for one in answers if one["say"] == "release")
+        )
+
+    def begin(self, by: str) -> None:
+        """Takes the lock, and has what an earlier deploy left half-way completed."""
+        answer = self._ask("begin", _LONG, by=by)[-1]
+        if answer["say"] == "locked":
+            raise HostFailed(f"another deploy has this host: {answer['holder']}")
+        self.look()
+
+    def configure(self, deployment: Deployment, by: str) -> None:
+        config = config_text(deployment, by)
+        body = (config + agent_text()).encode()
+        self._ask("configure", _QUICK, body, lines=config.count("\n"))
+
+    def make_plan(self, release: ShippedRelease, stamp: str) -> None:
+        """Finds out what has to be sent; the host is only looked at."""
+        assert self.state is not None
+        there = self.state.find(release.digest)
+        if there is not None:
+            self.plan = HostPlan(there.id, "", is_there=True)
+            return
+        base = self._base(release)
+        kept = release.kept(base.lists) if base else []
+        asked = sorted(set(base.lists) - set(kept)) if base else []
+        files = BaseFiles({}, frozenset())
+        if base is not None:
+            compressed = self._ask_for_bytes(base.id, asked)
+            files = read_base(compressed)
+        found = release.difference(files, kept)
+        self.plan = self._planned(release, stamp, base.id if base else "", found)
+
+    def _base(self, release: ShippedRelease) -> Optional[KeptRelease]:
+        """The release there that most layers are shared with; of equal ones the newest."""
+        assert self.state is not None
+        usable = [one for one in self.state.releases if one.lists]
+        usable.sort(key=lambda one: (len(release.kept(one.lists)), one.id))
+        return usable[-1] if usable else None
+
+    def _planned(
+        self, release: ShippedRelease, stamp: str, base: str, found: Difference
+    ) -> HostPlan:
+        assert self.state is not None
+        size = len(release.archive(found.missing))
+        plan = HostPlan(release.name(stamp), base, False, found.removed, found.missing, size)
+        about = self.state.about
+        # Root's files are copied, and so may those of others be where links are not to be had.
+        needed = int((sum(release.file_bytes.values()) + size) * _SPARE) // 1024
+        if int(about["free_kb"] or needed) < needed:
+            raise HostFailed(f"{about['free_kb']} kB are free, and {needed} kB are needed")
+        inodes = int(len(release.file_bytes) * _SPARE)
+        # Some file systems have as many inodes as they need, and say 0.
+        if 0 < int(about["free_inodes"] or 0) < inodes:
+            raise HostFailed(f"{about['free_inodes']} inodes are free, and {inodes} are needed")
+        return plan
+
+    def ship(self, release: ShippedRelease, facts: str) -> None:
+        """Stages the release, from what is there and what is sent."""
+        plan = self.plan
+        assert plan is not None
+        if plan.is_there:
+            return
+        try:
+            self._ship(plan, release, facts)
+        except _Damaged:
+            # What it was copied from is not what its lists say: all of it is sent.
+            whole = release.difference(BaseFiles({}, frozenset()), [])
+            self._ship(HostPlan(plan.id, "", False, (), whole.missing), release, facts)
+
+    def _ship(self, plan: HostPlan, release: ShippedRelease, facts: str) -> None:
+        names = "".join(f"{name}\n" for name in plan.removed).encode()
+        self._ask("stage", _LONG, gzip.compress(names, mtime=0), base=plan.base)
+        archive = release.archive(plan.missing)
+        digest = _sha256(archive)
+        offset = int(self._ask("offer", _QUICK, sha256=digest)[-1]["offset"] or 0)
+        rest = archive[offset:]
+        answer = self._ask(
+            *("receive", _LONG, rest),
+            size=len(archive),
+            rest=len(rest),
+            sha256=digest,
+            id=plan.id,
+            facts=facts,
+        )[-1]
+        self.sent += len(rest)
+        if answer["say"] == "damaged":
+            if not plan.base:
+                raise HostFailed(f"files are not as they were sent: {answer['files']}")
+            raise _Damaged
+
+    def switch(self, id: str, seconds: float) -> None:
+        answer = self._ask("switch", seconds, id=id)[-1]
+        if answer["say"] == "ok":
+            self.status, self.text = "healthy", ""
+            return
+        back = answer["linked"] or "nothing"
+        if answer["healthy"] == "yes":
+            self.fail("returned", f"{answer['text']}; {back} is served again. {answer['log']}")
+        else:
+            self.fail("DOWN", f"{answer['text']}; {back} is not healthy either. {answer['log']}")
+
+    def finish(self, keep: int, boot: str) -> None:
+        self._ask("prune", _LONG, keep=keep)
+        self._ask("boot", _QUICK, boot=boot)
+
+    def _ask(self, do: str, seconds: float, body: bytes = b"", **fields: object) -> List[Answer]:
+        assert self._session is not None
+        return self._session.ask(do, seconds, body, **fields)
+
+    def _ask_for_bytes(self, base: str, lists: List[str]) -> bytes:
+        assert self._session is not None
+        return self._session.ask_for_bytes("lists", _QUICK, b"", base=base, lists=",".join(lists))
+
+
+class _Damaged(Exception):
+    pass
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _kept(answer: Answer) -> KeptRelease:
+    words = answer["lists"].split()
+    lists = {name[: -len(".sha256")]: digest for digest, name in zip(words[::2], words[1::2])}
+    return KeptRelease(
+        answer["id"],
+        answer["healthy"],
+        answer["failed"] == "yes",
+        facts_of(answer["facts"]),
+        answer["running"],
+        lists,
+    )

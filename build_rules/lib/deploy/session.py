@@ -1,0 +1,179 @@
+"""One session with the agent on a host: a line of JSON there, one or more lines back.
+
+A session is one process, `ssh` or a shell, for the whole deploy.  Values in lines are plain texts
+without quotes and backslashes, which a POSIX sh takes apart; anything else travels as bytes behind
+its line.  While an answer is awaited nothing is sent; at other times a beat tells that somebody is
+still there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pkgutil
+import shlex
+import subprocess
+import tempfile
+import threading
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
+
+BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after eight without a line
+_FORBIDDEN = frozenset('"\\') | {chr(code) for code in range(32)}
+
+Answer = Mapping[str, str]
+
+
+class SessionLost(Exception):
+    """The session ended, or did not answer in time; the text says how, in the client's words."""
+
+
+class StepFailed(Exception):
+    """The agent could not do what was asked; the text is its own."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.get("text") or answer["say"])
+
+
+def agent_text() -> str:
+    # Also out of an archive that is a program.
+    content = pkgutil.get_data("build_rules.lib.deploy", "agent.sh")
+    assert content is not None
+    return content.decode()
+
+
+def remote_command(path: str, size: int) -> str:
+    """What a host's login shell is given: the agent's text comes first on its input."""
+    inner = f'exec sh -c "$(head -c {size})" slipway-agent "$0" serve'
+    return f"exec sh -c {shlex.quote(inner)} {shlex.quote(path)}"
+
+
+def local_command(shell: Sequence[str], path: str, size: int) -> List[str]:
+    """The same on this machine, by a shell of choice."""
+    inner = f'exec {shlex.join(shell)} -c "$(head -c {size})" slipway-agent "$0" serve'
+    return [*shell, "-c", inner, path]
+
+
+def as_line(asked: Mapping[str, str]) -> bytes:
+    for value in asked.values():
+        if _FORBIDDEN & set(value):
+            raise ValueError(f"{value!r} cannot be in a line for a shell")
+    return json.dumps(asked, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+class Session:
+    """Starts `command` at once; `close` it, also after a fault."""
+
+    def __init__(self, command: Sequence[str], *, env: Optional[Mapping[str, str]] = None) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env=env,
+            start_new_session=True,
+        )
+        self._talking = threading.Lock()
+        self._closed = threading.Event()
+        self._write(agent_text().encode())
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, do: str, seconds: float, body: bytes = b"", **fields: Any) -> List[Answer]:
+        """The answers up to the one that ends the step; raises StepFailed for a fault of it."""
+        asked = {"do": do, **{key: str(value) for key, value in fields.items()}}
+        if body:
+            asked.setdefault("size", str(len(body)))
+            asked.setdefault("sha256", hashlib.sha256(body).hexdigest())
+        with self._talking, _limited(seconds, self._process):
+            self._write(as_line(asked) + body)
+            answers = [self._read()]
+            while answers[-1]["say"] in ("host", "release"):
+                answers.append(self._read())
+        if answers[-1]["say"] == "error":
+            raise StepFailed(answers[-1])
+        return answers
+
+    def ask_for_bytes(self, do: str, seconds: float, body: bytes, **fields: Any) -> bytes:
+        """Like ask, where bytes follow the answer, as many as its `size` says."""
+        with _limited(seconds, self._process):
+            answer = self.ask(do, seconds, body, **fields)[-1]
+            assert self._process.stdout is not None
+            size = int(answer["size"])
+            content = self._process.stdout.read(size)
+        if len(content) != size:
+            self._lost()
+        return content
+
+    def close(self) -> None:
+        self._closed.set()
+        try:
+            with self._talking:
+                self._write(as_line({"do": "end"}))
+            self._process.communicate(timeout=10)
+        except (SessionLost, subprocess.TimeoutExpired, ValueError, OSError):
+            pass
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._said):
+            try:
+                if stream is not None:
+                    stream.close()
+            except OSError:  # what nobody took
+                pass
+
+    def _beat(self) -> None:
+        while not self._closed.wait(BEAT_EVERY):
+            with self._talking:
+                try:
+                    if not self._closed.is_set():
+                        self._write(as_line({"do": "beat"}))
+                except SessionLost:
+                    return
+
+    def _write(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(content)
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            self._lost()
+
+    def _read(self) -> Answer:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            self._lost()
+        return {str(key): str(value) for key, value in answer.items()}
+
+    def _lost(self) -> NoReturn:
+        self._process.kill()
+        self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip().splitlines()
+        raise SessionLost(said[-1] if said else "the session ended")
+
+
+class _limited:
+    """Ends a process that holds up what is within."""
+
+    def __init__(self, seconds: float, process: subprocess.Popen[bytes]) -> None:
+        self._timer = threading.Timer(seconds, process.kill)
+
+    def __enter__(self) -> None:
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+def facts_of(text: str) -> Dict[str, str]:
+    """`key=value` words of what a host keeps of a release."""
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)

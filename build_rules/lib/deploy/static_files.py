@@ -1,0 +1,80 @@
+"""The static files of a release: published once, before any server switches.
+
+By rsync with checksums, for archives give every file the same time; files come first and pages that
+refer to them last.  Nothing is deleted at once: pages of the old release are still served.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from typing import Callable, List
+
+from build_rules.lib.deploy.deployment import Deployment
+from build_rules.lib.deploy.shipped_release import ShippedRelease
+from build_rules.lib.errors import SlipwayError
+
+_PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
+_LIMIT = 1800  # seconds
+
+
+def publish(deployment: Deployment, release: ShippedRelease, tell: Callable[[str], None]) -> None:
+    if not (deployment.static_hosts or deployment.static_publish):
+        return
+    if not release.static:
+        raise SlipwayError(
+            "the release has no static files of its own, and the deployment publishes some",
+            where="the fields static_hosts and static_publish",
+            next='static="separate" in the release_tarball, or remove the fields',
+        )
+    with tempfile.TemporaryDirectory(prefix="static-") as folder:
+        with tarfile.open(release.static, "r:gz") as tar:
+            tar.extractall(folder)
+        for host in deployment.static_hosts:
+            for arguments in (_files_first(), []):
+                tell(f"{host}: static files")
+                _run(
+                    [*_rsync(deployment), *arguments, f"{folder}/", _target(deployment, host)], host
+                )
+        if deployment.static_publish:
+            tell("static_publish")
+            _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
+
+
+def _files_first() -> List[str]:
+    return [f"--exclude=*{one}" for one in _PAGES]
+
+
+def _rsync(deployment: Deployment) -> List[str]:
+    ssh = ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options]
+    return ["rsync", "-rlpc", "--chmod=D755,F644", f"--timeout={_LIMIT}", "-e", " ".join(ssh)]
+
+
+def _target(deployment: Deployment, host: str) -> str:
+    user = f"{deployment.user}@" if deployment.user else ""
+    return f"{user}{host}:{deployment.static_path}/"
+
+
+def _run(command: List[str], what: str, folder: str = "") -> None:
+    env = {**os.environ, "STATIC_FOLDER": folder}
+    try:
+        done = subprocess.run(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_LIMIT,
+            check=False,
+        )
+        said, status = done.stdout.decode(errors="replace").strip(), done.returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said, status = str(error), -1
+    if status != 0:
+        raise SlipwayError(
+            f"the static files cannot be published: {what}",
+            found=said.splitlines()[-1] if said else f"exit status {status}",
+            next="no server was touched; correct it and deploy again",
+        )

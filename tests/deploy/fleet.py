@@ -1,0 +1,91 @@
+"""A coordinator and its hosts: real sshd, real ssh, releases of a few files.
+
+fleet = Fleet(farm, tmp_path)
+fleet.deploy(fleet.release("1.0.0"))
+assert fleet.served() == {"h1": "1.0.0", ...}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+from build_rules.lib.deploy import cli, shipped_release
+from build_rules.lib.deploy.deployment import Deployment, Health
+from build_rules.lib.deploy.flow import Coordinator
+from build_rules.lib.deploy.session import Session
+from tests.deploy.hosts import Host, HostFarm
+from tests.unit.lib.deploy.tiny_release import write_release
+
+TOP = "/home/app/tiny"
+
+
+class Fleet:
+    """`said` is what the coordinator told; `deployment` may be replaced."""
+
+    def __init__(self, farm: HostFarm, folder: Path) -> None:
+        self.farm, self.folder = farm, folder
+        self.said: List[str] = []
+        self.deployment = Deployment(
+            path=TOP,
+            hosts=tuple(host.name for host in farm.hosts),
+            server_env="prod",
+            health=Health(retries=3, interval=1, timeout=5, hold=1),
+            stop_timeout=5,
+            ssh_options=("-F", str(farm.ssh_config)),
+        )
+
+    def configure(self, **changed: Any) -> None:
+        self.deployment = dataclasses.replace(self.deployment, **changed)
+
+    def release(self, version: str, **more: Any) -> Path:
+        return write_release(self.folder / version, version, **more)
+
+    def coordinator(self) -> Coordinator:
+        deployment = self.deployment
+
+        def connect(name: str) -> Session:
+            return Session(cli.ssh_command(deployment, name))
+
+        return Coordinator(deployment, connect, self.said.append)
+
+    def run(self, step: Callable[[Coordinator], None]) -> Coordinator:
+        coordinator = self.coordinator()
+        try:
+            step(coordinator)
+        finally:
+            coordinator.close()
+        return coordinator
+
+    def deploy(self, manifest: Path) -> Coordinator:
+        release = shipped_release.read(str(manifest))
+        return self.run(lambda coordinator: coordinator.deploy(release))
+
+    def status(self, coordinator: Coordinator) -> Dict[str, str]:
+        return {host.name: host.status for host in coordinator.hosts}
+
+    def served(self) -> Dict[str, str]:
+        """The version that each host serves and runs one process of; else what is wrong."""
+        return {host.name: self.served_by(host) for host in self.farm.hosts}
+
+    def served_by(self, host: Host) -> str:
+        link = host.run(f"readlink {TOP}/current").stdout.strip()
+        running = host.run(
+            f"ls -l /proc/[0-9]*/exe 2>/dev/null | sed -n 's|.* -> {TOP}/releases/||p'"
+        ).stdout.split()
+        ids = sorted(one.split("/")[0] for one in running)
+        if ids != [link.rpartition("/")[2]]:
+            return f"linked {link or 'nothing'}, running {ids}"
+        return ids[0].split("-")[1]
+
+    def wait_until_settled(self, host: Host, seconds: float = 60) -> None:
+        """Until nothing is under way on a host, whoever sees to it."""
+        deadline = time.monotonic() + seconds
+        while (
+            host.path(f"{TOP}/.slipway/doing").exists()
+            or host.path(f"{TOP}/.slipway/holder").exists()
+        ):
+            assert time.monotonic() < deadline, host.path(f"{TOP}/.slipway/journal").read_text()
+            time.sleep(0.1)

@@ -1,0 +1,294 @@
+"""Deploys to real sshd hosts: the budget, faults from outside, and the one-file program."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+import toml
+
+from build_rules.lib.deploy import shipped_release
+from build_rules.lib.errors import SlipwayError
+from tests.deploy import hosts
+from tests.deploy.fleet import TOP, Fleet
+from tests.deploy.hosts import Host, HostFarm
+from tests.e2e import harness
+
+SEED = 20261122
+
+
+@pytest.fixture(scope="module")
+def farm() -> Iterator[HostFarm]:
+    hosts.require_hosts()
+    settings = {"count": 3, "disk": "60m", "inodes": 4000}
+    with harness.scratch_folder("hosts-") as folder, HostFarm(folder / "farm", **settings) as made:
+        yield made
+
+
+@pytest.fixture
+def fleet(farm: HostFarm, tmp_path: Path) -> Iterator[Fleet]:
+    """Hosts on which nothing has been deployed."""
+    yield Fleet(farm, tmp_path)
+    for host in farm.hosts:
+        host.mend()
+        host.free_disk()
+        if not host.is_on:
+            host.boot()
+        end_services(host)
+        host.run(f"crontab -r; rm -rf {TOP}")
+
+
+def end_services(host: Host) -> None:
+    for pid, command in host.processes().items():
+        if TOP in command or "slipway-agent" in command:
+            harness.end({pid})
+
+
+EVERYWHERE = ("h1", "h2", "h3")
+
+
+def test_a_release_reaches_all_hosts_and_can_be_taken_back(fleet: Fleet) -> None:
+    first = fleet.deploy(fleet.release("1.0.0", files={"a": "1", "b": "x" * 50_000}))
+    assert fleet.status(first) == dict.fromkeys(EVERYWHERE, "healthy")
+    assert fleet.served() == dict.fromkeys(EVERYWHERE, "1.0.0")
+    second = fleet.deploy(fleet.release("1.1.0", files={"a": "2", "b": "x" * 50_000}))
+    assert fleet.served() == dict.fromkeys(EVERYWHERE, "1.1.0")
+    assert all(host.sent < first.hosts[0].sent / 4 for host in second.hosts)
+
+    fleet.run(lambda coordinator: coordinator.rollback())
+    assert fleet.served() == dict.fromkeys(EVERYWHERE, "1.0.0")
+    fleet.run(lambda coordinator: coordinator.rollback("1.1.0"))
+    assert fleet.served() == dict.fromkeys(EVERYWHERE, "1.1.0")
+
+
+def test_a_plan_changes_nothing(fleet: Fleet) -> None:
+    release = shipped_release.read(str(fleet.release("1.0.0")))
+    coordinator = fleet.run(lambda one: one.deploy(release, only_plan=True))
+    assert all(host.plan and host.plan.bytes > 0 for host in coordinator.hosts)
+    assert not any(host.path(TOP).exists() for host in fleet.farm.hosts)
+
+
+def test_an_unhealthy_canary_is_taken_back_and_no_other_host_is_touched(fleet: Fleet) -> None:
+    fleet.deploy(fleet.release("1.0.0"))
+    running = {host.name: host.processes() for host in fleet.farm.hosts[1:]}
+    with pytest.raises(SlipwayError, match="1 of 3 hosts failed") as raised:
+        fleet.deploy(fleet.release("1.1.0", health="false"))
+    assert "h1: returned: it is not healthy" in str(raised.value)
+    assert fleet.served() == dict.fromkeys(EVERYWHERE, "1.0.0")
+    for host in fleet.farm.hosts[1:]:
+        services = {pid for pid, one in running[host.name].items() if TOP in one}
+        assert services <= set(host.processes())
+
+
+def test_a_host_that_is_down_counts_against_the_budget(fleet: Fleet) -> None:
+    release = fleet.release("1.0.0")
+    fleet.farm.hosts[1].power_cut()
+    with pytest.raises(SlipwayError, match="max_unhealthy is 0"):
+        fleet.deploy(release)
+    fleet.configure(max_unhealthy=1)
+    done = fleet.deploy(release)
+    assert fleet.status(done) == {"h1": "healthy", "h2": "unreachable", "h3": "healthy"}
+    assert fleet.served_by(fleet.farm.hosts[2]) == "1.0.0"
+
+
+def test_a_full_disk_and_used_up_inodes_are_told_before_anything_is_sent(fleet: Fleet) -> None:
+    fleet.deploy(fleet.release("1.0.0"))
+    full, without, sound = fleet.farm.hosts
+    full.fill_disk(leave=10_000)
+    without.use_up_inodes(leave=2)
+    fleet.configure(max_unhealthy=2)
+    done = fleet.deploy(fleet.release("1.1.0", files={"a": "x"}))
+    assert fleet.status(done) == {"h1": "refused", "h2": "refused", "h3": "healthy"}
+    assert "kB are free" in done.hosts[0].text
+    assert "inodes are free" in done.hosts[1].text
+    for host in (full, without):
+        host.free_disk()
+        assert fleet.served_by(host) == "1.0.0"
+    assert fleet.served_by(sound) == "1.1.0"
+
+
+# --- Ended from outside, at any moment.
+
+
+def within_switch(fleet: Fleet, host: Host, after: float, fault: Callable[[], None]) -> None:
+    """Deploys to one host, and lets the fault happen so many seconds after the switch began."""
+    fleet.configure(hosts=(host.name,))
+    fleet.deploy(fleet.release("1.0.0"))
+    slow = fleet.release("1.1.0", start="sleep 0.7", stop="sleep 0.5")
+    journal = host.path(f"{TOP}/.slipway/journal")
+    before = len(journal.read_text())
+
+    def wait_and_strike() -> None:
+        harness.wait_until(lambda: "switch from" in journal.read_text()[before:], 30, "a switch")
+        time.sleep(after)
+        fault()
+
+    striking = threading.Thread(target=wait_and_strike)
+    striking.start()
+    try:
+        fleet.deploy(slow)
+    except SlipwayError:
+        pass
+    striking.join()
+
+
+def agents(host: Host) -> set[int]:
+    """The agent of a session, without the second process that waits for its lock."""
+    return {pid for pid, one in host.processes().items() if "slipway-agent" in one}
+
+
+def kill_agent(fleet: Fleet, host: Host) -> None:
+    harness.end(agents(host), signal.SIGKILL)
+
+
+def kill_client(fleet: Fleet, host: Host) -> None:
+    """The ssh client of the coordinator; the session ends without a farewell."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            command = Path(f"/proc/{name}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(fleet.farm.ssh_config).encode() in command and b"slipway-agent" in command:
+            harness.end({int(name)}, signal.SIGKILL)
+
+
+def cut_link(fleet: Fleet, host: Host) -> None:
+    host.cut()
+
+
+def cut_power(fleet: Fleet, host: Host) -> None:
+    host.power_cut()
+
+
+FAULTS = {
+    "the agent killed": kill_agent,
+    "the client killed": kill_client,
+    "the power cut": cut_power,
+}
+
+
+def assert_whole(fleet: Fleet, host: Host) -> None:
+    if not host.is_on:
+        host.boot()
+    host.mend()
+    fleet.wait_until_settled(host)
+    harness.wait_until(lambda: fleet.served_by(host) in ("1.0.0", "1.1.0"), 30, "a service")
+    release = f"{TOP}/{host.run(f'readlink {TOP}/current').stdout.strip()}"
+    checked = host.run(f"cd {release} && cat .release/*.sha256 | sha256sum -c --quiet")
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("after", [0.2, 0.9])
+def test_a_host_ends_whole_and_healthy_without_help(fleet: Fleet, name: str, after: float) -> None:
+    host = fleet.farm.hosts[0]
+    within_switch(fleet, host, after, lambda: FAULTS[name](fleet, host))
+    assert_whole(fleet, host)
+    # And the next deploy needs no manual step.
+    last = fleet.deploy(fleet.release("1.2.0"))
+    assert fleet.status(last) == {"h1": "healthy"}
+    assert fleet.served_by(host) == "1.2.0"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [*FAULTS, "the link cut"])
+def test_twenty_faults_at_random_moments(fleet: Fleet, name: str) -> None:
+    host = fleet.farm.hosts[0]
+    chance = random.Random(f"{SEED}-{name}")
+    fault = {**FAULTS, "the link cut": cut_link}[name]
+    for number in range(20):
+        after = chance.uniform(0, 5)
+        within_switch(fleet, host, after, lambda: fault(fleet, host))
+        assert_whole(fleet, host)
+        print(f"{name}: {number} after {after:.2f} s: {fleet.served_by(host)}")
+        for pid, command in host.processes().items():
+            if f"{TOP}/releases" in command:
+                harness.end({pid})
+        shutil.rmtree(host.path(TOP))
+
+
+def test_two_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:
+    fleet.configure(hosts=("h1",), max_unhealthy=0)
+    release = fleet.release("1.0.0", start="sleep 1")
+    told = []
+
+    def deploy() -> None:
+        try:
+            told.append(fleet.status(fleet.deploy(release))["h1"])
+        except SlipwayError as error:
+            told.append(str(error))
+
+    both = [threading.Thread(target=deploy) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert sorted(told)[-1] == "healthy"
+    assert "another deploy has this host: " in sorted(told)[0]
+    assert fleet.served_by(fleet.farm.hosts[0]) == "1.0.0"
+
+
+# --- The program that needs neither Pants nor source.
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`deploy.pex`, packed as `package` does, in an otherwise empty folder."""
+    folder = tmp_path_factory.mktemp("program")
+    sources = folder / "in"
+    top = harness.REPOSITORY / "build_rules"
+    for name in ("lib", "sandbox"):
+        shutil.copytree(top / name, sources / "build_rules" / name)
+    shutil.copytree(Path(str(toml.__file__)).parent, sources / "toml")
+    script = harness.REPOSITORY / "build_rules" / "sandbox" / "pack_coordinator.py"
+    subprocess.run([sys.executable, "-I", "-S", str(script)], cwd=folder, check=True)
+    place = folder / "empty"
+    place.mkdir()
+    (folder / "out" / "deploy.pex").rename(place / "deploy.pex")
+    return place
+
+
+@pytest.mark.parametrize("python", sorted({os.path.realpath(sys.executable), "/usr/bin/python3"}))
+def test_the_program_deploys_lists_and_goes_back(fleet: Fleet, program: Path, python: str) -> None:
+    if not os.path.exists(python):
+        pytest.skip(f"no {python} here")
+    inventory = program / "prod.toml"
+    inventory.write_text(
+        f'path = "{TOP}"\nserver_env = "prod"\nhosts = ["h1", "h2"]\nbatch = "50%"\n'
+        f'ssh_options = ["-F", "{fleet.farm.ssh_config}"]\n[health]\nhold = 0\n'
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [python, "deploy.pex", *arguments, "--to=prod.toml"],
+            cwd=program,
+            text=True,
+            capture_output=True,
+            env={"PATH": os.environ["PATH"], "HOME": str(program)},
+            check=False,
+            timeout=120,
+        )
+
+    for version in ("1.0.0", "1.1.0"):
+        done = run("deploy", str(fleet.release(version)))
+        assert done.returncode == 0, done.stderr
+        assert f"-{version}-prod-" in done.stdout
+        time.sleep(1.1)  # ids sort by the second
+    listed = json.loads(run("releases", "--format=json").stdout)
+    assert [len(one["releases"]) for one in listed["hosts"]] == [2, 2]
+    assert run("rollback").returncode == 0
+    assert [fleet.served_by(host) for host in fleet.farm.hosts[:2]] == ["1.0.0", "1.0.0"]
+    failed = run("rollback", "--release=9.9.9")
+    assert failed.returncode == 1
+    assert '"9.9.9" names 0 releases on the hosts' in failed.stderr
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,248 @@
+"""Deploys to folders of this machine, by the real agent in each shell, without ssh."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Iterator, List
+
+import pytest
+
+from build_rules.lib.deploy import shipped_release
+from build_rules.lib.deploy.deployment import Deployment, Health
+from build_rules.lib.deploy.flow import Coordinator
+from build_rules.lib.deploy.session import Session, SessionLost, agent_text, local_command
+from build_rules.lib.errors import SlipwayError
+from tests.unit.lib.deploy.tiny_release import running_from, write_release
+
+SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
+QUICK = Health(retries=3, interval=0, timeout=5, hold=0)
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> List[str]:
+    command = SHELLS[request.param]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no {command[0]} here")
+    return command
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Iterator[Path]:
+    """Where hosts are folders; what runs from them is ended."""
+    yield tmp_path / "hosts"
+    for pid in running_from(tmp_path / "hosts"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class Farm:
+    """A coordinator for hosts that are folders below `top`."""
+
+    def __init__(self, top: Path, shell: List[str], hosts: int = 1) -> None:
+        self.top, self.shell = top, shell
+        self.names = tuple(f"h{number}" for number in range(1, hosts + 1))
+        self.said: List[str] = []
+        self.deployment = Deployment("/nowhere", self.names, "prod", health=QUICK, stop_timeout=5)
+
+    def connect(self, name: str) -> Session:
+        size = len(agent_text().encode())
+        return Session(local_command(self.shell, str(self.top / name / "app"), size))
+
+    def coordinator(self) -> Coordinator:
+        return Coordinator(self.deployment, self.connect, self.said.append)
+
+    def run(self, step: Callable[[Coordinator], None]) -> Coordinator:
+        coordinator = self.coordinator()
+        try:
+            step(coordinator)
+        finally:
+            coordinator.close()
+        return coordinator
+
+    def deploy(self, manifest: Path) -> Coordinator:
+        release = shipped_release.read(str(manifest))
+        return self.run(lambda coordinator: coordinator.deploy(release))
+
+    def host(self, name: str = "h1") -> Path:
+        return self.top / name / "app"
+
+    def served(self, name: str = "h1") -> str:
+        return os.readlink(self.host(name) / "current").rpartition("/")[2]
+
+
+@pytest.fixture
+def farm(top: Path, shell: List[str]) -> Farm:
+    return Farm(top, shell)
+
+
+def test_a_first_deploy_unpacks_verifies_starts_and_keeps_the_release(
+    farm: Farm, tmp_path: Path
+) -> None:
+    coordinator = farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a b.js": "1"}))
+    (host,) = coordinator.hosts
+    assert (host.status, host.text) == ("healthy", "")
+    current = farm.host() / "current"
+    assert "-1.0.0-prod-" in farm.served()
+    assert (current / "a b.js").read_text() == "1"
+    assert os.readlink(current / "service" / "link") == "../package.json"
+    assert os.access(current / "bin" / "app", os.X_OK)
+    assert len(running_from(farm.host())) == 1
+    journal = (farm.host() / ".slipway" / "journal").read_text()
+    assert "end, healthy" in journal
+    assert not (farm.host() / ".slipway" / "doing").exists()
+
+
+def test_a_second_deploy_sends_what_differs_and_the_first_can_be_served_again(
+    farm: Farm, tmp_path: Path
+) -> None:
+    farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a": "1", "b": "x", "gone": "1"}))
+    first = farm.served()
+    second = write_release(tmp_path / "two", "2.0.0", files={"a": "2", "b": "x"})
+    (host,) = farm.deploy(second).hosts
+    assert host.plan is not None
+    assert host.plan.missing == {"a", "package.json"}
+    assert "-2.0.0-" in farm.served()
+    release = farm.host() / "current"
+    assert {one.name for one in release.iterdir()} >= {"a", "b", "bin", "release.json"}
+    assert not (release / "gone").exists()
+    assert ((release / "a").read_text(), (release / "b").read_text()) == ("2", "x")
+
+    farm.run(lambda coordinator: coordinator.rollback())
+    assert farm.served() == first
+    assert len(running_from(farm.host() / "releases" / first)) == 1
+    assert len(running_from(farm.host())) == 1
+
+
+def test_one_that_is_not_healthy_makes_place_for_the_old_one_again(
+    farm: Farm, tmp_path: Path
+) -> None:
+    farm.deploy(write_release(tmp_path / "one", "1.0.0"))
+    first = farm.served()
+    for number, fault in enumerate(({"health": "false"}, {"start": "exit 7"})):
+        bad = write_release(tmp_path / f"bad{number}", f"1.0.{number + 1}", **fault)
+        (host,) = farm.deploy(bad).hosts
+        assert host.status == "returned", host.text
+        assert first in host.text
+        assert farm.served() == first
+        assert len(running_from(farm.host())) == 1
+    # A failed release is no target.
+    with pytest.raises(SlipwayError, match="no earlier release was healthy"):
+        farm.run(lambda coordinator: coordinator.rollback())
+
+
+def test_a_service_that_does_not_stop_is_ended(farm: Farm, tmp_path: Path) -> None:
+    farm.deploy(write_release(tmp_path / "one", "1.0.0", stop="sleep 100"))
+    (old,) = running_from(farm.host())
+    started = time.monotonic()
+    farm.deploy(write_release(tmp_path / "two", "2.0.0"))
+    assert time.monotonic() - started < 30
+    assert "-2.0.0-" in farm.served()
+    assert old not in running_from(farm.host())
+
+
+def test_a_tampered_file_is_sent_again(farm: Farm, tmp_path: Path) -> None:
+    farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a": "1", "b": "x"}))
+    tampered = farm.host() / "current" / "b"
+    tampered.chmod(0o644)
+    tampered.write_text("tampered")
+    (host,) = farm.deploy(
+        write_release(tmp_path / "two", "2.0.0", files={"a": "2", "b": "x"})
+    ).hosts
+    assert host.status == "healthy", host.text
+    assert (farm.host() / "current" / "b").read_text() == "x"
+
+
+def test_two_at_once_one_is_told_who_holds_the_host(farm: Farm, tmp_path: Path) -> None:
+    release = write_release(tmp_path / "one", "1.0.0")
+    holder = farm.connect("h1")
+    try:
+        holder.ask("begin", 30, by="somebody@elsewhere")
+        with pytest.raises(SlipwayError, match="somebody@elsewhere, since 20"):
+            farm.deploy(release)
+    finally:
+        holder.close()
+    assert farm.deploy(release).hosts[0].status == "healthy"
+
+
+def test_only_so_many_are_kept(farm: Farm, tmp_path: Path) -> None:
+    farm.deployment = Deployment(
+        "/nowhere", farm.names, "prod", health=QUICK, stop_timeout=5, keep=2
+    )
+    for number in range(4):
+        farm.deploy(write_release(tmp_path / str(number), f"1.0.{number}"))
+        time.sleep(1.1)  # ids sort by the second
+    kept = sorted(one.name.split("-")[1] for one in (farm.host() / "releases").iterdir())
+    assert kept == ["1.0.2", "1.0.3"]
+
+
+def test_what_is_deployed_by_hand_becomes_a_release_to_go_back_to(
+    farm: Farm, tmp_path: Path
+) -> None:
+    by_hand = farm.host()
+    by_hand.mkdir(parents=True)
+    (by_hand / "package.json").write_text("{}")
+    (by_hand / "server.js").write_text("old")
+    bad = write_release(tmp_path / "bad", "1.0.0", health="false")
+    farm.deploy(bad)
+    assert farm.served().endswith("by-hand")
+    assert (farm.host() / "current" / "server.js").read_text() == "old"
+    (host,) = farm.deploy(write_release(tmp_path / "one", "1.0.1")).hosts
+    assert host.status == "healthy", host.text
+    assert not (by_hand / "server.js").exists()
+
+
+# --- Ended from outside.
+
+
+def kill_within_switch(farm: Farm, pid: int, after: float) -> threading.Thread:
+    """Ends the agent so many seconds after it has begun to switch."""
+    journal = farm.host() / ".slipway" / "journal"
+    before = len(journal.read_text())
+
+    def wait_and_kill() -> None:
+        wait_until(lambda: "switch from" in journal.read_text()[before:])
+        time.sleep(after)
+        os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=wait_and_kill)
+    thread.start()
+    return thread
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3, 0.7])
+def test_what_a_killed_agent_left_is_completed_without_help(
+    farm: Farm, tmp_path: Path, after: float
+) -> None:
+    farm.deploy(write_release(tmp_path / "one", "1.0.0"))
+    slow = write_release(tmp_path / "two", "2.0.0", start="sleep 1")
+    farm.deploy(write_release(tmp_path / "two", "2.0.0", start="sleep 1", health="false"))
+    first = farm.served()
+    session = farm.connect("h1")
+    try:
+        session.ask("begin", 30, by="a test")
+        (second,) = (one.name for one in (farm.host() / "releases").iterdir() if "2.0" in one.name)
+        killing = kill_within_switch(farm, session.pid, after)
+        with pytest.raises(SessionLost):
+            session.ask("switch", 30, id=second)
+        killing.join()
+    finally:
+        session.close()
+    wait_until(lambda: not (farm.host() / ".slipway" / "doing").exists())
+    assert farm.served() == first
+    assert len(running_from(farm.host() / "releases" / first)) == 1
+    assert len(running_from(farm.host())) == 1
+    # And the next deploy needs no help either.
+    assert farm.deploy(slow).hosts[0].status in ("healthy", "returned")

@@ -1,0 +1,90 @@
+"""Releases of a few files, for tests of deploys: a service that sleeps, and is well as told.
+
+    release = write_release(folder, "1.0.0", files={"service/a.js": "1"})
+
+Its Node is a copy of this machine's own Python, so that what runs from a release can be told by its
+program; `bin/app` is a script of its own. `health` is what `bin/app health` does, `start` what runs
+before the service starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Mapping
+
+from build_rules.lib import layers
+from build_rules.lib.layers import Entry
+
+APP = """\
+#!/bin/sh
+top=$(cd -- "${{0%/*}}/.." && pwd -P)
+node=$top/node_runtime/bin/node
+case $1 in
+start) {start}; "$node" 1000 & ;;
+stop) {stop} ;;
+health) {health} ;;
+esac
+"""
+RUNS = 'ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q " -> $node"'
+STOPS = (
+    "for pid in $(ls -l /proc/[0-9]*/exe 2>/dev/null | "
+    'sed -n "s|.* /proc/\\([0-9]*\\)/exe -> $node.*|\\1|p"); do kill $pid; done'
+)
+
+
+def write_release(
+    folder: Path,
+    version: str,
+    *,
+    files: Mapping[str, str] = {},
+    start: str = ":",
+    stop: str = STOPS,
+    health: str = RUNS,
+    server_env: str = "prod",
+) -> Path:
+    """Writes a release as `package` does, and gives the path of its release.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    node = folder / "node"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", node)
+    app = APP.format(start=start, stop=stop, health=health)
+    parts = {
+        "runtime": [Entry("node_runtime/bin/node", "file", True, str(node))],
+        "app": [
+            Entry("package.json", "file", content=json.dumps({"version": version}).encode()),
+            *(Entry(name, "file", content=text.encode()) for name, text in files.items()),
+            Entry("service/link", "link", target="../package.json"),
+        ],
+        "launcher": [Entry("bin/app", "file", True, content=app.encode())],
+    }
+    for name, entries in parts.items():
+        layers.write_layer(str(folder / f"{name}.layer"), name, entries)
+    manifest = {"app": "tiny", "version": version, "server_env": server_env, "layers": []}
+    tarball = folder / f"tiny-{version}-{server_env}.tar.gz"
+    last = [Entry("release.json", "file", content=json.dumps(manifest).encode())]
+    digest, size = layers.write_release(
+        str(tarball), [str(folder / f"{name}.layer") for name in parts], last
+    )
+    outer = {**manifest, "tarball": {"file": tarball.name, "sha256": digest, "size": size}}
+    path = folder / f"tiny-{version}-{server_env}.release.json"
+    path.write_text(json.dumps(outer))
+    return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def running_from(folder: Path) -> list[int]:
+    """Processes whose program lies below a folder."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{name}/exe").startswith(f"{folder}/"):
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
