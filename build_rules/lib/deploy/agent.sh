@@ -383,7 +383,8 @@ do_stage() {
   if [ -z "$base" ]; then
     mkdir "$staged"
   else
-    copy_of "$top/releases/$base" "$staged" && find "$staged" -type l -exec rm -f {} + &&
+    copy_of "$top/releases/$base" "$staged" && rm -rf "$staged/.release" &&
+      find "$staged" -type l -exec rm -f {} + &&
       gzip -dc "$own/incoming/removed" | (cd "$staged" && tr '\n' '\0' | xargs -0 rm -f --)
   fi && say ok || say error text "the release $base cannot be copied"
 }

@@ -210,11 +210,13 @@ class Host:
         if answer["say"] == "ok":
             self.status, self.text = "healthy", ""
             return
-        back = answer["linked"] or "nothing"
+        text, back = answer["text"], answer["linked"]
         if answer["healthy"] == "yes":
-            self.fail("returned", f"{answer['text']}; {back} is served again. {answer['log']}")
+            self.fail("returned", f"{text}; {back} is served again. {answer['log']}")
+        elif back:
+            self.fail("DOWN", f"{text}; {back} is not healthy either. {answer['log']}")
         else:
-            self.fail("DOWN", f"{answer['text']}; {back} is not healthy either. {answer['log']}")
+            self.fail("DOWN", f"{text}; nothing was served before. {answer['log']}")
 
     def finish(self, keep: int, boot: str) -> None:
         self._ask("prune", _LONG, keep=keep)

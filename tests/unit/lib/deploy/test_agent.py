@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
@@ -24,7 +24,13 @@ SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", 
 QUICK = Health(retries=3, interval=0, timeout=5, hold=0)
 
 
-@pytest.fixture(params=SHELLS)
+def _shells() -> Iterator[Any]:
+    """dash in the quick tier, each of them in the long one."""
+    for name in SHELLS:
+        yield pytest.param(name, marks=() if name == "dash" else (pytest.mark.long,))
+
+
+@pytest.fixture(params=_shells())
 def shell(request: pytest.FixtureRequest) -> List[str]:
     command = SHELLS[request.param]
     if shutil.which(command[0]) is None:
@@ -146,6 +152,17 @@ def test_a_service_that_does_not_stop_is_ended(farm: Farm, tmp_path: Path) -> No
     assert old not in running_from(farm.host())
 
 
+def test_a_layer_that_is_gone_leaves_no_list(farm: Farm, tmp_path: Path) -> None:
+    farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a": "1"}))
+    second = write_release(tmp_path / "two", "2.0.0", files={"a": "1"}, app_layer="server")
+    (host,) = farm.deploy(second).hosts
+    assert host.plan is not None
+    assert host.plan.missing == {"package.json"}
+    assert host.sent == host.plan.bytes
+    lists = {one.name for one in (farm.host() / "current" / ".release").iterdir()}
+    assert lists == {"launcher.sha256", "runtime.sha256", "server.sha256"}
+
+
 def test_a_tampered_file_is_sent_again(farm: Farm, tmp_path: Path) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a": "1", "b": "x"}))
     tampered = farm.host() / "current" / "b"
@@ -174,11 +191,11 @@ def test_only_so_many_are_kept(farm: Farm, tmp_path: Path) -> None:
     farm.deployment = Deployment(
         "/nowhere", farm.names, "prod", health=QUICK, stop_timeout=5, keep=2
     )
-    for number in range(4):
+    for number in range(3):
         farm.deploy(write_release(tmp_path / str(number), f"1.0.{number}"))
         time.sleep(1.1)  # ids sort by the second
     kept = sorted(one.name.split("-")[1] for one in (farm.host() / "releases").iterdir())
-    assert kept == ["1.0.2", "1.0.3"]
+    assert kept == ["1.0.1", "1.0.2"]
 
 
 def test_what_is_deployed_by_hand_becomes_a_release_to_go_back_to(
@@ -222,7 +239,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("after", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize(
+    "after", [0.3, *(pytest.param(one, marks=pytest.mark.long) for one in (0.0, 0.7))]
+)
 def test_what_a_killed_agent_left_is_completed_without_help(
     farm: Farm, tmp_path: Path, after: float
 ) -> None:

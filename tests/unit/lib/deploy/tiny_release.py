@@ -45,6 +45,7 @@ def write_release(
     stop: str = STOPS,
     health: str = RUNS,
     server_env: str = "prod",
+    app_layer: str = "app",
 ) -> Path:
     """Writes a release as `package` does, and gives the path of its release.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ def write_release(
     app = APP.format(start=start, stop=stop, health=health)
     parts = {
         "runtime": [Entry("node_runtime/bin/node", "file", True, str(node))],
-        "app": [
+        app_layer: [
             Entry("package.json", "file", content=json.dumps({"version": version}).encode()),
             *(Entry(name, "file", content=text.encode()) for name, text in files.items()),
             Entry("service/link", "link", target="../package.json"),

@@ -1,0 +1,98 @@
+"""Descriptions of deployments: what is taken, and what could be misread by a shell elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from build_rules.lib.deploy import deployment
+from build_rules.lib.deploy.deployment import Deployment
+from build_rules.lib.deploy.session import as_line, remote_command
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
+
+SOUND: Dict[str, Any] = {
+    "path": "/home/app/koa-kkl",
+    "hosts": ["app1.example.com", "10.0.0.27"],
+    "server_env": "prod",
+}
+
+
+def test_what_is_not_said_has_the_values_of_the_target() -> None:
+    read = deployment.parse(SOUND, "prod.toml")
+    assert read == Deployment("/home/app/koa-kkl", ("app1.example.com", "10.0.0.27"), "prod")
+    assert (read.keep, read.batch, read.canary, read.max_unhealthy) == (5, "1", 1, 0)
+
+
+def test_tables_are_read() -> None:
+    health = {"url": "http://127.0.0.1:3000/healthz", "hold": 0}
+    read = deployment.parse({**SOUND, "health": health}, "prod.toml")
+    assert (read.health.url, read.health.hold, read.health.retries) == (health["url"], 0, 10)
+
+
+HOSTILE = {
+    "hosts": ["a; rm -rf /", "-oProxyCommand=x", "a\nb", "$(id)", "", "a b", "`x`"],
+    "path": ["relative", "/", "/a/../b", "/a b", "/a;b", "/a\n", "/$HOME", "/a'b", '/a"b'],
+    "user": ["-x", "a b", "root;x", "$USER"],
+    "server_env": ["prod;x", "a b", "--prod"],
+    "static_path": ["relative", "/a/../../etc", "/a;b"],
+    "shared": ["../up", "/absolute", "a;b", "a/../../b"],
+    "batch": ["0", "0%", "101%", "many", "", "-1", 2],
+    "keep": [0, "5", -1, True],
+    "port": [0, 70_000, "22"],
+    "boot": ["maybe", True],
+    "canary": [-1, "1"],
+}
+CASES = [(key, value) for key, values in HOSTILE.items() for value in values]
+
+
+@pytest.mark.parametrize(("key", "value"), CASES, ids=str)
+def test_hostile_values_are_refused_by_name(key: str, value: Any) -> None:
+    listed = [value] if key in ("hosts", "shared") else value
+    with pytest.raises(SlipwayErrors) as raised:
+        deployment.parse({**SOUND, key: listed}, "prod.toml")
+    assert key in str(raised.value)
+    assert "prod.toml" in str(raised.value)
+
+
+def test_all_faults_come_at_once_with_guesses() -> None:
+    with pytest.raises(SlipwayErrors) as raised:
+        deployment.parse({"path": "x", "hots": ["a"], "hosts": ["a", "a"]}, "prod.toml")
+    said = str(raised.value)
+    for words in (
+        "hots: not known; did you mean hosts?",
+        "path = 'x'",
+        "server_env is not there",
+        "hosts: a stands twice",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("batch", "canary", "sizes"),
+    [("1", 1, [1] * 8), ("25%", 1, [1, 2, 2, 2, 1]), ("100%", 0, [8]), ("3", 2, [2, 3, 3])],
+)
+def test_canaries_come_first_then_batches(batch: str, canary: int, sizes: list[int]) -> None:
+    hosts = [f"h{number}" for number in range(8)]
+    read = deployment.parse({**SOUND, "hosts": hosts, "batch": batch, "canary": canary}, "x")
+    batches = read.batches()
+    assert [len(one) for one in batches] == sizes
+    assert [name for one in batches for name in one] == hosts
+
+
+@given(st.text())
+def test_no_text_gets_into_a_line_that_a_shell_would_misread(text: str) -> None:
+    try:
+        line = as_line({"do": "x", "value": text})
+    except ValueError:
+        return
+    assert line.count(b"\n") == 1
+    assert b'"value":"' + text.encode("utf-8", "surrogatepass") + b'"}' in line
+
+
+def test_a_path_is_quoted_for_the_login_shell() -> None:
+    assert remote_command("/home/app/x", 10).endswith(" /home/app/x")
+    with pytest.raises(SlipwayError):
+        deployment.parse({**SOUND, "path": "/x'; rm -rf /"}, "prod.toml")

@@ -1,0 +1,78 @@
+"""Releases before they are offered to hosts: digests, differences, archives."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Callable, Dict
+
+import pytest
+
+from build_rules.lib.deploy import shipped_release
+from build_rules.lib.deploy.shipped_release import BaseFiles
+from build_rules.lib.errors import SlipwayError
+from tests.unit.lib.deploy.tiny_release import write_release
+
+
+def test_only_what_differs_is_packed_the_same_each_time(tmp_path: Path) -> None:
+    release = shipped_release.read(str(write_release(tmp_path / "a", "1.0.0", files={"a": "1"})))
+    archive = release.archive(frozenset({"a"}))
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive))) as tar:
+        files = [one.name for one in tar if one.isreg()]
+        links = [one.name for one in tar if one.issym()]
+    lists = [f".release/{one}.sha256" for one in release.lists]
+    assert sorted(files) == sorted(["a", *lists, "release.json"])
+    assert links == ["service/link"]
+    again = shipped_release.read(str(tmp_path / "a" / "tiny-1.0.0-prod.release.json"))
+    assert again.archive(frozenset({"a"})) == archive
+
+
+def test_a_difference_tells_contents_and_modes(tmp_path: Path) -> None:
+    release = shipped_release.read(
+        str(write_release(tmp_path / "a", "1.0.0", files={"a": "1", "b": "2"}))
+    )
+    whole = release.difference(BaseFiles({}, frozenset()), [])
+    hashes = {
+        line[66:]: line[:64]
+        for text in release.lists.values()
+        for line in text.decode().splitlines()
+    }
+    assert whole.missing == set(hashes)
+    same = release.difference(BaseFiles(hashes, release.executables), [])
+    assert (same.missing, same.removed) == (frozenset(), ())
+    other = {**hashes, "a": "0" * 64, "old": "1" * 64}
+    found = release.difference(BaseFiles(other, release.executables | {"b"}), [])
+    assert found.missing == {"a", "b"}
+    assert found.removed == ("a", "b", "old")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+FAULTS: Dict[str, Callable[[Path, Path], object]] = {
+    "is not the file that its release.json tells of": lambda manifest, tarball: flip(tarball),
+    "bytes with the SHA-256": lambda manifest, tarball: tarball.write_bytes(
+        tarball.read_bytes()[:-9]
+    ),
+    "is not there": lambda manifest, tarball: tarball.unlink(),
+    "is not JSON": lambda manifest, tarball: manifest.write_text("{"),
+    "it has no tarball": lambda manifest, tarball: manifest.write_text(
+        json.dumps({"app": "x", "version": "1", "server_env": "prod", "layers": []})
+    ),
+    "cannot be read": lambda manifest, tarball: manifest.unlink(),
+}
+
+
+@pytest.mark.parametrize("words", FAULTS)
+def test_what_is_not_as_it_says_is_never_offered(tmp_path: Path, words: str) -> None:
+    manifest = write_release(tmp_path / "a", "1.0.0")
+    FAULTS[words](manifest, manifest.parent / "tiny-1.0.0-prod.tar.gz")
+    with pytest.raises(SlipwayError) as raised:
+        shipped_release.read(str(manifest))
+    assert words in str(raised.value)
