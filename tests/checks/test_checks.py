@@ -12,7 +12,10 @@ from typing import List
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
-SHELL_SCRIPTS = ("pants", "build_rules/release/app.sh", ".ci/isolator", ".ci/run")
+SHELL_SCRIPTS = (
+    *("pants", "build_rules/release/app.sh", "build_rules/lib/deploy/agent.sh"),
+    *(".ci/isolator", ".ci/run"),
+)
 CHECKS = {
     "format": ["ruff", "format", "--check", "build_rules", "tests"],
     "lint": ["ruff", "check", "build_rules", "tests"],

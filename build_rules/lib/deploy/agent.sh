@@ -1,3 +1,4 @@
+#!/bin/sh
 # The part of a deploy that runs on a host. POSIX sh; dash, busybox and bash run it.
 #
 # A coordinator sends this text over an ssh session and then one line for each step, and reads one
@@ -9,30 +10,19 @@
 
 # What a shell takes from its environment must not change what this script does.
 unset -v CDPATH ENV BASH_ENV
-IFS=' 	
-'
-LC_ALL=C
-PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
-export LC_ALL PATH
-umask 022
-set -u
+export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+umask 022 && set -u
 
 BY_HAND=00000000T000000Z-by-hand
 SILENT=8 # seconds without a line after which the session is taken for lost
 
-# --- Speaking.
-
-# Text as the inside of a JSON string; control characters become blanks.
-escaped() {
-  printf '%s' "$1" | tr '\001-\037\177' ' ' | sed 's/[\\"]/\\&/g'
-}
-
-# say KIND [KEY TEXT]...: one line for the coordinator, which may be gone.
+# say KIND [KEY TEXT]...: one line for the coordinator, which may be gone; control characters become
+# blanks.
 say() {
   said="{\"say\":\"$1\""
   shift
   while [ $# -ge 2 ]; do
-    said="$said,\"$1\":\"$(escaped "$2")\""
+    said="$said,\"$1\":\"$(printf '%s' "$2" | tr '\001-\037\177' ' ' | sed 's/[\\"]/\\&/g')\""
     shift 2
   done
   printf '%s}\n' "$said" >&4 2>/dev/null || :
@@ -40,25 +30,17 @@ say() {
 
 # The text of a key in the line that came; lines hold neither backslashes nor quotes in texts.
 field() {
-  case $line in
-  *"\"$1\":\""*)
-    rest=${line#*"\"$1\":\""}
-    printf '%s' "${rest%%\"*}"
-    ;;
-  esac
+  rest=${line#*"\"$1\":\""}
+  [ "$rest" = "$line" ] || printf '%s' "${rest%%\"*}"
 }
 
 note() {
   printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >>"$own/journal"
 }
 
-# --- Releases.
-
 # The release that is linked, or nothing.
 linked() {
-  [ -L "$top/current" ] || return 0
-  target=$(readlink "$top/current")
-  printf '%s' "${target##*/}"
+  [ ! -L "$top/current" ] || basename "$(readlink "$top/current")"
 }
 
 # A setting of the deployment, kept for whoever completes a switch without the coordinator.
@@ -68,10 +50,7 @@ setting() {
 
 # The folder of a release; "." is that of a deploy by hand, which lies where the releases should.
 place() {
-  case $1 in
-  .) printf '%s' "$top" ;;
-  *) printf '%s' "$top/releases/$1" ;;
-  esac
+  if [ "$1" = . ]; then echo "$top"; else echo "$top/releases/$1"; fi
 }
 
 # Process ids of all that runs from a release: by its own Node, or where it has none, in its folder.
@@ -86,6 +65,7 @@ processes_of() {
 # apart SECONDS COMMAND...: a command without the lock and the session, which may outlive this one.
 apart() {
   exec 3<&- 4>&- 9>&- </dev/null >>"$own/service.log" 2>&1
+  # shellcheck disable=SC2016  # for the inner shell
   timeout -k 5 "$1" sh -c 'echo $$ >"$0"; shift; exec "$@"' "$own/running" "$@"
 }
 
@@ -94,27 +74,22 @@ script() (
   cd "$(place "$1")" || exit 1
   SERVER_ENV=$(setting server_env)
   export SERVER_ENV
-  if [ -x bin/app ]; then
-    apart "$(setting "$2"_timeout)" bin/app "$2"
-  else
-    apart "$(setting "$2"_timeout)" npm run --silent "$2"
-  fi
+  if [ -x bin/app ]; then set -- "$2" bin/app; else set -- "$2" npm run --silent; fi
+  seconds=$(setting "$1"_timeout) name=$1
+  shift
+  apart "$seconds" "$@" "$name"
 )
 
 # Its own script first, then signals to what is left of it.
+# shellcheck disable=SC2086  # process ids
 stop() {
   script "$1" stop || note "stop $1: its script failed"
   for signal in TERM KILL; do
     left=$(processes_of "$1")
     [ -n "$left" ] || return 0
     note "stop $1: $signal to" $left
-    # shellcheck disable=SC2086  # numbers
     kill -s "$signal" $left 2>/dev/null
-    waited=0
-    while [ "$waited" -lt 5 ] && [ -n "$(processes_of "$1")" ]; do
-      sleep 1
-      waited=$((waited + 1))
-    done
+    for _ in 1 2 3 4 5; do [ -z "$(processes_of "$1")" ] || sleep 1; done
   done
   [ -z "$(processes_of "$1")" ]
 }
@@ -122,10 +97,7 @@ stop() {
 # One look at its health, by address or by script.
 looks_healthy() {
   url=$(setting health_url)
-  if [ -z "$url" ]; then
-    script "$1" health
-    return
-  fi
+  [ -n "$url" ] || { script "$1" health; return; }
   get='require("http").get(process.argv[1],r=>process.exit(r.statusCode<400?0:1)).on("error",()=>process.exit(1))'
   node=$(place "$1")/node_runtime/bin/node
   [ -x "$node" ] || node=node
@@ -137,8 +109,7 @@ is_healthy() {
   tries=$(setting health_retries)
   until looks_healthy "$1"; do
     tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || return 1
-    sleep "$(setting health_interval)"
+    [ "$tries" -gt 0 ] && sleep "$(setting health_interval)" || return 1
   done
   sleep "$(setting health_hold)"
   looks_healthy "$1"
@@ -148,10 +119,8 @@ link() {
   rm -f "$top/current.new"
   ln -s "releases/$1" "$top/current.new" || return 1
   # -T: never into the folder that the old link leads to.
-  mv -T "$top/current.new" "$top/current" 2>/dev/null || {
-    rm -f "$top/current.new"
-    ln -sfn "releases/$1" "$top/current"
-  }
+  mv -T "$top/current.new" "$top/current" 2>/dev/null ||
+    { rm -f "$top/current.new" && ln -sfn "releases/$1" "$top/current"; }
 }
 
 # Starts a release unless it is healthy already.
@@ -159,8 +128,6 @@ bring_up() {
   looks_healthy "$1" && [ -n "$(processes_of "$1")" ] && return 0
   script "$1" start && is_healthy "$1"
 }
-
-# --- The switch, and what completes it.
 
 # Puts the lines of its input into a file at once, or not at all.
 write() {
@@ -212,7 +179,7 @@ adopt() {
 # switch NEW: 0 if it is served and healthy; otherwise `failure` says why, and what was before is
 # served again where there was something.
 switch() {
-  old=$(linked) by_hand=
+  old=$(linked) by_hand=''
   [ -n "$old" ] || [ ! -f "$top/package.json" ] || old=$BY_HAND by_hand=yes
   { echo "old=$old" && echo "new=$1"; } | write "$own/doing" || return 1
   guard
@@ -245,9 +212,7 @@ switch() {
 recover() {
   [ -f "$own/doing" ] || return 0
   # What the other one had started ends by its own time limit.
-  while kill -0 "$(cat "$own/running" 2>/dev/null)" 2>/dev/null; do
-    sleep 1
-  done
+  while kill -0 "$(cat "$own/running" 2>/dev/null)" 2>/dev/null; do sleep 1; done
   old=$(sed -n 's/^old=//p' "$own/doing")
   new=$(sed -n 's/^new=//p' "$own/doing")
   note "recover: a switch from ${old:-nothing} to $new was left"
@@ -257,14 +222,9 @@ recover() {
 # A process that completes the switch when this one is killed: the lock is free then.
 guard() {
   command -v flock >/dev/null 2>&1 || return 0
-  (
-    exec 3<&- 4>&- 9>&- </dev/null >/dev/null 2>&1
-    trap '' HUP INT TERM
-    exec sh "$own/agent" "$top" recover
-  ) &
+  (trap '' HUP INT TERM && exec sh "$own/agent" "$top" recover) \
+    </dev/null >/dev/null 2>&1 3<&- 4>&- 9>&- &
 }
-
-# --- The lock: the kernel's, so that it ends with its holder.
 
 # hold SECONDS: waits that long for the lock; 1 if another one has it.
 hold() {
@@ -272,8 +232,7 @@ hold() {
   left=$1
   until locked; do
     [ "$left" -gt 0 ] || return 1
-    left=$((left - 1))
-    sleep 1
+    left=$((left - 1)) && sleep 1
   done
   printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder"
 }
@@ -294,15 +253,11 @@ release() {
   exec 9>&-
 }
 
-# --- The steps, each by the name in the line that asks for it.
-
 # What the host has: for the plan, and for `releases`.
 do_look() {
-  say host user "$(id -un)" uid "$(id -u)" machine "$(uname -m)" \
+  say host user "$(id -un)" machine "$(uname -m)" linked "$(linked)" \
     libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | head -n 1)" \
     free_kb "$(room -Pk)" free_inodes "$(room -Pi)" \
-    linked "$(linked)" by_hand "$([ -f "$top/package.json" ] && [ -z "$(linked)" ] && echo yes)" \
-    doing "$(cat "$own/doing" 2>/dev/null)" holder "$(cat "$own/holder" 2>/dev/null)" \
     writable "$([ -w "$(nearest)" ] && echo yes)"
   for folder in "$top"/releases/*/; do
     [ -d "$folder" ] || continue
@@ -329,12 +284,9 @@ room() {
 # Takes the lock; who has it is told.
 do_begin() {
   by=$(field by)
-  if hold 2; then
-    recover
-    say ok
-  else
-    say locked holder "$(cat "$own/holder" 2>/dev/null)"
-  fi
+  hold 2 || { say locked holder "$(cat "$own/holder" 2>/dev/null)" && return; }
+  recover
+  say ok
 }
 
 # The settings of the deployment and this text: for whoever completes a switch.
@@ -356,9 +308,7 @@ arrive() {
 take() {
   rm -f "$1"
   arrive "$(field size)" "$1"
-  is_whole "$1" && return 0
-  say error text "$(field size) bytes were sent, and other ones came"
-  return 1
+  is_whole "$1" || { say error text "other bytes came than were sent" && return 1; }
 }
 
 is_whole() {
@@ -383,18 +333,14 @@ do_stage() {
   if [ -z "$base" ]; then
     mkdir "$staged"
   else
-    copy_of "$top/releases/$base" "$staged" && rm -rf "$staged/.release" &&
+    # Files that nobody can write are shared with that release; root can write all.
+    { [ "$(id -u)" != 0 ] && cp -al "$top/releases/$base" "$staged" 2>/dev/null; } ||
+      { rm -rf "$staged" && cp -a "$top/releases/$base" "$staged"; } && rm -rf "$staged/.release" &&
       find "$staged" -type l -exec rm -f {} + &&
       gzip -dc "$own/incoming/removed" | (cd "$staged" && tr '\n' '\0' | xargs -0 rm -f --)
-  fi && say ok || say error text "the release $base cannot be copied"
-}
-
-# Files that nobody can write are shared with the release that they come from; root can write all.
-copy_of() {
-  if [ "$(id -u)" = 0 ] || ! cp -al "$1" "$2" 2>/dev/null; then
-    rm -rf "$2"
-    cp -a "$1" "$2"
   fi
+  # shellcheck disable=SC2181  # of the branch that was taken
+  if [ $? = 0 ]; then say ok; else say error text "the release $base cannot be copied"; fi
 }
 
 # How much of an archive is here already, from a session that was lost.
@@ -413,10 +359,7 @@ do_receive() {
     say error text "the archive that came is another than the one that was sent"
     return
   fi
-  gzip -dc "$part" | tar -xf - -C "$own/staged" || {
-    say error text "the archive cannot be unpacked"
-    return
-  }
+  gzip -dc "$part" | tar -xf - -C "$own/staged" || { say error text "tar failed" && return; }
   rm -f "$part"
   find "$own/staged" -type f -exec chmod a-w {} +
   # What the lists name, whole, and nothing else.
@@ -426,10 +369,7 @@ do_receive() {
     find . -type f ! -path './.release/*' ! -path ./release.json -print | sed 's|^\./||' | sort |
       comm -3 - "$way/names" | tr -d '\t' | head -n 3
   } | tr '\n' ' ')
-  if [ -n "$damaged" ]; then
-    say damaged files "$damaged"
-    return
-  fi
+  [ -z "$damaged" ] || { say damaged files "$damaged" && return; }
   share "$(setting shared)"
   printf '%s' "$(field facts)" >"$own/facts/$(field id)"
   rm -rf "$top/releases/$(field id)"
@@ -484,18 +424,11 @@ do_prune() {
 # What brings the release up after a reboot.
 do_boot() {
   entry="@reboot sh $own/agent $top boot"
-  if [ "$(field boot)" = off ]; then
-    boot=off
-  elif ! command -v crontab >/dev/null 2>&1; then
-    boot=none
-  else
-    boot=crontab
+  if [ "$(field boot)" != off ] && command -v crontab >/dev/null 2>&1; then
     crontab -l 2>/dev/null | grep -Fqx "$entry" || { crontab -l 2>/dev/null; echo "$entry"; } | crontab -
   fi
-  say ok boot "$boot"
+  say ok
 }
-
-# --- The session.
 
 # Reads through a process that can be ended when nothing comes any more: a partition says nothing.
 serve() {
@@ -511,11 +444,12 @@ serve() {
   watcher=$!
   while IFS= read -r line; do
     echo . >>"$way/count"
-    case $(field do) in
+    step=$(field "do")
+    case $step in
     beat) ;;
     look | begin | configure | lists | stage | offer | receive | switch | prune | boot)
       : >"$way/busy"
-      "do_$(field do)"
+      "do_$step"
       rm -f "$way/busy"
       ;;
     end) break ;;
@@ -531,7 +465,7 @@ serve() {
 
 watch() {
   exec 4>&- 9>&- </dev/null 2>/dev/null
-  last= silent=0
+  last='' silent=0
   while kill -0 "$relay"; do
     kill -0 "$$" || kill "$relay"
     sleep 1
@@ -556,8 +490,7 @@ main() {
   recover) hold 86400 && recover && release ;;
   boot)
     rm -f "$own/running"
-    hold 60 || exit 1
-    recover
+    hold 60 && recover
     [ -z "$(linked)" ] || bring_up "$(linked)" || note "boot: $(linked) is NOT healthy"
     release
     ;;

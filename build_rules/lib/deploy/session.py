@@ -50,7 +50,9 @@ def remote_command(path: str, size: int) -> str:
 
 def local_command(shell: Sequence[str], path: str, size: int) -> List[str]:
     """The same on this machine, by a shell of choice."""
-    inner = f'exec {shlex.join(shell)} -c "$(head -c {size})" slipway-agent "$0" serve'
+    inner = (
+        f'exec {" ".join(map(shlex.quote, shell))} -c "$(head -c {size})" slipway-agent "$0" serve'
+    )
     return [*shell, "-c", inner, path]
 
 

@@ -7,6 +7,8 @@ refer to them last.  Nothing is deleted at once: pages of the old release are st
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import tarfile
 import tempfile
@@ -14,10 +16,14 @@ from typing import Callable, List
 
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.shipped_release import ShippedRelease
-from build_rules.lib.errors import SlipwayError
+from build_rules.lib.errors import SlipwayError, SlipwayErrors
 
 _PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
 _LIMIT = 1800  # seconds
+_MOST_NAMED = 5
+_HASHED = re.compile(r"[._-][0-9a-f]{8,}\.")
+# What rsync says of a file that is there with another content: sent, with its checksum differing.
+_CHANGED = re.compile(r"<fc")
 
 
 def publish(deployment: Deployment, release: ShippedRelease, tell: Callable[[str], None]) -> None:
@@ -33,14 +39,27 @@ def publish(deployment: Deployment, release: ShippedRelease, tell: Callable[[str
         with tarfile.open(release.static, "r:gz") as tar:
             tar.extractall(folder)
         for host in deployment.static_hosts:
+            tell(f"{host}: static files")
+            rsync, target = _rsync(deployment), _target(deployment, host)
+            asked = [*rsync, "--dry-run", "--itemize-changes", f"{folder}/", target]
+            _refuse_other_contents(_run(asked, host), host)
             for arguments in (_files_first(), []):
-                tell(f"{host}: static files")
-                _run(
-                    [*_rsync(deployment), *arguments, f"{folder}/", _target(deployment, host)], host
-                )
+                _run([*rsync, *arguments, f"{folder}/", target], host)
         if deployment.static_publish:
             tell("static_publish")
             _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
+
+
+def _refuse_other_contents(said: str, host: str) -> None:
+    """A name with a hash stands for one content: pages of other releases refer to it."""
+    changed = [line.split(" ", 1)[1] for line in said.splitlines() if _CHANGED.match(line)]
+    hashed = [name for name in changed if _HASHED.search(name)]
+    if hashed:
+        raise SlipwayErrors(
+            f"static files of {host} have the same names and other contents",
+            hashed[:_MOST_NAMED],
+            next="no server was touched; let the build name files by all of their content",
+        )
 
 
 def _files_first() -> List[str]:
@@ -48,8 +67,16 @@ def _files_first() -> List[str]:
 
 
 def _rsync(deployment: Deployment) -> List[str]:
-    ssh = ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options]
-    return ["rsync", "-rlpc", "--chmod=D755,F644", f"--timeout={_LIMIT}", "-e", " ".join(ssh)]
+    port = ("-p", str(deployment.port)) if deployment.port else ()
+    ssh = ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options, *port]
+    return [
+        "rsync",
+        "-rlpc",
+        "--chmod=D755,F644",
+        f"--timeout={_LIMIT}",
+        "-e",
+        " ".join(map(shlex.quote, ssh)),
+    ]
 
 
 def _target(deployment: Deployment, host: str) -> str:
@@ -57,7 +84,7 @@ def _target(deployment: Deployment, host: str) -> str:
     return f"{user}{host}:{deployment.static_path}/"
 
 
-def _run(command: List[str], what: str, folder: str = "") -> None:
+def _run(command: List[str], what: str, folder: str = "") -> str:
     env = {**os.environ, "STATIC_FOLDER": folder}
     try:
         done = subprocess.run(
@@ -78,3 +105,4 @@ def _run(command: List[str], what: str, folder: str = "") -> None:
             found=said.splitlines()[-1] if said else f"exit status {status}",
             next="no server was touched; correct it and deploy again",
         )
+    return said

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Mapping
+from typing import Any, Dict, Mapping
 
 from build_rules.lib import layers
 from build_rules.lib.layers import Entry
@@ -46,6 +46,7 @@ def write_release(
     health: str = RUNS,
     server_env: str = "prod",
     app_layer: str = "app",
+    static: Mapping[str, str] = {},
 ) -> Path:
     """Writes a release as `package` does, and gives the path of its release.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,17 @@ def write_release(
     digest, size = layers.write_release(
         str(tarball), [str(folder / f"{name}.layer") for name in parts], last
     )
-    outer = {**manifest, "tarball": {"file": tarball.name, "sha256": digest, "size": size}}
+    outer: Dict[str, Any] = {
+        **manifest,
+        "tarball": {"file": tarball.name, "sha256": digest, "size": size},
+    }
+    if static:
+        archive = folder / "static.tar.gz"
+        made = layers.write_whole(
+            str(archive),
+            [Entry(name, "file", content=text.encode()) for name, text in static.items()],
+        )
+        outer["static"] = {"file": archive.name, "sha256": made.sha256, "size": made.size}
     path = folder / f"tiny-{version}-{server_env}.release.json"
     path.write_text(json.dumps(outer))
     return path

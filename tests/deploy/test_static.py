@@ -1,0 +1,88 @@
+"""Static files reach their hosts before any server is switched, and never change under a name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from build_rules.lib.errors import SlipwayError
+from tests.deploy import hosts
+from tests.deploy.fleet import TOP, Fleet
+from tests.deploy.hosts import HostFarm
+from tests.e2e import harness
+
+PLACE = "/home/static"
+SCRIPT = "js/app.0a1b2c3d.js"
+FIRST = {SCRIPT: "one", "index.html": f"<script src={SCRIPT}>", "logo.png": "old"}
+
+
+@pytest.fixture(scope="module")
+def farm() -> Iterator[HostFarm]:
+    hosts.require_hosts()
+    if shutil.which("rsync") is None:
+        pytest.skip("no rsync here: apt-get install rsync")
+    with harness.scratch_folder("static-") as folder, HostFarm(folder / "farm", count=2) as made:
+        yield made
+
+
+@pytest.fixture
+def fleet(farm: HostFarm, tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(farm, tmp_path)
+    made.configure(hosts=("h1",), static_hosts=("h2",), static_path=PLACE)
+    yield made
+    for host in farm.hosts:
+        for pid, command in host.processes().items():
+            if TOP in command:
+                harness.end({pid})
+        host.run(f"rm -rf {TOP} {PLACE}")
+
+
+def published(fleet: Fleet) -> dict[str, str]:
+    top = fleet.farm.hosts[1].path(PLACE)
+    return {str(one.relative_to(top)): one.read_text() for one in top.rglob("*") if one.is_file()}
+
+
+def test_files_of_older_releases_stay_and_pages_change(fleet: Fleet) -> None:
+    fleet.deploy(fleet.release("1.0.0", static=FIRST))
+    assert published(fleet) == FIRST
+    second = {"js/app.9f86d081.js": "two", "index.html": "new", "logo.png": "new"}
+    fleet.deploy(fleet.release("1.1.0", static=second))
+    assert published(fleet) == {**FIRST, **second}
+    assert not fleet.farm.hosts[0].path(PLACE).exists()
+
+
+def test_another_content_under_a_hashed_name_stops_before_any_server(fleet: Fleet) -> None:
+    fleet.deploy(fleet.release("1.0.0", static=FIRST))
+    with pytest.raises(SlipwayError, match="same names and other contents") as raised:
+        fleet.deploy(fleet.release("1.1.0", static={**FIRST, SCRIPT: "two"}))
+    assert SCRIPT in str(raised.value)
+    assert published(fleet) == FIRST
+    assert fleet.served_by(fleet.farm.hosts[0]) == "1.0.0"
+
+
+def test_a_static_host_that_fails_stops_before_any_server(fleet: Fleet) -> None:
+    fleet.deploy(fleet.release("1.0.0", static=FIRST))
+    fleet.farm.hosts[1].stop_sshd()
+    try:
+        with pytest.raises(SlipwayError, match="the static files cannot be published: h2"):
+            fleet.deploy(fleet.release("1.1.0", static=FIRST))
+    finally:
+        fleet.farm.hosts[1].start_sshd()
+    assert fleet.served_by(fleet.farm.hosts[0]) == "1.0.0"
+
+
+def test_a_command_publishes_once_with_the_folder_of_the_files(fleet: Fleet) -> None:
+    place = fleet.folder / "cdn"
+    fleet.configure(
+        static_hosts=(), static_path="", static_publish=f'cp -r "$STATIC_FOLDER" {place}'
+    )
+    fleet.deploy(fleet.release("1.0.0", static=FIRST))
+    assert (place / "index.html").read_text() == FIRST["index.html"]
+    fleet.configure(static_publish="echo no room >&2; exit 3")
+    with pytest.raises(SlipwayError, match="static_publish") as raised:
+        fleet.deploy(fleet.release("1.1.0", static=FIRST))
+    assert "no room" in str(raised.value)
+    assert fleet.served_by(fleet.farm.hosts[0]) == "1.0.0"
