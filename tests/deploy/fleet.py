@@ -10,58 +10,41 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict
 
-from build_rules.lib.deploy import cli, shipped_release
+from build_rules.lib.deploy import cli
 from build_rules.lib.deploy.deployment import Deployment, Health
 from build_rules.lib.deploy.flow import Coordinator
 from build_rules.lib.deploy.session import Session
 from tests.deploy.hosts import Host, HostFarm
+from tests.unit.lib.deploy.shipping import Shipping
 from tests.unit.lib.deploy.tiny_release import write_release
 
 TOP = "/home/app/tiny"
 
 
-class Fleet:
-    """`said` is what the coordinator told; `deployment` may be replaced."""
-
+class Fleet(Shipping):
     def __init__(self, farm: HostFarm, folder: Path) -> None:
         self.farm, self.folder = farm, folder
-        self.said: List[str] = []
-        self.deployment = Deployment(
-            path=TOP,
-            hosts=tuple(host.name for host in farm.hosts),
-            server_env="prod",
-            health=Health(retries=3, interval=1, timeout=5, hold=1),
-            stop_timeout=5,
-            ssh_options=("-F", str(farm.ssh_config)),
+        super().__init__(
+            Deployment(
+                path=TOP,
+                hosts=tuple(host.name for host in farm.hosts),
+                server_env="prod",
+                health=Health(retries=3, interval=1, timeout=5, hold=1),
+                stop_timeout=5,
+                ssh_options=("-F", str(farm.ssh_config)),
+            )
         )
+
+    def connect(self, name: str) -> Session:
+        return Session(cli.ssh_command(self.deployment, name))
 
     def configure(self, **changed: Any) -> None:
         self.deployment = dataclasses.replace(self.deployment, **changed)
 
     def release(self, version: str, **more: Any) -> Path:
         return write_release(self.folder / version, version, **more)
-
-    def coordinator(self) -> Coordinator:
-        deployment = self.deployment
-
-        def connect(name: str) -> Session:
-            return Session(cli.ssh_command(deployment, name))
-
-        return Coordinator(deployment, connect, self.said.append)
-
-    def run(self, step: Callable[[Coordinator], None]) -> Coordinator:
-        coordinator = self.coordinator()
-        try:
-            step(coordinator)
-        finally:
-            coordinator.close()
-        return coordinator
-
-    def deploy(self, manifest: Path) -> Coordinator:
-        release = shipped_release.read(str(manifest))
-        return self.run(lambda coordinator: coordinator.deploy(release))
 
     def status(self, coordinator: Coordinator) -> Dict[str, str]:
         return {host.name: host.status for host in coordinator.hosts}

@@ -17,16 +17,14 @@ import pytest
 
 from build_rules.lib import layers
 from build_rules.lib.deploy import cli, deployment, shipped_release
-from build_rules.lib.deploy.deployment import Deployment
-from build_rules.lib.deploy.flow import Coordinator
 from build_rules.lib.deploy.session import Session
-from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.layers import Entry
 from tests.deploy import hosts
 from tests.deploy.hosts import HostFarm
 from tests.deploy.load import Load
 from tests.e2e import harness
 from tests.e2e.harness import Workspace
+from tests.unit.lib.deploy.shipping import Shipping
 from tests.unit.lib.deploy.tiny_release import sha256
 
 pytestmark = pytest.mark.long
@@ -186,15 +184,9 @@ def change(manifest: Path, folder: Path, share: float) -> Path:
     return path
 
 
-def ship(described: Deployment, release: ShippedRelease) -> Coordinator:
-    coordinator = Coordinator(
-        described, lambda name: Session(cli.ssh_command(described, name)), lambda text: None
-    )
-    try:
-        coordinator.deploy(release)
-    finally:
-        coordinator.close()
-    return coordinator
+class Eight(Shipping):
+    def connect(self, name: str) -> Session:
+        return Session(cli.ssh_command(self.deployment, name))
 
 
 def test_a_change_of_four_percent_sends_little(
@@ -216,10 +208,11 @@ def test_a_change_of_four_percent_sends_little(
         },
         "the test",
     )
-    ship(described, shipped_release.read(str(manifest)))
+    eight = Eight(described)
+    eight.deploy(manifest)
     release = shipped_release.read(str(changed))
     started = time.monotonic()
-    coordinator = ship(described, release)
+    coordinator = eight.deploy(changed)
     seconds = time.monotonic() - started
     size = release.facts["tarball"]["size"]
     sent = [host.sent for host in coordinator.hosts]

@@ -10,24 +10,35 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Callable, Dict, Mapping
+from typing import Callable, Dict, Iterator, Mapping
 
 from build_rules.lib import fetch_lock
 from tests.e2e.harness import Workspace
 
 HERE = Path(__file__).parent / "addons"
-LOCAL = ("hello", "napi", "nan-words")
+# The sources of these are those of the example; here they are packages by themselves.
+LOCAL = {"hello": "hello", "napi": "sum", "nan-words": "words"}
+EXAMPLE = Path(__file__).parents[2] / "examples" / "native-addon" / "addons"
 RUNTIMES = {
     "node16": ("16.20.2", ["bcrypt", "hello", "nan-words", "napi"]),
     "node6": ("6.3.0", ["bcrypt", "hello", "nan-words"]),
 }
 
 
+def _sources_of(name: str) -> Iterator[Path]:
+    """The example's first, for the package.json of the test is another."""
+    if name in LOCAL:
+        for kind in ("binding.gyp", "index.js", "*.c", "*.cc"):
+            yield from (EXAMPLE / LOCAL[name]).glob(kind)
+    yield from (HERE / name).iterdir()
+
+
 def pack(name: str) -> bytes:
     """An addon's folder as npm packs it, the same bytes each time on one machine."""
     packed = io.BytesIO()
+    files = {path.name: path for path in _sources_of(name)}
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        for path in sorted((HERE / name).iterdir()):
+        for path in sorted(files.values(), key=lambda one: one.name):
             info = tarfile.TarInfo(f"package/{path.name}")
             info.size = path.stat().st_size
             with path.open("rb") as file:

@@ -13,11 +13,10 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from build_rules.lib.deploy import shipped_release
 from build_rules.lib.deploy.deployment import Deployment, Health
-from build_rules.lib.deploy.flow import Coordinator
 from build_rules.lib.deploy.session import Session, SessionLost, agent_text, local_command
 from build_rules.lib.errors import SlipwayError
+from tests.unit.lib.deploy.shipping import Shipping
 from tests.unit.lib.deploy.tiny_release import running_from, write_release
 
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
@@ -47,33 +46,17 @@ def top(tmp_path: Path) -> Iterator[Path]:
             os.kill(pid, signal.SIGKILL)
 
 
-class Farm:
-    """A coordinator for hosts that are folders below `top`."""
+class Farm(Shipping):
+    """Hosts that are folders below `top`."""
 
     def __init__(self, top: Path, shell: List[str], hosts: int = 1) -> None:
-        self.top, self.shell = top, shell
         self.names = tuple(f"h{number}" for number in range(1, hosts + 1))
-        self.said: List[str] = []
-        self.deployment = Deployment("/nowhere", self.names, "prod", health=QUICK, stop_timeout=5)
+        super().__init__(Deployment("/nowhere", self.names, "prod", health=QUICK, stop_timeout=5))
+        self.top, self.shell = top, shell
 
     def connect(self, name: str) -> Session:
         size = len(agent_text().encode())
         return Session(local_command(self.shell, str(self.top / name / "app"), size))
-
-    def coordinator(self) -> Coordinator:
-        return Coordinator(self.deployment, self.connect, self.said.append)
-
-    def run(self, step: Callable[[Coordinator], None]) -> Coordinator:
-        coordinator = self.coordinator()
-        try:
-            step(coordinator)
-        finally:
-            coordinator.close()
-        return coordinator
-
-    def deploy(self, manifest: Path) -> Coordinator:
-        release = shipped_release.read(str(manifest))
-        return self.run(lambda coordinator: coordinator.deploy(release))
 
     def host(self, name: str = "h1") -> Path:
         return self.top / name / "app"

@@ -1,6 +1,0 @@
-{
-  "targets": [{
-    "target_name": "hello_world",
-    "sources": ["hello_world.cc"]
-  }]
-}

@@ -1,6 +1,0 @@
-{
-  "targets": [{
-    "target_name": "sum",
-    "sources": ["sum.c"]
-  }]
-}

@@ -1,0 +1,35 @@
+"""What tests of deploys have in common, whatever their hosts are."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import Callable, List
+
+from build_rules.lib.deploy import shipped_release
+from build_rules.lib.deploy.deployment import Deployment
+from build_rules.lib.deploy.flow import Coordinator
+from build_rules.lib.deploy.session import Session
+
+
+class Shipping(abc.ABC):
+    """`said` is what the coordinator told; `deployment` may be replaced."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.said: List[str] = []
+
+    @abc.abstractmethod
+    def connect(self, name: str) -> Session: ...
+
+    def run(self, step: Callable[[Coordinator], None]) -> Coordinator:
+        coordinator = Coordinator(self.deployment, self.connect, self.said.append)
+        try:
+            step(coordinator)
+        finally:
+            coordinator.close()
+        return coordinator
+
+    def deploy(self, manifest: Path) -> Coordinator:
+        release = shipped_release.read(str(manifest))
+        return self.run(lambda coordinator: coordinator.deploy(release))
