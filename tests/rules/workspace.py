@@ -33,6 +33,7 @@ from pants.testutil.rule_runner import RuleRunner
 from build_rules import register
 from build_rules.bundle.export import ExportNodeApps
 from build_rules.bundle.tailor import PutativeNodeAppsRequest
+from build_rules.deploy.target import DeploymentRequest, DescribedDeployment
 from build_rules.lib import fetch_lock
 from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.debian_lock import write_lock
@@ -184,6 +185,7 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (BuiltPackage, (ReleaseTarballFieldSet,)),
     (BuiltPackage, (NodeRuntimeFieldSet,)),
     (BuiltPackage, (NodeAddonFieldSet,)),
+    (DescribedDeployment, (DeploymentRequest,)),
     (Release, (ReleaseRequest,)),
     (Addresses, (DependenciesRequest,)),
     (AppFiles, (AppFilesRequest,)),
