@@ -234,6 +234,7 @@ hold() {
     [ "$left" -gt 0 ] || return 1
     left=$((left - 1)) && sleep 1
   done
+  holding=yes
   printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder"
 }
 
@@ -330,17 +331,14 @@ do_stage() {
   staged=$own/staged base=$(field base)
   take "$own/incoming/removed" || return
   rm -rf "$staged"
-  if [ -z "$base" ]; then
-    mkdir "$staged"
-  else
+  if [ -z "$base" ]; then mkdir "$staged"; else
     # Files that nobody can write are shared with that release; root can write all.
     { [ "$(id -u)" != 0 ] && cp -al "$top/releases/$base" "$staged" 2>/dev/null; } ||
       { rm -rf "$staged" && cp -a "$top/releases/$base" "$staged"; } && rm -rf "$staged/.release" &&
       find "$staged" -type l -exec rm -f {} + &&
       gzip -dc "$own/incoming/removed" | (cd "$staged" && tr '\n' '\0' | xargs -0 rm -f --)
-  fi
-  # shellcheck disable=SC2181  # of the branch that was taken
-  if [ $? = 0 ]; then say ok; else say error text "the release $base cannot be copied"; fi
+  fi || { say error text "the release $base cannot be copied" && return; }
+  say ok
 }
 
 # How much of an archive is here already, from a session that was lost.
@@ -354,31 +352,38 @@ do_offer() {
 do_receive() {
   part=$own/incoming/$(field sha256)
   arrive "$(field rest)" "$part"
-  if ! is_whole "$part"; then
+  is_whole "$part" || {
     [ "$(wc -c <"$part")" -lt "$(field size)" ] || rm -f "$part"
-    say error text "the archive that came is another than the one that was sent"
-    return
-  fi
+    say error text "the archive that came is another than the one that was sent" && return
+  }
   gzip -dc "$part" | tar -xf - -C "$own/staged" || { say error text "tar failed" && return; }
   rm -f "$part"
   find "$own/staged" -type f -exec chmod a-w {} +
   # What the lists name, whole, and nothing else.
   (cd "$own/staged" && cat .release/*.sha256 | sed 's/^[0-9a-f]*  //' | sort >"$way/names")
-  damaged=$(cd "$own/staged" && {
-    cat .release/*.sha256 | sha256sum -c 2>/dev/null | sed -n 's/: FAILED.*//p' | head -n 3
+  damaged=$(changed "$own/staged" && cd "$own/staged" &&
     find . -type f ! -path './.release/*' ! -path ./release.json -print | sed 's|^\./||' | sort |
-      comm -3 - "$way/names" | tr -d '\t' | head -n 3
-  } | tr '\n' ' ')
+    comm -3 - "$way/names" | tr -d '\t' | head -n 3)
   [ -z "$damaged" ] || { say damaged files "$damaged" && return; }
   share "$(setting shared)"
   printf '%s' "$(field facts)" >"$own/facts/$(field id)"
   rm -rf "$top/releases/$(field id)"
-  if mv "$own/staged" "$top/releases/$(field id)" && sync; then
-    note "staged $(field id)"
-    say ok
-  else
-    say error text "the release cannot be moved to $top/releases"
-  fi
+  mv "$own/staged" "$top/releases/$(field id)" || { say error text "mv failed" && return; }
+  sync
+  note "staged $(field id)"
+  say ok
+}
+
+# Files of a release that are not as its lists say, the first of them.
+changed() (
+  cd "$1" && cat .release/*.sha256 2>/dev/null | sha256sum -c 2>/dev/null |
+    sed -n 's/: FAILED.*//p' | head -n 3
+)
+
+# Whether a release that is kept is still what it was.
+do_verify() {
+  damaged=$(changed "$top/releases/$(field id)")
+  if [ -n "$damaged" ]; then say damaged files "$damaged"; else say ok; fi
 }
 
 # Paths that outlive releases, as links from the staged one.
@@ -393,13 +398,9 @@ share() {
 
 do_switch() {
   new=$(field id)
-  if [ "$(linked)" = "$new" ] && bring_up "$new"; then
-    settle "$new"
-    say ok linked "$new"
-  elif [ ! -d "$top/releases/$new" ]; then
-    say error text "the release $new is not there"
-  elif switch "$new"; then
-    say ok linked "$new"
+  [ -d "$top/releases/$new" ] || { say error text "the release $new is not there" && return; }
+  if { [ "$(linked)" = "$new" ] && bring_up "$new" && settle "$new"; } || switch "$new"; then
+    say ok
   else
     say failed text "$failure" linked "$(linked)" log "$(tail -n 5 "$own/service.log")" \
       healthy "$([ -n "$(linked)" ] && looks_healthy "$(linked)" && echo yes)"
@@ -447,7 +448,7 @@ serve() {
     step=$(field "do")
     case $step in
     beat) ;;
-    look | begin | configure | lists | stage | offer | receive | switch | prune | boot)
+    look | begin | configure | lists | stage | offer | receive | verify | switch | prune | boot)
       : >"$way/busy"
       "do_$step"
       rm -f "$way/busy"
@@ -457,10 +458,9 @@ serve() {
     esac
   done
   # Whatever was not finished is no release; parts of an archive are of use to the next session.
-  [ ! -f "$own/holder" ] || rm -rf "$own/staged"
+  [ -z "$holding" ] || { rm -rf "$own/staged" && release; }
   kill "$relay" "$watcher" 2>/dev/null
   rm -rf "$way"
-  release
 }
 
 watch() {
@@ -483,8 +483,7 @@ main() {
   top=$1
   if [ -d "$top" ]; then top=$(cd -- "$top" && pwd -P); fi
   own=$top/.slipway
-  by=recovery
-  failure=
+  by=recovery failure='' holding=''
   case $2 in
   serve) serve ;;
   recover) hold 86400 && recover && release ;;

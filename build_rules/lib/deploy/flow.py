@@ -71,6 +71,7 @@ class Coordinator:
         digest = self._choose(to)
         self._on_all("begin", lambda host: host.begin(self.by))
         self._on_all("configure", lambda host: host.configure(self.deployment, self.by))
+        self._on_all("verify", lambda host: host.verify(_with_digest(host, digest).id))
         self._stop_beyond_budget()
         self._switch_all(lambda host: _with_digest(host, digest).id)
         self._finish()
@@ -89,6 +90,15 @@ class Coordinator:
                 found=f"the release is for {release.server_env}, the deployment for {wanted}",
                 next="take the release of that environment",
             )
+        for path in self.deployment.shared:
+            own = [one for one in release.file_bytes if f"{one}/".startswith(f"{path}/")]
+            if own:
+                raise SlipwayError(
+                    f'the shared path "{path}" is one where the release has files of its own',
+                    where="the field shared",
+                    found=own[0],
+                    next="share a folder that the release does not bring",
+                )
 
     def _look(self) -> None:
         self._on_all("look", lambda host: host.look())

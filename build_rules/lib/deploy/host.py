@@ -50,7 +50,7 @@ class HostState:
         return self.about["linked"]
 
     def find(self, digest: str) -> Optional[KeptRelease]:
-        """The newest release with this digest that never failed here."""
+        """The newest release with this digest; one that failed may be tried again."""
         found = [one for one in self.releases if one.facts.get("digest") == digest]
         return found[-1] if found else None
 
@@ -175,14 +175,25 @@ class Host:
         """Stages the release, from what is there and what is sent."""
         plan = self.plan
         assert plan is not None
-        if plan.is_there:
+        if plan.is_there and not self._changed(plan.id):
             return
         try:
+            if plan.is_there:
+                raise _Damaged
             self._ship(plan, release, facts)
         except _Damaged:
             # What it was copied from is not what its lists say: all of it is sent.
             whole = release.difference(BaseFiles({}, frozenset()), [])
             self._ship(HostPlan(plan.id, "", False, (), whole.missing), release, facts)
+
+    def verify(self, id: str) -> None:
+        """Refuses a release that is not what it was when it was shipped."""
+        changed = self._changed(id)
+        if changed:
+            raise HostFailed(f"files of {id} have been changed: {changed}")
+
+    def _changed(self, id: str) -> str:
+        return self._ask("verify", _LONG, id=id)[-1].get("files", "")
 
     def _ship(self, plan: HostPlan, release: ShippedRelease, facts: str) -> None:
         names = "".join(f"{name}\n" for name in plan.removed).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -158,11 +159,46 @@ def test_a_tampered_file_is_sent_again(farm: Farm, tmp_path: Path) -> None:
     assert (farm.host() / "current" / "b").read_text() == "x"
 
 
+def test_a_kept_release_that_was_changed_is_no_target(farm: Farm, tmp_path: Path) -> None:
+    first = write_release(tmp_path / "one", "1.0.0", files={"a": "1"})
+    farm.deploy(first)
+    kept = farm.host() / "releases" / farm.served() / "a"
+    farm.deploy(write_release(tmp_path / "two", "2.0.0", files={"a": "2"}))
+    kept.chmod(0o644)
+    kept.write_text("x")
+    with pytest.raises(SlipwayError, match="have been changed: a"):
+        farm.run(lambda coordinator: coordinator.rollback())
+    assert "-2.0.0-" in farm.served()
+    # A deploy of it sends it again.
+    (host,) = farm.deploy(first).hosts
+    assert host.status == "healthy", host.text
+    assert "-1.0.0-" in farm.served()
+    assert (farm.host() / "current" / "a").read_text() == "1"
+
+
+def test_a_shared_path_outlives_releases(farm: Farm, tmp_path: Path) -> None:
+    farm.deployment = dataclasses.replace(farm.deployment, shared=("var/uploads",))
+    farm.deploy(write_release(tmp_path / "one", "1.0.0"))
+    (farm.host() / "current" / "var" / "uploads" / "photo").write_text("mine")
+    farm.deploy(write_release(tmp_path / "two", "2.0.0"))
+    assert (farm.host() / "current" / "var" / "uploads" / "photo").read_text() == "mine"
+    farm.deployment = dataclasses.replace(farm.deployment, shared=("bin",))
+    with pytest.raises(SlipwayError, match='the shared path "bin" is one where the release has'):
+        farm.deploy(write_release(tmp_path / "three", "3.0.0"))
+
+
 def test_two_at_once_one_is_told_who_holds_the_host(farm: Farm, tmp_path: Path) -> None:
     release = write_release(tmp_path / "one", "1.0.0")
     holder = farm.connect("h1")
     try:
         holder.ask("begin", 30, by="somebody@elsewhere")
+        holder.ask("configure", 30, b"a\nb", lines=1)
+        holder.ask("stage", 30, b"nothing", base="")
+        with pytest.raises(SlipwayError, match="somebody@elsewhere, since 20"):
+            farm.deploy(release)
+        # Who was told leaves everything as it is, and so does who only looks.
+        farm.run(lambda coordinator: coordinator.releases())
+        assert (farm.host() / ".slipway" / "staged").is_dir()
         with pytest.raises(SlipwayError, match="somebody@elsewhere, since 20"):
             farm.deploy(release)
     finally:
