@@ -193,7 +193,8 @@ def reader() -> Iterator[Workspace]:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_holds_exactly_what_it_imports(reader: Workspace, program: str) -> None:
     digest = reader.request(Program, ProgramRequest((f"build_rules.sandbox.{program}",))).digest
-    modules = set(loaded_modules(program)) - {"build_rules.lib", "build_rules.sandbox"}
+    packages = {"build_rules.lib", "build_rules.lib.deploy", "build_rules.sandbox"}
+    modules = set(loaded_modules(program)) - packages
     expected = {name.replace(".", "/") + ".py" for name in modules}
     expected.add(f"build_rules/sandbox/{program}.py")
     found = set(reader.files(digest))

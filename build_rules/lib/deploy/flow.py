@@ -247,8 +247,11 @@ def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
         }
         for state in states
     ]
-    common = set.intersection(*map(set, earlier)) if earlier else set()
-    ranked = sorted((earlier[0][digest], digest) for digest in common)
+    ranked = sorted(
+        (id, digest)
+        for digest, id in (earlier[0].items() if earlier else ())
+        if all(digest in one for one in earlier)
+    )
     if not ranked:
         raise SlipwayError(
             "no earlier release was healthy on all hosts",

@@ -19,6 +19,7 @@ from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 
 _PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
+_WITHOUT_PAGES = tuple(f"--exclude=*{one}" for one in _PAGES)
 _LIMIT = 1800  # seconds
 _MOST_NAMED = 5
 _HASHED = re.compile(r"[._-][0-9a-f]{8,}\.")
@@ -43,8 +44,8 @@ def publish(deployment: Deployment, release: ShippedRelease, tell: Callable[[str
             rsync, target = _rsync(deployment), _target(deployment, host)
             asked = [*rsync, "--dry-run", "--itemize-changes", f"{folder}/", target]
             _refuse_other_contents(_run(asked, host), host)
-            for arguments in (_files_first(), []):
-                _run([*rsync, *arguments, f"{folder}/", target], host)
+            _run([*rsync, *_WITHOUT_PAGES, f"{folder}/", target], host)
+            _run([*rsync, f"{folder}/", target], host)
         if deployment.static_publish:
             tell("static_publish")
             _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
@@ -60,10 +61,6 @@ def _refuse_other_contents(said: str, host: str) -> None:
             hashed[:_MOST_NAMED],
             next="no server was touched; let the build name files by all of their content",
         )
-
-
-def _files_first() -> List[str]:
-    return [f"--exclude=*{one}" for one in _PAGES]
 
 
 def _rsync(deployment: Deployment) -> List[str]:
