@@ -411,7 +411,7 @@ do_switch() {
 do_prune() {
   kept=0
   for folder in $(cd "$top/releases" && printf '%s\n' * | sort -r); do
-    [ "$folder" != "$(linked)" ] && [ -z "$(processes_of "$folder")" ] || continue
+    if [ "$folder" = "$(linked)" ] || [ -n "$(processes_of "$folder")" ]; then continue; fi
     if [ -e "$own/healthy/$folder" ] || [ "$folder" = "$BY_HAND" ]; then
       kept=$((kept + 1))
       [ "$kept" -lt "$(field keep)" ] && continue
