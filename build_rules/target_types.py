@@ -954,12 +954,25 @@ class StaticPublishField(StringField):
     )
 
 
+class StaticKeepField(IntField):
+    alias = "static_keep"
+    default = 30
+    help = help_text(
+        """
+        For how many days static files of a release stay on the static hosts after another one has
+        replaced it. Those of releases that servers keep stay in any case.
+
+        For example: `static_keep=90`.
+        """
+    )
+
+
 class KeepField(IntField):
     alias = "keep"
     default = 5
     help = help_text(
         """
-        How many releases stay on a host, the current one included.
+        How many releases stay on a host, the current one included; two at least.
 
         For example: `keep=5`.
         """
@@ -1068,8 +1081,9 @@ class BootField(StringField):
     valid_choices = ("auto", "off")
     help = help_text(
         """
-        Whether the deploy sees to it that the current release comes up after a reboot of a host, by
-        an @reboot line of the user's crontab.
+        Whether the deploy sees to it that the current release comes up after a reboot of a host: by a
+        unit of systemd where the user is root, else by an @reboot line of the user's crontab, or by a
+        unit of the user's own where there is no cron.
 
         For example: `boot="off"`, where something else does it.
         """
@@ -1100,6 +1114,7 @@ class NodeDeployment(Target):
         StaticHostsField,
         StaticPathField,
         StaticPublishField,
+        StaticKeepField,
         KeepField,
         BatchField,
         CanaryField,

@@ -35,6 +35,7 @@ from build_rules.target_types import (
     SshOptionsField,
     StartTimeoutField,
     StaticHostsField,
+    StaticKeepField,
     StaticPathField,
     StaticPublishField,
     StopTimeoutField,
@@ -56,6 +57,7 @@ class NodeDeploymentFieldSet(PackageFieldSet):
     static_hosts: StaticHostsField
     static_path: StaticPathField
     static_publish: StaticPublishField
+    static_keep: StaticKeepField
     keep: KeepField
     batch: BatchField
     canary: CanaryField
@@ -73,7 +75,14 @@ class NodeDeploymentFieldSet(PackageFieldSet):
         """What the fields say, as a TOML file would."""
         fields = (
             *(self.hosts, self.path, self.user, self.port, self.static_hosts, self.static_path),
-            *(self.static_publish, self.keep, self.batch, self.canary, self.max_unhealthy),
+            *(
+                self.static_publish,
+                self.static_keep,
+                self.keep,
+                self.batch,
+                self.canary,
+                self.max_unhealthy,
+            ),
             *(self.start_timeout, self.stop_timeout, self.shared, self.boot, self.ssh_options),
         )
         found = {one.alias: _plain(one) for one in fields if one.value not in (None, ())}
@@ -152,6 +161,7 @@ def _read_inventory(path: str, contents: list[bytes]) -> Dict[str, Any]:
 def _merged(inventory: Mapping[str, Any], fields: Mapping[str, Any]) -> Dict[str, Any]:
     """A default of a field does not stand above what the inventory says."""
     defaults = {one.alias: one.default for one in (KeepField, BatchField, CanaryField)}
+    defaults[StaticKeepField.alias] = StaticKeepField.default
     defaults.update({one.alias: one.default for one in (MaxUnhealthyField, BootField)})
     defaults.update({one.alias: one.default for one in (StartTimeoutField, StopTimeoutField)})
     said = {

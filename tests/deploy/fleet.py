@@ -17,6 +17,7 @@ from build_rules.lib.deploy.deployment import Deployment, Health
 from build_rules.lib.deploy.flow import Coordinator
 from build_rules.lib.deploy.session import Session
 from tests.deploy.hosts import Host, HostFarm
+from tests.e2e import harness
 from tests.unit.lib.deploy.shipping import Shipping
 from tests.unit.lib.deploy.tiny_release import write_release
 
@@ -62,6 +63,20 @@ class Fleet(Shipping):
         if ids != [link.rpartition("/")[2]]:
             return f"linked {link or 'nothing'}, running {ids}"
         return ids[0].split("-")[1]
+
+    def end_services(self, host: Host) -> None:
+        for pid, command in host.processes().items():
+            if TOP in command or "slipway-agent" in command:
+                harness.end({pid})
+
+    def clean(self, host: Host) -> None:
+        """Ends its faults, and removes all that was deployed."""
+        host.mend()
+        host.free_disk()
+        if not host.is_on:
+            host.boot()
+        self.end_services(host)
+        host.run(f"crontab -r; rm -rf {TOP}")
 
     def wait_until_settled(self, host: Host, seconds: float = 60) -> None:
         """Until nothing is under way on a host, whoever sees to it."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Iterator
 
 import pytest
 import toml
@@ -21,11 +19,8 @@ from build_rules.lib.deploy import shipped_release
 from build_rules.lib.errors import SlipwayError
 from tests.deploy import hosts
 from tests.deploy.fleet import TOP, Fleet
-from tests.deploy.hosts import Host, HostFarm
+from tests.deploy.hosts import HostFarm
 from tests.e2e import harness
-from tests.unit.lib.deploy.tiny_release import STOPS
-
-SEED = 20261122
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +34,10 @@ def farm() -> Iterator[HostFarm]:
 @pytest.fixture
 def fleet(farm: HostFarm, tmp_path: Path) -> Iterator[Fleet]:
     """Hosts on which nothing has been deployed."""
-    yield Fleet(farm, tmp_path)
+    made = Fleet(farm, tmp_path)
+    yield made
     for host in farm.hosts:
-        host.mend()
-        host.free_disk()
-        if not host.is_on:
-            host.boot()
-        end_services(host)
-        host.run(f"crontab -r; rm -rf {TOP}")
-
-
-def end_services(host: Host) -> None:
-    for pid, command in host.processes().items():
-        if TOP in command or "slipway-agent" in command:
-            harness.end({pid})
+        made.clean(host)
 
 
 EVERYWHERE = ("h1", "h2", "h3")
@@ -116,113 +101,6 @@ def test_a_full_disk_and_used_up_inodes_are_told_before_anything_is_sent(fleet: 
         host.free_disk()
         assert fleet.served_by(host) == "1.0.0"
     assert fleet.served_by(sound) == "1.1.0"
-
-
-# --- Ended from outside, at any moment.
-
-
-def within_switch(fleet: Fleet, host: Host, after: float, fault: Callable[[], None]) -> None:
-    """Deploys to one host, and lets the fault happen so many seconds after the switch began."""
-    fleet.configure(hosts=(host.name,))
-    fleet.deploy(fleet.release("1.0.0", stop=f"sleep 0.7; {STOPS}"))
-    slow = fleet.release("1.1.0", start="sleep 0.7", stop="sleep 0.5")
-    journal = host.path(f"{TOP}/.slipway/journal")
-    before = len(journal.read_text())
-
-    def wait_and_strike() -> None:
-        harness.wait_until(lambda: "switch from" in journal.read_text()[before:], 30, "a switch")
-        time.sleep(after)
-        fault()
-
-    striking = threading.Thread(target=wait_and_strike)
-    striking.start()
-    try:
-        fleet.deploy(slow)
-    except SlipwayError:
-        pass
-    striking.join()
-
-
-def agents(host: Host) -> set[int]:
-    """The agent of a session, without the second process that waits for its lock."""
-    return {pid for pid, one in host.processes().items() if "slipway-agent" in one}
-
-
-def kill_agent(fleet: Fleet, host: Host) -> None:
-    assert agents(host) or not host.path(f"{TOP}/.slipway/doing").exists()
-    harness.end(agents(host), signal.SIGKILL)
-
-
-def kill_client(fleet: Fleet, host: Host) -> None:
-    """The ssh client of the coordinator; the session ends without a farewell."""
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            command = Path(f"/proc/{name}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(fleet.farm.ssh_config).encode() in command and b"slipway-agent" in command:
-            harness.end({int(name)}, signal.SIGKILL)
-
-
-def cut_link(fleet: Fleet, host: Host) -> None:
-    host.cut()
-
-
-def cut_power(fleet: Fleet, host: Host) -> None:
-    host.power_cut()
-
-
-FAULTS = {
-    "the agent killed": kill_agent,
-    "the client killed": kill_client,
-    "the power cut": cut_power,
-}
-
-
-def assert_whole(fleet: Fleet, host: Host) -> None:
-    if not host.is_on:
-        host.boot()
-    host.mend()
-    fleet.wait_until_settled(host)
-    harness.wait_until(lambda: fleet.served_by(host) in ("1.0.0", "1.1.0"), 30, "a service")
-    release = f"{TOP}/{host.run(f'readlink {TOP}/current').stdout.strip()}"
-    checked = host.run(f"cd {release} && cat .release/*.sha256 | sha256sum -c --quiet")
-    assert checked.returncode == 0, checked.stdout
-
-
-@pytest.mark.parametrize(
-    ("name", "after"),
-    [("the agent killed", 0.9), ("the client killed", 0.2), ("the power cut", 0.9)],
-)
-def test_a_host_ends_whole_and_healthy_without_help(fleet: Fleet, name: str, after: float) -> None:
-    host = fleet.farm.hosts[0]
-    within_switch(fleet, host, after, lambda: FAULTS[name](fleet, host))
-    assert_whole(fleet, host)
-    # And the next deploy needs no manual step.
-    last = fleet.deploy(fleet.release("1.2.0"))
-    assert fleet.status(last) == {"h1": "healthy"}
-    assert fleet.served_by(host) == "1.2.0"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", [*FAULTS, "the link cut"])
-def test_twenty_faults_at_random_moments(fleet: Fleet, name: str) -> None:
-    host = fleet.farm.hosts[0]
-    chance = random.Random(f"{SEED}-{name}")
-    fault = {**FAULTS, "the link cut": cut_link}[name]
-    ended = []
-    for number in range(20):
-        after = chance.uniform(0, 3)
-        within_switch(fleet, host, after, lambda: fault(fleet, host))
-        assert_whole(fleet, host)
-        ended.append(fleet.served_by(host))
-        print(f"{name}: {number} after {after:.2f} s: {ended[-1]}")
-        for pid, command in host.processes().items():
-            if f"{TOP}/releases" in command:
-                harness.end({pid})
-        shutil.rmtree(host.path(TOP))
-    if name in ("the agent killed", "the power cut"):  # the others leave the switch to the agent
-        assert set(ended) == {"1.0.0", "1.1.0"}
 
 
 def test_two_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+import subprocess
 import tarfile
 import time
 from contextlib import ExitStack
@@ -15,12 +17,12 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
-from build_rules.lib import layers
+from build_rules.lib import layers, text_table
 from build_rules.lib.deploy import cli, deployment, shipped_release
 from build_rules.lib.deploy.session import Session
 from build_rules.lib.layers import Entry
 from tests.deploy import hosts
-from tests.deploy.hosts import HostFarm
+from tests.deploy.hosts import Host, HostFarm
 from tests.deploy.load import Load
 from tests.e2e import harness
 from tests.e2e.harness import Workspace
@@ -148,9 +150,11 @@ def break_health(workspace: Workspace) -> None:
     app.write_text("".join(lines))
 
 
-def change(manifest: Path, folder: Path, share: float) -> Path:
-    """A release in which that share of the scripts and texts of another one, half of its files, those of npm
-    included, has changed, by a fixed seed."""
+def change(manifest: Path, folder: Path, share: float, static: Any = None) -> Path:
+    """A release in which that share of the scripts and texts of another one has changed.
+
+    They are half of its files, those of npm included; which of them is by a fixed seed.
+    """
     folder.mkdir()
     facts = json.loads(manifest.read_text())
     chance = random.Random(20261122)
@@ -174,7 +178,9 @@ def change(manifest: Path, folder: Path, share: float) -> Path:
                 entries.append(Entry(info.name, "file", bool(info.mode & 0o100), str(source)))
     layers.write_layer(str(folder / "all.layer"), "all", entries)
     tarball = folder / "changed.tar.gz"
-    facts.update(version="9.9.9", static=None)
+    facts.update(version="9.9.9", static=static)
+    if static:
+        shutil.copy(manifest.parent / static["file"], folder)
     last = [Entry("release.json", "file", content=json.dumps(facts).encode())]
     digest, size = layers.write_release(str(tarball), [str(folder / "all.layer")], last)
     facts["tarball"] = {"file": tarball.name, "sha256": digest, "size": size}
@@ -189,26 +195,31 @@ class Eight(Shipping):
         return Session(cli.ssh_command(self.deployment, name))
 
 
-def test_a_change_of_four_percent_sends_little(
-    workspace: Workspace, farm: HostFarm, tmp_path: Path
-) -> None:
+@pytest.fixture
+def manifest(workspace: Workspace) -> Path:
     workspace.pants("package", "//apps/koa-kkl:release").ok()
-    (manifest,) = workspace.dist("apps.koa-kkl/release").glob("*.release.json")
+    found = workspace.dist("apps.koa-kkl/release").glob("*.release.json")
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def on_eight(farm: HostFarm, **more: Any) -> Eight:
+    described = {
+        "path": TOP,
+        "server_env": "prod",
+        "hosts": [host.name for host in farm.hosts],
+        "health": {"url": f"http://127.0.0.1:{PORT}/healthz", "hold": 1},
+        "hooks": {"before_switch": "mkdir -p /home/logs/koa-kkl"},
+        "ssh_options": ["-F", str(farm.ssh_config)],
+        **more,
+    }
+    return Eight(deployment.parse(described, "the test"))
+
+
+def test_a_change_of_four_percent_sends_little(
+    manifest: Path, farm: HostFarm, tmp_path: Path
+) -> None:
     changed = change(manifest, tmp_path / "changed", 0.08)
-    described = deployment.parse(
-        {
-            "path": TOP,
-            "server_env": "prod",
-            "hosts": [host.name for host in farm.hosts],
-            "batch": "100%",
-            "canary": 0,
-            "health": {"url": f"http://127.0.0.1:{PORT}/healthz", "hold": 1},
-            "hooks": {"before_switch": "mkdir -p /home/logs/koa-kkl"},
-            "ssh_options": ["-F", str(farm.ssh_config)],
-        },
-        "the test",
-    )
-    eight = Eight(described)
+    eight = on_eight(farm, batch="100%", canary=0)
     eight.deploy(manifest)
     release = shipped_release.read(str(changed))
     started = time.monotonic()
@@ -223,3 +234,85 @@ def test_a_change_of_four_percent_sends_little(
     )
     assert all(host.status == "healthy" for host in coordinator.hosts), coordinator.hosts[0].text
     assert max(sent) / size < 0.06
+
+
+# Document 2's procedure, with the application's own scripts.
+BY_HAND = f"""\
+set -e
+cd {TOP} && bin/app stop
+cd .. && rm -rf koa-kkl && mkdir koa-kkl && tar -xzf koa-kkl.tar.gz -C koa-kkl
+cd koa-kkl && SERVER_ENV=prod bin/app start
+"""
+STATIC = "/home/static"
+
+
+def test_side_by_side_with_the_procedure_by_hand(
+    manifest: Path, farm: HostFarm, tmp_path: Path
+) -> None:
+    static = json.loads(manifest.read_text())["static"]
+    changed = change(manifest, tmp_path / "changed", 0.08, static=static)
+    rows = [["how", "seconds", "MB to a host", "longest gap, s", "requests lost"]]
+
+    def measure(name: str, step: Callable[[], object]) -> None:
+        before = [bytes_to(host) for host in farm.hosts]
+        with ExitStack() as stack:
+            loads = [
+                stack.enter_context(Load(f"http://{host.address}:{PORT}/healthz", per_second=20))
+                for host in farm.hosts
+            ]
+            time.sleep(1)
+            started = time.monotonic()
+            step()
+            seconds = time.monotonic() - started
+            time.sleep(1)
+        sent = [bytes_to(host) - one for host, one in zip(farm.hosts, before)]
+        rows.append(
+            [
+                *(name, f"{seconds:.1f}", f"{max(sent) / 1e6:.1f}"),
+                f"{max(load.longest_gap() for load in loads):.1f}",
+                str(max(load.lost for load in loads)),
+            ]
+        )
+
+    start_anew(farm)
+    for host in farm.hosts:
+        host.run(f"mkdir -p {TOP}/bin /home/logs/koa-kkl && ln -s /bin/true {TOP}/bin/app")
+    by_hand(farm, manifest, tmp_path)
+    measure("by hand", lambda: by_hand(farm, changed, tmp_path))
+    start_anew(farm)
+    by_rules = on_eight(farm, static_hosts=[farm.hosts[0].name], static_path=STATIC, batch="50%")
+    by_rules.deploy(manifest)
+    measure("./pants deploy", lambda: by_rules.deploy(changed))
+    measure("./pants rollback", lambda: by_rules.run(lambda one: one.rollback()))
+    print(text_table.render(rows))
+
+
+def bytes_to(host: Host) -> int:
+    return int(Path(f"/sys/class/net/{host.port}/statistics/tx_bytes").read_text())
+
+
+def start_anew(farm: HostFarm) -> None:
+    for host in farm.hosts:
+        for pid, command in host.processes().items():
+            if TOP in command or "koa-kkl" in command:
+                harness.end({pid})
+        host.run(f"crontab -r; rm -rf {TOP} {STATIC} {TOP}.tar.gz")
+
+
+def by_hand(farm: HostFarm, manifest: Path, folder: Path) -> None:
+    facts = json.loads(manifest.read_text())
+    files = folder / "static"
+    shutil.rmtree(files, ignore_errors=True)
+    with tarfile.open(manifest.parent / facts["static"]["file"]) as tar:
+        tar.extractall(files)
+    ssh = ["-F", str(farm.ssh_config)]
+    to = f"{farm.hosts[0].name}:{STATIC}/"
+    run(["rsync", "-rlptD", "-e", f"ssh -F {farm.ssh_config}", f"{files}/", to])
+    for host in farm.hosts:
+        tarball = manifest.parent / facts["tarball"]["file"]
+        run(["scp", "-q", *ssh, str(tarball), f"{host.name}:{TOP}.tar.gz"])
+        run(["ssh", *ssh, host.name, BY_HAND])
+
+
+def run(command: List[str]) -> None:
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
+from build_rules.lib.deploy import static_keep
 from build_rules.lib.errors import SlipwayError
 from tests.deploy import hosts
-from tests.deploy.fleet import TOP, Fleet
+from tests.deploy.fleet import Fleet
 from tests.deploy.hosts import HostFarm
 from tests.e2e import harness
 
@@ -34,15 +36,14 @@ def fleet(farm: HostFarm, tmp_path: Path) -> Iterator[Fleet]:
     made.configure(hosts=("h1",), static_hosts=("h2",), static_path=PLACE)
     yield made
     for host in farm.hosts:
-        for pid, command in host.processes().items():
-            if TOP in command:
-                harness.end({pid})
-        host.run(f"rm -rf {TOP} {PLACE}")
+        made.clean(host)
+        host.run(f"rm -rf {PLACE}")
 
 
 def published(fleet: Fleet) -> dict[str, str]:
     top = fleet.farm.hosts[1].path(PLACE)
-    return {str(one.relative_to(top)): one.read_text() for one in top.rglob("*") if one.is_file()}
+    files = {one for one in top.rglob("*") if one.is_file() and static_keep.FOLDER not in one.parts}
+    return {str(one.relative_to(top)): one.read_text() for one in files}
 
 
 def test_files_of_older_releases_stay_and_pages_change(fleet: Fleet) -> None:
@@ -72,6 +73,28 @@ def test_a_static_host_that_fails_stops_before_any_server(fleet: Fleet) -> None:
     finally:
         fleet.farm.hosts[1].start_sshd()
     assert fleet.served_by(fleet.farm.hosts[0]) == "1.0.0"
+
+
+def test_files_that_no_release_needs_go_after_their_days(fleet: Fleet) -> None:
+    for number in range(3):
+        fleet.deploy(fleet.release(f"1.{number}.0", static={f"{number}.js": "x", "logo.png": "y"}))
+    foreign = fleet.farm.hosts[1].path(f"{PLACE}/foreign.js")
+    foreign.write_text("not of ours")
+    assert {"0.js", "1.js", "2.js"} <= set(published(fleet))
+    make_older(fleet, days=40)
+    # Servers keep the last two; what the first one alone had was replaced 40 days ago.
+    fleet.configure(keep=2)
+    fleet.deploy(fleet.release("2.0.0", static={"new.js": "x"}))
+    fleet.deploy(fleet.release("2.1.0", static={"newer.js": "x"}))
+    assert set(published(fleet)) == {"2.js", "logo.png", "new.js", "newer.js", "foreign.js"}
+
+
+def make_older(fleet: Fleet, days: int) -> None:
+    """Dates what has been published back by some days."""
+    for path in fleet.farm.hosts[1].path(f"{PLACE}/{static_keep.FOLDER}").iterdir():
+        at, _, digest = path.name.partition("-")
+        then = datetime.datetime.strptime(at, static_keep.STAMP) - datetime.timedelta(days)
+        path.rename(path.with_name(f"{then.strftime(static_keep.STAMP)}-{digest}"))
 
 
 def test_a_command_publishes_once_with_the_folder_of_the_files(fleet: Fleet) -> None:

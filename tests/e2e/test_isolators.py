@@ -84,6 +84,7 @@ def in_base_image(copied_base: Path, session_folder: Path) -> Tuple[str, ...]:
     return container(copied_base, session_folder)
 
 
+@pytest.mark.long
 def test_a_job_in_a_container_of_the_image_is_isolated_by_that(
     workspace: Workspace, tiny: TinyApp, expected: Dict[str, str], in_base_image: Tuple[str, ...]
 ) -> None:
@@ -106,7 +107,7 @@ def test_another_machine_than_the_image_is_told(workspace: Workspace, tiny: Tiny
     assert "run in a container of the step's own image" in said.output
 
 
-@pytest.mark.parametrize("isolator", ["docker", "chroot"])
+@pytest.mark.parametrize("isolator", ["docker", pytest.param("chroot", marks=pytest.mark.long)])
 def test_another_isolator_makes_the_same_bytes_and_is_named(
     workspace: Workspace,
     tiny: TinyApp,

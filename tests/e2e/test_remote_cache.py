@@ -88,6 +88,7 @@ def test_changed_client_line_builds_on_cached_layers(filled: CacheServer, cold: 
     assert "Build koa-kkl for prod" in result.counts.ran
 
 
+@pytest.mark.long
 def test_two_users_ask_for_the_same_actions(
     first: First, filled: CacheServer, cold: Workspace, other_user: OtherUser, scratch: Path
 ) -> None:
@@ -141,6 +142,7 @@ def forget_contents(folder: Path) -> None:
     assert removed
 
 
+@pytest.mark.long
 def test_server_that_is_down_costs_a_warning(cold: Workspace, session_folder: Path) -> None:
     server = CacheServer(session_folder / "never-started")
     result = cold.pants("package", "//toolchains/node:16.20.2", env=with_cache(server)).ok()

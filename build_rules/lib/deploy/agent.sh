@@ -14,10 +14,9 @@ export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 umask 022 && set -u
 
 BY_HAND=00000000T000000Z-by-hand
-SILENT=8 # seconds without a line after which the session is taken for lost
+SILENT=6 # seconds without a line after which the session is taken for lost
 
-# say KIND [KEY TEXT]...: one line for the coordinator, which may be gone; control characters become
-# blanks.
+# say KIND [KEY TEXT]...: a line for the coordinator, which may be gone; no control characters.
 say() {
   said="{\"say\":\"$1\""
   shift
@@ -34,8 +33,9 @@ field() {
   [ "$rest" = "$line" ] || printf '%s' "${rest%%\"*}"
 }
 
+# A full disk must not change what is done.
 note() {
-  printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >>"$own/journal"
+  printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >>"$own/journal" || :
 }
 
 # The release that is linked, or nothing.
@@ -51,6 +51,13 @@ setting() {
 # The folder of a release; "." is that of a deploy by hand, which lies where the releases should.
 place() {
   if [ "$1" = . ]; then echo "$top"; else echo "$top/releases/$1"; fi
+}
+
+# Where the link is gone: what something runs from.
+served() {
+  for folder in "$top"/releases/*/; do
+    [ -z "$(processes_of "$(basename "$folder")")" ] || basename "$folder"
+  done | tail -n 1
 }
 
 # Process ids of all that runs from a release: by its own Node, or where it has none, in its folder.
@@ -72,12 +79,10 @@ apart() {
 # script ID NAME: runs a script of the release's package.json.
 script() (
   cd "$(place "$1")" || exit 1
-  SERVER_ENV=$(setting server_env)
-  export SERVER_ENV
-  if [ -x bin/app ]; then set -- "$2" bin/app; else set -- "$2" npm run --silent; fi
-  seconds=$(setting "$1"_timeout) name=$1
-  shift
-  apart "$seconds" "$@" "$name"
+  SERVER_ENV=$(setting server_env) && export SERVER_ENV
+  if [ -x bin/app ]; then program=bin/app; else program='npm run --silent'; fi
+  # shellcheck disable=SC2086  # words
+  apart "$(setting "$2"_timeout)" $program "$2"
 )
 
 # Its own script first, then signals to what is left of it.
@@ -87,8 +92,7 @@ stop() {
   for signal in TERM KILL; do
     left=$(processes_of "$1")
     [ -n "$left" ] || return 0
-    note "stop $1: $signal to" $left
-    kill -s "$signal" $left 2>/dev/null
+    note "stop $1: $signal to" $left && kill -s "$signal" $left 2>/dev/null
     for _ in 1 2 3 4 5; do [ -z "$(processes_of "$1")" ] || sleep 1; done
   done
   [ -z "$(processes_of "$1")" ]
@@ -115,18 +119,20 @@ is_healthy() {
   looks_healthy "$1"
 }
 
+# The way to a release and the one back lie ready before anything stops: a full disk takes no links.
+make_links() {
+  for id in "$@"; do ln -sfn "releases/$id" "$own/link-$id" || return 1; done
+}
+
 link() {
-  rm -f "$top/current.new"
-  ln -s "releases/$1" "$top/current.new" || return 1
   # -T: never into the folder that the old link leads to.
-  mv -T "$top/current.new" "$top/current" 2>/dev/null ||
-    { rm -f "$top/current.new" && ln -sfn "releases/$1" "$top/current"; }
+  [ "$(linked)" = "$1" ] ||
+    { { [ -L "$own/link-$1" ] || make_links "$1"; } && mv -T "$own/link-$1" "$top/current"; }
 }
 
 # Starts a release unless it is healthy already.
 bring_up() {
-  looks_healthy "$1" && [ -n "$(processes_of "$1")" ] && return 0
-  script "$1" start && is_healthy "$1"
+  { [ -n "$(processes_of "$1")" ] && looks_healthy "$1"; } || { script "$1" start && is_healthy "$1"; }
 }
 
 # Puts the lines of its input into a file at once, or not at all.
@@ -135,8 +141,7 @@ write() {
 }
 
 hook() {
-  command=$(setting "$1")
-  [ -n "$command" ] || return 0
+  command=$(setting "$1") && [ -n "$command" ] || return 0
   note "$1: begin"
   (cd "$(place "$2")" && apart "$(setting hook_timeout)" sh -c "$command") || return 1
   note "$1: end"
@@ -145,7 +150,6 @@ hook() {
 go_back() {
   note "back from $2 to ${1:-nothing}: begin"
   [ "$(linked)" != "$2" ] || stop "$2" || note "stop $2: something of it is left"
-  : >"$own/failed/$2"
   rm -f "$own/healthy/$2"
   # Half of what was deployed by hand may be moved yet.
   [ "$1" != "$BY_HAND" ] || adopt "$1" || return 1
@@ -155,13 +159,16 @@ go_back() {
   elif link "$1" && bring_up "$1"; then
     ended=healthy
   fi
-  rm -f "$own/doing"
+  mv "$own/doing" "$own/failed/$2"
+  rm -f "$own"/link-*
   note "back to ${1:-nothing}: end, $ended"
 }
 
 settle() {
-  date -u +%Y-%m-%dT%H:%M:%SZ | write "$own/healthy/$1"
-  rm -f "$own/failed/$1" "$own/doing"
+  [ -z "$leaving" ] || echo left >>"$own/healthy/$leaving"
+  # The coordinator's time: rollbacks go by it, and the clocks of hosts may differ.
+  setting at | write "$own/healthy/$1" || mv "$own/doing" "$own/healthy/$1"
+  rm -f "$own/failed/$1" "$own/doing" "$own"/link-*
   note "switch to $1: end, healthy"
 }
 
@@ -179,12 +186,14 @@ adopt() {
 # switch NEW: 0 if it is served and healthy; otherwise `failure` says why, and what was before is
 # served again where there was something.
 switch() {
-  old=$(linked) by_hand=''
+  old=$(linked) by_hand='' failure="what is under way cannot be noted"
+  [ -n "$old" ] || old=$(served)
   [ -n "$old" ] || [ ! -f "$top/package.json" ] || old=$BY_HAND by_hand=yes
-  { echo "old=$old" && echo "new=$1"; } | write "$own/doing" || return 1
+  if ! make_links "$1" ${old:+"$old"} || ! printf 'old=%s\nnew=%s\n' "$old" "$1" | write "$own/doing"; then
+    rm -f "$own"/link-* && return 1
+  fi
   guard
   note "switch from ${old:-nothing} to $1: begin, $(setting by)"
-  failure=
   if ! hook before_switch "$1"; then
     failure="the hook before_switch failed"
   elif [ -n "$by_hand" ] && ! { stop . && adopt "$old"; }; then
@@ -211,6 +220,7 @@ switch() {
 # Completes what a switch left half-way; the lock is held.
 recover() {
   [ -f "$own/doing" ] || return 0
+  guard
   # What the other one had started ends by its own time limit.
   while kill -0 "$(cat "$own/running" 2>/dev/null)" 2>/dev/null; do sleep 1; done
   old=$(sed -n 's/^old=//p' "$own/doing")
@@ -228,38 +238,39 @@ guard() {
 
 # hold SECONDS: waits that long for the lock; 1 if another one has it.
 hold() {
-  mkdir -p "$own/healthy" "$own/failed" "$own/facts" "$own/incoming" "$top/releases" || return 1
   left=$1
   until locked; do
     [ "$left" -gt 0 ] || return 1
     left=$((left - 1)) && sleep 1
-  done
-  holding=yes
+  done && holding=yes
   printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder"
 }
 
 locked() {
   if command -v flock >/dev/null 2>&1; then
-    exec 9>>"$own/lock" && flock -n 9
+    command exec 9>>"$own/lock" && flock -n 9
   elif ! ln -s "$$" "$own/lock.pid" 2>/dev/null; then
     # Whoever made it may be gone.
     kill -0 "$(readlink "$own/lock.pid")" 2>/dev/null && return 1
-    rm -f "$own/lock.pid"
-    ln -s "$$" "$own/lock.pid" 2>/dev/null
+    rm -f "$own/lock.pid" && ln -s "$$" "$own/lock.pid" 2>/dev/null
   fi
 }
 
 release() {
-  rm -f "$own/holder" "$own/lock.pid"
-  exec 9>&-
+  rm -f "$own/holder" "$own/lock.pid" && exec 9>&-
 }
 
 # What the host has: for the plan, and for `releases`.
 do_look() {
+  # The folder itself, or the nearest one above that is there.
+  near=$top
+  while [ ! -d "$near" ]; do near=$(dirname "$near"); done
   say host user "$(id -un)" machine "$(uname -m)" linked "$(linked)" \
+    zstd "$(command -v zstd)" in_the_way "$([ -L "$top/current" ] || ls -d "$top/current" 2>/dev/null)" \
     libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | head -n 1)" \
-    free_kb "$(room -Pk)" free_inodes "$(room -Pi)" \
-    writable "$([ -w "$(nearest)" ] && echo yes)"
+    free_kb "$(df -Pk "$near" | awk 'NR == 2 { print $4 }')" \
+    free_inodes "$(df -Pi "$near" | awk 'NR == 2 { print $4 }')" \
+    writable "$([ -w "$near" ] && echo yes)"
   for folder in "$top"/releases/*/; do
     [ -d "$folder" ] || continue
     id=$(basename "$folder")
@@ -271,20 +282,11 @@ do_look() {
   say ok
 }
 
-# The folder itself, or the nearest one above that is there.
-nearest() {
-  folder=$top
-  while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
-  printf '%s' "$folder"
-}
-
-room() {
-  df "$1" "$(nearest)" 2>/dev/null | awk 'NR == 2 { print $4 }'
-}
-
 # Takes the lock; who has it is told.
 do_begin() {
   by=$(field by)
+  mkdir -p "$own/healthy" "$own/failed" "$own/facts" "$own/incoming" "$top/releases" ||
+    { say error text "folders cannot be made in $top" && return; }
   hold 2 || { say locked holder "$(cat "$own/holder" 2>/dev/null)" && return; }
   recover
   say ok
@@ -301,15 +303,15 @@ do_configure() {
 # arrive N FILE: adds the next bytes of the session to a file; that they stop coming is noticed.
 arrive() {
   rm -f "$way/busy"
-  head -c "$1" >>"$2" || :
-  : >"$way/busy"
+  head -c "$1" >>"$2" || exec </dev/null # what is left of it could be taken for a line
+  true >"$way/busy"
 }
 
 # take FILE: as many bytes of the session as the line says, with their hash.
 take() {
   rm -f "$1"
   arrive "$(field size)" "$1"
-  is_whole "$1" || { say error text "other bytes came than were sent" && return 1; }
+  is_whole "$1" || { say error text "other bytes came than were sent, or there is no room" && return 1; }
 }
 
 is_whole() {
@@ -344,7 +346,7 @@ do_stage() {
 # How much of an archive is here already, from a session that was lost.
 do_offer() {
   part=$own/incoming/$(field sha256)
-  find "$own/incoming" -type f ! -name "$(field sha256)" -exec rm -f {} +
+  find "$own/incoming" -type f ! -path "$part" -exec rm -f {} +
   say ok offset "$(wc -c <"$part" 2>/dev/null | tr -d ' ')"
 }
 
@@ -354,24 +356,25 @@ do_receive() {
   arrive "$(field rest)" "$part"
   is_whole "$part" || {
     [ "$(wc -c <"$part")" -lt "$(field size)" ] || rm -f "$part"
-    say error text "the archive that came is another than the one that was sent" && return
+    say error text "the archive that came is another than was sent, or there is no room" && return
   }
-  gzip -dc "$part" | tar -xf - -C "$own/staged" || { say error text "tar failed" && return; }
+  "$(field packed)" -dc <"$part" | tar -xf - -C "$own/staged" || { say error text "tar failed" && return; }
   rm -f "$part"
   find "$own/staged" -type f -exec chmod a-w {} +
   # What the lists name, whole, and nothing else.
-  (cd "$own/staged" && cat .release/*.sha256 | sed 's/^[0-9a-f]*  //' | sort >"$way/names")
   damaged=$(changed "$own/staged" && cd "$own/staged" &&
+    cat .release/*.sha256 | sed 's/^[0-9a-f]*  //' | sort >"$way/names" &&
     find . -type f ! -path './.release/*' ! -path ./release.json -print | sed 's|^\./||' | sort |
     comm -3 - "$way/names" | tr -d '\t' | head -n 3)
   [ -z "$damaged" ] || { say damaged files "$damaged" && return; }
-  share "$(setting shared)"
-  printf '%s' "$(field facts)" >"$own/facts/$(field id)"
-  rm -rf "$top/releases/$(field id)"
-  mv "$own/staged" "$top/releases/$(field id)" || { say error text "mv failed" && return; }
-  sync
-  note "staged $(field id)"
-  say ok
+  # Paths that outlive releases.
+  for path in $(setting shared); do
+    mkdir -p "$top/shared/$path" "$(dirname "$own/staged/$path")"
+    ln -s "$(printf '%s/' "$path" | sed 's|[^/]*/|../|g')../shared/$path" "$own/staged/$path"
+  done
+  { printf '%s' "$(field facts)" | write "$own/facts/$(field id)" &&
+    mv -T "$own/staged" "$top/releases/$(field id)"; } || { say error text "there is no room" && return; }
+  sync && note "staged $(field id)" && say ok
 }
 
 # Files of a release that are not as its lists say, the first of them.
@@ -380,24 +383,13 @@ changed() (
     sed -n 's/: FAILED.*//p' | head -n 3
 )
 
-# Whether a release that is kept is still what it was.
+# Whether a release that is kept is still what it was: the files of it that are not.
 do_verify() {
-  damaged=$(changed "$top/releases/$(field id)")
-  if [ -n "$damaged" ]; then say damaged files "$damaged"; else say ok; fi
-}
-
-# Paths that outlive releases, as links from the staged one.
-share() {
-  for path in $1; do
-    mkdir -p "$top/shared/$path" "$(dirname "$own/staged/$path")"
-    up=$(printf '%s' "$path" | sed 's|[^/][^/]*|..|g')
-    rm -rf "$own/staged/$path"
-    ln -s "../$up/shared/$path" "$own/staged/$path"
-  done
+  say ok files "$(changed "$top/releases/$(field id)")"
 }
 
 do_switch() {
-  new=$(field id)
+  new=$(field id) leaving=$(field leaving)
   [ -d "$top/releases/$new" ] || { say error text "the release $new is not there" && return; }
   if { [ "$(linked)" = "$new" ] && bring_up "$new" && settle "$new"; } || switch "$new"; then
     say ok
@@ -422,13 +414,28 @@ do_prune() {
   say ok
 }
 
-# What brings the release up after a reboot.
+# unit FOLDER TARGET [--user]: has systemd bring the release up.
+unit() {
+  name=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -).service
+  mkdir -p "$1" && printf '%s\n' "[Unit]" "After=network-online.target" "[Service]" "Type=oneshot" \
+    "RemainAfterExit=yes" "KillMode=process" "ExecStart=/bin/sh $own/agent $top boot" \
+    "[Install]" "WantedBy=$2" | write "$1/$name" && systemctl "${3:---system}" enable "$name"
+}
+
+# What brings the release up after a reboot: root's systemd, cron, or a lingering user's systemd.
 do_boot() {
-  entry="@reboot sh $own/agent $top boot"
-  if [ "$(field boot)" != off ] && command -v crontab >/dev/null 2>&1; then
+  entry="@reboot sh $own/agent $top boot" how='' systemd=/run/systemd/system
+  if [ "$(field boot)" = off ]; then
+    how=off
+  elif [ -d "$systemd" ] && [ "$(id -u)" = 0 ]; then
+    unit /etc/systemd/system multi-user.target && how=systemd
+  elif command -v crontab >/dev/null 2>&1; then
     crontab -l 2>/dev/null | grep -Fqx "$entry" || { crontab -l 2>/dev/null; echo "$entry"; } | crontab -
+    crontab -l | grep -Fqx "$entry" && how=cron
+  elif [ -d "$systemd" ] && loginctl enable-linger; then
+    unit "$HOME/.config/systemd/user" default.target --user && how=systemd
   fi
-  say ok
+  say ok boot "$how"
 }
 
 # Reads through a process that can be ended when nothing comes any more: a partition says nothing.
@@ -436,8 +443,7 @@ serve() {
   trap '' HUP PIPE
   # Only lines for the coordinator go to the session, and it ends with this process.
   exec 3<&0 4>&1 >/dev/null
-  way=$(mktemp -d) || exit 1
-  mkfifo "$way/in" && : >"$way/count"
+  way=$(mktemp -d) && mkfifo "$way/in" && true >"$way/count" || exit 1
   cat <&3 >"$way/in" 4>&- &
   relay=$!
   exec 0<"$way/in" 3<&-
@@ -447,15 +453,12 @@ serve() {
     echo . >>"$way/count"
     step=$(field "do")
     case $step in
-    beat) ;;
-    look | begin | configure | lists | stage | offer | receive | verify | switch | prune | boot)
-      : >"$way/busy"
-      "do_$step"
-      rm -f "$way/busy"
-      ;;
+    beat) continue ;;
     end) break ;;
-    *) say error text "unknown: $line" ;;
     esac
+    true >"$way/busy"
+    "do_$step"
+    rm -f "$way/busy"
   done
   # Whatever was not finished is no release; parts of an archive are of use to the next session.
   [ -z "$holding" ] || { rm -rf "$own/staged" && release; }
@@ -470,8 +473,7 @@ watch() {
     kill -0 "$$" || kill "$relay"
     sleep 1
     now="$(wc -c <"$way/count" 2>/dev/null) $(ls -l "$own/incoming" 2>/dev/null)"
-    silent=$((silent + 1))
-    if [ "$now" != "$last" ] || [ -e "$way/busy" ]; then silent=0; fi
+    if [ "$now" != "$last" ] || [ -e "$way/busy" ]; then silent=0; else silent=$((silent + 1)); fi
     last=$now
     [ "$silent" -lt "$SILENT" ] || kill "$relay"
   done
@@ -483,13 +485,12 @@ main() {
   top=$1
   if [ -d "$top" ]; then top=$(cd -- "$top" && pwd -P); fi
   own=$top/.slipway
-  by=recovery failure='' holding=''
+  by=recovery failure='' holding='' leaving=''
   case $2 in
   serve) serve ;;
   recover) hold 86400 && recover && release ;;
   boot)
-    rm -f "$own/running"
-    hold 60 && recover
+    rm -f "$own/running" && hold 60 && recover
     [ -z "$(linked)" ] || bring_up "$(linked)" || note "boot: $(linked) is NOT healthy"
     release
     ;;

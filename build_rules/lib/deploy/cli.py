@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Sequence
 from build_rules.lib.deploy import deployment, report, shipped_release
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.flow import Coordinator
+from build_rules.lib.deploy.progress import Progress
 from build_rules.lib.deploy.session import Session, agent_text, remote_command
 from build_rules.lib.errors import SlipwayError
 
@@ -59,7 +60,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace, described: Deployment) -> int:
-    coordinator = Coordinator(described, lambda host: Session(ssh_command(described, host)), _tell)
+    progress = Progress(sys.stderr)
+    coordinator = Coordinator(
+        described, lambda host: Session(ssh_command(described, host)), progress.tell
+    )
+    progress.hosts = coordinator.hosts
     kind = "outcome"
     try:
         if asked.command == "deploy":
@@ -73,6 +78,7 @@ def _run(asked: argparse.Namespace, described: Deployment) -> int:
             coordinator.releases()
     finally:
         coordinator.close()
+        progress.close()
         print(report.render(coordinator.hosts, kind, asked.format))
     return 1 if any(host.failed for host in coordinator.hosts) else 0
 
@@ -86,10 +92,6 @@ def ssh_command(described: Deployment, host: str) -> List[str]:
     size = len(agent_text().encode())
     remote = remote_command(described.path, size)
     return ["ssh", *_OPTIONS, *described.ssh_options, *where, "--", host, remote]
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _read(path: str) -> Dict[str, Any]:

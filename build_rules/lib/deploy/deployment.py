@@ -49,7 +49,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Deployment:
-    """As in the target `node_deployment`; times are in seconds."""
+    """As in the target `node_deployment`; times are in seconds, `static_keep` is in days."""
 
     path: str
     hosts: Tuple[str, ...]
@@ -59,6 +59,7 @@ class Deployment:
     static_hosts: Tuple[str, ...] = ()
     static_path: str = ""
     static_publish: str = ""
+    static_keep: int = 30
     keep: int = 5
     batch: str = "1"
     canary: int = 1
@@ -131,7 +132,9 @@ _CHECKS: Mapping[str, _Check] = {
     "static_hosts": _each(_matches(_HOST, "static1.example.com")),
     "static_path": _matches(_PATH, "/ikuko/static"),
     "static_publish": _TEXT,
-    "keep": _number(1, 1000),
+    "static_keep": _number(1, 36_500),
+    # The current one and one to go back to.
+    "keep": _number(2, 1000),
     "batch": _batch,
     "canary": _number(0, 1000),
     "max_unhealthy": _number(0, 10_000),
@@ -205,11 +208,15 @@ def _doubled(key: str, values: Optional[Sequence[str]]) -> List[str]:
     ]
 
 
-def config_text(deployment: Deployment, by: str) -> str:
-    """What the agent keeps on a host, for whoever completes a switch without the coordinator."""
+def config_text(deployment: Deployment, by: str, at: str) -> str:
+    """What the agent keeps on a host, for whoever completes a switch without the coordinator.
+
+    `at` is when this deploy began by the coordinator's clock: those of hosts may differ.
+    """
     health, hooks = deployment.health, deployment.hooks
     values = {
         "by": by,
+        "at": at,
         "server_env": deployment.server_env,
         "shared": " ".join(deployment.shared),
         "start_timeout": deployment.start_timeout,

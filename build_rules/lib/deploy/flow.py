@@ -1,7 +1,7 @@
 """Deploy, rollback and releases: three lists of steps over the hosts of a deployment.
 
-deploy    look, plan, begin, ship, publish the static files, switch in batches, finish
-rollback  look, choose, begin, switch in batches, finish
+deploy    look, plan, begin, ship, publish the static files; switch and prune in batches
+rollback  look, choose, begin; switch and prune in batches
 releases  look
 
 Until the first switch a fault on any host beyond the budget ends the deploy with nothing changed on
@@ -16,11 +16,11 @@ import getpass
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Iterable, List, Optional, Sequence, Set, Tuple
 
-from build_rules.lib.deploy import static_files
+from build_rules.lib.deploy import static_files, static_keep
 from build_rules.lib.deploy.deployment import Deployment
-from build_rules.lib.deploy.host import Connect, Host, HostFailed, HostState, KeptRelease
+from build_rules.lib.deploy.host import Connect, Host, HostFailed, HostState
 from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 
@@ -28,7 +28,8 @@ MOST_STARTS = 20
 """Connections that begin at once: sshd's MaxStartups refuses some beyond ten that wait."""
 
 MACHINE = "x86_64"
-Tell = Callable[[str], None]
+Tell = Callable[[str, str], None]
+"""Takes a line that is worth knowing, and the host it is of, or nothing."""
 
 
 class Coordinator:
@@ -39,42 +40,42 @@ class Coordinator:
         self.hosts = [Host(name, connect) for name in deployment.hosts]
         self.tell = tell
         self.by = f"{getpass.getuser()}@{socket.gethostname()}"
+        self.at = _now()
 
     # --- The three lists.
 
     def deploy(self, release: ShippedRelease, *, only_plan: bool = False) -> None:
         self._check_release(release)
-        stamp = _now()
         self._look()
-        self._on_all("plan", lambda host: self._plan(host, release, stamp))
+        self._on_all("plan", lambda host: self._plan(host, release))
         if only_plan:
             return
         self._stop_beyond_budget()
         self._on_all("begin", lambda host: host.begin(self.by))
-        self._on_all("configure", lambda host: host.configure(self.deployment, self.by))
+        self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
         # What an earlier deploy left has been completed only now.
-        self._on_all("plan", lambda host: self._plan(host, release, stamp))
+        self._on_all("plan", lambda host: self._plan(host, release))
         self._stop_beyond_budget()
         facts = (
             f"digest={release.digest} version={release.version} by={self.by.replace(' ', '-')} "
-            f"at={_now()}"
+            f"at={self.at}"
         )
-        self._on_all("ship", lambda host: host.ship(release, facts))
+        self._on_all("ship", lambda host: host.ship(release, self.at, facts))
         self._stop_beyond_budget()
-        static_files.publish(self.deployment, release, self.tell)
+        static_files.publish(self.deployment, release, self.at, self.tell)
         self._switch_all(lambda host: host.plan.id if host.plan else "")
-        self._finish()
+        if not any(host.failed for host in self.hosts):
+            static_files.remove_outdated(self.deployment, self.at, self._kept(), self.tell)
 
     def rollback(self, to: Optional[str] = None) -> None:
         self._look()
         self._stop_beyond_budget()
-        digest = self._choose(to)
+        key = self._choose(to)
         self._on_all("begin", lambda host: host.begin(self.by))
-        self._on_all("configure", lambda host: host.configure(self.deployment, self.by))
-        self._on_all("verify", lambda host: host.verify(_with_digest(host, digest).id))
+        self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
+        self._on_all("verify", lambda host: host.verify(_kept(host, key)))
         self._stop_beyond_budget()
-        self._switch_all(lambda host: _with_digest(host, digest).id)
-        self._finish()
+        self._switch_all(lambda host: _kept(host, key), goes_back=True)
 
     def releases(self) -> None:
         self._look()
@@ -103,22 +104,30 @@ class Coordinator:
     def _look(self) -> None:
         self._on_all("look", lambda host: host.look())
 
-    def _plan(self, host: Host, release: ShippedRelease, stamp: str) -> None:
+    def _plan(self, host: Host, release: ShippedRelease) -> None:
         state = host.state
         assert state is not None
         _check_host(state, release)
-        host.make_plan(release, stamp)
+        host.make_plan(release, self.at)
 
-    def _switch_all(self, target: Callable[[Host], str]) -> None:
+    def _switch_all(self, target: Callable[[Host], str], *, goes_back: bool = False) -> None:
         self._local(self.deployment.hooks.before_local, "before_local")
         by_name = {host.name: host for host in self.hosts}
         for batch in self.deployment.batches():
             self._stop_beyond_budget()
+            hosts = [by_name[name] for name in batch]
             self._on_all(
                 "switch",
-                lambda host: host.switch(target(host), self._longest_switch()),
-                [by_name[name] for name in batch],
+                lambda host: host.switch(
+                    target(host),
+                    self._longest_switch(),
+                    self.deployment.boot,
+                    _left(host) if goes_back else "",
+                ),
+                hosts,
             )
+            self._on_all("prune", lambda host: host.prune(self.deployment.keep), hosts)
+        self._stop_beyond_budget()
         self._local(self.deployment.hooks.after_local, "after_local")
 
     def _longest_switch(self) -> float:
@@ -127,16 +136,12 @@ class Coordinator:
         looks = (health.retries + 1) * (health.timeout + health.interval + 10) + health.hold
         return 2 * (one.start_timeout + one.stop_timeout + looks + one.hooks.timeout + 60)
 
-    def _finish(self) -> None:
-        keep, boot = self.deployment.keep, self.deployment.boot
-        self._on_all("finish", lambda host: host.finish(keep, boot))
-
     def _choose(self, to: Optional[str]) -> str:
-        """The digest of the release to go back to: every host that answers must have it."""
+        """The key of the release to go back to: every host that answers must have it."""
         states = [host.state for host in self.hosts if host.state is not None]
         if to is not None:
             found = {
-                one.facts.get("digest", "")
+                one.key
                 for state in states
                 for one in state.releases
                 if to in (one.id, one.facts.get("version"), one.facts.get("digest"))
@@ -147,14 +152,13 @@ class Coordinator:
                     found=", ".join(sorted(_names(states))) or "no release",
                     next="--to= with one of these ids",
                 )
-            digest = found.pop()
+            key = found.pop()
         else:
-            digest = _last_healthy_everywhere(states)
+            key = _last_healthy_everywhere(states)
         missing = [
             host.name
             for host in self.hosts
-            if host.state is not None
-            and not any(one.facts.get("digest") == digest for one in host.state.releases)
+            if host.state is not None and host.state.find(key) is None
         ]
         if missing:
             raise SlipwayErrors(
@@ -162,7 +166,12 @@ class Coordinator:
                 missing,
                 next="deploy that release: it ships what they lack",
             )
-        return digest
+        return key
+
+    def _kept(self) -> Set[str]:
+        """Digests of all releases that hosts had when they were looked at last."""
+        states = [host.state for host in self.hosts if host.state is not None]
+        return {one.key for state in states for one in state.releases}
 
     def _stop_beyond_budget(self) -> None:
         failed = [host for host in self.hosts if host.failed]
@@ -177,7 +186,7 @@ class Coordinator:
     def _local(self, command: str, name: str) -> None:
         if not command:
             return
-        self.tell(f"hook {name}")
+        self.tell(f"hook {name}", "")
         limit = self.deployment.hooks.timeout
         try:
             done = subprocess.run(
@@ -196,8 +205,9 @@ class Coordinator:
         chosen = [host for host in hosts or self.hosts if not host.failed]
 
         def run(host: Host) -> None:
+            host.step = what
             host.attempt(lambda: step(host))
-            self.tell(f"{host.name}: {what}: {host.text or host.status}")
+            self.tell(f"{what}: {host.text or host.status}", host.name)
 
         with ThreadPoolExecutor(max_workers=MOST_STARTS) as pool:
             list(pool.map(run, chosen))
@@ -208,7 +218,7 @@ class Coordinator:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    return datetime.datetime.now(datetime.timezone.utc).strftime(static_keep.STAMP)
 
 
 def _check_host(state: HostState, release: ShippedRelease) -> None:
@@ -219,6 +229,8 @@ def _check_host(state: HostState, release: ShippedRelease) -> None:
     found = libc.split()[-1] if libc else ""
     if wanted and _numbers(found) and _numbers(found) < _numbers(wanted):
         raise HostFailed(f"its C library is {libc}, and the release needs {wanted}")
+    if state.about["in_the_way"]:
+        raise HostFailed(f"{state.about['in_the_way']} is not a link: move it to another place")
     if state.about["writable"] != "yes":
         raise HostFailed(f"{state.about['user']} cannot write to the path of the deployment")
 
@@ -228,9 +240,18 @@ def _numbers(version: str) -> Tuple[int, ...]:
     return tuple(int(one) for one in parts) if all(one.isdigit() for one in parts) else ()
 
 
-def _with_digest(host: Host, digest: str) -> KeptRelease:
+def _kept(host: Host, key: str) -> str:
+    found = host.state.find(key) if host.state else None
+    if found is None:
+        raise HostFailed("it has the release no more")
+    return found.id
+
+
+def _left(host: Host) -> str:
+    """What a rollback leaves, if it ever was healthy."""
     assert host.state is not None
-    return next(one for one in host.state.releases[::-1] if one.facts.get("digest") == digest)
+    linked = [one for one in host.state.releases if one.id == host.state.linked]
+    return linked[0].id if linked and linked[0].is_target else ""
 
 
 def _names(states: Iterable[HostState]) -> List[str]:
@@ -238,24 +259,18 @@ def _names(states: Iterable[HostState]) -> List[str]:
 
 
 def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
-    """Older than what any host serves, and healthy on all; failed ones never count."""
-    earlier = [
-        {
-            one.facts["digest"]: one.id
-            for one in state.releases
-            if one.healthy and not one.failed and one.id != state.linked and "digest" in one.facts
-        }
-        for state in states
+    """What was healthy on all hosts last, and is not what all of them serve."""
+    targets = [{one.key: one for one in state.releases if one.is_target} for state in states]
+    served = [{one.key for one in state.releases if one.id == state.linked} for state in states]
+    everywhere = [
+        key
+        for key in (targets[0] if targets else ())
+        if all(key in one for one in targets) and not all(key in one for one in served)
     ]
-    ranked = sorted(
-        (id, digest)
-        for digest, id in (earlier[0].items() if earlier else ())
-        if all(digest in one for one in earlier)
-    )
-    if not ranked:
+    if not everywhere:
         raise SlipwayError(
             "no earlier release was healthy on all hosts",
             found=", ".join(sorted(set(_names(states)))) or "no release",
             next="--to= with one of these, or deploy the wanted release",
         )
-    return ranked[-1][1]
+    return max(everywhere, key=lambda key: (max(one[key].healthy for one in targets), key))

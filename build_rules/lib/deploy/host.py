@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import random
 import threading
+import time
 from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
 
@@ -17,11 +19,25 @@ from build_rules.lib.deploy.session import (
     agent_text,
     facts_of,
 )
-from build_rules.lib.deploy.shipped_release import BaseFiles, Difference, ShippedRelease, read_base
+from build_rules.lib.deploy.shipped_release import (
+    BaseFiles,
+    Difference,
+    ShippedRelease,
+    has_zstd,
+    read_base,
+)
 
 _QUICK = 60.0  # seconds for what only looks
 _LONG = 1800.0  # for what moves a whole release
 _SPARE = 1.1  # of the space that a release takes, a bit more is asked for
+# What ssh says where an sshd, often that of a jump host, has more starts than its MaxStartups.
+_BUSY = ("kex_exchange_identification", "Connection reset", "Connection closed")
+_AGAIN_AFTER = (1.0, 3.0, 6.0)  # seconds, and up to as many again
+
+_NOT_AFTER_A_REBOOT = (
+    "neither cron nor systemd is there to start it after a reboot: see to it, and set boot to off"
+)
+_LEFT = "left"  # behind the time when a release was healthy
 
 Connect = Callable[[str], Session]
 
@@ -37,6 +53,21 @@ class KeptRelease:
     running: str
     lists: Dict[str, str]
 
+    @property
+    def key(self) -> str:
+        """The same on all hosts: its digest, or the name of what was deployed by hand."""
+        return self.facts.get("digest") or self.id
+
+    @property
+    def name(self) -> str:
+        """Its id without the time when this host got it."""
+        return self.id.partition("-")[2]
+
+    @property
+    def is_target(self) -> bool:
+        """Whether a rollback may choose it: healthy, and nobody has gone back from it."""
+        return bool(self.healthy) and not self.failed and not self.healthy.endswith(_LEFT)
+
 
 @dataclass(frozen=True)
 class HostState:
@@ -49,9 +80,9 @@ class HostState:
     def linked(self) -> str:
         return self.about["linked"]
 
-    def find(self, digest: str) -> Optional[KeptRelease]:
-        """The newest release with this digest; one that failed may be tried again."""
-        found = [one for one in self.releases if one.facts.get("digest") == digest]
+    def find(self, key: str) -> Optional[KeptRelease]:
+        """The newest release with this key; one that failed may be tried again."""
+        found = [one for one in self.releases if one.key == key]
         return found[-1] if found else None
 
 
@@ -72,15 +103,20 @@ class HostFailed(Exception):
 
 
 class Host:
-    """`status` is one word for the table, `text` what explains it."""
+    """`step` is under way or was the last, `status` is one word for the table and `text` explains
+    it, `served` is what it was switched to.
+    """
 
     def __init__(self, name: str, connect: Connect) -> None:
         self.name = name
         self.status = "waiting"
+        self.step = ""
         self.text = ""
         self.state: Optional[HostState] = None
         self.plan: Optional[HostPlan] = None
         self.sent = 0
+        self.served = ""
+        self._resumed = False
         self._connect = connect
         self._session: Optional[Session] = None
         self._lock = threading.Lock()
@@ -90,7 +126,9 @@ class Host:
         return self.status in ("unreachable", "refused", "lost", "returned", "DOWN")
 
     def fail(self, status: str, text: str) -> None:
-        self.status, self.text = status, text
+        # A server's words may be anything, and go to a terminal.
+        printable = "".join(one if one.isprintable() else " " for one in text)
+        self.status, self.text = status, printable
         self.close()
 
     def attempt(self, step: Callable[[], None], status: str = "refused") -> None:
@@ -112,11 +150,23 @@ class Host:
     # --- The steps.
 
     def look(self) -> None:
-        self._session = self._session or self._connect(self.name)
-        answers = self._ask("look", _QUICK)
+        answers = self._first_look() if self._session is None else self._ask("look", _QUICK)
         self.state = HostState(
             answers[0], tuple(_kept(one) for one in answers if one["say"] == "release")
         )
+
+    def _first_look(self) -> List[Answer]:
+        for pause in (*_AGAIN_AFTER, 0.0):
+            self._session = self._connect(self.name)
+            try:
+                return self._ask("look", _QUICK)
+            except SessionLost as error:
+                if not pause or not any(one in str(error) for one in _BUSY):
+                    raise
+            self.close()
+            # Not all at the same time again.
+            time.sleep(pause * random.uniform(1, 2))
+        raise AssertionError
 
     def begin(self, by: str) -> None:
         """Takes the lock, and has what an earlier deploy left half-way completed."""
@@ -125,8 +175,8 @@ class Host:
             raise HostFailed(f"another deploy has this host: {answer['holder']}")
         self.look()
 
-    def configure(self, deployment: Deployment, by: str) -> None:
-        config = config_text(deployment, by)
+    def configure(self, deployment: Deployment, by: str, at: str) -> None:
+        config = config_text(deployment, by, at)
         body = (config + agent_text()).encode()
         self._ask("configure", _QUICK, body, lines=config.count("\n"))
 
@@ -158,7 +208,7 @@ class Host:
         self, release: ShippedRelease, stamp: str, base: str, found: Difference
     ) -> HostPlan:
         assert self.state is not None
-        size = len(release.archive(found.missing))
+        size = len(release.archive(found.missing, self.packed))
         plan = HostPlan(release.name(stamp), base, False, found.removed, found.missing, size)
         about = self.state.about
         # Root's files are copied, and so may those of others be where links are not to be had.
@@ -171,7 +221,7 @@ class Host:
             raise HostFailed(f"{about['free_inodes']} inodes are free, and {inodes} are needed")
         return plan
 
-    def ship(self, release: ShippedRelease, facts: str) -> None:
+    def ship(self, release: ShippedRelease, stamp: str, facts: str) -> None:
         """Stages the release, from what is there and what is sent."""
         plan = self.plan
         assert plan is not None
@@ -182,9 +232,11 @@ class Host:
                 raise _Damaged
             self._ship(plan, release, facts)
         except _Damaged:
-            # What it was copied from is not what its lists say: all of it is sent.
+            # What it was copied from is not what its lists say: all of it is sent.  What may be
+            # served is left alone, so it gets a name of its own.
             whole = release.difference(BaseFiles({}, frozenset()), [])
-            self._ship(HostPlan(plan.id, "", False, (), whole.missing), release, facts)
+            self.plan = HostPlan(release.name(stamp), "", False, (), whole.missing)
+            self._ship(self.plan, release, facts)
 
     def verify(self, id: str) -> None:
         """Refuses a release that is not what it was when it was shipped."""
@@ -196,30 +248,49 @@ class Host:
         return self._ask("verify", _LONG, id=id)[-1].get("files", "")
 
     def _ship(self, plan: HostPlan, release: ShippedRelease, facts: str) -> None:
+        try:
+            self._send(plan, release, facts)
+        except StepFailed:
+            # A part that an earlier session left may be what is wrong.
+            if not self._resumed:
+                raise
+            self._send(plan, release, facts)
+
+    def _send(self, plan: HostPlan, release: ShippedRelease, facts: str) -> None:
         names = "".join(f"{name}\n" for name in plan.removed).encode()
         self._ask("stage", _LONG, gzip.compress(names, mtime=0), base=plan.base)
-        archive = release.archive(plan.missing)
+        archive = release.archive(plan.missing, self.packed)
         digest = _sha256(archive)
         offset = int(self._ask("offer", _QUICK, sha256=digest)[-1]["offset"] or 0)
-        rest = archive[offset:]
+        rest, self._resumed = archive[offset:], offset > 0
+        self.sent += len(rest)
         answer = self._ask(
             *("receive", _LONG, rest),
             size=len(archive),
             rest=len(rest),
             sha256=digest,
+            packed=self.packed,
             id=plan.id,
             facts=facts,
         )[-1]
-        self.sent += len(rest)
         if answer["say"] == "damaged":
             if not plan.base:
                 raise HostFailed(f"files are not as they were sent: {answer['files']}")
             raise _Damaged
 
-    def switch(self, id: str, seconds: float) -> None:
-        answer = self._ask("switch", seconds, id=id)[-1]
+    @property
+    def packed(self) -> str:
+        """What unpacks there what is sent."""
+        assert self.state is not None
+        return "zstd" if self.state.about["zstd"] and has_zstd() else "gzip"
+
+    def switch(self, id: str, seconds: float, boot: str, leaving: str = "") -> None:
+        """`leaving` is a release that is gone back from: no later rollback chooses it."""
+        comes_up = self._ask("boot", _QUICK, boot=boot)[-1]["boot"]
+        answer = self._ask("switch", seconds, id=id, leaving=leaving)[-1]
         if answer["say"] == "ok":
-            self.status, self.text = "healthy", ""
+            self.status, self.served = "healthy", id
+            self.text = "" if comes_up else _NOT_AFTER_A_REBOOT
             return
         text, back = answer["text"], answer["linked"]
         if answer["healthy"] == "yes":
@@ -229,9 +300,8 @@ class Host:
         else:
             self.fail("DOWN", f"{text}; nothing was served before. {answer['log']}")
 
-    def finish(self, keep: int, boot: str) -> None:
+    def prune(self, keep: int) -> None:
         self._ask("prune", _LONG, keep=keep)
-        self._ask("boot", _QUICK, boot=boot)
 
     def _ask(self, do: str, seconds: float, body: bytes = b"", **fields: object) -> List[Answer]:
         assert self._session is not None
@@ -255,7 +325,7 @@ def _kept(answer: Answer) -> KeptRelease:
     lists = {name[: -len(".sha256")]: digest for digest, name in zip(words[::2], words[1::2])}
     return KeptRelease(
         answer["id"],
-        answer["healthy"],
+        answer["healthy"].strip(),
         answer["failed"] == "yes",
         facts_of(answer["facts"]),
         answer["running"],

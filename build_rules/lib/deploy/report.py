@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, List, Sequence
 
 from build_rules.lib import text_table
 from build_rules.lib.deploy.host import Host
@@ -29,8 +29,7 @@ def plan_table(hosts: Sequence[Host]) -> str:
 def outcome_table(hosts: Sequence[Host]) -> str:
     rows = [["host", "status", "release", "sent", "why"]]
     for host in hosts:
-        release = host.plan.id if host.plan and host.status == "healthy" else ""
-        rows.append([host.name, host.status, release, str(host.sent), host.text])
+        rows.append([host.name, host.status, host.served, str(host.sent), host.text])
     return text_table.render(rows)
 
 
@@ -43,7 +42,7 @@ def releases_table(hosts: Sequence[Host]) -> str:
         if not host.state.releases:
             rows.append([host.name, "none", "", "", "", ""])
         for one in host.state.releases[::-1]:
-            mark = "failed" if one.failed else "current" if one.id == host.state.linked else ""
+            mark = "current" if one.id == host.state.linked else "failed" if one.failed else ""
             by, at = one.facts.get("by", ""), one.facts.get("at", "")
             rows.append([host.name, one.id, mark, one.healthy, by, at])
     return "\n".join(filter(None, (text_table.render(rows), drift(hosts))))
@@ -51,8 +50,13 @@ def releases_table(hosts: Sequence[Host]) -> str:
 
 def drift(hosts: Sequence[Host]) -> str:
     """A line where not all hosts serve the same."""
-    served = {host.state.linked or "nothing" for host in hosts if host.state is not None}
-    return f"hosts differ: {', '.join(sorted(served))}" if len(served) > 1 else ""
+    serving: Dict[str, List[str]] = {}
+    for host in hosts:
+        if host.state is not None:
+            linked = [one for one in host.state.releases if one.id == host.state.linked]
+            serving.setdefault(linked[0].name if linked else "nothing", []).append(host.name)
+    told = [f"{name} on {', '.join(places)}" for name, places in sorted(serving.items())]
+    return f"hosts differ: {'; '.join(told)}" if len(told) > 1 else ""
 
 
 def as_json(hosts: Sequence[Host]) -> str:

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
 
-BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after eight without a line
+BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after six without a line
 _FORBIDDEN = frozenset('"\\') | {chr(code) for code in range(32)}
 
 Answer = Mapping[str, str]

@@ -12,6 +12,8 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
 import threading
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ SUFFIX = ".release.json"
 _LISTS = layers.LISTING_FOLDER + "/"
 _MANIFEST = "release.json"
 _BLOCK = 1 << 20
+_ZSTD, _ZSTD_LEVEL = "zstd", "-12"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class ShippedRelease:
     lists: Mapping[str, bytes]
     executables: FrozenSet[str]
     file_bytes: Mapping[str, int]
-    _archives: Dict[FrozenSet[str], bytes] = field(default_factory=dict)
+    _archives: Dict[Tuple[FrozenSet[str], str], bytes] = field(default_factory=dict)
     _packing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -104,14 +107,14 @@ class ShippedRelease:
         removed = (set(base.hashes) - set(new)) | missing
         return Difference(frozenset(missing), tuple(sorted(removed)))
 
-    def archive(self, missing: FrozenSet[str]) -> bytes:
-        """These files, and all that no list names: links, folders, the manifest."""
+    def archive(self, missing: FrozenSet[str], packed: str) -> bytes:
+        """These files, and all that no list names: links, folders, the manifest; by gzip or zstd."""
         with self._packing:
-            if missing not in self._archives:
-                self._archives[missing] = self._pack(missing)
-            return self._archives[missing]
+            if (missing, packed) not in self._archives:
+                self._archives[missing, packed] = self._pack(missing, packed)
+            return self._archives[missing, packed]
 
-    def _pack(self, missing: FrozenSet[str]) -> bytes:
+    def _pack(self, missing: FrozenSet[str], how: str) -> bytes:
         packed = io.BytesIO()
         with tarfile.open(self.tarball, "r:gz") as source, tarfile.open(
             fileobj=packed, mode="w", format=tarfile.PAX_FORMAT
@@ -120,7 +123,16 @@ class ShippedRelease:
                 if info.isreg() and info.name not in missing and not _is_unlisted(info.name):
                     continue
                 tar.addfile(info, source.extractfile(info) if info.isreg() else None)
+        if how == "zstd":
+            command = [_ZSTD, "-q", "-c", _ZSTD_LEVEL]
+            return subprocess.run(
+                command, input=packed.getvalue(), stdout=subprocess.PIPE, check=True
+            ).stdout
         return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)
+
+
+def has_zstd() -> bool:
+    return shutil.which(_ZSTD) is not None
 
 
 def read_base(compressed: bytes) -> BaseFiles:

@@ -1,7 +1,8 @@
 """The static files of a release: published once, before any server switches.
 
 By rsync with checksums, for archives give every file the same time; files come first and pages that
-refer to them last.  Nothing is deleted at once: pages of the old release are still served.
+refer to them last.  Nothing is removed then: pages of the old release are still served.  What no
+release needs any more goes at the end of a deploy that went well.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import shlex
 import subprocess
 import tarfile
 import tempfile
-from typing import Callable, List
+from typing import Callable, Collection, List
 
+from build_rules.lib.deploy import static_keep
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
@@ -27,7 +29,10 @@ _HASHED = re.compile(r"[._-][0-9a-f]{8,}\.")
 _CHANGED = re.compile(r"<fc")
 
 
-def publish(deployment: Deployment, release: ShippedRelease, tell: Callable[[str], None]) -> None:
+Tell = Callable[[str, str], None]
+
+
+def publish(deployment: Deployment, release: ShippedRelease, at: str, tell: Tell) -> None:
     if not (deployment.static_hosts or deployment.static_publish):
         return
     if not release.static:
@@ -39,16 +44,59 @@ def publish(deployment: Deployment, release: ShippedRelease, tell: Callable[[str
     with tempfile.TemporaryDirectory(prefix="static-") as folder:
         with tarfile.open(release.static, "r:gz") as tar:
             tar.extractall(folder)
+            names = frozenset(info.name for info in tar if info.isreg())
         for host in deployment.static_hosts:
-            tell(f"{host}: static files")
+            tell("static files", host)
             rsync, target = _rsync(deployment), _target(deployment, host)
             asked = [*rsync, "--dry-run", "--itemize-changes", f"{folder}/", target]
             _refuse_other_contents(_run(asked, host), host)
             _run([*rsync, *_WITHOUT_PAGES, f"{folder}/", target], host)
             _run([*rsync, f"{folder}/", target], host)
+            listed = static_keep.Published(at, release.digest, names)
+            _on_host(
+                *(deployment, host),
+                f"mkdir -p {static_keep.FOLDER} && cat >{static_keep.FOLDER}/{listed.file}",
+                listed.content,
+            )
         if deployment.static_publish:
-            tell("static_publish")
+            tell("static_publish", "")
             _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
+
+
+def remove_outdated(deployment: Deployment, at: str, kept: Collection[str], tell: Tell) -> None:
+    """A fault here is told, and changes nothing: the deploy is done."""
+    for host in deployment.static_hosts:
+        try:
+            lists = static_keep.read_lists(
+                _on_host(deployment, host, f"tar -cf - {static_keep.FOLDER}")
+            )
+            gone, names = static_keep.outdated(lists, at, deployment.static_keep, kept)
+            names += [f"{static_keep.FOLDER}/{one.file}" for one in gone]
+            if names:
+                tell(f"{len(names)} static files of {len(gone)} old releases are removed", host)
+                asked = "".join(f"{name}\0" for name in names).encode(errors="surrogateescape")
+                _on_host(deployment, host, "xargs -0 rm -f --", asked)
+        except (SlipwayError, tarfile.TarError) as error:
+            tell(f"old static files stay: {error}", host)
+
+
+def _on_host(deployment: Deployment, host: str, command: str, given: bytes = b"") -> bytes:
+    user = ("-l", deployment.user) if deployment.user else ()
+    remote = f"cd {shlex.quote(deployment.static_path)} && {command}"
+    try:
+        done = subprocess.run(
+            [*_ssh(deployment), *user, "--", host, f"exec sh -c {shlex.quote(remote)}"],
+            input=given,
+            capture_output=True,
+            timeout=_LIMIT,
+            check=False,
+        )
+        said, status = done.stderr.decode(errors="replace").strip(), done.returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said, status = str(error), -1
+    if status != 0:
+        raise _not_published(host, said, status)
+    return done.stdout
 
 
 def _refuse_other_contents(said: str, host: str) -> None:
@@ -63,16 +111,19 @@ def _refuse_other_contents(said: str, host: str) -> None:
         )
 
 
-def _rsync(deployment: Deployment) -> List[str]:
+def _ssh(deployment: Deployment) -> List[str]:
     port = ("-p", str(deployment.port)) if deployment.port else ()
-    ssh = ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options, *port]
+    return ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options, *port]
+
+
+def _rsync(deployment: Deployment) -> List[str]:
     return [
         "rsync",
         "-rlpc",
         "--chmod=D755,F644",
         f"--timeout={_LIMIT}",
         "-e",
-        " ".join(map(shlex.quote, ssh)),
+        " ".join(map(shlex.quote, _ssh(deployment))),
     ]
 
 
@@ -97,9 +148,13 @@ def _run(command: List[str], what: str, folder: str = "") -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         said, status = str(error), -1
     if status != 0:
-        raise SlipwayError(
-            f"the static files cannot be published: {what}",
-            found=said.splitlines()[-1] if said else f"exit status {status}",
-            next="no server was touched; correct it and deploy again",
-        )
+        raise _not_published(what, said, status)
     return said
+
+
+def _not_published(what: str, said: str, status: int) -> SlipwayError:
+    return SlipwayError(
+        f"the static files cannot be published: {what}",
+        found=said.splitlines()[-1] if said else f"exit status {status}",
+        next="no server was touched; correct it and deploy again",
+    )

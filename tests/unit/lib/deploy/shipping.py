@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from pathlib import Path
 from typing import Callable, List
 
@@ -10,6 +11,7 @@ from build_rules.lib.deploy import shipped_release
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.flow import Coordinator
 from build_rules.lib.deploy.session import Session
+from build_rules.lib.errors import SlipwayError
 
 
 class Shipping(abc.ABC):
@@ -23,7 +25,9 @@ class Shipping(abc.ABC):
     def connect(self, name: str) -> Session: ...
 
     def run(self, step: Callable[[Coordinator], None]) -> Coordinator:
-        coordinator = Coordinator(self.deployment, self.connect, self.said.append)
+        coordinator = Coordinator(
+            self.deployment, self.connect, lambda text, host: self.said.append(f"{host}: {text}")
+        )
         try:
             step(coordinator)
         finally:
@@ -33,3 +37,13 @@ class Shipping(abc.ABC):
     def deploy(self, manifest: Path) -> Coordinator:
         release = shipped_release.read(str(manifest))
         return self.run(lambda coordinator: coordinator.deploy(release))
+
+    def attempt(self, manifest: Path) -> Coordinator:
+        """Also of a deploy that its budget ended, what the hosts came to."""
+        release = shipped_release.read(str(manifest))
+
+        def deploy(coordinator: Coordinator) -> None:
+            with contextlib.suppress(SlipwayError):
+                coordinator.deploy(release)
+
+        return self.run(deploy)

@@ -52,7 +52,10 @@ class Farm(Shipping):
 
     def __init__(self, top: Path, shell: List[str], hosts: int = 1) -> None:
         self.names = tuple(f"h{number}" for number in range(1, hosts + 1))
-        super().__init__(Deployment("/nowhere", self.names, "prod", health=QUICK, stop_timeout=5))
+        # The machine of the tests keeps its crontabs.
+        super().__init__(
+            Deployment("/nowhere", self.names, "prod", health=QUICK, stop_timeout=5, boot="off")
+        )
         self.top, self.shell = top, shell
 
     def connect(self, name: str) -> Session:
@@ -116,7 +119,7 @@ def test_one_that_is_not_healthy_makes_place_for_the_old_one_again(
     first = farm.served()
     for number, fault in enumerate(({"health": "false"}, {"start": "exit 7"})):
         bad = write_release(tmp_path / f"bad{number}", f"1.0.{number + 1}", **fault)
-        (host,) = farm.deploy(bad).hosts
+        (host,) = farm.attempt(bad).hosts
         assert host.status == "returned", host.text
         assert first in host.text
         assert farm.served() == first
@@ -207,9 +210,7 @@ def test_two_at_once_one_is_told_who_holds_the_host(farm: Farm, tmp_path: Path) 
 
 
 def test_only_so_many_are_kept(farm: Farm, tmp_path: Path) -> None:
-    farm.deployment = Deployment(
-        "/nowhere", farm.names, "prod", health=QUICK, stop_timeout=5, keep=2
-    )
+    farm.deployment = dataclasses.replace(farm.deployment, keep=2)
     for number in range(3):
         farm.deploy(write_release(tmp_path / str(number), f"1.0.{number}"))
         time.sleep(1.1)  # ids sort by the second
@@ -225,7 +226,7 @@ def test_what_is_deployed_by_hand_becomes_a_release_to_go_back_to(
     (by_hand / "package.json").write_text("{}")
     (by_hand / "server.js").write_text("old")
     bad = write_release(tmp_path / "bad", "1.0.0", health="false")
-    farm.deploy(bad)
+    farm.attempt(bad)
     assert farm.served().endswith("by-hand")
     assert (farm.host() / "current" / "server.js").read_text() == "old"
     (host,) = farm.deploy(write_release(tmp_path / "one", "1.0.1")).hosts
@@ -266,7 +267,7 @@ def test_what_a_killed_agent_left_is_completed_without_help(
 ) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0"))
     slow = write_release(tmp_path / "two", "2.0.0", start="sleep 1")
-    farm.deploy(write_release(tmp_path / "two", "2.0.0", start="sleep 1", health="false"))
+    farm.attempt(write_release(tmp_path / "two", "2.0.0", start="sleep 1", health="false"))
     first = farm.served()
     session = farm.connect("h1")
     try:
@@ -283,4 +284,4 @@ def test_what_a_killed_agent_left_is_completed_without_help(
     assert len(running_from(farm.host() / "releases" / first)) == 1
     assert len(running_from(farm.host())) == 1
     # And the next deploy needs no help either.
-    assert farm.deploy(slow).hosts[0].status in ("healthy", "returned")
+    assert farm.attempt(slow).hosts[0].status in ("healthy", "returned")

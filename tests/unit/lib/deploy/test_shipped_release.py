@@ -19,7 +19,7 @@ from tests.unit.lib.deploy.tiny_release import write_release
 
 def test_only_what_differs_is_packed_the_same_each_time(tmp_path: Path) -> None:
     release = shipped_release.read(str(write_release(tmp_path / "a", "1.0.0", files={"a": "1"})))
-    archive = release.archive(frozenset({"a"}))
+    archive = release.archive(frozenset({"a"}), "gzip")
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive))) as tar:
         files = [one.name for one in tar if one.isreg()]
         links = [one.name for one in tar if one.issym()]
@@ -27,7 +27,7 @@ def test_only_what_differs_is_packed_the_same_each_time(tmp_path: Path) -> None:
     assert sorted(files) == sorted(["a", *lists, "release.json"])
     assert links == ["service/link"]
     again = shipped_release.read(str(tmp_path / "a" / "tiny-1.0.0-prod.release.json"))
-    assert again.archive(frozenset({"a"})) == archive
+    assert again.archive(frozenset({"a"}), "gzip") == archive
 
 
 def test_a_difference_tells_contents_and_modes(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""Whatever ends a deploy at whatever moment, hosts serve the old or the new release, whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from build_rules.lib import text_table
+from tests.deploy import faults, hosts
+from tests.deploy.faults import Matrix
+from tests.deploy.hosts import HostFarm
+from tests.deploy.write_fault_table import HOSTS, SEED, STRIKES
+
+SAMPLE = [
+    ("staging", "ssh killed"),
+    ("linked", "agent killed"),
+    ("stopping", "power cut"),
+    ("started", "disk full"),
+]
+
+
+@pytest.fixture
+def farm(request: pytest.FixtureRequest) -> Iterator[HostFarm]:
+    hosts.require_hosts()
+    with faults.hosts_to_strike(request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize("farm", [len(SAMPLE)], indirect=True)
+def test_a_sample_of_faults(farm: HostFarm, tmp_path: Path) -> None:
+    outcomes = Matrix(farm, tmp_path, SEED, dict.fromkeys(SAMPLE, 1)).run()
+    assert [one for one in outcomes if not one.kept_promise] == []
+    assert {one.fault for one in outcomes} == {fault for _, fault in SAMPLE}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("farm", [HOSTS], indirect=True)
+def test_every_fault_in_every_state(farm: HostFarm, tmp_path: Path) -> None:
+    matrix = Matrix(farm, tmp_path, SEED, STRIKES)
+    matrix.log = print
+    outcomes = matrix.run()
+    print(text_table.render(faults.rows(outcomes)))
+    assert [one for one in outcomes if not one.kept_promise] == []
+    for state, fault, found in faults.by_cell(outcomes):
+        assert len(found) >= STRIKES[state, fault], (state, fault)
