@@ -1082,8 +1082,7 @@ class BootField(StringField):
     help = help_text(
         """
         Whether the deploy sees to it that the current release comes up after a reboot of a host: by a
-        unit of systemd where the user is root, else by an @reboot line of the user's crontab, or by a
-        unit of the user's own where there is no cron.
+        unit of systemd where the user is root, else by an @reboot line of the user's crontab.
 
         For example: `boot="off"`, where something else does it.
         """

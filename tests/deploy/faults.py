@@ -101,6 +101,18 @@ def hosts_to_strike(count: int) -> Iterator[HostFarm]:
         yield farm
 
 
+def start_program(release: Path, inventory: Path) -> subprocess.Popen[str]:
+    """A deploy as a process of its own."""
+    return subprocess.Popen(
+        [*(sys.executable, "-S", "-B", str(PROGRAM), "deploy"), str(release), f"--to={inventory}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
 class Matrix:
     def __init__(
         self,
@@ -179,7 +191,6 @@ class Struck:
     def __init__(self, host: Host, farm: HostFarm, folder: Path, releases: Dict[str, Path]) -> None:
         self.host, self.releases = host, releases
         self.own = host.path(f"{TOP}/.slipway")
-        self.number = 0
         self.inventory = folder / f"{host.name}.json"
         described = {
             "path": TOP,
@@ -247,18 +258,7 @@ class Struck:
     # --- The deploy, and where it is.
 
     def _deploy(self, version: str) -> subprocess.Popen[str]:
-        self.number += 1
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-S", "-B", str(PROGRAM), "deploy"),
-                *(str(self.releases[version]), f"--to={self.inventory}"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return start_program(self.releases[version], self.inventory)
 
     def _wait_for(self, state: str, coordinator: subprocess.Popen[str], before: int) -> Set[int]:
         """The agent's processes, when the state has been reached or the deploy has ended."""

@@ -44,6 +44,10 @@ class Fleet(Shipping):
     def configure(self, **changed: Any) -> None:
         self.deployment = dataclasses.replace(self.deployment, **changed)
 
+    def described(self) -> Dict[str, Any]:
+        """The deployment as a file describes it."""
+        return {key: one for key, one in dataclasses.asdict(self.deployment).items() if one}
+
     def release(self, version: str, **more: Any) -> Path:
         return write_release(self.folder / version, version, **more)
 

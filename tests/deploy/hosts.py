@@ -194,7 +194,7 @@ def _devices() -> Set[str]:
     return {name for _, name in socket.if_nameindex()}
 
 
-def _mount(source: str, folder: Path, flags: int, options: str = "") -> None:
+def mount(source: str, folder: Path, flags: int, options: str = "") -> None:
     # By the system call: between a look at what is used and a remount little time may pass.
     libc = ctypes.CDLL(None, use_errno=True)
     point, kind = os.fsencode(folder), b"tmpfs"
@@ -202,7 +202,7 @@ def _mount(source: str, folder: Path, flags: int, options: str = "") -> None:
         raise OSError(ctypes.get_errno(), f"mount {source} {options}", str(folder))
 
 
-def _unmount(folder: Path) -> None:
+def unmount(folder: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     # Detached, as a test may still have a file of it open.
     if libc.umount2(os.fsencode(folder), MNT_DETACH):
@@ -456,7 +456,7 @@ class Host:
 
     def free_disk(self) -> None:
         """Ends both shortages."""
-        _mount("tmpfs", self.folder / "disk", MS_REMOUNT, self.farm.disk_options)
+        mount("tmpfs", self.folder / "disk", MS_REMOUNT, self.farm.disk_options)
 
     def _limit(self, option: Callable[[os.statvfs_result], str]) -> None:
         """Makes the disk smaller rather than fuller: that takes no memory and leaves no file."""
@@ -464,7 +464,7 @@ class Host:
         deadline = time.monotonic() + 10
         while True:
             try:
-                return _mount("tmpfs", disk, MS_REMOUNT, option(os.statvfs(disk)))
+                return mount("tmpfs", disk, MS_REMOUNT, option(os.statvfs(disk)))
             except OSError as error:
                 # The host has written since the look, and the limit is below what it uses.
                 if error.errno != errno.EINVAL or time.monotonic() > deadline:
@@ -580,8 +580,8 @@ class HostFarm:
         with self._stack:
             self.folder.mkdir(parents=True, exist_ok=True)
             # A mount by itself: with it, a host takes the disks of all others out of its view.
-            _mount(str(self.folder), self.folder, MS_BIND)
-            self._stack.callback(_unmount, self.folder)
+            mount(str(self.folder), self.folder, MS_BIND)
+            self._stack.callback(unmount, self.folder)
             self._make_keys()
             self._make_network()
             self.hosts = [Host(self, number + 1) for number in range(self.count)]
@@ -629,8 +629,8 @@ class HostFarm:
         folder = host.folder
         for name in ("bin", "disk", "root", "spool/cron/crontabs"):
             (folder / name).mkdir(parents=True)
-        _mount("tmpfs", folder / "disk", 0, f"{self.disk_options},mode=755")
-        self._stack.callback(_unmount, folder / "disk")
+        mount("tmpfs", folder / "disk", 0, f"{self.disk_options},mode=755")
+        self._stack.callback(unmount, folder / "disk")
         for name in ("disk/home/app", "disk/home/logs"):
             (folder / name).mkdir(parents=True)
         # A disk that is limited to no block at all has no limit.

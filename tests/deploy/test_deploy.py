@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator
 
@@ -18,9 +21,12 @@ import toml
 from build_rules.lib.deploy import shipped_release
 from build_rules.lib.errors import SlipwayError
 from tests.deploy import hosts
+from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet
-from tests.deploy.hosts import HostFarm
+from tests.deploy.hosts import Host, HostFarm
 from tests.e2e import harness
+
+SEED = 20261122
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +128,36 @@ def test_two_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:
     assert sorted(told)[-1] == "healthy"
     assert "another deploy has this host: " in sorted(told)[0]
     assert fleet.served_by(fleet.farm.hosts[0]) == "1.0.0"
+
+
+@pytest.mark.long
+def test_fifty_races_each_have_one_winner(fleet: Fleet) -> None:
+    """Two processes at almost the same time, each with a version of its own."""
+    releases = [fleet.release(version, start="sleep 1") for version in ("1.0.0", "1.1.0")]
+    lost: list[str] = []
+
+    def race(host: Host, chance: random.Random) -> None:
+        inventory = fleet.folder / f"{host.name}.json"
+        inventory.write_text(json.dumps({**fleet.described(), "hosts": [host.name]}))
+        both = []
+        for release in chance.sample(releases, 2):
+            both.append(start_program(release, inventory))
+            time.sleep(chance.uniform(0, 0.5))
+        said = [one.communicate(timeout=120)[0] for one in both]
+        codes = [one.returncode for one in both]
+        assert sorted(codes) == [0, 1], said
+        assert re.search("another deploy has this host: [^ ]+, since 20", said[codes.index(1)])
+        assert fleet.served_by(host) in said[codes.index(0)]
+        lost.append(host.name)
+
+    def race_on(host: Host) -> None:
+        chance = random.Random(f"{SEED}-{host.name}")
+        for _ in range(17):
+            race(host, chance)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(race_on, fleet.farm.hosts))
+    assert len(lost) >= 50
 
 
 # --- The program that needs neither Pants nor source.

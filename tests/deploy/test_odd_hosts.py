@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Iterator
@@ -17,7 +16,7 @@ import pytest
 from build_rules.lib.deploy.deployment import Health, Hooks
 from build_rules.lib.errors import SlipwayError
 from tests.deploy import hosts
-from tests.deploy.faults import PROGRAM
+from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet
 from tests.deploy.hosts import Host, HostFarm
 from tests.e2e import harness
@@ -155,13 +154,7 @@ def test_a_transfer_that_was_cut_goes_on_and_a_damaged_part_is_sent_again(
 def send_a_part(fleet: Fleet, host: Host, release: Path, folder: Path) -> Path:
     """A deploy whose ssh is killed in the middle of the transfer; what arrived stays."""
     inventory = folder / "h1.json"
-    described = {
-        "path": TOP,
-        "hosts": ["h1"],
-        "server_env": "prod",
-        "ssh_options": ["-F", str(fleet.farm.ssh_config)],
-    }
-    inventory.write_text(json.dumps(described))
+    inventory.write_text(json.dumps(fleet.described()))
     subprocess.run(
         ["tc", "qdisc", "add", "dev", host.port, "root", "tbf", "rate", "20mbit"]
         + ["burst", "64kb", "latency", "1s"],
@@ -173,12 +166,7 @@ def send_a_part(fleet: Fleet, host: Host, release: Path, folder: Path) -> Path:
         found = [one for one in incoming.glob("*") if len(one.name) == 64]
         return [one for one in found if one.stat().st_size > 100_000]
 
-    process = subprocess.Popen(
-        [sys.executable, "-S", "-B", str(PROGRAM), "deploy", str(release), f"--to={inventory}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start_program(release, inventory)
     try:
         harness.wait_until(lambda: bool(parts()), 60, "a part has arrived")
         harness.end(harness.descendants(process.pid), signal.SIGKILL)

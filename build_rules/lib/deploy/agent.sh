@@ -414,26 +414,25 @@ do_prune() {
   say ok
 }
 
-# unit FOLDER TARGET [--user]: has systemd bring the release up.
-unit() {
+# Has systemd bring the release up.
+enable_unit() {
   name=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -).service
-  mkdir -p "$1" && printf '%s\n' "[Unit]" "After=network-online.target" "[Service]" "Type=oneshot" \
-    "RemainAfterExit=yes" "KillMode=process" "ExecStart=/bin/sh $own/agent $top boot" \
-    "[Install]" "WantedBy=$2" | write "$1/$name" && systemctl "${3:---system}" enable "$name"
+  printf '%s\n' "[Unit]" "Description=The release of $top" "After=network-online.target" \
+    "Wants=network-online.target" "[Service]" "Type=oneshot" "RemainAfterExit=yes" "KillMode=process" \
+    "ExecStart=/bin/sh $own/agent $top boot" "[Install]" "WantedBy=multi-user.target" |
+    write "/etc/systemd/system/$name" && systemctl enable "$name"
 }
 
-# What brings the release up after a reboot: root's systemd, cron, or a lingering user's systemd.
+# What brings the release up after a reboot: systemd for root, else cron; said is which, or nothing.
 do_boot() {
-  entry="@reboot sh $own/agent $top boot" how='' systemd=/run/systemd/system
+  entry="@reboot sh $own/agent $top boot" how=''
   if [ "$(field boot)" = off ]; then
     how=off
-  elif [ -d "$systemd" ] && [ "$(id -u)" = 0 ]; then
-    unit /etc/systemd/system multi-user.target && how=systemd
+  elif [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
+    enable_unit && how=systemd
   elif command -v crontab >/dev/null 2>&1; then
     crontab -l 2>/dev/null | grep -Fqx "$entry" || { crontab -l 2>/dev/null; echo "$entry"; } | crontab -
     crontab -l | grep -Fqx "$entry" && how=cron
-  elif [ -d "$systemd" ] && loginctl enable-linger; then
-    unit "$HOME/.config/systemd/user" default.target --user && how=systemd
   fi
   say ok boot "$how"
 }

@@ -35,7 +35,8 @@ _BUSY = ("kex_exchange_identification", "Connection reset", "Connection closed")
 _AGAIN_AFTER = (1.0, 3.0, 6.0)  # seconds, and up to as many again
 
 _NOT_AFTER_A_REBOOT = (
-    "neither cron nor systemd is there to start it after a reboot: see to it, and set boot to off"
+    "nothing starts it after a reboot: the user has no cron, and is not root for a unit of systemd; "
+    "see to it, and set boot to off"
 )
 _LEFT = "left"  # behind the time when a release was healthy
 
