@@ -867,8 +867,8 @@ class InventoryField(FileField):
     alias = "inventory"
     help = help_text(
         """
-        A TOML file with further settings of the deployment, such as the list of hosts; what stands
-        in the target counts more.
+        A TOML file with further settings of the deployment, such as the list of hosts or a table
+        `groups` of such lists; what stands in the target counts more.
 
         For example: `inventory="prod.toml"`.
         """
@@ -880,9 +880,10 @@ class HostsField(StringSequenceField):
     help = help_text(
         """
         The hosts, by names that the user's own ssh configuration knows, in the order in which they
-        are switched.
+        are switched; `@web` stands for those of that group of the inventory. Without this field
+        they are those of the inventory, of all of its groups where it has groups.
 
-        For example: `hosts=["app1.example.com", "app2.example.com"]`.
+        For example: `hosts=["app1.example.com", "@web"]`.
         """
     )
 

@@ -24,6 +24,11 @@ from tests.unit.lib.deploy.tiny_release import write_release
 TOP = "/home/app/tiny"
 
 
+def _said(values: Dict[str, Any]) -> Dict[str, Any]:
+    inner = {key: _said(one) if isinstance(one, dict) else one for key, one in values.items()}
+    return {key: one for key, one in inner.items() if one not in ("", 0, {}, ())}
+
+
 class Fleet(Shipping):
     def __init__(self, farm: HostFarm, folder: Path) -> None:
         self.farm, self.folder = farm, folder
@@ -46,7 +51,7 @@ class Fleet(Shipping):
 
     def described(self) -> Dict[str, Any]:
         """The deployment as a file describes it."""
-        return {key: one for key, one in dataclasses.asdict(self.deployment).items() if one}
+        return _said(dataclasses.asdict(self.deployment))
 
     def release(self, version: str, **more: Any) -> Path:
         return write_release(self.folder / version, version, **more)

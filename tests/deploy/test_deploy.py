@@ -145,14 +145,19 @@ def test_fifty_races_each_have_one_winner(fleet: Fleet) -> None:
             time.sleep(chance.uniform(0, 0.5))
         said = [one.communicate(timeout=120)[0] for one in both]
         codes = [one.returncode for one in both]
-        assert sorted(codes) == [0, 1], said
-        assert re.search("another deploy has this host: [^ ]+, since 20", said[codes.index(1)])
-        assert fleet.served_by(host) in said[codes.index(0)]
-        lost.append(host.name)
+        assert fleet.served_by(host) in ("1.0.0", "1.1.0")
+        # On a busy machine one may begin when the other has ended: no race.
+        if codes != [0, 0]:
+            assert sorted(codes) == [0, 1], said
+            assert re.search("another deploy has this host: [^ ]+, since 20", said[codes.index(1)])
+            assert f"-{fleet.served_by(host)}-" in said[codes.index(0)]
+            lost.append(host.name)
+        # A deploy of what is served already is over before the other one stops waiting.
+        fleet.clean(host)
 
     def race_on(host: Host) -> None:
         chance = random.Random(f"{SEED}-{host.name}")
-        for _ in range(17):
+        while len(lost) < 50:
             race(host, chance)
 
     with ThreadPoolExecutor() as pool:

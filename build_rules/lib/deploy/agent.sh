@@ -189,10 +189,10 @@ switch() {
   old=$(linked) by_hand='' failure="what is under way cannot be noted"
   [ -n "$old" ] || old=$(served)
   [ -n "$old" ] || [ ! -f "$top/package.json" ] || old=$BY_HAND by_hand=yes
+  guard
   if ! make_links "$1" ${old:+"$old"} || ! printf 'old=%s\nnew=%s\n' "$old" "$1" | write "$own/doing"; then
     rm -f "$own"/link-* && return 1
   fi
-  guard
   note "switch from ${old:-nothing} to $1: begin, $(setting by)"
   if ! hook before_switch "$1"; then
     failure="the hook before_switch failed"
@@ -229,7 +229,7 @@ recover() {
   if [ "$(linked)" = "$new" ] && bring_up "$new"; then settle "$new"; else go_back "$old" "$new"; fi
 }
 
-# A process that completes the switch when this one is killed: the lock is free then.
+# A process that completes what this one leaves `doing` when it is killed: the lock is free then.
 guard() {
   command -v flock >/dev/null 2>&1 || return 0
   (trap '' HUP INT TERM && exec sh "$own/agent" "$top" recover) \

@@ -121,11 +121,13 @@ def _batch(value: Any) -> Optional[str]:
     return None if sound else 'a number of hosts such as "2", or a share such as "25%"'
 
 
+_HOSTS = _matches(_HOST, "app1.example.com")
+_GROUP = _matches(_USER, "web")
 _TEXT = _matches(_PLAIN, "one line of text")
 _TIME = _number(0, 3600)
 _CHECKS: Mapping[str, _Check] = {
     "path": _matches(_PATH, "/home/app/koa-kkl"),
-    "hosts": _each(_matches(_HOST, "app1.example.com")),
+    "hosts": _each(_HOSTS),
     "server_env": _matches(_USER, "prod"),
     "user": _matches(_USER, "app"),
     "port": _number(1, 65535),
@@ -161,9 +163,10 @@ _NEEDED = ("path", "hosts", "server_env")
 _TABLES = {"health": Health, "hooks": Hooks}
 
 
-def parse(document: Mapping[str, Any], where: str) -> Deployment:
+def parse(described: Mapping[str, Any], where: str) -> Deployment:
     """A deployment of a TOML file or a target; all faults at once, each with the value."""
     faults: List[str] = []
+    document = _without_groups(described, faults)
     flat: Dict[str, Any] = {}
     for key, value in document.items():
         if key in _TABLES and isinstance(value, Mapping):
@@ -193,6 +196,49 @@ def parse(document: Mapping[str, Any], where: str) -> Deployment:
             if field.name in document
         }
     )
+
+
+def _without_groups(described: Mapping[str, Any], faults: List[str]) -> Dict[str, Any]:
+    """With `@web` in lists of hosts replaced by the hosts of that group; without a list, all."""
+    document = dict(described)
+    groups = document.pop("groups", {})
+    if not isinstance(groups, Mapping):
+        faults.append(f"groups = {groups!r}: a table of lists of hosts")
+        return document
+    for name, members in groups.items():
+        wrong = _each(_HOSTS)(members) or _GROUP(name)
+        if wrong:
+            faults.append(f"groups.{name} = {members!r}: {wrong}")
+            return document
+    if groups:
+        document.setdefault("hosts", [f"@{name}" for name in groups])
+    for key in ("hosts", "static_hosts"):
+        listed = document.get(key)
+        if isinstance(listed, (list, tuple)) and any(map(_is_group, listed)):
+            document[key] = _members(key, listed, groups, faults)
+    return document
+
+
+def _is_group(entry: Any) -> bool:
+    return isinstance(entry, str) and entry.startswith("@")
+
+
+def _members(
+    key: str, listed: Sequence[Any], groups: Mapping[str, Any], faults: List[str]
+) -> List[Any]:
+    found: List[Any] = []
+    for entry in listed:
+        if _is_group(entry) and entry[1:] not in groups:
+            near = nearest(entry[1:], groups, 1)
+            faults.append(
+                f"{key}: there is no group {entry}"
+                + (f"; did you mean @{near[0]}?" if near else "")
+            )
+            continue
+        # A host of two groups is one host.
+        more = groups[entry[1:]] if _is_group(entry) else [entry]
+        found.extend(one for one in more if one not in found or not _is_group(entry))
+    return found
 
 
 def _value(value: Any, table: Optional[type]) -> Any:

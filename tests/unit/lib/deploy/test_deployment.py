@@ -32,6 +32,42 @@ def test_tables_are_read() -> None:
     assert (read.health.url, read.health.hold, read.health.retries) == (health["url"], 0, 10)
 
 
+GROUPS = {"web": ["w1", "w2"], "jobs": ["j1", "w2"]}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "found"),
+    [
+        (None, ("w1", "w2", "j1")),
+        (["@jobs"], ("j1", "w2")),
+        (["canary", "@web"], ("canary", "w1", "w2")),
+        (["@jobs", "@web"], ("j1", "w2", "w1")),
+    ],
+)
+def test_groups_stand_for_their_hosts(hosts: Any, found: tuple[str, ...]) -> None:
+    document = {**SOUND, "groups": GROUPS, "hosts": hosts}
+    if hosts is None:
+        del document["hosts"]
+    assert deployment.parse(document, "prod.toml").hosts == found
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"hosts": ["@wbe"]}, "hosts: there is no group @wbe; did you mean @web?"),
+        ({"static_hosts": ["@cdn"]}, "static_hosts: there is no group @cdn"),
+        ({"groups": {"web": ["a; rm -rf /"]}}, "groups.web = ['a; rm -rf /']: write it as"),
+        ({"groups": {"web": "a"}}, "groups.web = 'a': a list"),
+        ({"groups": {"w b": ["a"]}}, "groups.w b = ['a']: write it as web"),
+        ({"groups": ["a"]}, "groups = ['a']: a table of lists of hosts"),
+    ],
+)
+def test_wrong_groups_are_told(more: Dict[str, Any], words: str) -> None:
+    with pytest.raises(SlipwayErrors) as raised:
+        deployment.parse({**SOUND, "groups": GROUPS, **more}, "prod.toml")
+    assert words in str(raised.value)
+
+
 HOSTILE = {
     "hosts": ["a; rm -rf /", "-oProxyCommand=x", "a\nb", "$(id)", "", "a b", "`x`"],
     "path": ["relative", "/", "/a/../b", "/a b", "/a;b", "/a\n", "/$HOME", "/a'b", '/a"b'],
