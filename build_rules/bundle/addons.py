@@ -16,8 +16,10 @@ from pants.engine.target import WrappedTarget, WrappedTargetRequest
 
 from build_rules.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.named_target import take_as
 from build_rules.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
 from build_rules.runtime.runtime import Runtime
+from build_rules.target_types import NodeAddon
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,13 @@ async def find_addons(request: AppRequest) -> AddonsOfApp:
     )
     found: List[Tuple[str, NodeAddonFieldSet]] = []
     for wrapped in targets:
-        if not NodeAddonFieldSet.is_applicable(wrapped.target):
-            raise SlipwayError(
-                "the addons of a bundle must be of the type node_addon",
-                where=where,
-                found=f"{wrapped.target.address}, a {wrapped.target.alias}",
-                next="name node_addon targets there",
-            )
-        addon = NodeAddonFieldSet.create(wrapped.target)
+        addon = take_as(
+            NodeAddonFieldSet,
+            NodeAddon.alias,
+            wrapped.target,
+            what="an addon of a bundle",
+            where=where,
+        )
         path = os.path.relpath(addon.folder, field_set.folder)
         if path not in app.read.lock.link_targets:
             raise SlipwayError(

@@ -15,6 +15,7 @@ from pants.engine.target import Field, WrappedTarget, WrappedTargetRequest
 
 from build_rules.lib.deploy import deployment
 from build_rules.lib.errors import SlipwayError
+from build_rules.named_target import take_as
 from build_rules.release.release import ReleaseTarballFieldSet
 from build_rules.target_types import (
     BatchField,
@@ -31,6 +32,7 @@ from build_rules.target_types import (
     MaxUnhealthyField,
     OutputPathField,
     ReleaseField,
+    ReleaseTarball,
     SharedField,
     SshOptionsField,
     StartTimeoutField,
@@ -131,14 +133,13 @@ async def describe_deployment(request: DeploymentRequest) -> DescribedDeployment
     wrapped = await Get(
         WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=where)
     )
-    if not ReleaseTarballFieldSet.is_applicable(wrapped.target):
-        raise SlipwayError(
-            "a deployment deploys a release_tarball",
-            where=where,
-            found=f"{addresses[0]}, a {wrapped.target.alias}",
-            next="name a release_tarball target there",
-        )
-    release = ReleaseTarballFieldSet.create(wrapped.target)
+    release = take_as(
+        ReleaseTarballFieldSet,
+        ReleaseTarball.alias,
+        wrapped.target,
+        what="the release of a deployment",
+        where=where,
+    )
     described = _merged(inventory, field_set.described())
     described["server_env"] = release.server_env.value
     deployment.parse(described, origin)

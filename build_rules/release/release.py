@@ -31,6 +31,7 @@ from build_rules.bundle.checks import check_server_env
 from build_rules.lib import abi_waivers, native_report, placeholders
 from build_rules.lib.abi_waivers import Verdict
 from build_rules.lib.errors import SlipwayError
+from build_rules.named_target import take_as
 from build_rules.npm.manifest import check_script
 from build_rules.release.abi_gate import Audited, LayersAuditRequest
 from build_rules.subsystem import Slipway
@@ -39,6 +40,7 @@ from build_rules.target_types import (
     AllowNetworkField,
     BundleField,
     EnvFileField,
+    NodeAppBundle,
     OldUserlandField,
     OutputPathField,
     RunScriptField,
@@ -156,14 +158,13 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRele
     wrapped = await Get(
         WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=origin)
     )
-    if not NodeAppBundleFieldSet.is_applicable(wrapped.target):
-        raise SlipwayError(
-            "the bundle of a release must be a node_app_bundle",
-            where=origin,
-            found=f"{addresses[0]}, a {wrapped.target.alias}",
-            next="name a node_app_bundle target there",
-        )
-    bundle = NodeAppBundleFieldSet.create(wrapped.target)
+    bundle = take_as(
+        NodeAppBundleFieldSet,
+        NodeAppBundle.alias,
+        wrapped.target,
+        what="the bundle of a release",
+        where=origin,
+    )
     if bundle.server_env.value != server_env:
         raise SlipwayError(
             "a release and its bundle must be for the same server_env",

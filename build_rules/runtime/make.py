@@ -12,13 +12,14 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from pants.engine.unions import UnionRule
 
-from build_rules.lib.errors import SlipwayError
 from build_rules.lib.node_definition import NodeDefinition
+from build_rules.named_target import take_as
 from build_rules.runtime.build import SourceRuntimeRequest
 from build_rules.runtime.definitions import NodeDefinitionRequest
 from build_rules.runtime.runtime import Runtime, digest_of, locked
 from build_rules.target_types import (
     NodeDefinitionField,
+    NodeRuntime,
     NodeVersionField,
     NpmVersionField,
     OutputPathField,
@@ -123,19 +124,19 @@ async def find_named_runtimes(named: RuntimesNamed) -> Runtimes:
         Get(WrappedTarget, WrappedTargetRequest(one, description_of_origin=named.where))
         for one in addresses
     )
-    for address, wrapped in zip(addresses, targets):
-        if not NodeRuntimeFieldSet.is_applicable(wrapped.target):
-            raise SlipwayError(
-                f"{named.what} must be a node_runtime",
-                where=named.where,
-                found=f"{address}, a {wrapped.target.alias}",
-                next="name a node_runtime target there, such as //toolchains/node:16.20.2",
-            )
-    return Runtimes(
-        await MultiGet(
-            Get(Runtime, RuntimeRequest(NodeRuntimeFieldSet.create(wrapped.target)))
-            for wrapped in targets
+    field_sets = [
+        take_as(
+            NodeRuntimeFieldSet,
+            NodeRuntime.alias,
+            wrapped.target,
+            what=named.what,
+            where=named.where,
+            example="//toolchains/node:16.20.2",
         )
+        for wrapped in targets
+    ]
+    return Runtimes(
+        await MultiGet(Get(Runtime, RuntimeRequest(field_set)) for field_set in field_sets)
     )
 
 

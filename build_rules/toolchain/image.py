@@ -18,7 +18,7 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
 
-from build_rules.lib.errors import SlipwayError
+from build_rules.named_target import take_as
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
     AbiPolicyField,
@@ -27,6 +27,7 @@ from build_rules.target_types import (
     ImageArchiveSizeField,
     ImageBaseField,
     ImageField,
+    NodeToolchain,
     OutputPathField,
     PackagesLockField,
 )
@@ -140,14 +141,14 @@ async def find_named_toolchain(named: ToolchainNamed) -> ToolchainFieldSet:
     wrapped = await Get(
         WrappedTarget, WrappedTargetRequest(address, description_of_origin=named.origin)
     )
-    if not ToolchainFieldSet.is_applicable(wrapped.target):
-        raise SlipwayError(
-            f"{named.what} must be a node_toolchain",
-            where=named.origin,
-            found=f"{address}, a {wrapped.target.alias}",
-            next="name a node_toolchain target there, such as //toolchains/base",
-        )
-    return ToolchainFieldSet.create(wrapped.target)
+    return take_as(
+        ToolchainFieldSet,
+        NodeToolchain.alias,
+        wrapped.target,
+        what=named.what,
+        where=named.origin,
+        example="//toolchains/base",
+    )
 
 
 @rule
