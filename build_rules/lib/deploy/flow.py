@@ -227,7 +227,8 @@ def _check_host(state: HostState, release: ShippedRelease) -> None:
         raise HostFailed(f"its machine is {machine}, and the release is for {MACHINE}")
     wanted = release.facts.get("abi", {}).get("highest", {}).get("GLIBC", "")
     found = libc.split()[-1] if libc else ""
-    if wanted and _numbers(found) and _numbers(found) < _numbers(wanted):
+    is_too_old = bool(_numbers(found)) and _numbers(found) < _numbers(wanted)
+    if wanted and (is_too_old or "musl" in libc):
         raise HostFailed(f"its C library is {libc}, and the release needs {wanted}")
     if state.about["in_the_way"]:
         raise HostFailed(f"{state.about['in_the_way']} is not a link: move it to another place")

@@ -234,6 +234,52 @@ def test_what_is_deployed_by_hand_becomes_a_release_to_go_back_to(
     assert not (by_hand / "server.js").exists()
 
 
+# --- Hosts for which the release is not.
+
+
+def refused(farm: Farm, manifest: Path) -> str:
+    with pytest.raises(SlipwayError) as raised:
+        farm.deploy(manifest)
+    assert not farm.host().exists()
+    return str(raised.value)
+
+
+def test_a_release_of_another_environment_is_refused(farm: Farm, tmp_path: Path) -> None:
+    said = refused(farm, write_release(tmp_path / "one", "1.0.0", server_env="sit"))
+    assert "must be for the same server_env" in said
+    assert "the release is for sit, the deployment for prod" in said
+
+
+def test_a_release_that_needs_a_newer_c_library_is_refused(farm: Farm, tmp_path: Path) -> None:
+    facts = {"abi": {"highest": {"GLIBC": "GLIBC_9.28"}}}
+    said = refused(farm, write_release(tmp_path / "one", "1.0.0", facts=facts))
+    assert "h1: refused: its C library is glibc 2." in said
+    assert "the release needs GLIBC_9.28" in said
+
+
+@pytest.mark.parametrize(
+    ("tool", "says", "words"),
+    [
+        ("uname", "echo aarch64", "its machine is aarch64, and the release is for x86_64"),
+        ("getconf", "echo musl libc", "its C library is musl libc, and the release needs"),
+    ],
+)
+def test_another_machine_and_another_c_library_are_refused(
+    farm: Farm,
+    tmp_path: Path,
+    tool: str,
+    says: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / tool).write_text(f"#!/bin/sh\n{says}\n")
+    (tmp_path / "bin" / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    facts = {"abi": {"highest": {"GLIBC": "GLIBC_2.17"}}}
+    assert words in refused(farm, write_release(tmp_path / "one", "1.0.0", facts=facts))
+
+
 # --- Ended from outside.
 
 

@@ -47,6 +47,7 @@ def write_release(
     server_env: str = "prod",
     app_layer: str = "app",
     static: Mapping[str, str] = {},
+    facts: Mapping[str, Any] = {},
 ) -> Path:
     """Writes a release as `package` does, and gives the path of its release.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,8 @@ def write_release(
     }
     for name, entries in parts.items():
         layers.write_layer(str(folder / f"{name}.layer"), name, entries)
-    manifest = {"app": "tiny", "version": version, "server_env": server_env, "layers": []}
+    manifest: Dict[str, Any] = {"app": "tiny", "version": version, "server_env": server_env}
+    manifest.update({"layers": [], **facts})
     tarball = folder / f"tiny-{version}-{server_env}.tar.gz"
     last = [Entry("release.json", "file", content=json.dumps(manifest).encode())]
     digest, size = layers.write_release(
