@@ -213,6 +213,8 @@ class Struck:
         return ""
 
     def strike(self, state: str, fault: str, chance: random.Random) -> Outcome:
+        # What ends by itself just now is not to be taken for the one to strike.
+        self._until(lambda: not self._agents() | self._recoveries(), time.monotonic())
         old = self._version()
         new = BAD if state == "going back" else VERSIONS[(VERSIONS.index(old) + 1) % 4]
         before = len(self.journal())

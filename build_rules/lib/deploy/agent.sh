@@ -243,7 +243,7 @@ hold() {
     [ "$left" -gt 0 ] || return 1
     left=$((left - 1)) && sleep 1
   done && holding=yes
-  printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder"
+  printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder" || :
 }
 
 locked() {
@@ -269,7 +269,7 @@ do_look() {
     zstd "$(command -v zstd)" in_the_way "$([ -L "$top/current" ] || ls -d "$top/current" 2>/dev/null)" \
     libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | head -n 1)" \
     free_kb "$(df -Pk "$near" | awk 'NR == 2 { print $4 }')" \
-    free_inodes "$(df -Pi "$near" | awk 'NR == 2 { print $4 }')" \
+    free_inodes "$(df -Pi "$near" | awk 'NR == 2 && $2 > 0 { print $4 }')" \
     writable "$([ -w "$near" ] && echo yes)"
   for folder in "$top"/releases/*/; do
     [ -d "$folder" ] || continue

@@ -32,7 +32,7 @@ _LONG = 1800.0  # for what moves a whole release
 _SPARE = 1.1  # of the space that a release takes, a bit more is asked for
 # What ssh says where an sshd, often that of a jump host, has more starts than its MaxStartups.
 _BUSY = ("kex_exchange_identification", "Connection reset", "Connection closed")
-_AGAIN_AFTER = (1.0, 3.0, 6.0)  # seconds, and up to as many again
+_AGAIN_AFTER = (1.0, 2.0, 4.0, 6.0, 8.0)  # seconds, and up to as many again
 
 _NOT_AFTER_A_REBOOT = (
     "nothing starts it after a reboot: the user has no cron, and is not root for a unit of systemd; "
@@ -217,8 +217,8 @@ class Host:
         if int(about["free_kb"] or needed) < needed:
             raise HostFailed(f"{about['free_kb']} kB are free, and {needed} kB are needed")
         inodes = int(len(release.file_bytes) * _SPARE)
-        # Some file systems have as many inodes as they need, and say 0.
-        if 0 < int(about["free_inodes"] or 0) < inodes:
+        # Some file systems have as many inodes as they need, and say nothing.
+        if about["free_inodes"] and int(about["free_inodes"]) < inodes:
             raise HostFailed(f"{about['free_inodes']} inodes are free, and {inodes} are needed")
         return plan
 
