@@ -197,6 +197,11 @@ class Eight(Shipping):
 
 @pytest.fixture
 def manifest(workspace: Workspace) -> Path:
+    """Of the application as it is in this repository."""
+    for name in ("package.json", "package-lock.json", "service/app.js"):
+        shutil.copy(
+            harness.REPOSITORY / "apps" / "koa-kkl" / name, workspace.root / "apps/koa-kkl" / name
+        )
     workspace.pants("package", "//apps/koa-kkl:release").ok()
     found = workspace.dist("apps.koa-kkl/release").glob("*.release.json")
     return max(found, key=lambda path: path.stat().st_mtime_ns)
@@ -280,10 +285,14 @@ def test_side_by_side_with_the_procedure_by_hand(
     by_hand(farm, manifest, tmp_path)
     measure("by hand", lambda: by_hand(farm, changed, tmp_path))
     start_anew(farm)
-    by_rules = on_eight(farm, static_hosts=[farm.hosts[0].name], static_path=STATIC, batch="50%")
-    by_rules.deploy(manifest)
-    measure("./pants deploy", lambda: by_rules.deploy(changed))
-    measure("./pants rollback", lambda: by_rules.run(lambda one: one.rollback()))
+    with_static = {"static_hosts": [farm.hosts[0].name], "static_path": STATIC}
+    by_half = on_eight(farm, batch="50%", **with_static)
+    one_by_one = on_eight(farm, batch="1", **with_static)
+    one_by_one.deploy(manifest)
+    # By hand the hosts come one after the other, each with both cores of this machine.
+    measure('deploy, batch="1"', lambda: one_by_one.deploy(changed))
+    measure('rollback, batch="50%"', lambda: by_half.run(lambda one: one.rollback()))
+    measure('deploy, batch="50%"', lambda: by_half.deploy(changed))
     print(text_table.render(rows))
 
 
