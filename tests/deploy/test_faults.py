@@ -11,7 +11,7 @@ from build_rules.lib import text_table
 from tests.deploy import faults, hosts
 from tests.deploy.faults import Matrix
 from tests.deploy.hosts import HostFarm
-from tests.deploy.write_fault_table import HOSTS, SEED, STRIKES
+from tests.deploy.write_fault_table import HOSTS, PAGE, SEED, STRIKES
 
 SAMPLE = [
     ("staging", "ssh killed"),
@@ -45,3 +45,14 @@ def test_every_fault_in_every_state(farm: HostFarm, tmp_path: Path) -> None:
     assert [one for one in outcomes if not one.kept_promise] == []
     for state, fault, found in faults.by_cell(outcomes):
         assert len(found) >= STRIKES[state, fault], (state, fault)
+
+
+def test_the_page_of_the_docs_has_every_state_and_fault() -> None:
+    table = [line.split("|")[1:-1] for line in PAGE.read_text().splitlines() if line[:1] == "|"]
+    found = [tuple(cell.strip() for cell in row) for row in table]
+    assert found[0] == faults.HEAD
+    rows = [dict(zip(faults.HEAD, row)) for row in found[2:]]
+    assert [(row["state"], row["fault"]) for row in rows] == faults.CELLS
+    for row in rows:
+        assert int(row["times"]) >= STRIKES[row["state"], row["fault"]], row
+        assert row[faults.WRONG] == "0", row

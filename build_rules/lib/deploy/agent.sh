@@ -115,8 +115,7 @@ is_healthy() {
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] && sleep "$(setting health_interval)" || return 1
   done
-  sleep "$(setting health_hold)"
-  looks_healthy "$1"
+  sleep "$(setting health_hold)" && looks_healthy "$1"
 }
 
 # The way to a release and the one back lie ready before anything stops: a full disk takes no links.
@@ -135,7 +134,7 @@ bring_up() {
   { [ -n "$(processes_of "$1")" ] && looks_healthy "$1"; } || { script "$1" start && is_healthy "$1"; }
 }
 
-# Puts the lines of its input into a file at once, or not at all.
+# Puts its input into a file at once, or not at all.
 write() {
   cat >"$1.new" && mv "$1.new" "$1" && sync
 }
@@ -221,8 +220,11 @@ switch() {
 recover() {
   [ -f "$own/doing" ] || return 0
   guard
-  # What the other one had started ends by its own time limit.
-  while kill -0 "$(cat "$own/running" 2>/dev/null)" 2>/dev/null; do sleep 1; done
+  # What the other one had started ends by its own time limit; later, its number is another's.
+  left=$(($(setting hook_timeout) + $(setting start_timeout) + $(setting stop_timeout)))
+  while [ "$left" -gt 0 ] && kill -0 "$(cat "$own/running" 2>/dev/null)" 2>/dev/null; do
+    left=$((left - 1)) && sleep 1
+  done
   old=$(sed -n 's/^old=//p' "$own/doing")
   new=$(sed -n 's/^new=//p' "$own/doing")
   note "recover: a switch from ${old:-nothing} to $new was left"
@@ -262,8 +264,7 @@ release() {
 
 # What the host has: for the plan, and for `releases`.
 do_look() {
-  # The folder itself, or the nearest one above that is there.
-  near=$top
+  near=$top # or the nearest folder above it that is there
   while [ ! -d "$near" ]; do near=$(dirname "$near"); done
   say host user "$(id -un)" machine "$(uname -m)" linked "$(linked)" \
     zstd "$(command -v zstd)" in_the_way "$([ -L "$top/current" ] || ls -d "$top/current" 2>/dev/null)" \

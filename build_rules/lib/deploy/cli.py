@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace, described: Deployment) -> int:
+    release = shipped_release.read(asked.release) if asked.command == "deploy" else None
     progress = Progress(sys.stderr)
     coordinator = Coordinator(
         described, lambda host: Session(ssh_command(described, host)), progress.tell
@@ -67,9 +68,8 @@ def _run(asked: argparse.Namespace, described: Deployment) -> int:
     progress.hosts = coordinator.hosts
     kind = "outcome"
     try:
-        if asked.command == "deploy":
+        if release is not None:
             kind = "plan" if asked.plan else kind
-            release = shipped_release.read(asked.release)
             coordinator.deploy(release, only_plan=asked.plan)
         elif asked.command == "rollback":
             coordinator.rollback(asked.release)

@@ -37,7 +37,7 @@ def releases_table(hosts: Sequence[Host]) -> str:
     rows = [["host", "release", "", "healthy since", "deployed by", "at"]]
     for host in hosts:
         if host.state is None:
-            rows.append([host.name, "", host.status, "", host.text, ""])
+            rows.append([host.name, "", host.status, "", "", host.text])
             continue
         if not host.state.releases:
             rows.append([host.name, "none", "", "", "", ""])

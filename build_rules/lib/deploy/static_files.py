@@ -45,6 +45,11 @@ def publish(deployment: Deployment, release: ShippedRelease, at: str, tell: Tell
         with tarfile.open(release.static, "r:gz") as tar:
             tar.extractall(folder)
             names = frozenset(info.name for info in tar if info.isreg())
+        if deployment.static_publish:
+            tell("static_publish", "")
+            _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
+        if deployment.static_hosts:
+            _write_list(folder, static_keep.Published(at, release.digest, names))
         for host in deployment.static_hosts:
             tell("static files", host)
             rsync, target = _rsync(deployment), _target(deployment, host)
@@ -52,51 +57,45 @@ def publish(deployment: Deployment, release: ShippedRelease, at: str, tell: Tell
             _refuse_other_contents(_run(asked, host), host)
             _run([*rsync, *_WITHOUT_PAGES, f"{folder}/", target], host)
             _run([*rsync, f"{folder}/", target], host)
-            listed = static_keep.Published(at, release.digest, names)
-            _on_host(
-                *(deployment, host),
-                f"mkdir -p {static_keep.FOLDER} && cat >{static_keep.FOLDER}/{listed.file}",
-                listed.content,
-            )
-        if deployment.static_publish:
-            tell("static_publish", "")
-            _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
+
+
+def _write_list(folder: str, listed: static_keep.Published) -> None:
+    os.mkdir(os.path.join(folder, static_keep.FOLDER))
+    with open(os.path.join(folder, static_keep.FOLDER, listed.file), "wb") as file:
+        file.write(listed.content)
 
 
 def remove_outdated(deployment: Deployment, at: str, kept: Collection[str], tell: Tell) -> None:
-    """A fault here is told, and changes nothing: the deploy is done."""
+    """By rsync too, which may be all that a host allows.
+
+    A fault here is told, and changes nothing: the deploy is done.
+    """
     for host in deployment.static_hosts:
         try:
-            lists = static_keep.read_lists(
-                _on_host(deployment, host, f"tar -cf - {static_keep.FOLDER}")
-            )
-            gone, names = static_keep.outdated(lists, at, deployment.static_keep, kept)
-            names += [f"{static_keep.FOLDER}/{one.file}" for one in gone]
-            if names:
-                tell(f"{len(names)} static files of {len(gone)} old releases are removed", host)
-                asked = "".join(f"{name}\0" for name in names).encode(errors="surrogateescape")
-                _on_host(deployment, host, "xargs -0 rm -f --", asked)
-        except (SlipwayError, tarfile.TarError) as error:
+            _remove_outdated(deployment, host, at, kept, tell)
+        except SlipwayError as error:
             tell(f"old static files stay: {error}", host)
 
 
-def _on_host(deployment: Deployment, host: str, command: str, given: bytes = b"") -> bytes:
-    user = ("-l", deployment.user) if deployment.user else ()
-    remote = f"cd {shlex.quote(deployment.static_path)} && {command}"
-    try:
-        done = subprocess.run(
-            [*_ssh(deployment), *user, "--", host, f"exec sh -c {shlex.quote(remote)}"],
-            input=given,
-            capture_output=True,
-            timeout=_LIMIT,
-            check=False,
-        )
-        said, status = done.stderr.decode(errors="replace").strip(), done.returncode
-    except (OSError, subprocess.TimeoutExpired) as error:
-        said, status = str(error), -1
-    if status != 0:
-        raise _not_published(host, said, status)
-    return done.stdout
+def _remove_outdated(
+    deployment: Deployment, host: str, at: str, kept: Collection[str], tell: Tell
+) -> None:
+    rsync, target = _rsync(deployment), _target(deployment, host)
+    with tempfile.TemporaryDirectory(prefix="static-") as folder:
+        there, nothing = os.path.join(folder, "lists"), os.path.join(folder, "nothing")
+        os.mkdir(nothing)
+        _run([*rsync, f"{target}{static_keep.FOLDER}/", f"{there}/"], host)
+        lists = static_keep.read_lists(there)
+        gone, names = static_keep.outdated(lists, at, deployment.static_keep, kept)
+        if not gone:
+            return
+        tell(f"{len(names)} static files of {len(gone)} old releases are removed", host)
+        names += [f"{static_keep.FOLDER}/{one.file}" for one in gone]
+        asked = os.path.join(folder, "names")
+        with open(asked, "wb") as file:
+            file.write(static_keep.as_bytes(names))
+        chosen = ("--delete-missing-args", "--from0", f"--files-from={asked}")
+        _run([*rsync, *chosen, f"{nothing}/", target], host)
 
 
 def _refuse_other_contents(said: str, host: str) -> None:
@@ -111,19 +110,16 @@ def _refuse_other_contents(said: str, host: str) -> None:
         )
 
 
-def _ssh(deployment: Deployment) -> List[str]:
-    port = ("-p", str(deployment.port)) if deployment.port else ()
-    return ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options, *port]
-
-
 def _rsync(deployment: Deployment) -> List[str]:
+    port = ("-p", str(deployment.port)) if deployment.port else ()
+    ssh = ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options, *port]
     return [
         "rsync",
         "-rlpc",
         "--chmod=D755,F644",
         f"--timeout={_LIMIT}",
         "-e",
-        " ".join(map(shlex.quote, _ssh(deployment))),
+        " ".join(map(shlex.quote, ssh)),
     ]
 
 
@@ -148,13 +144,9 @@ def _run(command: List[str], what: str, folder: str = "") -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         said, status = str(error), -1
     if status != 0:
-        raise _not_published(what, said, status)
+        raise SlipwayError(
+            f"the static files cannot be published: {what}",
+            found=said.splitlines()[-1] if said else f"exit status {status}",
+            next="no server was touched; correct it and deploy again",
+        )
     return said
-
-
-def _not_published(what: str, said: str, status: int) -> SlipwayError:
-    return SlipwayError(
-        f"the static files cannot be published: {what}",
-        found=said.splitlines()[-1] if said else f"exit status {status}",
-        next="no server was touched; correct it and deploy again",
-    )

@@ -9,11 +9,9 @@ Slipway did not publish is never removed.
 from __future__ import annotations
 
 import datetime
-import io
-import posixpath
-import tarfile
+import os
 from dataclasses import dataclass
-from typing import Collection, FrozenSet, List, Sequence, Tuple
+from typing import Collection, FrozenSet, Iterable, List, Sequence, Tuple
 
 FOLDER = ".slipway-releases"
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -33,19 +31,23 @@ class Published:
 
     @property
     def content(self) -> bytes:
-        return "".join(f"{name}\0" for name in sorted(self.names)).encode()
+        return as_bytes(sorted(self.names))
 
 
-def read_lists(archive: bytes) -> List[Published]:
-    """The lists of a host, as a tar archive of their folder; names that lead elsewhere are none."""
+def as_bytes(names: Iterable[str]) -> bytes:
+    """Each behind the other, with a NUL at its end."""
+    return os.fsencode("".join(f"{name}\0" for name in names))
+
+
+def read_lists(folder: str) -> List[Published]:
+    """The lists of a host, copied to a folder; names that lead elsewhere are none."""
     found = []
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-        for info in tar:
-            at, _, digest = posixpath.basename(info.name).partition("-")
-            content = tar.extractfile(info) if info.isreg() else None
-            if content is not None and digest and _is_stamp(at):
-                names = content.read().decode(errors="surrogateescape").split("\0")
-                found.append(Published(at, digest, frozenset(filter(_is_below, names))))
+    for file in sorted(os.listdir(folder)):
+        at, _, digest = file.partition("-")
+        if digest and _is_stamp(at):
+            with open(os.path.join(folder, file), "rb") as content:
+                names = os.fsdecode(content.read()).split("\0")
+            found.append(Published(at, digest, frozenset(filter(_is_below, names))))
     return found
 
 

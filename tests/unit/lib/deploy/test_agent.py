@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from build_rules.lib.deploy.deployment import Deployment, Health
+from build_rules.lib.deploy.deployment import Deployment, Health, Hooks
 from build_rules.lib.deploy.session import Session, SessionLost, agent_text, local_command
 from build_rules.lib.errors import SlipwayError
 from tests.unit.lib.deploy.shipping import Shipping
@@ -303,6 +303,22 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
+
+
+def test_a_process_number_that_is_another_s_by_now_holds_nobody_up(
+    farm: Farm, tmp_path: Path
+) -> None:
+    farm.deployment = dataclasses.replace(
+        farm.deployment, start_timeout=1, stop_timeout=1, hooks=Hooks(timeout=1)
+    )
+    farm.deploy(write_release(tmp_path / "one", "1.0.0"))
+    own = farm.host() / ".slipway"
+    (own / "doing").write_text(f"old=\nnew={farm.served()}\n")
+    (own / "running").write_text(f"{os.getpid()}\n")
+    (host,) = farm.deploy(write_release(tmp_path / "two", "2.0.0")).hosts
+    assert host.status == "healthy", host.text
+    assert "recover: a switch" in (own / "journal").read_text()
+    assert not (own / "doing").exists()
 
 
 @pytest.mark.parametrize(
