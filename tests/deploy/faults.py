@@ -1,6 +1,6 @@
 """Faults struck from outside at every moment of a deploy, and what each leaves on the host.
 
-    with hosts_to_strike(8) as farm:
+    with farm_of(8) as farm:
         outcomes = Matrix(farm, folder, "7", {("linked", "power cut"): 20}).run()
     print(text_table.render(rows(outcomes)))
 
@@ -27,11 +27,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
+from tests.deploy.fleet import TOP
 from tests.deploy.hosts import Host, HostFarm
 from tests.e2e import harness
 from tests.unit.lib.deploy.tiny_release import STOPS, write_release
 
-TOP = "/home/app/tiny"
 PROGRAM = harness.REPOSITORY / "build_rules" / "sandbox" / "deploy.py"
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 BAD = "6.6.6"  # never healthy
@@ -92,13 +92,6 @@ class Outcome:
             and self.next_deploy == "healthy"
             and self.lock_seconds <= LOCK_FREE_WITHIN
         )
-
-
-@contextlib.contextmanager
-def hosts_to_strike(count: int) -> Iterator[HostFarm]:
-    settings = {"count": count, "disk": "60m", "inodes": 4000}
-    with harness.scratch_folder("faults-") as folder, HostFarm(folder / "farm", **settings) as farm:
-        yield farm
 
 
 def start_program(release: Path, inventory: Path) -> subprocess.Popen[str]:

@@ -7,21 +7,31 @@ assert fleet.served() == {"h1": "1.0.0", ...}
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from build_rules.lib.deploy import cli
 from build_rules.lib.deploy.deployment import Deployment, Health
 from build_rules.lib.deploy.flow import Coordinator
 from build_rules.lib.deploy.session import Session
-from tests.deploy.hosts import Host, HostFarm
+from tests.deploy.hosts import Host, HostFarm, require_hosts
 from tests.e2e import harness
 from tests.unit.lib.deploy.shipping import Shipping
 from tests.unit.lib.deploy.tiny_release import write_release
 
 TOP = "/home/app/tiny"
+
+
+@contextlib.contextmanager
+def farm_of(count: int, disk: str = "60m", inodes: int = 4000) -> Iterator[HostFarm]:
+    """Hosts in a folder of their own; skips the test where none can be."""
+    require_hosts()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(harness.scratch_folder("hosts-"))
+        yield stack.enter_context(HostFarm(folder / "farm", count, disk, inodes))
 
 
 def _said(values: Dict[str, Any]) -> Dict[str, Any]:

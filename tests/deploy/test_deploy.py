@@ -20,9 +20,8 @@ import toml
 
 from build_rules.lib.deploy import shipped_release
 from build_rules.lib.errors import SlipwayError
-from tests.deploy import hosts
 from tests.deploy.faults import start_program
-from tests.deploy.fleet import TOP, Fleet
+from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm
 from tests.e2e import harness
 
@@ -31,9 +30,7 @@ SEED = 20261122
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[HostFarm]:
-    hosts.require_hosts()
-    settings = {"count": 3, "disk": "60m", "inodes": 4000}
-    with harness.scratch_folder("hosts-") as folder, HostFarm(folder / "farm", **settings) as made:
+    with farm_of(3) as made:
         yield made
 
 

@@ -8,8 +8,9 @@ from typing import Iterator
 import pytest
 
 from build_rules.lib import text_table
-from tests.deploy import faults, hosts
+from tests.deploy import faults
 from tests.deploy.faults import Matrix
+from tests.deploy.fleet import farm_of
 from tests.deploy.hosts import HostFarm
 from tests.deploy.write_fault_table import HOSTS, PAGE, SEED, STRIKES
 
@@ -23,8 +24,7 @@ SAMPLE = [
 
 @pytest.fixture
 def farm(request: pytest.FixtureRequest) -> Iterator[HostFarm]:
-    hosts.require_hosts()
-    with faults.hosts_to_strike(request.param) as made:
+    with farm_of(request.param) as made:
         yield made
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from build_rules.lib.deploy import report
 from build_rules.lib.deploy.flow import Coordinator
-from tests.deploy import hosts
-from tests.deploy.fleet import TOP, Fleet
+from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import FARM, Host, HostFarm
 from tests.e2e import harness
 
@@ -118,9 +117,7 @@ ROUNDS = (
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[HostFarm]:
-    hosts.require_hosts()
-    settings = {"count": COUNT, "disk": "40m", "inodes": 4000}
-    with harness.scratch_folder("fifty-") as folder, HostFarm(folder / "farm", **settings) as made:
+    with farm_of(COUNT, disk="40m") as made:
         yield made
 
 

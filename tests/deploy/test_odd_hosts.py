@@ -15,9 +15,8 @@ import pytest
 
 from build_rules.lib.deploy.deployment import Health, Hooks
 from build_rules.lib.errors import SlipwayError
-from tests.deploy import hosts
 from tests.deploy.faults import start_program
-from tests.deploy.fleet import TOP, Fleet
+from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm
 from tests.e2e import harness
 
@@ -26,9 +25,7 @@ LARGE = {"big": os.urandom(4_000_000).hex()}
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[HostFarm]:
-    hosts.require_hosts()
-    settings = {"count": 1, "disk": "100m", "inodes": 4000}
-    with harness.scratch_folder("odd-") as folder, HostFarm(folder / "farm", **settings) as made:
+    with farm_of(1, disk="100m") as made:
         yield made
 
 

@@ -11,10 +11,8 @@ import pytest
 
 from build_rules.lib.deploy import static_keep
 from build_rules.lib.errors import SlipwayError
-from tests.deploy import hosts
-from tests.deploy.fleet import Fleet
+from tests.deploy.fleet import Fleet, farm_of
 from tests.deploy.hosts import HostFarm
-from tests.e2e import harness
 
 PLACE = "/home/static"
 SCRIPT = "js/app.0a1b2c3d.js"
@@ -23,10 +21,9 @@ FIRST = {SCRIPT: "one", "index.html": f"<script src={SCRIPT}>", "logo.png": "old
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[HostFarm]:
-    hosts.require_hosts()
     if shutil.which("rsync") is None:
         pytest.skip("no rsync here: apt-get install rsync")
-    with harness.scratch_folder("static-") as folder, HostFarm(folder / "farm", count=2) as made:
+    with farm_of(2) as made:
         yield made
 
 

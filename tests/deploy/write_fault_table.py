@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.deploy import faults
+from tests.deploy.fleet import farm_of
 from tests.e2e import harness
 
 PAGE = harness.REPOSITORY / "docs" / "reference" / "deploy-faults.md"
@@ -44,7 +45,7 @@ def write(outcomes: list[faults.Outcome]) -> None:
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as releases, faults.hosts_to_strike(HOSTS) as farm:
+    with tempfile.TemporaryDirectory() as releases, farm_of(HOSTS) as farm:
         matrix = faults.Matrix(farm, Path(releases), SEED, STRIKES)
         matrix.log = lambda line: print(line, flush=True)
         outcomes = matrix.run()
