@@ -261,7 +261,11 @@ class Struck:
         look = self._recoveries if state == "recovering" else self._agents
         agents: Set[int] = set()
         while coordinator.poll() is None or state == "recovering":
-            if not agents or state == "recovering":
+            if state == "recovering":
+                agents = look()
+            elif not agents and look():
+                # A process that is just starting another program has no name for a moment.
+                time.sleep(0.05)
                 agents = look()
             there = bool(agents) if state == "looking" else (self.own / "staged").exists()
             if re.search(f"Z {pattern}", self.journal()[before:]) if pattern else there:

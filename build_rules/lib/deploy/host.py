@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
-import threading
 import time
 from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
@@ -120,7 +119,6 @@ class Host:
         self._resumed = False
         self._connect = connect
         self._session: Optional[Session] = None
-        self._lock = threading.Lock()
 
     @property
     def failed(self) -> bool:
@@ -158,8 +156,9 @@ class Host:
 
     def _first_look(self) -> List[Answer]:
         for pause in (*_AGAIN_AFTER, 0.0):
-            self._session = self._connect(self.name)
             try:
+                # It may be over before all of the agent is sent.
+                self._session = self._connect(self.name)
                 return self._ask("look", _QUICK)
             except SessionLost as error:
                 if not pause or not any(one in str(error) for one in _BUSY):

@@ -18,6 +18,7 @@ import threading
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
 
 BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after six without a line
+_SHOWN = 60  # bytes of what came instead of an answer
 _FORBIDDEN = frozenset('"\\') | {chr(code) for code in range(32)}
 
 Answer = Mapping[str, str]
@@ -151,6 +152,12 @@ class Session:
         try:
             answer = json.loads(line)
         except ValueError:
+            if line.strip():
+                self._process.kill()
+                raise SessionLost(
+                    f"instead of the agent it says {line[:_SHOWN].decode(errors='replace').strip()!r}: "
+                    "what its login shell starts may print to terminals alone"
+                ) from None
             self._lost()
         return {str(key): str(value) for key, value in answer.items()}
 
