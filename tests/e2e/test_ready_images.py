@@ -121,6 +121,7 @@ def package(workspace: Workspace, app: TinyApp, **more: Dict[str, str]) -> Resul
     return workspace.pants(f"--slipway-base-image=//{TEAM}", "package", app.release, **more)
 
 
+@pytest.mark.long
 def test_an_image_of_a_registry_is_the_root_of_every_step(
     workspace: Workspace, pushed: Pushed, registry: Registry, scratch: Path, logged_in: None
 ) -> None:

@@ -193,6 +193,7 @@ def test_a_warm_run_goes_to_the_daemon_and_starts_no_python(real: Real) -> None:
     assert real.daemon(workspace) == pid
 
 
+@pytest.mark.long
 def test_the_daemon_holds_the_folder_and_a_killed_one_is_swept(real: Real) -> None:
     workspace = real.workspace("sweep", FILES)
     assert real.run(workspace, "list", "::").returncode == 0
