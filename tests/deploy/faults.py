@@ -301,8 +301,8 @@ class Struck:
         elif fault == "ssh killed":
             harness.end(harness.descendants(coordinator.pid))
         elif fault == "agent killed":
-            if not any(Path(f"/proc/{pid}").exists() for pid in agents):
-                agents = self._agents()
+            # What it had forked for a moment when it was seen is gone by now.
+            agents = {pid for pid in agents if Path(f"/proc/{pid}").exists()}
             # Its first process alone, or with all that runs the same text, but for the one that
             # waits to complete what this one leaves: of those that recover, that is a child.
             trees = sorted((pid for pid in agents if _parent(pid) not in agents), key=_started_at)
