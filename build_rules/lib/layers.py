@@ -45,6 +45,12 @@ END_OF_ARCHIVE = bytes(1024)
 LISTING_FOLDER = ".release"
 """Where a release keeps the lists of its files, one for each layer."""
 
+MOST_DEPTH = 200
+"""Folders one in the other, in a tree that a layer is made of."""
+
+MOST_BYTES = 16 << 30
+"""Of all files of such a tree."""
+
 _BLOCK = 1 << 20
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
 
@@ -150,11 +156,19 @@ def walk(
 
     `keep` is asked with each path relative to `top`; a folder that it refuses is left out whole.
     `executables` are such paths too, for trees whose modes say nothing: the inputs of a step.
-    Anything but folders, files and links is refused.
+    Anything but folders, files and links is refused, and a tree that is too deep or too large: a
+    file with a hole can have any size.
     """
     entries: List[Entry] = []
+    total = 0
 
     def visit(folder: str, relative: str) -> None:
+        nonlocal total
+        if relative.count("/") > MOST_DEPTH:
+            raise SlipwayError(
+                f'"{relative[:80]}…" is a folder {MOST_DEPTH} levels deep, too deep for a release',
+                next="have the script that makes it remove it",
+            )
         with os.scandir(folder) as found:
             children = sorted(found, key=lambda child: child.name)
         for child in children:
@@ -167,6 +181,13 @@ def walk(
                 entries.append(Entry(prefix + path, "folder"))
                 visit(child.path, path + "/")
             elif child.is_file():
+                total += child.stat().st_size
+                if total > MOST_BYTES:
+                    raise SlipwayError(
+                        f'"{path}" and what comes before it are larger than a release can be',
+                        found=f"more than {MOST_BYTES >> 30} GiB, holes in files included",
+                        next="have the script that makes it remove it",
+                    )
                 if executables is None:
                     executable = bool(child.stat().st_mode & stat.S_IXUSR)
                 else:

@@ -310,11 +310,18 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
         Step(
             program="smoke_release",
             trees=image.layers,
-            outputs=("smoke.ok",),
+            outputs=(),
             description=f"Smoke-test {bundle.app.name} in {userland.address}",
             origin=str(field_set.address),
             inputs=await Get(Digest, MergeDigests([tarball, programs])),
-            argv=("/usr/bin/env", *env, "/bin/sh", "in/smoke.sh", script, str(userland.address)),
+            argv=(
+                "/usr/bin/env",
+                *env,
+                "/bin/sh",
+                "/build/in/smoke.sh",
+                script,
+                str(userland.address),
+            ),
         ),
     )
     return SmokeTested()

@@ -28,6 +28,7 @@ from build_rules.lib import (
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.lib.loopback_server import LoopbackServer
+from build_rules.lib.network_guard import Subject
 from build_rules.lib.node_headers import NodeHeaders
 from build_rules.lib.npm_production import owner
 from build_rules.lib.step_program import run
@@ -48,7 +49,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
     with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
         manifest = json.load(file)
-    _check_scripts(manifest, path, label)
+    scripts = _install_scripts(manifest, path, label)
     before = _states()
     names = binary_mirrors.variables(arguments["name"], manifest, arguments["variables"])
     if arguments["decision"] != "prebuilt":
@@ -64,7 +65,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
     headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
     with LoopbackServer(names, arguments["binaries"], headers) as server:
         npm_rebuild.rebuild(
-            label,
+            Subject(arguments["name"], arguments["version"], scripts),
             _APP,
             server,
             python=arguments["python"],
@@ -84,14 +85,16 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         json.dump({"bytes": size, "elsewhere": elsewhere, "foreign": foreign}, file)
 
 
-def _check_scripts(manifest: Dict[str, Any], path: str, label: str) -> None:
+def _install_scripts(manifest: Dict[str, Any], path: str, label: str) -> Dict[str, str]:
     has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
-    if not native_packages.install_scripts(manifest, has_gyp_file):
+    scripts = native_packages.install_scripts(manifest, has_gyp_file)
+    if not scripts:
         raise SlipwayError(
             f'"{label}" has no install script',
             where=f"{placeholders.ORIGIN}, field install_scripts",
             next="remove it there",
         )
+    return scripts
 
 
 def _write_outputs(

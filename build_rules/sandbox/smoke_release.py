@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, placeholders, process_output
+from build_rules.lib import jailed, layers, placeholders
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
 
@@ -25,8 +25,11 @@ def smoke(arguments: Dict[str, Any]) -> None:
         file.write(text)
     os.chmod(f"{_RELEASE}/bin/app", 0o755)
     script = arguments["script"]
-    status, last = process_output.run(
-        [f"{_RELEASE}/bin/app", "run", script], ".", {**os.environ, **arguments["env"]}
+    status, last = jailed.run(
+        [f"{_RELEASE}/bin/app", "run", script],
+        ".",
+        {**os.environ, **arguments["env"]},
+        writable=[_RELEASE],
     )
     if status != 0:
         raise SlipwayError(

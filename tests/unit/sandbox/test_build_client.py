@@ -45,7 +45,7 @@ class Npm:
         monkeypatch.setattr(node_process, "npm", self)
 
     def __call__(
-        self, arguments: Sequence[str], cwd: str, extra: Mapping[str, str]
+        self, arguments: Sequence[str], cwd: str, extra: Mapping[str, str], **_: object
     ) -> Tuple[int, List[str]]:
         self.calls.append((list(arguments), dict(extra)))
         self._script(Path(cwd))

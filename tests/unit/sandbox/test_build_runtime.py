@@ -51,7 +51,7 @@ SOUND: Dict[str, Any] = {
 
 
 @pytest.fixture
-def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -> Path:
     (tmp_path / "in" / "patches").mkdir(parents=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "in" / "patches" / "two.patch").write_text(PATCH)

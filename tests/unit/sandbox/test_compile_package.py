@@ -54,7 +54,7 @@ def compile_it(
     seen: Dict[str, str] = {}
 
     def npm(
-        arguments: List[str], cwd: str, extra: Dict[str, str], started: object
+        arguments: List[str], cwd: str, extra: Dict[str, str], **_: object
     ) -> Tuple[int, List[str]]:
         assert (arguments, cwd) == (["rebuild", "addon@1.0.0"], "app")
         seen.update(extra)

@@ -49,7 +49,12 @@ def install(
     """Installs one package; `manifest` is added to its package.json, `files` lie beside it."""
 
     def npm(
-        arguments: List[str], cwd: str, extra: Dict[str, str], started: Callable[..., None]
+        arguments: List[str],
+        cwd: str,
+        extra: Dict[str, str],
+        *,
+        app: str,
+        started: Callable[..., None],
     ) -> Tuple[int, List[str]]:
         started(lambda: None)
         assert (arguments, cwd) == (["ci", "--ignore-scripts"], "app")
@@ -178,7 +183,12 @@ def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
     ended = threading.Event()
 
     def npm(
-        arguments: List[str], cwd: str, extra: Dict[str, str], started: Callable[..., None]
+        arguments: List[str],
+        cwd: str,
+        extra: Dict[str, str],
+        *,
+        app: str,
+        started: Callable[..., None],
     ) -> Tuple[int, List[str]]:
         started(ended.set)
         assert ended.wait(timeout=30)

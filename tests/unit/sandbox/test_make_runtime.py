@@ -35,7 +35,7 @@ def write_package(path: Path, files: Dict[str, str]) -> None:
 
 
 @pytest.fixture
-def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -> Path:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     write_package(tmp_path / "in" / "node.tgz", NODE_FILES)
