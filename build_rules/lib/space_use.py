@@ -261,7 +261,7 @@ class SpaceMeter:
         over = most.exceeds(left)
         if over:
             share = _URGENT_SHARE
-        elif most.exceeds(Use(left.size // 2, left.inodes // 2)):
+        elif (most + most).exceeds(left + self._walked):  # half of what was left may be gone
             share = _WATCHFUL_SHARE
         else:
             share = _CALM_SHARE

@@ -29,7 +29,7 @@ def running(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=join,
+        preexec_fn=join,  # noqa: PLW1509  (these tests have no threads)
     )
     try:
         yield process
@@ -77,8 +77,7 @@ def with_tmpfs(folder: str, options: str, program: str, *arguments: str) -> str:
             *("unshare", "--mount", *user, "sh", "-c", mount, folder),
             *(sys.executable, "-c", program, folder, *arguments),
         ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     if done.returncode == 77 or b"unshare failed" in done.stderr:
