@@ -124,21 +124,31 @@ def held_files(pids: Iterable[int]) -> Dict[Tuple[int, int], int]:
     return files
 
 
+def hides_files(pids: Iterable[int]) -> bool:
+    """Whether a process with memory keeps its open files secret from this one."""
+    return any(
+        not os.access(f"/proc/{pid}/fd", os.R_OK) and resident_memory([pid]) > 0 for pid in pids
+    )
+
+
 def mapped_files(pids: Iterable[int], device: int) -> Dict[Tuple[int, int], int]:
     """Lengths of the mappings of files on `device`, as held_files() gives them: an upper bound.
 
     A process can close a memfd that it has mapped, and can drop pages from its own memory that
     stay in the file: only the mapping's length shows then.
     """
-    lengths: Dict[Tuple[int, int], int] = {}
+    files: Dict[Tuple[int, int], int] = {}
     for pid in pids:
+        own: Dict[Tuple[int, int], int] = {}
         with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:
             for line in file:
                 match = _MAPPING.match(line)
                 if match and os.makedev(int(match[3], 16), int(match[4], 16)) == device:
                     key, length = (device, int(match[5])), int(match[2], 16) - int(match[1], 16)
-                    lengths[key] = lengths.get(key, 0) + length
-    return lengths
+                    own[key] = own.get(key, 0) + length
+        for key, length in own.items():
+            files[key] = max(length, files.get(key, 0))
+    return files
 
 
 def sysv_segments(user: Optional[int], device: int) -> Dict[Tuple[int, int], int]:
@@ -147,9 +157,10 @@ def sysv_segments(user: Optional[int], device: int) -> Dict[Tuple[int, int], int
     They are files on `device` whose inode is the segment's ID: the keys are as of mapped_files().
     """
     segments: Dict[Tuple[int, int], int] = {}
-    for line in _read("/proc/sysvipc/shm").splitlines()[1:]:
-        fields = line.split()
-        # key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap
-        if len(fields) >= 16 and (user is None or user == int(fields[9])):
-            segments[device, int(fields[1])] = int(fields[14]) + int(fields[15])
+    with contextlib.suppress(OSError), open("/proc/sysvipc/shm") as file:
+        for line in list(file)[1:]:
+            fields = line.split()
+            # key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap
+            if len(fields) >= 16 and (user is None or user == int(fields[9])):
+                segments[device, int(fields[1])] = int(fields[14]) + int(fields[15])
     return segments

@@ -128,8 +128,8 @@ class Monitor:
     def _exact_memory(self, pids: Sequence[int], shared: int) -> int:
         """Bytes that processes have or hold; `shared` is the most that may have no name at all."""
         private, mapped = process_use.exact_memory(pids)
-        if self._device is None:
-            return private + mapped
+        if self._device is None or process_use.hides_files(pids):
+            return private + max(shared, mapped)
         opened = {
             key: size
             for key, size in process_use.held_files(pids).items()

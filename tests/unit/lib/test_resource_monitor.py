@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
 import subprocess
@@ -118,6 +119,49 @@ time.sleep(300)
         finally:
             process.kill()
             subprocess.run(["ipcrm", "-m", segment.decode().strip()], check=True)
+
+
+def test_a_step_that_hides_its_files_is_taken_to_hold_what_nobody_else_does() -> None:
+    driver = os.fork()
+    if driver == 0:
+        try:
+            os._exit(look_as_ordinary_user_at_process_that_hides())
+        finally:
+            os._exit(9)
+    assert os.WEXITSTATUS(os.waitpid(driver, 0)[1]) == 0
+
+
+def look_as_ordinary_user_at_process_that_hides() -> int:
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    reading, writing = os.pipe()
+    asking, answering = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+        os.write(writing, b"1")
+        os.read(asking, 1)
+        file = open_memory_file()
+        for _ in range(300):
+            os.write(file, bytes(1_000_000))
+        os.write(writing, b"1")
+        time.sleep(300)
+    try:
+        os.read(reading, 1)
+        monitor = Monitor(LIMITS, lambda: [child])
+        before = monitor.look()
+        os.write(answering, b"1")
+        os.read(reading, 1)
+        breach = monitor.look()
+        return 0 if before is None and breach and breach.measured > 300 * MB else 1
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def open_memory_file() -> int:
+    """A memfd, which Python 3.7 has no function for."""
+    return int(ctypes.CDLL(None).memfd_create(b"x", 0))
 
 
 def test_what_processes_share_counts_once() -> None:

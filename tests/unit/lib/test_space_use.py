@@ -221,10 +221,12 @@ class FakeDisk:
         self.held: Dict[Tuple[int, int], int] = {}
         self.walks: List[Any] = []
         monkeypatch.setattr(space_use, "_free", lambda path: self.free)
-        walk = space_use.Walk
-        monkeypatch.setattr(
-            space_use, "Walk", lambda paths: self.walks.append(paths) or walk(paths)
-        )
+
+        def walk(folders: List[str]) -> Walk:
+            self.walks.append(folders)
+            return Walk(folders)
+
+        monkeypatch.setattr(space_use, "Walk", walk)
         self.path = str(folder)
         space = Space(self.path, whole=False, memory=False)
         self.meter = SpaceMeter([space], limits, lambda: self.held, lambda: self.time)
