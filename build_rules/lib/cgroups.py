@@ -13,12 +13,18 @@ import contextlib
 import fcntl
 import os
 import posixpath
-import re
 import signal
 import time
-from dataclasses import dataclass
-from typing import Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import FrozenSet, List, Optional, Sequence
 
+from build_rules.lib.cgroup_places import (
+    MEMORY_LIMITS,
+    Place,
+    find_parent,
+    own_places,
+    read_file,
+    read_number,
+)
 from build_rules.lib.resource_limits import MEMORY, PROCESSES, Limits
 
 _PREFIX = "slipway-"
@@ -26,120 +32,14 @@ _CONTROLLERS = {"memory": MEMORY, "pids": PROCESSES}
 _PATIENCE = 5.0  # seconds until killed processes are gone
 # By version and kind: the file of the limit, and the file and the key that count its breaches.
 _FILES = {
-    (1, MEMORY): ("memory.limit_in_bytes", "memory.oom_control", "oom_kill"),
-    (2, MEMORY): ("memory.max", "memory.events", "oom_kill"),
+    (1, MEMORY): (MEMORY_LIMITS[1], "memory.oom_control", "oom_kill"),
+    (2, MEMORY): (MEMORY_LIMITS[2], "memory.events", "oom_kill"),
     (1, PROCESSES): ("pids.max", "pids.events", "max"),
     (2, PROCESSES): ("pids.max", "pids.events", "max"),
 }
 # Without these a step gets as much swap as there is on top of its memory. Kernels without swap
 # accounting have neither.
 _SWAP = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
-# Limits that a process escapes when it moves to a cgroup beside its own.
-_INHERITED = ("memory.max", "memory.high", "cpu.max")
-
-
-@dataclass(frozen=True)
-class Place:
-    """The cgroup of this process in one hierarchy, as a folder, and the top that it can see.
-
-    `controllers` are of `memory` and `pids`; of version 2 both, as far as they are switched on.
-    """
-
-    version: int
-    controllers: Tuple[str, ...]
-    folder: str
-    top: str
-
-
-def find_places(cgroup: str, mountinfo: str) -> List[Place]:
-    """Where this process is, from the texts of /proc/self/cgroup and /proc/self/mountinfo."""
-    own: Dict[str, str] = {}
-    for line in cgroup.splitlines():
-        _, _, rest = line.partition(":")
-        names, _, path = rest.partition(":")
-        own.update(dict.fromkeys(names.split(","), path))
-    places = []
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.split()
-        if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
-            continue
-        version = 2 if kind[0] == "cgroup2" else 1
-        options = kind[2].split(",")
-        controllers = tuple(name for name in _CONTROLLERS if version == 2 or name in options)
-        hierarchy = "" if version == 2 else controllers[0] if controllers else None
-        if hierarchy not in own:
-            continue
-        path, root, top = own[hierarchy], _unescape(fields[3]), _unescape(fields[4])
-        relative = posixpath.relpath(path, root)
-        # Out of sight: the mount shows another part of the hierarchy, or the namespace does.
-        if ".." not in (path + root + "/" + relative).split("/"):
-            folder = posixpath.normpath(posixpath.join(top, relative))
-            places.append(Place(version, controllers, folder, top))
-    return places
-
-
-def _unescape(path: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
-
-
-def _own_places() -> List[Place]:
-    try:
-        with open("/proc/self/cgroup") as cgroup, open("/proc/self/mountinfo") as mountinfo:
-            return find_places(cgroup.read(), mountinfo.read())
-    except OSError:
-        return []
-
-
-def machine_memory() -> int:
-    """Bytes of memory that this process can get at most: the machine's, or its cgroup's if less."""
-    with open("/proc/meminfo") as file:
-        total = int(file.readline().split()[1]) * 1024
-    for place in _own_places():
-        name = _FILES[place.version, MEMORY][0]
-        if "memory" in place.controllers:
-            for folder in _upwards(place):
-                total = min(total, _number(_read_file(posixpath.join(folder, name))) or total)
-    return total
-
-
-def _upwards(place: Place) -> List[str]:
-    folders = [place.folder]
-    while folders[-1] != place.top:
-        folders.append(posixpath.dirname(folders[-1]))
-    return folders
-
-
-def find_parent(place: Place) -> Optional[str]:
-    """The folder of the cgroup below which this process could make one; None if there is none."""
-    if place.version == 1:
-        return place.folder
-    # A cgroup of version 2 that holds processes cannot have children with controllers: the new one
-    # goes beside this process' own, below the nearest ancestor that hands the controllers down.
-    best: Tuple[int, Optional[str]] = (0, None)
-    for folder in _upwards(place):
-        handed_down = _read_file(posixpath.join(folder, "cgroup.subtree_control")).split()
-        count = sum(name in handed_down for name in place.controllers)
-        if count > best[0]:
-            best = count, folder
-        limits = [_read_file(posixpath.join(folder, name)) for name in _INHERITED]
-        if any(text and text.split()[0] != "max" for text in limits):
-            break  # a cgroup above this one would be free of the limit
-    return best[1]
-
-
-def _read_file(path: str, folder: Optional[int] = None) -> str:
-    """The text of a small file, empty if it cannot be read; `path` is relative to `folder`."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        return ""
-    try:
-        return os.read(file, 1 << 16).decode(errors="replace")
-    except OSError:
-        return ""
-    finally:
-        os.close(file)
 
 
 def _write_file(name: str, folder: int, text: str) -> None:
@@ -148,12 +48,6 @@ def _write_file(name: str, folder: int, text: str) -> None:
         os.write(file, text.encode())
     finally:
         os.close(file)
-
-
-def _number(text: str) -> Optional[int]:
-    """The limit in a file; None for `max` and what cannot be read."""
-    text = text.strip()
-    return int(text) if text.isdigit() else None
 
 
 class _Folder:
@@ -175,14 +69,14 @@ class _Folder:
 
     def _count(self, kind: str) -> int:
         _, name, key = _FILES[self.version, kind]
-        for line in _read_file(name, self.descriptor).splitlines():
+        for line in read_file(name, self.descriptor).splitlines():
             words = line.split()
             if len(words) == 2 and words[0] == key:
                 return int(words[1])
         return 0
 
     def limit_of(self, kind: str) -> Optional[int]:
-        return _number(_read_file(_FILES[self.version, kind][0], self.descriptor))
+        return read_number(read_file(_FILES[self.version, kind][0], self.descriptor))
 
     def set_limit(self, kind: str, most: int) -> bool:
         """Whether the kernel took the limit. The OOM killer ends one process, not the group."""
@@ -289,7 +183,7 @@ class Cgroup:
         """New, empty cgroups with these limits; none where the machine refuses them."""
         folders: List[_Folder] = []
         held: FrozenSet[str] = frozenset()
-        for place in _own_places():
+        for place in own_places():
             parent = find_parent(place)
             folder = parent and _make_folder(place, parent, limits, without=held)
             if folder:
@@ -301,7 +195,7 @@ class Cgroup:
     def of_this_process(cls) -> Cgroup:
         """The cgroups that this process is in, to learn which limits a container engine enforces."""
         folders = []
-        for place in _own_places():
+        for place in own_places():
             with contextlib.suppress(OSError):
                 kinds = frozenset(_CONTROLLERS[name] for name in place.controllers)
                 folder = _Folder(place.version, kinds, place.folder)

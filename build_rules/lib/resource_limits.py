@@ -1,11 +1,12 @@
 """The limits of a build step: their values, and the one message when a step exceeds one.
 
-A step is limited in memory, processes, temporary space and files.  Four modules hold it to that:
-this one (values and messages), cgroups (the kernel enforces), process_use and space_use (what is
-in use), and resource_monitor (compares both).  They import nothing else of Slipway but `errors`, so
-that they also run in a container, on the image's own Python.  This is how a first process uses them:
+A step is limited in memory, processes, temporary space and files.  These modules hold it to that:
+this one (values and messages), cgroups and cgroup_places (the kernel enforces), process_use,
+space_use and folder_walk (what is in use), and resource_monitor (compares both).  They import
+nothing else of Slipway but `errors`, so that they also run in a container, on the image's own
+Python.  This is how a first process uses them:
 
-    limits = read_limits(settings["limits"], cgroups.machine_memory())
+    limits = read_limits(settings["limits"], cgroup_places.machine_memory())
     with Cgroup.make(limits) as cgroup:           # before any namespace is entered
         child = os.fork()
         if child == 0:

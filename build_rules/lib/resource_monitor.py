@@ -11,7 +11,15 @@ from typing import Callable, Dict, Iterable, Optional, Sequence, Tuple
 
 from build_rules.lib import process_use
 from build_rules.lib.cgroups import Cgroup
-from build_rules.lib.resource_limits import MACHINE_MEMORY, MEMORY, PROCESSES, Breach, Limits
+from build_rules.lib.resource_limits import (
+    INODES,
+    MACHINE_MEMORY,
+    MEMORY,
+    PROCESSES,
+    SPACE,
+    Breach,
+    Limits,
+)
 from build_rules.lib.space_use import Space, SpaceMeter
 
 _CALM = 0.2  # seconds between two looks
@@ -26,6 +34,7 @@ _NEARLY = 0.95
 """The share of the memory and swap available at the start that may go, whoever took it."""
 
 _WAIT = 0.01  # seconds
+_INODE_BYTES = 1024  # of the kernel's own memory, for each file in a tmpfs
 
 
 class Monitor:
@@ -55,7 +64,7 @@ class Monitor:
         self._device = process_use.shared_memory_device()
         self._at_start = process_use.read_machine()
         # Shared memory of the machine that no space explains: the least that was seen.
-        self._other_shared = self._at_start.shared - self._spaces.memory()
+        self._other_shared = self._at_start.shared - self._spaces.memory().size
         # Use and limit by kind, at this look; time and use at the one before.
         self._use: Dict[str, Tuple[int, int]] = {}
         self._last: Dict[str, Tuple[float, int]] = {}
@@ -93,8 +102,8 @@ class Monitor:
 
     def _look_at_spaces(self) -> Optional[Breach]:
         breach = self._spaces.look()
-        self._use["space"] = self._spaces.use.size, self._limits.space
-        self._use["inodes"] = self._spaces.use.inodes, self._limits.inodes
+        self._use[SPACE] = self._spaces.use.size, self._limits.space
+        self._use[INODES] = self._spaces.use.inodes, self._limits.inodes
         return breach
 
     def _look_at_memory(self, pids: Sequence[int]) -> Optional[Breach]:
@@ -108,8 +117,9 @@ class Monitor:
         if MEMORY in self._enforced:
             return None
         limit = self._limits.memory
-        files = self._spaces.memory()
-        shared = machine.shared - files
+        in_memory = self._spaces.memory()
+        files = in_memory.size + in_memory.inodes * _INODE_BYTES
+        shared = machine.shared - in_memory.size
         self._other_shared = min(self._other_shared, shared)
         swapped = max(0, self._at_start.swap_free - machine.swap_free)
         most = process_use.resident_memory(pids) + files + shared - self._other_shared + swapped

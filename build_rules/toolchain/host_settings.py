@@ -26,7 +26,7 @@ from pants.engine.internals.session import SessionValues
 from pants.engine.rules import Get, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
-from build_rules.lib.cgroups import machine_memory
+from build_rules.lib.cgroup_places import machine_memory
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.resource_limits import INODES, MEMORY, PROCESSES, SPACE, read_limits
 from build_rules.subsystem import Isolator, Slipway

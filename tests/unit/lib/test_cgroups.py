@@ -16,8 +16,15 @@ from typing import Dict, Iterator, Optional, Tuple
 
 import pytest
 
-from build_rules.lib import cgroups
-from build_rules.lib.cgroups import Cgroup, Place, find_parent, find_places, machine_memory, sweep
+from build_rules.lib import cgroup_places, cgroups
+from build_rules.lib.cgroup_places import (
+    Place,
+    find_parent,
+    find_places,
+    machine_memory,
+    own_places,
+)
+from build_rules.lib.cgroups import Cgroup, sweep
 from build_rules.lib.resource_limits import Limits
 from tests.unit.lib.step_processes import MB, running, wait_for, wait_ready
 
@@ -116,9 +123,9 @@ def test_the_memory_of_the_machine_is_that_of_the_cgroup_if_less(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tree(tmp_path, {"a/memory.max": "1000000\n", "a/b/memory.max": "max\n"})
-    monkeypatch.setattr(cgroups, "_own_places", lambda: [place])
+    monkeypatch.setattr(cgroup_places, "own_places", lambda: [place])
     assert machine_memory() == 1_000_000
-    monkeypatch.setattr(cgroups, "_own_places", list)
+    monkeypatch.setattr(cgroup_places, "own_places", list)
     assert machine_memory() == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -127,7 +134,7 @@ def test_folders_that_refuse_leave_all_to_polling(
 ) -> None:
     # Plain folders: a limit is written into a file that the kernel did not make.
     place = tree(tmp_path, {"cgroup.subtree_control": "memory pids"})
-    monkeypatch.setattr(cgroups, "_own_places", lambda: [place])
+    monkeypatch.setattr(cgroups, "own_places", lambda: [place])
     with Cgroup.make(LIMITS) as cgroup:
         assert cgroup.enforced == frozenset()
         assert cgroup.exceeded() is None
@@ -157,7 +164,7 @@ def folders(pid: int) -> Tuple[str, ...]:
 
 def slipways() -> Tuple[str, ...]:
     """All cgroups of Slipway on this machine that this process could have made."""
-    parents = [find_parent(place) for place in cgroups._own_places()]
+    parents = [find_parent(place) for place in own_places()]
     return tuple(
         str(path) for parent in parents if parent for path in Path(parent).glob("slipway-*")
     )

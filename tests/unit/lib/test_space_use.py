@@ -10,12 +10,11 @@ from typing import Any, Dict, List, Tuple
 import pytest
 
 from build_rules.lib import space_use
+from build_rules.lib.folder_walk import Use, Walk
 from build_rules.lib.resource_limits import Breach, Limits
 from build_rules.lib.space_use import (
     Space,
     SpaceMeter,
-    Use,
-    Walk,
     explain_full,
     find_spaces,
     spaces_of,
@@ -163,7 +162,7 @@ print(spaces[0].whole, spaces[0].memory, meter.look(), explain_full(spaces, limi
 with open(folder + "/file", "wb") as file:
     file.write(bytes(5_000_000))
     file.flush()
-    print(5_000_000 <= meter.memory() < 5_100_000, meter.look())
+    print(5_000_000 <= meter.memory().size < 5_100_000, meter.look())
     file.write(bytes(7_000_000))
     file.flush()
     print(meter.look().kind, explain_full(spaces, limits))
