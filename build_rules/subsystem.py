@@ -136,6 +136,53 @@ class Slipway(Subsystem):
             """
         ),
     )
+    step_memory_limit = StrOption(
+        default="80%",
+        help=help_text(
+            """
+            How much memory one build step may use, all its processes and files in memory together:
+            a size, or a share of this machine's memory. A step that uses more fails, with all its
+            processes ended. Of a container with a memory limit, the share is of that limit. The
+            limit is in no cache key.
+
+            For example: `--slipway-step-memory-limit=12GB`.
+            """
+        ),
+    )
+    step_process_limit = IntOption(
+        default=4096,
+        help=help_text(
+            """
+            How many processes and threads one build step may have at once. A step that starts more
+            fails, with all its processes ended. The limit is in no cache key.
+
+            For example: `--slipway-step-process-limit=10000`.
+            """
+        ),
+    )
+    step_space_limit = StrOption(
+        default="16GB",
+        help=help_text(
+            """
+            How much one build step may write, its temporary files included. A step that writes more
+            fails. Where the step's folders are in memory, `step_memory_limit` holds for them too.
+            The limit is in no cache key.
+
+            For example: `--slipway-step-space-limit=40GB`.
+            """
+        ),
+    )
+    step_inode_limit = IntOption(
+        default=1_000_000,
+        help=help_text(
+            """
+            How many files, folders and links one build step may make. A step that makes more fails.
+            The limit is in no cache key.
+
+            For example: `--slipway-step-inode-limit=3000000`.
+            """
+        ),
+    )
     isolator = EnumOption(
         default=Isolator.AUTO,
         help=help_text(

@@ -122,6 +122,10 @@ def test_options_and_places_that_should_not_matter_are_in_no_key(
         make_workspace,
         make_step(),
         "--slipway-step-time-limit=7",
+        "--slipway-step-memory-limit=3GB",
+        "--slipway-step-process-limit=77",
+        "--slipway-step-space-limit=5GB",
+        "--slipway-step-inode-limit=88888",
         "--slipway-npm-registry=https://r.example/",
         "--slipway-debian-mirror=https://d.example/",
         "--process-execution-local-parallelism=1",
@@ -265,6 +269,39 @@ def test_settings_have_a_name_that_follows_from_their_content(
     assert one.cache_name == same.cache_name != other.cache_name
     assert set(one.cache_name) <= set("abcdefghijklmnopqrstuvwxyz_")
     assert json.loads(other.text)["time_limit"] == 5
+
+
+def test_the_limits_of_a_step_are_in_the_settings_as_the_options_spell_them(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    limits = json.loads(make_workspace().request(HostSettings).text)["limits"]
+    assert limits == {"memory": "80%", "processes": 4096, "space": "16GB", "inodes": 1_000_000}
+    options = ("--slipway-step-memory-limit=12GB", "--slipway-step-process-limit=50")
+    limits = json.loads(make_workspace(*options).request(HostSettings).text)["limits"]
+    assert (limits["memory"], limits["processes"]) == ("12GB", 50)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("step-memory-limit", "lots"),
+        ("step-space-limit", "50%"),
+        ("step-process-limit", "0"),
+        ("step-inode-limit", "-1"),
+    ],
+)
+def test_an_invalid_limit_fails_before_any_step_runs(
+    option: str, value: str, make_workspace: Callable[..., Workspace]
+) -> None:
+    workspace = make_workspace(f"--slipway-{option}={value}", processes=True)
+    with pytest.raises(Exception, match="the option") as caught:
+        workspace.request(StepResult, make_step())
+    text = str(caught.value)
+    assert f'the option "{option.replace("-", "_")}" is ' in text
+    assert f"[slipway] {option.replace('-', '_')}" in text
+    assert f'found: "{value}"' in text
+    assert f"next:  --slipway-{option}=" in text
+    assert workspace.processes() == []
 
 
 def test_the_isolators_to_try_and_the_user_s_docker_are_in_the_settings_alone(
