@@ -207,10 +207,16 @@ class Cgroup:
     def add(self, pid: int = 0) -> None:
         """Moves a process, with all that it starts from then on; 0 is the calling process.
 
-        Raises OSError if that process is gone or the kernel refuses.
+        Raises OSError if that process is gone or the kernel refuses. Cgroups that were there before
+        hold them already.
         """
-        for folder in self._folders:
-            folder.add(pid)
+        if self._made:
+            for folder in self._folders:
+                folder.add(pid)
+
+    def takes_processes(self) -> bool:
+        """Whether a child of this process can join, which another namespace may forbid."""
+        return not self._made or all(folder.takes_processes() for folder in self._folders)
 
     def pids(self) -> List[int]:
         """The processes inside, by their IDs in the caller's process namespace."""

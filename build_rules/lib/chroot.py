@@ -18,6 +18,7 @@ from typing import Iterator, Mapping, Sequence
 
 from build_rules.lib import build_users, own_network, tree_cache
 from build_rules.lib.build_users import BuildUsers
+from build_rules.lib.cgroups import Cgroup
 from build_rules.lib.copied_inputs import (
     BUILD,
     as_request,
@@ -28,7 +29,8 @@ from build_rules.lib.copied_inputs import (
     lend_name_servers,
     take_outputs,
 )
-from build_rules.lib.isolation import USER_ID, IsolationRefused, Job, Mount
+from build_rules.lib.first_process import Bounds
+from build_rules.lib.isolation import USER_ID, WRITABLE_FOLDERS, IsolationRefused, Job, Mount
 from build_rules.lib.jails import UserJail
 from build_rules.lib.supervision import supervised
 
@@ -43,7 +45,7 @@ def run(job: Job) -> int:
         raise IsolationRefused("only root may call chroot")
     with tree_cache.all_unpacked(job.cache, job.trees) as trees, build_users.reserved() as users:
         _sweep(job.cache)
-        with _place(job.cache) as place:
+        with _place(job.cache) as place, Cgroup.make(job.limits) as cgroup:
             own_loopback = not job.command.network and own_network.is_offered()
             command = job.command
             with supervised(
@@ -54,6 +56,12 @@ def run(job: Job) -> int:
                 UserJail(users.scripts, users.program, place, own_loopback=own_loopback),
                 command.attempts,
                 own_network.enter if own_loopback else lambda: None,
+                Bounds(
+                    job.limits,
+                    tuple(place + folder for folder in WRITABLE_FOLDERS),
+                    cgroup,
+                    None if own_loopback else users.scripts,
+                ),
             ) as run_command:
                 _lay_out(place, trees, job.inputs, users)
                 _make_home(place, command.env["HOME"], users)

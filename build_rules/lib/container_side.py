@@ -66,8 +66,10 @@ def main() -> None:
 
 def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
     from build_rules.lib import copied_inputs, jails  # noqa: PLC0415  (they came with the tar)
-    from build_rules.lib.first_process import FirstProcess  # noqa: PLC0415
-    from build_rules.lib.isolation import USER_ID, Command  # noqa: PLC0415
+    from build_rules.lib.cgroups import Cgroup  # noqa: PLC0415
+    from build_rules.lib.first_process import Bounds, FirstProcess  # noqa: PLC0415
+    from build_rules.lib.isolation import USER_ID, WRITABLE_FOLDERS, Command  # noqa: PLC0415
+    from build_rules.lib.resource_limits import Limits  # noqa: PLC0415
     from build_rules.lib.supervision import StartFailed  # noqa: PLC0415
 
     command = Command(tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"])
@@ -75,8 +77,11 @@ def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
     home = command.env["HOME"]
     os.makedirs(home, exist_ok=True)
     os.chown(home, USER_ID, USER_ID)
+    bounds = Bounds(Limits(**asked["limits"]), WRITABLE_FOLDERS, Cgroup.of_this_process())
     first = FirstProcess(
-        jails.UserJail(USER_ID, PROGRAM_USER), attempts if asked["guarded"] else None
+        jails.UserJail(USER_ID, PROGRAM_USER),
+        attempts if asked["guarded"] else None,
+        bounds=bounds,
     )
     # The container's own output is the tar.
     ours = os.dup(1)

@@ -15,7 +15,6 @@ from typing import Mapping, Sequence
 
 from build_rules.lib import isolation, jails
 from build_rules.lib.isolation import (
-    MOST_PROCESSES,
     OPEN_FILES,
     Command,
     IsolationRefused,
@@ -104,7 +103,6 @@ def become(place: str, command: Command, user: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if os.geteuid() == 0:
             jails.become(user)
-        isolation.limit(resource.RLIMIT_NPROC, MOST_PROCESSES)
         isolation.control_process(jails.NO_NEW_PRIVILEGES, 1)
         # After the change of the user, which makes the kernel forget it.
         isolation.die_with_parent()

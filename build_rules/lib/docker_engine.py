@@ -8,6 +8,7 @@ The `docker` client is asked, not the engine's socket: it knows the user's conte
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -24,7 +25,6 @@ from build_rules.lib import container_side, isolation, oci_image
 from build_rules.lib.docker_client import Client, check_disk, last_line
 from build_rules.lib.isolation import (
     HOST_NAME,
-    MOST_PROCESSES,
     CommandNotStarted,
     IsolationRefused,
     Job,
@@ -178,9 +178,12 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         "env": dict(job.command.env),
         "cwd": job.command.cwd,
         "foreign": job.command.foreign,
+        "limits": dataclasses.asdict(job.limits),
         "guarded": job.command.attempts is not None,
         "outputs": job.outputs,
     }
+    limits = f"size={job.limits.space},nr_inodes={job.limits.inodes}"
+    options = f"rw,exec,nosuid,nodev,{limits}"
     with open(container_side.__file__, encoding="utf-8") as file:
         program = file.read()
     return [
@@ -189,10 +192,12 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         *("--user=0:0", f"--hostname={HOST_NAME}", "--workdir=/"),
         *("--cap-drop=ALL", *(f"--cap-add={name}" for name in _CAPABILITIES)),
         *("--security-opt=no-new-privileges", "--shm-size=1g"),
-        f"--pids-limit={MOST_PROCESSES}",
-        f"--tmpfs={container_side.BUILD}:rw,exec,nosuid,nodev,mode=755,{_OWNER}",
-        "--tmpfs=/home:rw,exec,nosuid,nodev,mode=755",
-        "--tmpfs=/tmp:rw,exec,nosuid,nodev,mode=1777",
+        # The first process and the program beside the foreign commands.
+        *(f"--pids-limit={job.limits.processes + 64}", f"--memory={job.limits.memory}"),
+        f"--memory-swap={job.limits.memory}",
+        f"--tmpfs={container_side.BUILD}:{options},mode=755,{_OWNER}",
+        f"--tmpfs=/home:{options},mode=755",
+        f"--tmpfs=/tmp:{options},mode=1777",
         *("--env=PYTHONHASHSEED=0", "--entrypoint=/usr/bin/python3", image),
         *("-I", "-S", "-B", "-c", program, json.dumps(asked)),
     ]

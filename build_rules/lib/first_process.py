@@ -12,35 +12,73 @@ import os
 import select
 import signal
 import socket
+from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from build_rules.lib import isolation, jail_protocol, jails
+from build_rules.lib.cgroups import Cgroup
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.isolation import exit_status
 from build_rules.lib.jail_protocol import Reply, Request
 from build_rules.lib.jails import Jail
+from build_rules.lib.resource_limits import Breach, Limits, message
+from build_rules.lib.resource_monitor import Monitor
+from build_rules.lib.space_use import Space, explain_full, find_spaces
 
 _STDOUT, _STDERR = 1, 2
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the foreign commands of a step may use, in the folders that they can write to.
+
+    `shm_user` is as in Monitor.
+    """
+
+    limits: Limits
+    folders: Tuple[str, ...]
+    cgroup: Optional[Cgroup] = None
+    shm_user: Optional[int] = None
 
 
 class _Running:
     """A jail with a command in it; `first` is its first process, `report` what that tells."""
 
-    def __init__(self, request: Request, first: int, report: int) -> None:
+    def __init__(
+        self, request: Request, first: int, report: int, monitor: Optional[Monitor]
+    ) -> None:
         self.request, self.first, self.report = request, first, report
+        self.monitor = monitor
+        self.breach: Optional[Breach] = None
         self.ended = False
 
 
 class FirstProcess:
     """`attempts` is the descriptor of the network guard's notes, none without a guard.
 
-    `life` is one whose other end is closed when nobody waits for the result any more.
+    `life` is one whose other end is closed when nobody waits for the result any more. Without
+    `bounds`, commands have none but the machine's.
     """
 
-    def __init__(self, jail: Jail, attempts: Optional[int], life: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        jail: Jail,
+        attempts: Optional[int],
+        life: Optional[int] = None,
+        bounds: Optional[Bounds] = None,
+    ) -> None:
         isolation.take_in_orphans()
         self._jail = jail
         self._attempts = attempts
         self._life = life
+        self._bounds = bounds
+        self._spaces: Tuple[Space, ...] = ()
+        self._cgroup: Optional[Cgroup] = None
+        if bounds is not None:
+            self._spaces = find_spaces(bounds.folders)
+            if bounds.cgroup is not None and bounds.cgroup.takes_processes():
+                self._cgroup = bounds.cgroup
+        self._program = 0
         self._running: Optional[_Running] = None
         self._requests: Optional[socket.socket] = None
 
@@ -56,6 +94,7 @@ class FirstProcess:
             if program == 0:
                 _become_program(start, theirs)
             theirs.close()
+            self._program = program
             self._jail.spare(program)
             try:
                 return self._wait(woken, program)
@@ -63,7 +102,10 @@ class FirstProcess:
                 self._end_jail()
 
     def run(self, request: Request) -> Optional[Reply]:
-        """Runs one foreign command that has no program; its output goes where this one's goes."""
+        """Runs one foreign command that has no program; its output goes where this one's goes.
+
+        What is wrong with a command that went beyond its bounds is printed there too.
+        """
         with _woken() as woken:
             try:
                 self._start(request, {_STDOUT: _STDOUT, _STDERR: _STDERR})
@@ -71,9 +113,12 @@ class FirstProcess:
                     if not self._pause(woken, []):
                         return None
                     self._reap(0)
-                return self._finish()
+                reply = self._finish()
             finally:
                 self._end_jail()
+        if reply.breach is not None:
+            os.write(_STDERR, f"{SlipwayError(**reply.breach)}\n".encode())
+        return reply
 
     # --- The program.
 
@@ -91,7 +136,13 @@ class FirstProcess:
     def _pause(self, woken: int, requests: List[socket.socket]) -> bool:
         """Until something happens; False when nobody waits for the result any more."""
         life = [] if self._life is None else [self._life]
-        ready = select.select([woken, *life, *requests], [], [])[0]
+        running = self._running
+        timeout = running.monitor.interval if running and running.monitor else None
+        ready = select.select([woken, *life, *requests], [], [], timeout)[0]
+        if running and running.monitor and running.breach is None:
+            running.breach = running.monitor.look()
+            if running.breach:
+                self._stop()
         if self._life in ready:
             return False
         if woken in ready:
@@ -137,9 +188,24 @@ class FirstProcess:
         if first == 0:
             os.close(reading)
             self._leave_parents_ends()
-            jails.run_first(self._jail, request, output, report, self._attempts)
+            jails.run_first(self._jail, request, output, report, self._attempts, self._join_cgroup)
         os.close(report)
-        self._running = _Running(request, first, reading)
+        self._running = _Running(request, first, reading, self._monitor())
+
+    def _join_cgroup(self) -> None:
+        if self._cgroup is not None:
+            self._cgroup.add()
+
+    def _monitor(self) -> Optional[Monitor]:
+        if self._bounds is None:
+            return None
+        return Monitor(
+            self._bounds.limits,
+            lambda: jails.descendants(os.getpid(), spared=self._program),
+            self._spaces,
+            self._cgroup,
+            self._bounds.shm_user,
+        )
 
     def _leave_parents_ends(self) -> None:
         """In the jail's first process, which must not hold what others wait for the end of."""
@@ -156,9 +222,27 @@ class FirstProcess:
     def _finish(self) -> Reply:
         assert self._running is not None
         running = self._running
+        # What the kernel ended, and a disk that is full, are seen before all is gone.
+        breach = running.breach or self._explain(running)
         said = self._end_jail()
         self._jail.take_back(running.request)
-        return said
+        if breach is None or not (running.breach or said.status or said.refused or said.missing):
+            return said
+        error = message(breach, _label(running.request))
+        return Reply(
+            status=1,
+            breach={
+                "what": error.what,
+                "where": error.where,
+                "found": error.found,
+                "next": error.next,
+            },
+        )
+
+    def _explain(self, running: _Running) -> Optional[Breach]:
+        if running.monitor is None or self._bounds is None:
+            return None
+        return running.monitor.look() or explain_full(self._spaces, self._bounds.limits)
 
     def _end_jail(self) -> Reply:
         """Ends what is left of the jail, if there is one, and gives what its first process said."""
@@ -173,6 +257,13 @@ class FirstProcess:
         told = _read_report(running.report)
         self._jail.end()
         return _reply(told)
+
+
+def _label(request: Request) -> str:
+    package, version, _ = request.subject
+    if not package:
+        return f'the command "{os.path.basename(request.argv[0])}"'
+    return f'the scripts of "{package}@{version}"'
 
 
 def _become_program(start: Callable[[], None], requests: socket.socket) -> None:

@@ -17,6 +17,7 @@ import tarfile
 from typing import Dict, Iterator, Sequence, Tuple
 
 from build_rules.lib import build_users, own_network, tree_cache
+from build_rules.lib.cgroups import Cgroup
 from build_rules.lib.copied_inputs import (
     BUILD,
     as_request,
@@ -25,6 +26,7 @@ from build_rules.lib.copied_inputs import (
     lay_out_inputs,
     take_outputs,
 )
+from build_rules.lib.first_process import Bounds
 from build_rules.lib.isolation import USER_ID, IsolationRefused, Job, watched
 from build_rules.lib.jails import Jail, UserJail
 from build_rules.lib.network_guard import Surroundings
@@ -50,12 +52,16 @@ def run(job: Job) -> int:
     with _alone(), tree_cache.all_unpacked(job.cache, more) as trees, _jail(job) as jailed:
         command, (jail, program_user) = job.command, jailed
         _prepare(own, program_user)
-        with supervised(
+        own_loopback = jail.surroundings.neighbours is None
+        with Cgroup.make(job.limits) as cgroup, supervised(
             as_request(command) if command.foreign else lambda: become("", command, program_user),
             lambda: _empty(own),
             jail,
             command.attempts,
-            own_network.enter if jail.surroundings.neighbours is None else lambda: None,
+            own_network.enter if own_loopback else lambda: None,
+            Bounds(
+                job.limits, (*own, "/tmp", "/dev/shm"), cgroup, None if own_loopback else USER_ID
+            ),
         ) as run_command:
             lay_out_inputs("", trees, job.inputs, program_user)
             if command.foreign:

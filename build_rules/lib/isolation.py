@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
+from build_rules.lib.resource_limits import Limits
 from build_rules.lib.tree_cache import Layer
 
 USER_ID = 1000
 """The ordinary user and group that every step runs as, whoever runs Pants."""
 
 HOST_NAME = "build"
+WRITABLE_FOLDERS = ("/build", "/home", "/tmp", "/dev/shm")
+"""The folders of a root that are a step's own, and empty when it starts."""
+
 OPEN_FILES = 4096
 """The soft limit, the same everywhere, as far as the machine's hard limit allows."""
-
-MOST_PROCESSES = 4096
-"""At once, as far as an isolator can hold a step to it: one that only multiplies ends there."""
 
 FOREIGN_FOLDER = "/build/work"
 """Where a foreign command without a program starts; it is empty then."""
@@ -67,7 +68,8 @@ class Job:
     """One build step. `trees` maps a target to its layers, `/` to those of the root itself.
 
     `cache` is the folder of unpacked trees, `inputs` what the step reads, `out` the folder that
-    gets its output files, which `outputs` names; `time_limit` is in seconds.
+    gets its output files, which `outputs` names; `time_limit` is in seconds. `limits` are those of
+    its foreign commands.
     """
 
     trees: Mapping[str, List[Layer]]
@@ -77,6 +79,7 @@ class Job:
     outputs: Tuple[str, ...]
     command: Command
     time_limit: float
+    limits: Limits
 
 
 class IsolationRefused(Exception):

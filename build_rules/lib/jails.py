@@ -16,7 +16,7 @@ import time
 from typing import Callable, Dict, Iterable, List, NoReturn, Optional, Set
 
 from build_rules.lib import isolation, network_guard
-from build_rules.lib.isolation import MOST_PROCESSES, OPEN_FILES, exit_status
+from build_rules.lib.isolation import OPEN_FILES, exit_status
 from build_rules.lib.jail_protocol import Request
 from build_rules.lib.network_guard import OWN_LOOPBACK, Surroundings
 
@@ -114,7 +114,12 @@ def become(user: int) -> None:
 
 
 def run_first(
-    jail: Jail, request: Request, output: Dict[int, int], report: int, attempts: Optional[int]
+    jail: Jail,
+    request: Request,
+    output: Dict[int, int],
+    report: int,
+    attempts: Optional[int],
+    join_cgroup: Callable[[], None],
 ) -> NoReturn:
     """What the first process of a jail does; it never returns.
 
@@ -135,6 +140,7 @@ def run_first(
     try:
         isolation.die_with_parent()
         hide()
+        join_cgroup()
         _join_new_keyring()
         jail.enter(request)
         child = network_guard.guarded_child(
@@ -171,7 +177,6 @@ def _become_command(jail: Jail, request: Request, output: Dict[int, int]) -> NoR
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nothing = os.open("/dev/null", os.O_RDONLY)
     jail.become_user()
-    isolation.limit(resource.RLIMIT_NPROC, MOST_PROCESSES)
     isolation.control_process(NO_NEW_PRIVILEGES, 1)
     # After the change of the user, which makes the kernel forget it.
     isolation.die_with_parent()

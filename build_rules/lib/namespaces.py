@@ -21,7 +21,7 @@ import termios
 from typing import NoReturn, Optional, Sequence
 
 from build_rules.lib.copied_inputs import copy, lend_name_servers
-from build_rules.lib.first_process import FirstProcess
+from build_rules.lib.first_process import Bounds, FirstProcess
 from build_rules.lib.isolation import (
     HOST_NAME,
     OPEN_FILES,
@@ -38,6 +38,7 @@ from build_rules.lib.isolation import (
 from build_rules.lib.jail_protocol import Request
 from build_rules.lib.jails import Jail, hide
 from build_rules.lib.own_network import bring_up_loopback
+from build_rules.lib.resource_limits import Limits
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUTS = 0x04000000
@@ -103,9 +104,11 @@ def _bind(source: str, target: str, writable: bool) -> None:
         _mount(f"{target} read-only", "", target, "", flags)
 
 
-def _tmpfs(target: str, mode: str) -> None:
+def _tmpfs(target: str, mode: str, limits: Optional[Limits]) -> None:
     # By default a tmpfs may hold half of the memory; a big node_modules needs many inodes too.
     options = f"mode={mode},size=90%,nr_inodes=0"
+    if limits is not None:
+        options = f"mode={mode},size={limits.space},nr_inodes={limits.inodes}"
     _mount(target, "tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
@@ -139,26 +142,28 @@ def _make_mount_point(source: str, target: str) -> None:
 def _lend_network(root: str) -> None:
     """A copy of the root's own /etc, with the name servers of the machine."""
     place, etc = root + "/tmp", root + "/etc"
-    _tmpfs(place, "755")
+    _tmpfs(place, "755", None)
     copy(etc, place)
     lend_name_servers(place)
     _mount("/etc", place, etc, "", _MS_MOVE)
 
 
-def _build_root(root: str, mounts: Sequence[Mount], *, network: bool) -> None:
+def _build_root(
+    root: str, mounts: Sequence[Mount], limits: Optional[Limits], *, network: bool
+) -> None:
     """Mounts everything below `root` and makes it the root of this mount namespace."""
     _mount("/ as private", "", "/", "", _MS_REC | _MS_PRIVATE)
     _bind(root, root, writable=False)
     if network:
         _lend_network(root)
     for folder, mode in (("/build", "755"), ("/tmp", "1777"), ("/home", "755"), ("/dev", "755")):
-        _tmpfs(root + folder, mode)
+        _tmpfs(root + folder, mode, limits)
     for device in _DEVICES:
         source, target = f"/dev/{device}", f"{root}/dev/{device}"
         _make_mount_point(source, target)
         _bind(source, target, writable=True)
     os.mkdir(root + "/dev/shm")
-    _tmpfs(root + "/dev/shm", "1777")
+    _tmpfs(root + "/dev/shm", "1777", limits)
     for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink("/proc/self/fd" + link, f"{root}/dev/{name}")
     # Read-only: a step of the machine's root user keeps that user's rights on /proc/sys.
@@ -234,7 +239,9 @@ def _build_jail(writable: Sequence[str]) -> None:
             _mount(path, "/dev/null", path, "", _MS_BIND)
 
 
-def _first_process(root: str, mounts: Sequence[Mount], command: Command, report: int) -> NoReturn:
+def _first_process(
+    root: str, mounts: Sequence[Mount], command: Command, bounds: Optional[Bounds], report: int
+) -> NoReturn:
     """Its end is the end of every process that the command left behind."""
     status = _REFUSED
     # For the folders that are made below too: the command sees their modes.
@@ -245,9 +252,10 @@ def _first_process(root: str, mounts: Sequence[Mount], command: Command, report:
         if not command.network:
             bring_up_loopback()
         socket.sethostname(HOST_NAME)
-        _build_root(root, mounts, network=command.network)
+        limits = bounds.limits if bounds else None
+        _build_root(root, mounts, limits, network=command.network)
         _check("prctl of no_new_privs", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        first = FirstProcess(_NamespaceJail(), command.attempts)
+        first = FirstProcess(_NamespaceJail(), command.attempts, bounds=bounds)
         status = _run_foreign(first, command) if command.foreign else _serve(first, command, report)
     except Exception as error:
         _report(report, error)
@@ -300,7 +308,12 @@ def _report(report: int, error: Exception) -> None:
 
 
 def _keep(
-    caller: int, root: str, mounts: Sequence[Mount], command: Command, report: int
+    caller: int,
+    root: str,
+    mounts: Sequence[Mount],
+    command: Command,
+    bounds: Optional[Bounds],
+    report: int,
 ) -> NoReturn:
     """Enters the namespaces and waits for their first process, so that the caller stays outside."""
     status = _REFUSED
@@ -312,7 +325,7 @@ def _keep(
             os._exit(status)
         first = os.fork()
         if first == 0:
-            _first_process(root, mounts, command, report)
+            _first_process(root, mounts, command, bounds, report)
         os.close(report)
         status = exit_status(os.waitpid(first, 0)[1])
     except Exception as error:
@@ -346,11 +359,16 @@ def probe() -> None:
 
 
 def run(
-    root: str, mounts: Sequence[Mount], command: Command, seconds: Optional[float] = None
+    root: str,
+    mounts: Sequence[Mount],
+    command: Command,
+    seconds: Optional[float] = None,
+    bounds: Optional[Bounds] = None,
 ) -> int:
     """The command's exit status, 128 + N for one that signal N ended.
 
-    `root` is an unpacked root file system; nothing in it changes. `seconds` is the time limit.
+    `root` is an unpacked root file system; nothing in it changes. `seconds` is the time limit,
+    `bounds` what foreign commands may use, with paths inside the root.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -359,7 +377,7 @@ def run(
     keeper = os.fork()
     if keeper == 0:
         os.close(reading)
-        _keep(caller, root, mounts, command, writing)
+        _keep(caller, root, mounts, command, bounds, writing)
     os.close(writing)
     status = None
     try:

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Callable, Iterator, Optional, Union
 
-from build_rules.lib.first_process import FirstProcess
+from build_rules.lib.first_process import Bounds, FirstProcess
 from build_rules.lib.isolation import (
     CommandNotStarted,
     IsolationRefused,
@@ -39,13 +39,15 @@ def supervised(
     jail: Jail,
     attempts: Optional[int] = None,
     prepare: Callable[[], None] = lambda: None,
+    bounds: Optional[Bounds] = None,
 ) -> Iterator[Callable[[Optional[float]], int]]:
     """Gives what runs the command: its exit status, within so many seconds.
 
     `command` is a function that becomes the step's program, and that raises StartFailed; or a
     foreign command. `prepare` runs before, in the supervisor, which hands on what that changes of
     it. `clean_up` runs, in the supervisor, at the end of the context, or when this
-    process is killed meanwhile. `attempts` is as in Command.
+    process is killed meanwhile. `attempts` is as in Command. `bounds` are those of foreign
+    commands, with paths outside of the root.
     """
     held, life = os.pipe()
     reading, report = os.pipe()
@@ -55,7 +57,7 @@ def supervised(
     if supervisor == 0:
         os.close(life)
         os.close(reading)
-        first = FirstProcess(jail, attempts, held)
+        first = FirstProcess(jail, attempts, held, bounds)
         _supervise(command, prepare, clean_up, held, report, first)
     os.close(held)
     os.close(report)

@@ -29,8 +29,12 @@ from build_rules.lib import (
     network_guard,
     tree_cache,
 )
+from build_rules.lib.cgroup_places import machine_memory
+from build_rules.lib.cgroups import Cgroup
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.first_process import Bounds
 from build_rules.lib.isolation import IsolationRefused, Job
+from build_rules.lib.resource_limits import read_limits
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -96,6 +100,7 @@ def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
         outputs=tuple(step["outputs"]),
         command=command,
         time_limit=settings["time_limit"],
+        limits=read_limits(settings["limits"], machine_memory()),
     )
     try:
         with _log_in_sight(step.get("log", "")):
@@ -227,7 +232,9 @@ def _in_namespaces(job: Job) -> int:
         inner = [isolation.Mount(path, target) for target, path in trees.items() if target != "/"]
         out = isolation.Mount(job.out, "/build/out", writable=True)
         mounts = [*job.inputs, *inner, out]
-        return namespaces.run(trees["/"], mounts, job.command, job.time_limit)
+        with Cgroup.make(job.limits) as cgroup:
+            bounds = Bounds(job.limits, isolation.WRITABLE_FOLDERS, cgroup)
+            return namespaces.run(trees["/"], mounts, job.command, job.time_limit, bounds)
 
 
 def _note(name: str) -> None:

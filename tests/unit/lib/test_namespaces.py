@@ -29,12 +29,17 @@ _DRIVER = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from build_rules.lib import isolation, namespaces
+from build_rules.lib.first_process import Bounds
+from build_rules.lib.resource_limits import Limits
 asked = json.loads(sys.argv[2])
-namespaces.MOST_PROCESSES = 50
 mounts = [isolation.Mount(*one) for one in asked["mounts"]]
-command = isolation.Command(tuple(asked["argv"]), asked["env"], "/build")
+command = isolation.Command(
+    tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"]
+)
+limits = Limits(memory=1 << 28, processes=50, space=1 << 26, inodes=2000)
+bounds = Bounds(limits, isolation.WRITABLE_FOLDERS)
 try:
-    status = namespaces.run(asked["root"], mounts, command, asked["limit"])
+    status = namespaces.run(asked["root"], mounts, command, asked["limit"], bounds)
     print(f"status {status}", file=sys.stderr)
 except Exception as error:
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
