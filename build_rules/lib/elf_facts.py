@@ -12,9 +12,19 @@ import io
 import json
 import posixpath
 import re
-import tarfile
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Sequence,
+    Tuple,
+)
 
 from build_rules.lib import elf, foreign_binary, nested_archives
 from build_rules.lib.elf import Elf, ElfError
@@ -85,20 +95,10 @@ def facts_of_layer(entries: Iterable[Entry]) -> List[ElfFacts]:
         if entry.kind != "file":
             continue
         if entry.source is None:
-            found.extend(_facts_of_file(entry.name, io.BytesIO(entry.content)))
+            found.extend(facts_of_file(entry.name, io.BytesIO(entry.content).read))
             continue
         with open(entry.source, "rb") as file:
-            found.extend(_facts_of_file(entry.name, file))
-    return sorted(found, key=lambda one: one.path)
-
-
-def facts_of_tar(tar: tarfile.TarFile) -> List[ElfFacts]:
-    """The same of an archive, such as a whole release."""
-    found: List[ElfFacts] = []
-    for member in tar:
-        file = tar.extractfile(member) if member.isreg() else None
-        if file is not None:
-            found.extend(_facts_of_file(posixpath.normpath(member.name), file))
+            found.extend(facts_of_file(entry.name, file.read))
     return sorted(found, key=lambda one: one.path)
 
 
@@ -116,13 +116,14 @@ def without_foreign(
     )
 
 
-def _facts_of_file(path: str, file: IO[bytes]) -> Iterator[ElfFacts]:
-    head = file.read(nested_archives.HEAD)
+def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]:
+    """The same of one file; `read` gives its next bytes, or all that are left for -1."""
+    head = read(nested_archives.HEAD)
     system = foreign_binary.system_of(head)
     if system:
         yield ElfFacts(path, system=system)
     elif head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
-        yield from _facts_in(path, head + file.read())
+        yield from _facts_in(path, head + read(-1))
 
 
 def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:

@@ -12,13 +12,13 @@ import fcntl
 import os
 import shutil
 import stat
-import tarfile
 from typing import Dict, Iterator, Sequence, Tuple
 
-from build_rules.lib import tree_cache
+from build_rules.lib import tree_cache, unpacking
 from build_rules.lib.copied_inputs import BUILD, become, give_to_step, lay_out_inputs, take_outputs
 from build_rules.lib.isolation import USER_ID, IsolationRefused, Job, watched
 from build_rules.lib.supervision import supervised
+from build_rules.lib.tar_reading import Kind, Member
 from build_rules.lib.tree_cache import Layer
 
 # Files that engines put there for each container.
@@ -50,14 +50,12 @@ def run(job: Job) -> int:
 
 def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
     """How `root` differs from the tree that `layers`, the lowest first, make; empty if it does not."""
-    seen: Dict[str, Tuple[str, tarfile.TarInfo]] = {}
-    for layer in layers:
-        with tarfile.open(layer.path, "r:") as tar:
-            for member in tar:
-                seen[os.path.normpath(member.name)] = layer.path, member
+    seen: Dict[str, Tuple[str, Member]] = {}
+    for path, members in unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT):
+        seen.update((member.name, (path, member)) for member in members)
     for name in sorted(seen):
         layer_path, member = seen[name]
-        if name in _OF_ENGINES or member.isdir() or member.islnk():
+        if name in _OF_ENGINES or member.kind in (Kind.FOLDER, Kind.HARD_LINK):
             continue
         try:
             if not _is_same(os.path.join(root, name), member, layer_path):
@@ -67,16 +65,16 @@ def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
     return ""
 
 
-def _is_same(path: str, member: tarfile.TarInfo, layer: str) -> bool:
-    if member.issym():
-        return os.readlink(path) == member.linkname
+def _is_same(path: str, member: Member, layer: str) -> bool:
+    if member.kind is Kind.SYMLINK:
+        return os.readlink(path) == member.target
     state = os.lstat(path)
     if not stat.S_ISREG(state.st_mode) or state.st_size != member.size:
         return False
     if (state.st_mode ^ member.mode) & stat.S_IXUSR:
         return False
     with open(path, "rb") as here, open(layer, "rb") as there:
-        there.seek(member.offset_data)
+        there.seek(member.offset)
         left = member.size
         while left:
             size = min(left, _CHUNK)

@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import stat
-import tarfile
 import zlib
 from dataclasses import dataclass
 from typing import (
@@ -32,6 +31,7 @@ from typing import (
 from build_rules.lib import tar_writing
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.tar_writing import TarWriter
+from build_rules.lib.unpacking import GZIP_HEADER
 
 if TYPE_CHECKING:  # not in the `typing` of CPython 3.7
     from typing import Protocol
@@ -46,7 +46,6 @@ LISTING_FOLDER = ".release"
 """Where a release keeps the lists of its files, one for each layer."""
 
 _BLOCK = 1 << 20
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class GzipMember:
         self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._crc = 0
         self._size = 0
-        out.write(_GZIP_HEADER)
+        out.write(GZIP_HEADER)
 
     def write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)
@@ -268,13 +267,6 @@ def file_list(hashes: Dict[str, str]) -> bytes:
     return "".join(lines).encode()
 
 
-def read_members(path: str) -> Iterator[Tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    """Members of an archive that this project wrote; a layer without end blocks included."""
-    with tarfile.open(path, "r:*") as tar:
-        for info in tar:
-            yield info, tar
-
-
 def lay_out(entries: Iterable[Entry], target: str) -> None:
     """Copies entries with files of their own to a new folder `target`, writable as in a checkout."""
     os.mkdir(target)
@@ -288,22 +280,6 @@ def lay_out(entries: Iterable[Entry], target: str) -> None:
             assert entry.source is not None, entry.name
             shutil.copyfile(entry.source, place)
             os.chmod(place, 0o755 if entry.executable else 0o644)
-
-
-def extract(path: str, target: str) -> None:
-    """Unpacks an archive that this project wrote (never one from outside)."""
-    for info, tar in read_members(path):
-        place = os.path.join(target, info.name)
-        if info.isdir():
-            os.makedirs(place, exist_ok=True)
-        elif info.issym():
-            os.symlink(info.linkname, place)
-        else:
-            content = tar.extractfile(info)
-            assert content is not None, info.name
-            with open(place, "wb") as file:
-                shutil.copyfileobj(content, file, _BLOCK)
-            os.chmod(place, info.mode)
 
 
 class _Hashing:

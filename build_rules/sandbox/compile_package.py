@@ -24,6 +24,7 @@ from build_rules.lib import (
     node_process,
     npm_rebuild,
     placeholders,
+    unpacking,
 )
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
@@ -40,7 +41,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
     path, layer = arguments["path"], arguments["layer"]
     label = f"{arguments['name']}@{arguments['version']}"
     os.mkdir(_APP)
-    layers.extract(f"in/closure/{layer}.tar", _APP)
+    unpacking.unpack(f"in/closure/{layer}.tar", _APP)
     with open(os.path.join(_APP, native_packages.LISTING), encoding="utf-8") as file:
         closure = frozenset(json.load(file))
     os.unlink(os.path.join(_APP, native_packages.LISTING))

@@ -13,6 +13,7 @@ from build_rules.lib import layers, native_packages, node_process
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.sandbox import compile_package
+from tests.unit.lib.own_archives import read_entries
 
 PATH = "node_modules/addon"
 Script = Callable[[], None]
@@ -83,7 +84,7 @@ def compile_it(
 
 
 def members(path: str) -> List[str]:
-    return [info.name for info, _ in layers.read_members(path) if info.isreg()]
+    return [info.name for info, _ in read_entries(path) if info.isreg()]
 
 
 def test_the_package_s_own_folder_is_kept_without_by_products(
