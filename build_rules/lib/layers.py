@@ -23,6 +23,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     Optional,
     Tuple,
     cast,
@@ -241,14 +242,27 @@ def write_whole(path: str, entries: Iterable[Entry]) -> Layer:
     return Layer(hashing.sha256(), hashing.size, tar.file_bytes, len(tar.hashes))
 
 
-def write_release(path: str, layers: Iterable[str], last: Iterable[Entry]) -> Tuple[str, int]:
-    """Concatenates finished layers and an end member; gives SHA-256 and size of the whole."""
+def write_release(
+    path: str, layers: Iterable[str], last: Iterable[Entry], expected: Mapping[str, str] = {}
+) -> Tuple[str, int]:
+    """Concatenates finished layers and an end member; gives SHA-256 and size of the whole.
+
+    `expected` has the SHA-256 of layers that were checked, by path.
+    """
     with open(path, "wb") as raw:
         hashing = _Hashing(raw)
         for layer in layers:
+            found = hashlib.sha256()
             with open(layer, "rb") as file:
                 for block in iter(lambda: file.read(_BLOCK), b""):
                     hashing.write(block)
+                    found.update(block)
+            if expected.get(layer, found.hexdigest()) != found.hexdigest():
+                raise SlipwayError(
+                    f'the layer "{layer}" is not the one that was checked',
+                    found=f"its SHA-256 is {found.hexdigest()}, not {expected[layer]}",
+                    next="package it again",
+                )
         member = GzipMember(hashing)
         tar = LayerTar(member)
         for entry in last:

@@ -42,8 +42,7 @@ def audit(arguments: Dict[str, Any]) -> None:
 def _of_layers(names: List[str]) -> List[ElfFacts]:
     found: List[ElfFacts] = []
     for name in names:
-        with open(f"in/facts/{name}.elf.json", encoding="utf-8") as file:
-            found.extend(elf_facts.from_json(json.load(file)))
+        found.extend(elf_facts.read(f"in/facts/{name}.elf.json"))
     return sorted(found, key=lambda one: one.path)
 
 
