@@ -197,7 +197,9 @@ class _LayerReading:
             (self._listing, Kind.FILE),
         ):
             return ""
-        return self._scope.fault_of(member.name, member.kind)
+        if self._scope.fault_of(member.name, member.kind):
+            raise _misplaced(self._scope, member.name)
+        return ""
 
     def _hash(self, member: Member, archive: Archive) -> None:
         hashed, head = hashlib.sha256(), b""
@@ -210,7 +212,7 @@ class _LayerReading:
 
     def _check_listing(self, member: Member, archive: Archive) -> None:
         expected = layers.file_list(self._hashes)
-        if archive.read(member, len(expected)) != expected:
+        if member.size != len(expected) or archive.file(member).read() != expected:
             raise unpacking.refused(
                 self._path, member.name, "it does not list the files of the layer with their hashes"
             )
@@ -265,13 +267,23 @@ def check_together(checked: Sequence[Tuple[str, CheckedLayer]]) -> None:
                 )
 
 
+def _misplaced(scope: Scope, name: str) -> SlipwayError:
+    mistake = (
+        "leave it out of the fields server_sources and build_outputs, or let it have another name"
+    )
+    return SlipwayError(
+        f'the layer "{scope.name}" of a release holds what does not belong into it',
+        found=unpacking.shown(name),
+        next=mistake if scope.kind in (APP, STATIC) else unpacking.BUILD_AGAIN,
+    )
+
+
 def _contradiction(what: str, found: str) -> SlipwayError:
     return SlipwayError(
         what,
         found=found,
-        next="correct the build script or the field of the bundle that brings it; else a build step "
-        "or a remote\ncache left it so: ./pants --no-local-cache --no-remote-cache-read package with "
-        "the target",
+        next="correct the build script or the field of the bundle that brings it; else\n"
+        + unpacking.BUILD_AGAIN,
     )
 
 

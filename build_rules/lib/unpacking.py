@@ -38,7 +38,7 @@ from typing import (
 )
 
 from build_rules.lib.decompression import Stream
-from build_rules.lib.errors import SlipwayError
+from build_rules.lib.errors import SlipwayError, suggesting
 from build_rules.lib.tar_reading import Kind, Member, Source, read_own_members
 
 if TYPE_CHECKING:  # not in the `typing` of CPython 3.7
@@ -57,7 +57,7 @@ _NAME_ERRORS = (
     *(errno.ELOOP, errno.ENOTDIR, errno.ENOENT),
     *(errno.ENAMETOOLONG, errno.EMLINK, errno.EILSEQ),
 )
-_NEXT = (
+BUILD_AGAIN = (
     "a build step or a remote cache left it so; to build it again:\n"
     "./pants --no-local-cache --no-remote-cache-read package with the target"
 )
@@ -110,13 +110,15 @@ class Archive:
         tree = Tree() if tree is None else tree
         tree.begin()
         ends = self._form is not Form.LAYER
-        for member, is_ours in read_own_members(self._source, self._label, self._size, ends=ends):
-            fault = tree.fault_of(member)
-            if not fault and not is_ours:
-                fault = "its header is not as Slipway writes it"
-            if fault:
-                raise refused(self._label, member.name, fault)
-            yield member
+        found = read_own_members(self._source, self._label, self._size, ends=ends)
+        with suggesting(BUILD_AGAIN):
+            for member, is_ours in found:
+                fault = tree.fault_of(member)
+                if not fault and not is_ours:
+                    fault = "its header is not as Slipway writes it"
+                if fault:
+                    raise refused(self._label, member.name, fault)
+                yield member
 
     def file(self, member: Member) -> Content:
         return Content(self._source, member, self._label)
@@ -249,12 +251,12 @@ def refused(label: str, name: str, fault: str) -> SlipwayError:
     return SlipwayError(
         f'"{label}" is not an archive that Slipway wrote',
         where=label,
-        found=f"{_shown(name)}: {fault if fault.isprintable() else ascii(fault)}",
-        next=_NEXT,
+        found=f"{shown(name)}: {fault if fault.isprintable() else ascii(fault)}",
+        next=BUILD_AGAIN,
     )
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     shown = f'"{name}"' if name.isprintable() else ascii(name)
     return shown if len(shown) <= 200 else shown[:200] + "…"
 
@@ -309,7 +311,10 @@ def inflated(
 
 def _not_packed(label: str, found: str) -> SlipwayError:
     return SlipwayError(
-        f'"{label}" is not an archive that Slipway wrote', where=label, found=found, next=_NEXT
+        f'"{label}" is not an archive that Slipway wrote',
+        where=label,
+        found=found,
+        next=BUILD_AGAIN,
     )
 
 

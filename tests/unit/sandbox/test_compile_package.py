@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
@@ -50,6 +50,7 @@ def compile_it(
     status: int = 0,
     drop_foreign: bool = False,
     decision: str = "source",
+    links: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, str]:
     """Runs the step with an npm that writes files; gives the environment that npm had."""
     seen: Dict[str, str] = {}
@@ -63,6 +64,8 @@ def compile_it(
             path = Path(cwd, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        for name, target in (links or {}).items():
+            Path(cwd, name).symlink_to(target)
         return status, ["gyp ERR! not ok"]
 
     monkeypatch.setattr(node_process, "npm", npm)
@@ -117,6 +120,18 @@ def test_what_a_script_writes_elsewhere_is_told_and_left(
     assert members("out/addon-addon.tar") == [f"{PATH}/package.json"]
     told = json.loads(Path("out/compile.json").read_text())["elsewhere"]
     assert sorted(told) == ["node_modules/nan/cache", "top"]
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../x"])
+def test_a_link_out_of_the_release_is_refused_with_the_package(
+    step: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    write_closure()
+    with pytest.raises(SlipwayError) as caught:
+        compile_it(monkeypatch, {}, links={f"{PATH}/out": target})
+    assert caught.value.what == '"addon@1.0.0" leaves what cannot be in its layer of a release'
+    assert f'"{PATH}/out": a link out of the release, to "{target}"' in caught.value.found
+    assert not Path("out/addon-addon.layer").exists()
 
 
 def test_packages_that_would_fetch_a_binary_are_told_to_compile(
