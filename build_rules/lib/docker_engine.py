@@ -21,7 +21,7 @@ import threading
 import time
 from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
-from build_rules.lib import container_side, isolation, oci_image
+from build_rules.lib import container_side, isolation, oci_image, unpacking
 from build_rules.lib.docker_client import Client, check_disk, last_line
 from build_rules.lib.isolation import (
     HOST_NAME,
@@ -30,6 +30,7 @@ from build_rules.lib.isolation import (
     Job,
 )
 from build_rules.lib.oci_image import Image, LayerBlob
+from build_rules.lib.tar_reading import Kind, Member
 from build_rules.lib.tree_cache import Layer
 
 _PLATFORM = "linux/amd64"
@@ -39,6 +40,12 @@ _OWNER = f"uid={container_side.PROGRAM_USER},gid={container_side.PROGRAM_USER}"
 # To run programs and foreign commands as users of their own, and to give folders to either.
 _CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE")
 _TRIES, _PAUSE = 20, 0.5
+_TYPES = {
+    Kind.FILE: tarfile.REGTYPE,
+    Kind.FOLDER: tarfile.DIRTYPE,
+    Kind.SYMLINK: tarfile.SYMTYPE,
+    Kind.HARD_LINK: tarfile.LNKTYPE,
+}
 
 
 def run(client: Client, job: Job) -> int:
@@ -246,12 +253,22 @@ def _send(tar: tarfile.TarFile, job: Job) -> None:
         if target == "/":
             continue
         folder = posixpath.relpath(target, container_side.BUILD)
-        for layer in layers:
-            with tarfile.open(layer.path, "r:") as inner:
-                for member in inner:
-                    content = inner.extractfile(member) if member.isreg() else None
-                    member.name = posixpath.join(folder, member.name)
-                    tar.addfile(_plain(member), content)
+        checked = unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT)
+        for path, members in checked:
+            with open(path, "rb") as file:
+                for member in members:
+                    file.seek(member.offset)
+                    tar.addfile(_plain(_info(member, folder)), file)
+
+
+def _info(member: Member, folder: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(posixpath.join(folder, member.name))
+    info.type = _TYPES[member.kind]
+    info.mode, info.mtime, info.size = member.mode, member.mtime, member.size
+    info.linkname = member.target
+    if member.kind is Kind.HARD_LINK:
+        info.linkname = posixpath.join(folder, member.target)
+    return info
 
 
 def _module(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:

@@ -13,10 +13,9 @@ import fcntl
 import os
 import stat
 import subprocess
-import tarfile
 from typing import Dict, Iterator, Sequence, Tuple
 
-from build_rules.lib import build_users, own_network, tree_cache
+from build_rules.lib import build_users, own_network, tree_cache, unpacking
 from build_rules.lib.cgroups import Cgroup
 from build_rules.lib.copied_inputs import (
     BUILD,
@@ -31,6 +30,7 @@ from build_rules.lib.isolation import USER_ID, IsolationRefused, Job, watched
 from build_rules.lib.jails import Jail, UserJail
 from build_rules.lib.network_guard import Surroundings
 from build_rules.lib.supervision import supervised
+from build_rules.lib.tar_reading import Kind, Member
 from build_rules.lib.tree_cache import Layer
 
 # Files that engines put there for each container.
@@ -88,14 +88,12 @@ def _jail(job: Job) -> Iterator[Tuple[Jail, int]]:
 
 def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
     """How `root` differs from the tree that `layers`, the lowest first, make; empty if it does not."""
-    seen: Dict[str, Tuple[str, tarfile.TarInfo]] = {}
-    for layer in layers:
-        with tarfile.open(layer.path, "r:") as tar:
-            for member in tar:
-                seen[os.path.normpath(member.name)] = layer.path, member
+    seen: Dict[str, Tuple[str, Member]] = {}
+    for path, members in unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT):
+        seen.update((member.name, (path, member)) for member in members)
     for name in sorted(seen):
         layer_path, member = seen[name]
-        if name in _OF_ENGINES or member.isdir() or member.islnk():
+        if name in _OF_ENGINES or member.kind in (Kind.FOLDER, Kind.HARD_LINK):
             continue
         try:
             if not _is_same(os.path.join(root, name), member, layer_path):
@@ -105,16 +103,16 @@ def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
     return ""
 
 
-def _is_same(path: str, member: tarfile.TarInfo, layer: str) -> bool:
-    if member.issym():
-        return os.readlink(path) == member.linkname
+def _is_same(path: str, member: Member, layer: str) -> bool:
+    if member.kind is Kind.SYMLINK:
+        return os.readlink(path) == member.target
     state = os.lstat(path)
     if not stat.S_ISREG(state.st_mode) or state.st_size != member.size:
         return False
     if (state.st_mode ^ member.mode) & stat.S_IXUSR:
         return False
     with open(path, "rb") as here, open(layer, "rb") as there:
-        there.seek(member.offset_data)
+        there.seek(member.offset)
         left = member.size
         while left:
             size = min(left, _CHUNK)

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, node_process, placeholders
+from build_rules.lib import layers, node_process, placeholders, unpacking
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
 from build_rules.lib.network_guard import Subject
 from build_rules.lib.npm_package import text_map
@@ -25,7 +25,7 @@ _MOST_NAMED = 20
 def build(arguments: Dict[str, Any]) -> None:
     layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), _APP)
     for name in sorted(os.listdir("in/installed")):
-        layers.extract(os.path.join("in/installed", name), _APP)
+        unpacking.unpack(os.path.join("in/installed", name), _APP)
     outputs: List[str] = arguments["outputs"]
     subject = _subject()
     before = _files()

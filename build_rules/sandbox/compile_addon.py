@@ -15,7 +15,15 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import elf_facts, jailed, layers, native_packages, node_process, npm_rebuild
+from build_rules.lib import (
+    elf_facts,
+    jailed,
+    layers,
+    native_packages,
+    node_process,
+    npm_rebuild,
+    unpacking,
+)
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.loopback_server import LoopbackServer
 from build_rules.lib.network_guard import Subject
@@ -31,7 +39,7 @@ def compile_addon(arguments: Dict[str, Any]) -> None:
     place = os.path.join(_APP, "node_modules", name)
     os.mkdir(_APP)
     for archive in sorted(os.listdir("in/installed")):
-        layers.extract(os.path.join("in/installed", archive), _APP)
+        unpacking.unpack(os.path.join("in/installed", archive), _APP)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), place)
     with open(os.path.join(_APP, "package.json"), "w", encoding="utf-8") as file:

@@ -8,16 +8,17 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import jailed, layers, placeholders
+from build_rules.lib import jailed, placeholders, unpacking
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
+from build_rules.lib.unpacking import Form
 
 _RELEASE = "release"
 
 
 def smoke(arguments: Dict[str, Any]) -> None:
     for layer in sorted(os.listdir("in/layers")):
-        layers.extract(f"in/layers/{layer}", _RELEASE)
+        unpacking.unpack(f"in/layers/{layer}", _RELEASE, Form.LAYER)
     os.makedirs(f"{_RELEASE}/bin", exist_ok=True)
     with open("in/app.sh", encoding="utf-8") as template:
         text = placeholders.fill(template.read(), arguments["launcher"])

@@ -14,6 +14,7 @@ from build_rules.lib.docker_client import Client
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.isolation import Command, IsolationRefused, Job
 from build_rules.lib.layers import Entry
+from build_rules.lib.resource_limits import Limits
 from build_rules.lib.tree_cache import Layer
 
 
@@ -30,6 +31,7 @@ def job(tmp_path: Path) -> Job:
         outputs=("a",),
         command=Command(("/bin/true",), {"HOME": "/home/build"}, "/build"),
         time_limit=60,
+        limits=Limits(memory=1 << 30, processes=100, space=1 << 30, inodes=10_000),
     )
 
 

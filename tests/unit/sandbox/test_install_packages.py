@@ -15,6 +15,7 @@ import pytest
 from build_rules.lib import layers, node_process, package_tarball
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.sandbox import install_packages
+from tests.unit.lib.own_archives import read_entries
 
 KOA = "node_modules/koa"
 TARBALL = "in/cache/_cacache/content-v2/sha512/aa/bb/cc"
@@ -101,7 +102,7 @@ def test_packages_with_install_scripts_are_listed(
 
 
 def members(path: str) -> List[str]:
-    return [info.name for info, _ in layers.read_members(path) if not info.isdir()]
+    return [info.name for info, _ in read_entries(path) if not info.isdir()]
 
 
 def test_a_package_whose_script_is_to_run_lies_by_itself(
