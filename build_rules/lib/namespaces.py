@@ -227,7 +227,8 @@ def _build_jail(writable: Sequence[str]) -> None:
         if os.path.isdir(folder):
             _check(f"umount of {folder}", _libc.umount2(folder.encode(), _MNT_DETACH))
     for folder in writable:
-        _mount(folder, folder, folder, "", _MS_BIND)
+        # With the mounts below it, such as the runtime of a release.
+        _mount(folder, folder, folder, "", _MS_BIND | _MS_REC)
     for folder in ("/build", "/dev"):
         flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
         _mount(f"{folder} read-only", "", folder, "", flags)
