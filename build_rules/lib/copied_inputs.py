@@ -150,7 +150,9 @@ def _take(out: int, name: str, target: str) -> None:
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=out)
     except OSError:
         return
-    with os.fdopen(source, "rb") as file:
+    try:
         if stat.S_ISREG(os.fstat(source).st_mode):
-            with open(target, "xb") as copied:
+            with os.fdopen(source, "rb", closefd=False) as file, open(target, "xb") as copied:
                 shutil.copyfileobj(file, copied, 1 << 20)
+    finally:
+        os.close(source)

@@ -96,14 +96,15 @@ class UserJail(Jail):
         queue = [self._root + folder for folder in folders]
         while queue:
             folder = queue.pop()
-            os.chown(folder, user, user, follow_symlinks=False)
-            # A path that is too long for the kernel keeps its owner; whoever collects refuses it.
-            with contextlib.suppress(OSError), os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        queue.append(entry.path)
-                    else:
-                        os.chown(entry.path, user, user, follow_symlinks=False)
+            # What lies too deep for a path keeps its owner; whoever collects refuses such a tree.
+            with contextlib.suppress(OSError):
+                os.chown(folder, user, user, follow_symlinks=False)
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            queue.append(entry.path)
+                        else:
+                            os.chown(entry.path, user, user, follow_symlinks=False)
 
 
 def become(user: int) -> None:
@@ -207,9 +208,15 @@ def end_user(user: int) -> None:
     """
 
     def kill_all() -> None:
-        if not _processes_of(user):
+        left = _processes_of(user)
+        if not left:
             return
-        killer = os.fork()
+        try:
+            killer = os.fork()
+        except BlockingIOError:
+            # The machine has no process left to give; one by one, those that ended make room.
+            _kill(left)
+            return
         if killer == 0:
             try:
                 become(user)
@@ -232,10 +239,14 @@ def end_processes(find: Callable[[], Set[int]]) -> None:
         found = find()
         if not found:
             return
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(found)
         _reap(found)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _reap(pids: Iterable[int] = ()) -> None:

@@ -37,13 +37,16 @@ def read(path: str, top: str, most: int = MOST_TEXT) -> bytes:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise NotAFile(path, str(error.strerror)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise NotAFile(path, "not a regular file")
         if state.st_size > most:
             raise NotAFile(path, f"{state.st_size} bytes, more than {most}")
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def inside(path: str, top: str) -> str:
