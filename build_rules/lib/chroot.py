@@ -53,7 +53,13 @@ def run(job: Job) -> int:
                 if command.foreign
                 else lambda: become(place, command, users.program),
                 lambda: _remove(place),
-                UserJail(users.scripts, users.program, place, own_loopback=own_loopback),
+                UserJail(
+                    users.scripts,
+                    users.program,
+                    job.limits.processes,
+                    place,
+                    own_loopback=own_loopback,
+                ),
                 command.attempts,
                 own_network.enter if own_loopback else lambda: None,
                 Bounds(

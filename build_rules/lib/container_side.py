@@ -77,11 +77,11 @@ def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
     home = command.env["HOME"]
     os.makedirs(home, exist_ok=True)
     os.chown(home, USER_ID, USER_ID)
-    bounds = Bounds(Limits(**asked["limits"]), WRITABLE_FOLDERS, Cgroup.of_this_process())
+    limits = Limits(**asked["limits"])
     first = FirstProcess(
-        jails.UserJail(USER_ID, PROGRAM_USER),
+        jails.UserJail(USER_ID, PROGRAM_USER, limits.processes),
         attempts if asked["guarded"] else None,
-        bounds=bounds,
+        bounds=Bounds(limits, WRITABLE_FOLDERS, Cgroup.of_this_process()),
     )
     # The container's own output is the tar.
     ours = os.dup(1)

@@ -83,7 +83,9 @@ def _jail(job: Job) -> Iterator[Tuple[Jail, int]]:
         raise IsolationRefused(f"processes of user {USER_ID}, which steps run as, are running here")
     own_loopback = not job.command.network and own_network.is_offered()
     with build_users.reserved() as users:
-        yield UserJail(USER_ID, users.program, own_loopback=own_loopback), users.program
+        most = job.limits.processes
+        jailed = UserJail(USER_ID, users.program, most, own_loopback=own_loopback)
+        yield jailed, users.program
 
 
 def first_difference(layers: Sequence[Layer], root: str = "/") -> str:

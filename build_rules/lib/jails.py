@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import time
-from typing import Callable, Dict, Iterable, List, NoReturn, Optional, Set
+from typing import Callable, Dict, FrozenSet, Iterable, List, NoReturn, Optional, Set
 
 from build_rules.lib import isolation, network_guard
 from build_rules.lib.isolation import OPEN_FILES, exit_status
@@ -23,6 +23,7 @@ from build_rules.lib.network_guard import OWN_LOOPBACK, Surroundings
 NO_NEW_PRIVILEGES = 38
 _NOT_DUMPABLE = 4
 _SYS_KEYCTL, _JOIN_SESSION_KEYRING = 250, 1
+_MORE_PROCESSES = 64
 _PAUSE = 0.002  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,6 +36,8 @@ class Jail:
     """
 
     surroundings: Surroundings = OWN_LOOPBACK
+    most_processes: Optional[int] = None
+    """Of a user that runs nothing else, for the kernel to enforce; others are looked at."""
 
     def __init__(self) -> None:
         self._program = 0
@@ -69,10 +72,18 @@ class UserJail(Jail):
     """
 
     def __init__(
-        self, user: int, program_user: int, root: str = "", *, own_loopback: bool = True
+        self,
+        user: int,
+        program_user: int,
+        most_processes: int,
+        root: str = "",
+        *,
+        own_loopback: bool = True,
     ) -> None:
         super().__init__()
         self._user, self._program_user, self._root = user, program_user, root
+        # Some more than the step's limit, so that a look finds it exceeded.
+        self.most_processes = most_processes + _MORE_PROCESSES
         users = frozenset((user, program_user))
         self.surroundings = Surroundings(user, None if own_loopback else users)
 
@@ -177,6 +188,8 @@ def _become_command(jail: Jail, request: Request, output: Dict[int, int]) -> NoR
     isolation.limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nothing = os.open("/dev/null", os.O_RDONLY)
+    if jail.most_processes is not None:
+        isolation.limit(resource.RLIMIT_NPROC, jail.most_processes)
     jail.become_user()
     isolation.control_process(NO_NEW_PRIVILEGES, 1)
     # After the change of the user, which makes the kernel forget it.
@@ -274,13 +287,21 @@ def descendants(top: int, spared: int = 0) -> Set[int]:
 
 
 def _processes_of(user: int) -> List[int]:
-    """Those that run as the user by any of their user IDs; the owner of /proc/PID may be root."""
-    found: List[int] = []
+    """Those that have not ended, by any of their user IDs."""
+    return [pid for pid, users in users_of_processes(zombies=False).items() if user in users]
+
+
+def users_of_processes(*, zombies: bool) -> Dict[int, FrozenSet[int]]:
+    """The real, effective and other user IDs of each process of this machine.
+
+    Read from its status: the owner of /proc/PID is root for one that is not dumpable.
+    """
+    found: Dict[int, FrozenSet[int]] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/status", "rb") as file:
             text = file.read()
-            own = text.partition(b"\nUid:")[2].partition(b"\n")[0].split()
             state = text.partition(b"\nState:")[2].split(None, 1)[0]
-            if str(user).encode() in own and state not in (b"Z", b"X"):
-                found.append(int(name))
+            users = text.partition(b"\nUid:")[2].partition(b"\n")[0].split()
+            if zombies or state not in (b"Z", b"X"):
+                found[int(name)] = frozenset(map(int, users))
     return found
