@@ -33,7 +33,7 @@ from build_rules.toolchain.locked_files import LockedFile, LockedFiles, LockedFi
 from build_rules.toolchain.programs import Program, ProgramRequest
 from build_rules.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
 from tests.rules.workspace import SHA256, Workspace, make_lock
-from tests.unit.lib.own_archives import file, own_tar
+from tests.unit.lib import own_archives
 
 TOP = Path(build_rules.__file__).resolve().parent.parent
 PROGRAMS = sorted(
@@ -379,7 +379,9 @@ def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_an_export_is_not_written_outside_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "export").mkdir()
-    (tmp_path / "export" / "installed.tar").write_bytes(own_tar([file("../outside")]))
+    (tmp_path / "export" / "installed.tar").write_bytes(
+        own_archives.own_tar([own_archives.file("../outside")])
+    )
     done = unpack_export(tmp_path / "export")
     assert done.returncode == 1
     assert '"../outside": its name leaves the archive' in done.stderr
