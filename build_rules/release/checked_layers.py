@@ -45,8 +45,7 @@ async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> Checked
             program="check_layers",
             trees=base.trees,
             outputs=tuple(f"{name}.checked.json" for name in names),
-            description=f"Check {names[0]}"
-            + (f" and {len(names) - 1} more layers" if names[1:] else ""),
+            description=f"Check layers {', '.join(names)}",
             origin=request.origin,
             arguments=as_arguments(
                 {

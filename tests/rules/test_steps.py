@@ -33,6 +33,7 @@ from build_rules.toolchain.locked_files import LockedFile, LockedFiles, LockedFi
 from build_rules.toolchain.programs import Program, ProgramRequest
 from build_rules.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
 from tests.rules.workspace import SHA256, Workspace, make_lock
+from tests.unit.lib import own_archives
 
 TOP = Path(build_rules.__file__).resolve().parent.parent
 PROGRAMS = sorted(
@@ -393,17 +394,43 @@ def test_export_gives_each_wanted_application_its_own_folder(
     workspace.write_app("apps/two", BUILD=two.format("a") + two.format("b"))
     (result,) = workspace.request(ExportResults, ExportNodeApps(()))
     assert (result.reldir, result.resolve) == ("node/apps.two", "npm:apps/two")
-    assert workspace.files(result.digest) == ("installed.tar", "runtime.tar", "unpack.py")
+    program, *modules, installed, runtime = sorted(
+        workspace.files(result.digest),
+        key=lambda path: (not path.endswith("unpack_export.py"), path),
+    )
+    assert program == f"{export._FOLDER}/build_rules/sandbox/unpack_export.py"
+    assert {path.split("/")[0] for path in modules} == {export._FOLDER}
+    assert (installed, runtime) == ("installed.tar", "runtime.tar")
+
+
+def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the program of an export as Pants lays it out, beside a runtime."""
+    program = folder / export._FOLDER / "build_rules"
+    shutil.copytree(TOP / "build_rules" / "lib", program / "lib")
+    shutil.copytree(TOP / "build_rules" / "sandbox", program / "sandbox")
+    layers.write_tar(str(folder / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
+    path = str(program / "sandbox" / "unpack_export.py")
+    argv = [sys.executable, "-I", "-S", "-B", path, str(folder)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def test_an_export_is_not_written_outside_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "installed.tar").write_bytes(
+        own_archives.own_tar([own_archives.file("../outside")])
+    )
+    done = unpack_export(tmp_path / "export")
+    assert done.returncode == 1
+    assert '"../outside": its name leaves the archive' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outside").exists()
 
 
 def test_export_unpacks_the_runtime_and_the_packages(tmp_path: Path) -> None:
     layers.write_tar(
         str(tmp_path / "installed.tar"), [Entry("node_modules/a", "file", content=b"1")]
     )
-    layers.write_tar(str(tmp_path / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
-    (tmp_path / "unpack.py").write_text(export._UNPACK)
-    argv = [sys.executable, "-I", "-S", "-B", str(tmp_path / "unpack.py"), str(tmp_path)]
-    subprocess.run(argv, check=True)
+    assert unpack_export(tmp_path).returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["node_modules", "node_runtime"]
     assert os.access(tmp_path / "node_runtime" / "bin" / "node", os.X_OK)
 

@@ -9,6 +9,7 @@ from typing import List
 
 import pytest
 
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.inside import first_difference
 from build_rules.lib.tree_cache import Layer, all_unpacked
 from tests.unit.lib.own_archives import file, folder, link, own_tar
@@ -70,3 +71,11 @@ def test_any_other_content_mode_or_link_is_told(layers: List[Layer], root: Path)
     (root / "lib").unlink()
     (root / "lib").symlink_to("elsewhere")
     assert first_difference(layers, str(root)) == "/lib is another"
+
+
+def test_a_layer_that_no_step_wrote_is_refused(tmp_path: Path) -> None:
+    content = own_tar([file("../etc/shadow")])
+    (tmp_path / "x.tar").write_bytes(content)
+    layer = Layer(str(tmp_path / "x.tar"), hashlib.sha256(content).hexdigest())
+    with pytest.raises(SlipwayError, match="its name leaves the archive"):
+        first_difference([layer], str(tmp_path))
