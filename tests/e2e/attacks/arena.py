@@ -1,0 +1,301 @@
+"""Where attacks are run: hostile packages in applications, one build for many of them, and evidence.
+
+A build keeps its sandboxes, so that each step can be looked into whatever came of the others: what
+an attack reached is in the package's own folder, as its step packed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+from build_rules.lib import native_packages
+from tests.e2e import harness
+from tests.e2e.addon_app import have_only
+from tests.e2e.attacks import machine
+from tests.e2e.attacks.machine import Outcome
+from tests.e2e.harness import Workspace
+
+PAYLOADS = Path(__file__).parent / "payloads"
+STEP_TIME_LIMIT = 90
+BUILD_TIME_LIMIT = 900.0
+# Where scripts of a step that isn't walled off could leave files for others on the machine.
+SHARED_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp", "/", "/run", "/dev", "/etc")
+FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
+Member = Tuple[tarfile.TarInfo, bytes]
+
+
+@dataclass(frozen=True)
+class Package:
+    """An npm package whose install script is a payload: `settings` reach it as attack.json."""
+
+    name: str
+    payload: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    decision: str = "run"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as its kept sandbox shows it: the program, its arguments, and what it left."""
+
+    sandbox: Path
+    program: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def out(self) -> Path:
+        return self.sandbox / "out"
+
+    def found(self) -> Optional[Dict[str, Any]]:
+        """What the script of the step noted; None if the step packed nothing."""
+        for path in sorted(self.out.glob("*.tar")) if self.out.is_dir() else []:
+            for info, content in read_members(path):
+                if os.path.basename(info.name) == "found.json":
+                    notes: Dict[str, Any] = json.loads(content)
+                    return notes
+        return None
+
+
+@dataclass
+class Run:
+    """One build and what came of it; `traces` are files with the mark of this run on the machine."""
+
+    outcome: Outcome
+    steps: Sequence[Step]
+    traces: List[str]
+
+    @property
+    def output(self) -> str:
+        return f"{self.outcome.stdout}\n{self.outcome.stderr}"
+
+    def step_of(self, name: str) -> Optional[Step]:
+        for step in self.steps:
+            if step.arguments.get("name") == name:
+                return step
+        return None
+
+    def message_of(self, name: str) -> str:
+        """The part of the error that is about one package; empty without one."""
+        text = re.sub(r"\x1b\[[0-9;]*m", "", self.output)
+        start = re.compile(r"^ *(?:found: )? *(?:\d+\. )?.*" + re.escape(f'"{name}@1.0.0"'), re.M)
+        blocks = re.split(r"(?m)^(?=(?:  found: | {9})\d+\. )", text)
+        return "\n".join(block for block in blocks if start.search(block))
+
+
+class Arena:
+    """A workspace for attacks, with what they are not to reach, and one way to isolate steps."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        scratch: Path,
+        isolator: str,
+        before: Sequence[str] = (),
+        env: Optional[Mapping[str, str]] = None,
+        uid: Optional[int] = None,
+        time_limit: float = BUILD_TIME_LIMIT,
+    ) -> None:
+        self.workspace = workspace
+        self.scratch = scratch
+        self.isolator = isolator
+        self.before = tuple(before)
+        self.env = dict(env or {})
+        self.uid = uid
+        self.time_limit = time_limit
+        self.run_name = f"{random.SystemRandom().getrandbits(40):010x}"
+        self.targets = scratch / "targets"
+        self.targets.mkdir()
+        self.targets.chmod(0o777)
+        self.victim = self._canary("victim", "the text of who builds\n")
+        self.secret = self._canary("secret", f"secret-{self.run_name}\n")
+        for path in (self.targets, self.victim, self.secret):
+            if uid is not None:
+                os.chown(path, uid, uid)
+
+    def _canary(self, name: str, text: str) -> Path:
+        path = self.scratch / name
+        path.write_text(text)
+        return path
+
+    @property
+    def settings(self) -> Dict[str, Any]:
+        """What every attack is told of the machine: it need not search for what it must not reach."""
+        return {
+            "port": _port_of(self.run_name, 0),
+            "outer_port": _port_of(self.run_name, 1),
+            "outer_address": outer_address(),
+            "abstract": f"slipway-attacks-{self.run_name}",
+            "socket": str(self.scratch / "listening"),
+            "key": f"key-{self.run_name}",
+            "machine_path": str(self.scratch),
+            "targets": str(self.targets),
+            "victim": str(self.victim),
+            "secret": str(self.secret),
+            "ipc_key": int(self.run_name[:7], 16) | 1,
+        }
+
+    # --- Applications.
+
+    def pack(self, package: Package) -> bytes:
+        settings = {
+            **self.settings,
+            "name": package.name,
+            "layer": native_packages.layer_name(f"node_modules/{package.name}"),
+            "token": f"{self.run_name}-{package.name}",
+            **package.settings,
+        }
+        token = settings["token"]
+        manifest = {
+            "name": package.name,
+            "version": "1.0.0",
+            "scripts": {"install": f"python3 -B attack.py {token}"},
+        }
+        files = {
+            "package.json": json.dumps(manifest).encode(),
+            "index.js": b"exports.ok = true\n",
+            "kit.py": (PAYLOADS / "kit.py").read_bytes(),
+            "attack.py": (PAYLOADS / f"{package.payload}.py").read_bytes(),
+            "attack.json": json.dumps(settings).encode(),
+            **package.files,
+        }
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for name, content in sorted(files.items()):
+                info = tarfile.TarInfo(f"package/{name}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return gzip.compress(packed.getvalue(), mtime=0)
+
+    def write_app(self, name: str, packages: Sequence[Package]) -> str:
+        """An application that depends on these packages; gives its release's address."""
+        folder = self.workspace.root / "apps" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "service").mkdir(parents=True)
+        (folder / "service" / "smoke.js").write_text("// the application's own\n")
+        manifest = {"name": "attacked", "version": "1.0.0", "scripts": {"start": "node service/smoke.js"}}
+        (folder / "package.json").write_text(json.dumps(manifest))
+        (folder / "BUILD").write_text(
+            'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2", build_script="",'
+            ' build_outputs=[], static_dir="", install_scripts={})\n'
+            'release_tarball(name="release", bundle=":bundle", static="none", run_script="start")\n'
+        )
+        have_only(folder, {one.name: self.pack(one) for one in packages})
+        build = (folder / "BUILD").read_text()
+        decisions = json.dumps({one.name: one.decision for one in packages})
+        before, _, rest = build.partition("install_scripts={")
+        (folder / "BUILD").write_text(f"{before}install_scripts={decisions}{rest.partition('}')[2]}")
+        harness.own(folder, self.workspace.owner)
+        return f"//apps/{name}:release"
+
+    # --- Builds.
+
+    @property
+    def sandboxes(self) -> Path:
+        return self.scratch / "sandboxes"
+
+    def build(self, *arguments: str, parallel: int = 4) -> Run:
+        """Runs Pants once, on a machine of its own."""
+        shutil.rmtree(self.sandboxes, ignore_errors=True)
+        self.sandboxes.mkdir()
+        if self.uid is not None:
+            os.chown(self.sandboxes, self.uid, self.uid)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.settings["socket"])
+        spec_path, result = self.scratch / "spec.json", self.scratch / "result.json"
+        options = (
+            f"--slipway-isolator={self.isolator}",
+            f"--slipway-step-time-limit={STEP_TIME_LIMIT}",
+            "--keep-sandboxes=always",
+            f"--process-execution-local-parallelism={parallel}",
+        )
+        env = {
+            **self.workspace.environment(self.env),
+            "PANTS_PANTSD": "false",
+            "PANTS_LOCAL_EXECUTION_ROOT_DIR": str(self.sandboxes),
+        }
+        spec = {
+            **self.settings,
+            "command": [*self.before, "./pants", *options, *arguments],
+            "cwd": str(self.workspace.root),
+            "env": env,
+            "uid": None if self.before else self.uid,
+            "gid": None if self.before else self.uid,
+            "seconds": self.time_limit,
+            "result": str(result),
+            "canary": f"secret-{self.run_name}",
+            "canary_file": str(self.secret),
+            "run": self.run_name,
+        }
+        spec_path.write_text(json.dumps(spec))
+        spec_path.chmod(0o600)
+        command = machine.start_command(sys.executable, str(spec_path), is_root=os.geteuid() == 0)
+        subprocess.run(command, check=True, timeout=self.time_limit + 120)
+        with result.open() as file:
+            outcome = Outcome(**json.load(file))
+        return Run(outcome, list(kept_steps(self.sandboxes)), self.traces())
+
+    def traces(self) -> List[str]:
+        """Files on the machine that carry the mark of this run: scripts alone make such."""
+        found = [str(path) for path in self.targets.iterdir()]
+        for folder in (*SHARED_FOLDERS, str(self.workspace.home), str(self.workspace.root)):
+            with contextlib.suppress(OSError):
+                found.extend(
+                    os.path.join(folder, name)
+                    for name in os.listdir(folder)
+                    if self.run_name in name and "marked" in name
+                )
+        trees = self.workspace.caches.named / "slipway_trees"
+        for folder, names, files in os.walk(trees):
+            found.extend(os.path.join(folder, one) for one in names + files if self.run_name in one)
+        return found
+
+    def released(self, target: str) -> List[Member]:
+        folder = target.lstrip("/").replace("/", ".").replace(":", "/")
+        (archive,) = self.workspace.dist(folder).glob("*.tar.gz")
+        return list(read_members(archive))
+
+
+def kept_steps(folder: Path) -> Iterator[Step]:
+    for sandbox in sorted(folder.glob("pants-sandbox-*")):
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            described = json.loads((sandbox / "step.json").read_text())
+            program = next(word for word in described["argv"] if word.endswith(".py"))
+            arguments = json.loads((sandbox / "in" / "arguments.json").read_text())
+            yield Step(sandbox, os.path.basename(program), arguments)
+
+
+def read_members(path: Path) -> Iterator[Member]:
+    with tarfile.open(path, "r:*") as tar:
+        for info in tar:
+            content = tar.extractfile(info) if info.isreg() else None
+            yield info, content.read() if content else b""
+
+
+def outer_address() -> str:
+    """An address of this machine that isn't loopback's; no packet is sent to find it."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        try:
+            sock.connect(("198.51.100.7", 9))
+            return str(sock.getsockname()[0])
+        except OSError:
+            return "127.0.0.2"
+
+
+def _port_of(name: str, number: int) -> int:
+    """A port that stays the same for all that one arena does."""
+    return 20000 + (int(name, 16) + number * 7919) % 12000

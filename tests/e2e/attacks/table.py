@@ -1,0 +1,439 @@
+"""The attacks: what each tries, by which script, and what must be true afterwards.
+
+Each is a script of `payloads/` that goes into a package of its own.  A check gets the evidence of
+one attack and gives what it found wrong, an empty list if the build tool held.  `NOT_PROTECTED`
+says which cells of the table are known to be open, and why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from build_rules.lib import native_packages
+from tests.e2e.attacks.arena import FORBIDDEN, Arena, Member, Package, Run, Step, read_members
+
+PREFIX = "attack-"
+BYSTANDER = "bystander"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one attack after a build: `release` is None where none was made."""
+
+    attack: Attack
+    arena: Arena
+    run: Run
+    step: Optional[Step]
+    found: Optional[Dict[str, Any]]
+    message: str
+    release: Optional[Sequence[Member]]
+
+    @property
+    def token(self) -> str:
+        return f"{self.arena.run_name}-{self.attack.package_name}"
+
+
+Check = Callable[[Evidence], List[str]]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`batch` names the build that it is part of, `fails` tells that its script ends in an error.
+
+    `newer` gives it a binary that needs a newer C library than the oldest host has.
+    """
+
+    name: str
+    tries: str
+    payload: str
+    checks: Tuple[Check, ...] = ()
+    batch: str = "quiet"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    decision: str = "run"
+    fails: bool = False
+    may_fail: bool = False
+    newer: bool = False
+
+    @property
+    def package_name(self) -> str:
+        return PREFIX + self.name
+
+    def package(self) -> Package:
+        files = {"newer.bin": newer_binary()} if self.newer else {}
+        return Package(self.package_name, self.payload, self.settings, files, self.decision)
+
+
+def newer_binary() -> bytes:
+    """The interpreter of the tests: no host of ten years ago starts it."""
+    return Path(os.path.realpath(sys.executable)).read_bytes()
+
+
+# --- Checks that every attack has.
+
+
+def ran(evidence: Evidence) -> List[str]:
+    """An attack that did not run proves nothing."""
+    if evidence.found is not None or f"REACHED {evidence.token}" in evidence.run.output:
+        return []
+    if evidence.attack.fails or evidence.attack.may_fail:
+        return [] if evidence.message else ["the build says nothing of it"]
+    return ["no result: the step did not end well"]
+
+
+def reached(evidence: Evidence) -> List[str]:
+    """What the script itself could get hold of."""
+    noted = list(evidence.found["reached"]) if evidence.found else []
+    marker = f"REACHED {evidence.token} "
+    for line in evidence.run.output.splitlines():
+        if marker in line:
+            noted.append(line.partition(marker)[2].strip())
+    return sorted(set(noted))
+
+
+def message(evidence: Evidence) -> List[str]:
+    """A step that fails is named by its package, with no traceback."""
+    wrong = []
+    if "Traceback (most recent call last)" in evidence.message:
+        wrong.append("the message is a traceback")
+    if evidence.attack.fails and not evidence.message:
+        wrong.append("no message names the package")
+    return wrong
+
+
+# --- Checks that some have.
+
+
+def members_of(evidence: Evidence) -> List[Member]:
+    """Everything that the step gives to later steps and to releases."""
+    if evidence.step is None:
+        return []
+    found: List[Member] = []
+    for path in sorted(evidence.step.out.glob("*")):
+        if path.suffix in (".tar", ".layer") and path.is_file():
+            try:
+                found.extend(read_members(path))
+            except tarfile.TarError as error:
+                info = tarfile.TarInfo(f"unreadable {path.name}: {error}")
+                found.append((info, b""))
+    return found
+
+
+def only_own_folder(evidence: Evidence) -> List[str]:
+    """The layers hold the package's own folder alone: files, folders, and links that stay inside."""
+    own = f"node_modules/{evidence.attack.package_name}"
+    wrong = []
+    for info, _ in [*members_of(evidence), *(evidence.release or ())]:
+        name = info.name
+        mine = evidence.attack.package_name in name or evidence.token in name
+        if evidence.release is not None and not mine and (info, _) in evidence.release:
+            continue
+        is_parent = info.isdir() and f"{own}/".startswith(f"{name}/")
+        # A list of the layer's files, with their hashes, which the build tool adds.
+        is_list = name in (".release", f".release/addon-{evidence.attack.package_name}.sha256")
+        is_own = name == own or name.startswith(f"{own}/") or is_list
+        if not (is_own or is_parent) or ".." in name.split("/"):
+            wrong.append(f"a layer holds {name!r}")
+        if info.mode & 0o7000:
+            wrong.append(f"{name!r} has mode {info.mode:o}")
+        if not (info.isreg() or info.isdir() or info.issym()):
+            wrong.append(f"{name!r} is neither file, folder nor link")
+        if info.issym() and _leads_out(name, info.linkname, own):
+            wrong.append(f"{name!r} is a link to {info.linkname!r}")
+    return sorted(set(wrong))
+
+
+def _leads_out(name: str, target: str, top: str) -> bool:
+    place = os.path.normpath(os.path.join(os.path.dirname(name), target))
+    return target.startswith("/") or not (place == top or place.startswith(f"{top}/"))
+
+
+def facts_complete(evidence: Evidence) -> List[str]:
+    """Each ELF file of the layer has facts, which tell the truth."""
+    if evidence.step is None:
+        return []
+    layer = native_packages.layer_name(f"node_modules/{evidence.attack.package_name}")
+    path = evidence.step.out / f"{layer}.elf.json"
+    elves = {
+        info.name
+        for info, content in members_of(evidence)
+        if content.startswith(b"\x7fELF") and info.name.startswith("node_modules/")
+    }
+    if not elves:
+        return ["no ELF file is in the layer"] if evidence.found is not None else []
+    if path.is_symlink() or not path.is_file():
+        return [f"{path.name} is no file"]
+    told = path.read_text()
+    return [f"no facts of {name}" for name in sorted(elves) if name not in told]
+
+
+def audited(evidence: Evidence) -> List[str]:
+    """The user is told of the binary that no old host loads, under the package's true name."""
+    wrong = facts_complete(evidence)
+    if "react@19" in evidence.run.output:
+        wrong.append("the report names another package")
+    return wrong
+
+
+def nothing_late(evidence: Evidence) -> List[str]:
+    names = [info.name for info, _ in members_of(evidence) if info.name.endswith("late.txt")]
+    return ["what was written after the script had ended is in the layer"] if names else []
+
+
+def layers_agree(evidence: Evidence) -> List[str]:
+    """What later steps see and what a release gets is the same."""
+    if evidence.step is None:
+        return []
+    contents = []
+    for ending in (".tar", ".layer"):
+        paths = list(evidence.step.out.glob(f"addon-*{ending}"))
+        if paths:
+            contents.append({info.name: data for info, data in read_members(paths[0]) if info.isreg()})
+    if len(contents) == 2 and contents[0] != contents[1]:
+        return ["the layer of the release differs from that of later steps"]
+    return []
+
+
+def victims_alive(evidence: Evidence) -> List[str]:
+    states = evidence.run.outcome.victims
+    return [f"the process of {who} was ended" for who, state in states.items() if state in "XZ"]
+
+
+def nothing_stopped(evidence: Evidence) -> List[str]:
+    return [f"stopped: {command[:70]}" for command in evidence.run.outcome.stopped]
+
+
+def no_keys(evidence: Evidence) -> List[str]:
+    return [f"added to a keyring: {key}" for key in evidence.run.outcome.keys]
+
+
+def no_connection(evidence: Evidence) -> List[str]:
+    told = evidence.run.outcome.connections
+    return [f"the machine's listener heard it: {line}" for line in told if evidence.token in line]
+
+
+def nothing_typed(evidence: Evidence) -> List[str]:
+    typed = evidence.run.outcome.typed
+    return [f"typed {typed!r} into the terminal"] if typed else []
+
+
+def no_react(evidence: Evidence) -> List[str]:
+    return ["it is taken for react@19.0.0"] if "react@19" in evidence.run.output else []
+
+
+def no_controls(evidence: Evidence) -> List[str]:
+    """Nothing that a terminal would act on is in what the build says, other than Pants' own colours."""
+    wrong = []
+    for line in evidence.run.output.replace("\r\n", "\n").split("\n"):
+        found = FORBIDDEN.search(line)
+        if found:
+            wrong.append(f"{found.group()!r} in {line[:80]!r}")
+    return wrong[:5]
+
+
+def not_poisoned(evidence: Evidence) -> List[str]:
+    if f"POISONED {evidence.token}" in evidence.run.output:
+        return ["code of the package ran in another program"]
+    return []
+
+
+def victim_unchanged(evidence: Evidence) -> List[str]:
+    text = evidence.arena.victim.read_text()
+    evidence.arena.victim.write_text("the text of who builds\n")
+    return [] if text == "the text of who builds\n" else [f"a file of who builds says {text[:60]!r}"]
+
+
+def secret_kept(evidence: Evidence) -> List[str]:
+    told = f"secret-{evidence.arena.run_name}" in evidence.run.output
+    return ["the build shows a file of who builds"] if told else []
+
+
+def in_time(evidence: Evidence) -> List[str]:
+    return ["the build did not end"] if evidence.run.outcome.timed_out else []
+
+
+ALWAYS: Tuple[Check, ...] = (ran, reached, message, only_own_folder, not_poisoned)
+OF_RUN: Tuple[Check, ...] = (in_time, secret_kept)
+
+
+def odd(kind: str, tries: str, *checks: Check, **more: Any) -> Attack:
+    return Attack(
+        f"leaves-{kind}", tries, "odd_files", checks, settings={"kind": kind}, may_fail=True, **more
+    )
+
+
+ATTACKS: Tuple[Attack, ...] = (
+    # Processes.
+    Attack("ptrace", "attaches to every process that it sees", "ptrace"),
+    Attack(
+        "rewrites-at-exit",
+        "seizes the step's program and replaces its outputs when it ends",
+        "rewrite_at_exit",
+        (facts_complete, layers_agree),
+        newer=True,
+    ),
+    Attack("memory", "reads and writes the memory of other processes", "memory_of_others"),
+    Attack("proc", "reads environment, memory maps, folders and files of other processes", "look_at_others"),
+    Attack("descriptors", "copies open files out of other processes, and uses inherited ones", "take_descriptors"),
+    Attack(
+        "daemon",
+        "leaves a daemon that rewrites the package while it is collected",
+        "daemon",
+        (nothing_late, facts_complete, layers_agree),
+        newer=True,
+    ),
+    Attack(
+        "kill",
+        "kills every process that it sees, in all ways that the kernel offers",
+        "kill_all",
+        (victims_alive,),
+        batch="harm",
+        may_fail=True,
+    ),
+    Attack(
+        "stop",
+        "stops every process that it sees",
+        "stop_all",
+        (nothing_stopped, victims_alive),
+        batch="harm",
+        may_fail=True,
+    ),
+    Attack("limits", "sets limits, priority and CPUs of other processes", "limit_others", batch="harm", may_fail=True),
+    # Files.
+    Attack("writes-around", "writes into inputs, programs, runtime, outputs and the system", "write_around"),
+    Attack(
+        "forged-reports",
+        "forges the step's reports, and its own name",
+        "forge_reports",
+        (audited,),
+        batch="harm",
+        newer=True,
+    ),
+    Attack(
+        "forged-failure",
+        "fails with a forged report of the network guard",
+        "forge_report_and_fail",
+        (no_react,),
+        fails=True,
+    ),
+    Attack(
+        "report-link",
+        "fails with a link to a file of who builds in place of the guard's report",
+        "link_at_report",
+        (victim_unchanged,),
+        fails=True,
+    ),
+    Attack(
+        "report-fifo",
+        "fails with a FIFO in place of the guard's report",
+        "link_at_report",
+        (in_time,),
+        batch="hangs",
+        settings={"kind": "fifo"},
+        fails=True,
+    ),
+    odd("fifo", "leaves a FIFO in its folder"),
+    odd("socket", "leaves a socket in its folder"),
+    odd("device", "leaves device files in its folder"),
+    odd("set-id", "leaves set-user-ID and set-group-ID files and folders"),
+    odd("links", "leaves links to the machine, the outputs and other packages"),
+    odd("names", "leaves names with line breaks and escape codes", no_controls),
+    odd("bytes", "leaves names that are no UTF-8", no_controls),
+    odd("deep", "leaves folders deeper than a path may be long"),
+    odd("locked", "leaves folders that nobody may enter or remove"),
+    odd("swapped", "replaces its folder by a link to /etc"),
+    odd("top-swapped", "replaces the whole application by a link to /"),
+    Attack("hard-links", "links inputs and programs into its folder, and writes to them", "hard_links"),
+    Attack("poison", "leaves modules, .pth files and .npmrc for other programs to run", "poison"),
+    Attack("traces", "leaves files and System V objects for other steps", "leave_traces"),
+    # What it can reach.
+    Attack("loopback-server", "asks the step's server for files of others, and takes its port", "ask_server"),
+    Attack(
+        "asks-with-escapes",
+        "asks the step's server for a name with escape codes",
+        "ask_with_escapes",
+        (no_controls,),
+        decision="prebuilt",
+        fails=True,
+    ),
+    Attack(
+        "machine-loopback",
+        "connects to a port and to Unix sockets of the machine, and takes a file from there",
+        "machine_loopback",
+        (no_connection,),
+    ),
+    Attack(
+        "guard-race",
+        "changes an address in memory after the guard has looked at it",
+        "race_the_guard",
+        (no_connection,),
+        may_fail=True,
+    ),
+    Attack(
+        "io-uring",
+        "opens an io_uring and connects through it",
+        "io_uring",
+        (no_connection,),
+    ),
+    Attack("other-abi", "makes system calls by the i386 and x32 interfaces", "other_abi"),
+    Attack("mountinfo", "reads where the step's files are on the machine", "mountinfo"),
+    Attack("kernel-files", "reads the kernel's command line, keys, sockets and memory", "kernel_files"),
+    Attack("keyring", "reads and adds keys of who builds", "keyring", (no_keys,)),
+    Attack("user-namespace", "undoes read-only mounts in a user namespace of its own", "user_namespace"),
+    Attack("leaves-root", "leaves its root by chroot, /proc and file handles", "leave_root"),
+    Attack("privileges", "does what only root may", "privileges"),
+    Attack("terminal", "types into the terminal of who builds", "terminal", (nothing_typed,)),
+    # What the build says.
+    Attack(
+        "forged-name",
+        "reaches for the network under the name of react, with escape codes",
+        "forge_name",
+        (no_react, no_controls),
+        fails=True,
+    ),
+    Attack(
+        "escapes",
+        "fails after printing escape codes for clipboard, title and screen",
+        "escapes",
+        (no_controls,),
+        fails=True,
+    ),
+)
+
+BYSTANDERS: Tuple[Package, ...] = (
+    Package(BYSTANDER, "bystander", {"seconds": 12}),
+    Package(f"{BYSTANDER}-who-looks", "find_traces", {"seconds": 8}),
+)
+
+
+def in_batch(batch: str) -> List[Attack]:
+    return [attack for attack in ATTACKS if attack.batch == batch]
+
+
+def judge(evidence: Evidence) -> List[str]:
+    """All that is wrong after an attack; empty if nothing is."""
+    wrong: List[str] = []
+    for check in (*ALWAYS, *evidence.attack.checks):
+        for fault in check(evidence):
+            if fault not in wrong:
+                wrong.append(fault)
+    return wrong
+
+
+def collect(
+    arena: Arena, run: Run, attack: Attack, release: Optional[Sequence[Member]] = None
+) -> Evidence:
+    step = run.step_of(attack.package_name)
+    found = None
+    if step is not None:
+        try:
+            found = step.found()
+        except (tarfile.TarError, json.JSONDecodeError, OSError):
+            found = None
+    text = run.message_of(attack.package_name)
+    return Evidence(attack, arena, run, step, found, text, release)
