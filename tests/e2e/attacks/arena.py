@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -18,9 +19,9 @@ import socket
 import subprocess
 import sys
 import tarfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from build_rules.lib import native_packages
 from tests.e2e import harness
@@ -34,6 +35,26 @@ STEP_TIME_LIMIT = 90
 BUILD_TIME_LIMIT = 900.0
 # Where scripts of a step that isn't walled off could leave files for others on the machine.
 SHARED_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp", "/", "/run", "/dev", "/etc")
+_RELEASE = 'release_tarball(name="release", bundle=":bundle", static="none", run_script="start")\n'
+_INSTALL = """
+install:
+\tmkdir -p $(PREFIX)/bin $(PREFIX)/include/node $(PREFIX)/lib $(PREFIX)/share
+\tcp -r reports $(PREFIX)/share
+\tprintf '#!/bin/sh\\necho 42\\n' >$(PREFIX)/bin/node
+\tchmod 755 $(PREFIX)/bin/node
+"""
+_DEFINITION = """\
+version = "1.0.0"
+
+[source]
+file = "source.tar.gz"
+sha256 = "{sha256}"
+make = ["all"]
+test = "skip"
+install = ["install", "PREFIX={{prefix}}"]
+check = ["bin/node"]
+says = "42"
+"""
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
 Member = Tuple[tarfile.TarInfo, bytes]
 
@@ -61,11 +82,11 @@ class Step:
     def out(self) -> Path:
         return self.sandbox / "out"
 
-    def found(self) -> Optional[Dict[str, Any]]:
+    def found(self, report: str = "found.json") -> Optional[Dict[str, Any]]:
         """What the script of the step noted; None if the step packed nothing."""
         for path in sorted(self.out.glob("*.tar")) if self.out.is_dir() else []:
             for info, content in read_members(path):
-                if os.path.basename(info.name) == "found.json":
+                if os.path.basename(info.name) == report:
                     notes: Dict[str, Any] = json.loads(content)
                     return notes
         return None
@@ -84,17 +105,24 @@ class Run:
         return f"{self.outcome.stdout}\n{self.outcome.stderr}"
 
     def step_of(self, name: str) -> Optional[Step]:
+        """The step of a package by its name, or of another program."""
         for step in self.steps:
-            if step.arguments.get("name") == name:
+            if step.arguments.get("name") == name or step.program == name:
                 return step
         return None
 
+    @property
+    def messages(self) -> List[str]:
+        """The error of the build, package by package where it tells of several."""
+        _, _, error = self.output.partition("encountered:\n")
+        if "packages failed\n" not in error:
+            return [error] if error else []
+        return re.split(r"(?m)^(?:  found: | {9})\d+\. ", error)[1:]
+
     def message_of(self, name: str) -> str:
         """The part of the error that is about one package; empty without one."""
-        text = re.sub(r"\x1b\[[0-9;]*m", "", self.output)
-        start = re.compile(r"^ *(?:found: )? *(?:\d+\. )?.*" + re.escape(f'"{name}@1.0.0"'), re.M)
-        blocks = re.split(r"(?m)^(?=(?:  found: | {9})\d+\. )", text)
-        return "\n".join(block for block in blocks if start.search(block))
+        named = re.compile(re.escape(name) + r"(?![\w-])")
+        return "\n".join(text for text in self.messages if named.search(text))
 
 
 class Arena:
@@ -118,6 +146,7 @@ class Arena:
         self.uid = uid
         self.time_limit = time_limit
         self.run_name = f"{random.SystemRandom().getrandbits(40):010x}"
+        self._builds = 0
         self.targets = scratch / "targets"
         self.targets.mkdir()
         self.targets.chmod(0o777)
@@ -151,69 +180,124 @@ class Arena:
 
     # --- Applications.
 
-    def pack(self, package: Package) -> bytes:
+    def attack_files(self, package: Package) -> Dict[str, bytes]:
+        """The payload with what it needs, by their names in one folder."""
         settings = {
             **self.settings,
             "name": package.name,
             "layer": native_packages.layer_name(f"node_modules/{package.name}"),
-            "token": f"{self.run_name}-{package.name}",
+            "token": self.token(package.name),
             **package.settings,
         }
-        token = settings["token"]
-        manifest = {
-            "name": package.name,
-            "version": "1.0.0",
-            "scripts": {"install": f"python3 -B attack.py {token}"},
-        }
-        files = {
-            "package.json": json.dumps(manifest).encode(),
-            "index.js": b"exports.ok = true\n",
+        return {
             "kit.py": (PAYLOADS / "kit.py").read_bytes(),
             "attack.py": (PAYLOADS / f"{package.payload}.py").read_bytes(),
             "attack.json": json.dumps(settings).encode(),
             **package.files,
         }
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            for name, content in sorted(files.items()):
-                info = tarfile.TarInfo(f"package/{name}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-        return gzip.compress(packed.getvalue(), mtime=0)
+
+    def token(self, name: str) -> str:
+        """What marks all that an attack leaves anywhere, and its processes."""
+        return f"{self.run_name}-{name}"
+
+    def pack(self, package: Package) -> bytes:
+        manifest = {
+            "name": package.name,
+            "version": "1.0.0",
+            "scripts": {"install": f"python3 -B attack.py {self.token(package.name)}"},
+        }
+        files = {
+            "package.json": json.dumps(manifest).encode(),
+            "index.js": b"exports.ok = true\n",
+            **self.attack_files(package),
+        }
+        return _packed({f"package/{name}": content for name, content in files.items()})
 
     def write_app(self, name: str, packages: Sequence[Package]) -> str:
         """An application that depends on these packages; gives its release's address."""
+        folder = self._new_app(name, {"start": "node service/smoke.js"})
+        decisions = json.dumps({one.name: one.decision for one in packages})
+        (folder / "BUILD").write_text(
+            'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2", build_script="",'
+            ' build_outputs=[], static_dir="", install_scripts={})\n' + _RELEASE
+        )
+        have_only(folder, {one.name: self.pack(one) for one in packages})
+        build = (folder / "BUILD").read_text()
+        before, _, rest = build.partition("install_scripts={")
+        (folder / "BUILD").write_text(
+            f"{before}install_scripts={decisions}{rest.partition('}')[2]}"
+        )
+        harness.own(folder, self.workspace.owner)
+        return f"//apps/{name}:release"
+
+    def write_built_app(self, name: str, attacks: Sequence[Package]) -> str:
+        """An application whose build script is these attacks, one after the other."""
+        calls = [
+            f"(cd attacks/{one.name} && python3 -B attack.py {self.token(one.name)})"
+            for one in attacks
+        ]
+        script = " && ".join(["mkdir -p dist", *calls])
+        folder = self._new_app(name, {"start": "node service/smoke.js", "build": script})
+        for attack in attacks:
+            placed = replace_report(attack, f"/build/app/dist/{attack.name}.json")
+            for file, content in self.attack_files(placed).items():
+                path = folder / "attacks" / attack.name / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        have_only(folder, {})
+        (folder / "BUILD").write_text(
+            'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2", build_args=[],'
+            ' client_sources=["attacks/**"], build_outputs=["dist"], static_dir="")\n'
+            + _RELEASE.replace('"none"', '"include"')
+        )
+        harness.own(folder, self.workspace.owner)
+        return f"//apps/{name}:release"
+
+    def _new_app(self, name: str, scripts: Mapping[str, str]) -> Path:
         folder = self.workspace.root / "apps" / name
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "service").mkdir(parents=True)
         (folder / "service" / "smoke.js").write_text("// the application's own\n")
-        manifest = {"name": "attacked", "version": "1.0.0", "scripts": {"start": "node service/smoke.js"}}
+        manifest = {"name": "attacked", "version": "1.0.0", "scripts": dict(scripts)}
         (folder / "package.json").write_text(json.dumps(manifest))
-        (folder / "BUILD").write_text(
-            'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2", build_script="",'
-            ' build_outputs=[], static_dir="", install_scripts={})\n'
-            'release_tarball(name="release", bundle=":bundle", static="none", run_script="start")\n'
+        (folder / "BUILD").write_text("install_scripts={}\n")
+        return folder
+
+    def write_runtime(self, name: str, attacks: Sequence[Package]) -> str:
+        """A runtime whose `make` is these attacks; gives its address."""
+        calls = [
+            f"\t(cd {one.name} && python3 -B attack.py {self.token(one.name)})" for one in attacks
+        ]
+        makefile = "\n".join(["all:", *calls, _INSTALL])
+        files = {"source/Makefile": makefile.encode()}
+        for attack in attacks:
+            placed = replace_report(attack, f"/build/source/reports/{attack.name}.json")
+            for file, content in self.attack_files(placed).items():
+                files[f"source/{attack.name}/{file}"] = content
+        folder = self.workspace.root / "toolchains" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        archive = _packed(files)
+        (folder / "source.tar.gz").write_bytes(archive)
+        (folder / "definition.toml").write_text(
+            _DEFINITION.format(sha256=hashlib.sha256(archive).hexdigest())
         )
-        have_only(folder, {one.name: self.pack(one) for one in packages})
-        build = (folder / "BUILD").read_text()
-        decisions = json.dumps({one.name: one.decision for one in packages})
-        before, _, rest = build.partition("install_scripts={")
-        (folder / "BUILD").write_text(f"{before}install_scripts={decisions}{rest.partition('}')[2]}")
+        (folder / "BUILD").write_text(
+            f'node_runtime(name="{name}", version="1.0.0", definition="definition.toml",'
+            ' toolchain="//toolchains/gcc48", tags=["source_build"])\n'
+        )
         harness.own(folder, self.workspace.owner)
-        return f"//apps/{name}:release"
+        return f"//toolchains/{name}"
 
     # --- Builds.
 
-    @property
-    def sandboxes(self) -> Path:
-        return self.scratch / "sandboxes"
-
     def build(self, *arguments: str, parallel: int = 4) -> Run:
         """Runs Pants once, on a machine of its own."""
-        shutil.rmtree(self.sandboxes, ignore_errors=True)
-        self.sandboxes.mkdir()
+        self._builds += 1
+        sandboxes = self.scratch / f"sandboxes-{self._builds}"
+        sandboxes.mkdir()
         if self.uid is not None:
-            os.chown(self.sandboxes, self.uid, self.uid)
+            os.chown(sandboxes, self.uid, self.uid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.settings["socket"])
         spec_path, result = self.scratch / "spec.json", self.scratch / "result.json"
@@ -226,7 +310,7 @@ class Arena:
         env = {
             **self.workspace.environment(self.env),
             "PANTS_PANTSD": "false",
-            "PANTS_LOCAL_EXECUTION_ROOT_DIR": str(self.sandboxes),
+            "PANTS_LOCAL_EXECUTION_ROOT_DIR": str(sandboxes),
         }
         spec = {
             **self.settings,
@@ -247,7 +331,7 @@ class Arena:
         subprocess.run(command, check=True, timeout=self.time_limit + 120)
         with result.open() as file:
             outcome = Outcome(**json.load(file))
-        return Run(outcome, list(kept_steps(self.sandboxes)), self.traces())
+        return Run(outcome, list(kept_steps(sandboxes)), self.traces())
 
     def traces(self) -> List[str]:
         """Files on the machine that carry the mark of this run: scripts alone make such."""
@@ -268,6 +352,21 @@ class Arena:
         folder = target.lstrip("/").replace("/", ".").replace(":", "/")
         (archive,) = self.workspace.dist(folder).glob("*.tar.gz")
         return list(read_members(archive))
+
+
+def replace_report(attack: Package, report: str) -> Package:
+    """The attack, noting what it reached in that file."""
+    return replace(attack, settings={**attack.settings, "report": report})
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, content in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return gzip.compress(packed.getvalue(), mtime=0)
 
 
 def kept_steps(folder: Path) -> Iterator[Step]:

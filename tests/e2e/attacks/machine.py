@@ -291,7 +291,11 @@ def foreign_keys(spec: Dict[str, Any]) -> List[str]:
     child = os.fork()
     if child == 0:
         os.close(reading)
-        found = [text for key, text in _keys_of(_SESSION_RING) if spec["run"] in text and "marked" in text]
+        found = [
+            text
+            for key, text in _keys_of(_SESSION_RING)
+            if spec["run"] in text and "marked" in text
+        ]
         for uid in (spec.get("uid") or os.geteuid(), STEP_USER):
             with contextlib.suppress(OSError):
                 os.setresuid(uid, uid, 0)

@@ -20,13 +20,33 @@ from tests.e2e.attacks.arena import FORBIDDEN, Arena, Member, Package, Run, Step
 
 PREFIX = "attack-"
 BYSTANDER = "bystander"
+QUIET, HARM, ALONE = "quiet", "harm", "alone"
+"""Batches: attacks that share a build; those that may end other steps; those that end the build."""
+
+
+INSTALL, BUILD, MAKE = "install script", "build script", "make"
+"""Where an attack runs: in a package, in an application's build, in the make of a runtime."""
+
+EVERYWHERE = (INSTALL, BUILD, MAKE)
+# The program of the step, and what its outputs may hold.
+_PROGRAMS = {
+    INSTALL: "compile_package.py",
+    BUILD: "build_client.py",
+    MAKE: "build_runtime.py",
+}
+_BELONGS = {BUILD: ("dist",), MAKE: ("bin", "include", "lib", "share")}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one attack after a build: `release` is None where none was made."""
+    """What is known of one attack in one place after a build.
+
+    `found` is what the script noted, None if nothing came out of its step; `message` is the part of
+    the error that is about it; `release` has the members of a release, None where none was made.
+    """
 
     attack: Attack
+    place: str
     arena: Arena
     run: Run
     step: Optional[Step]
@@ -36,7 +56,13 @@ class Evidence:
 
     @property
     def token(self) -> str:
-        return f"{self.arena.run_name}-{self.attack.package_name}"
+        return self.arena.token(self.attack.package_name)
+
+    @property
+    def tops(self) -> Tuple[str, ...]:
+        """The folders that outputs of the step may have."""
+        own = f"node_modules/{self.attack.package_name}"
+        return _BELONGS.get(self.place, (own,))
 
 
 Check = Callable[[Evidence], List[str]]
@@ -44,21 +70,29 @@ Check = Callable[[Evidence], List[str]]
 
 @dataclass(frozen=True)
 class Attack:
-    """`batch` names the build that it is part of, `fails` tells that its script ends in an error.
+    """`batch` names the build that it is part of, and `places` where it runs.
 
-    `newer` gives it a binary that needs a newer C library than the oldest host has.
+    `fails` tells that its script ends in an error, which the build must name; `may_fail` that the
+    build may refuse what it leaves. `newer` gives it a binary that needs a newer C library than the
+    oldest host has.
     """
 
     name: str
     tries: str
     payload: str
     checks: Tuple[Check, ...] = ()
-    batch: str = "quiet"
+    batch: str = QUIET
+    places: Tuple[str, ...] = (INSTALL,)
     settings: Mapping[str, Any] = field(default_factory=dict)
     decision: str = "run"
     fails: bool = False
     may_fail: bool = False
     newer: bool = False
+
+    @property
+    def apart(self) -> bool:
+        """Whether it has a build script or a make for itself: it ends the step, or spoils it all."""
+        return self.fails or self.newer or self.batch == ALONE
 
     @property
     def package_name(self) -> str:
@@ -79,11 +113,14 @@ def newer_binary() -> bytes:
 
 def ran(evidence: Evidence) -> List[str]:
     """An attack that did not run proves nothing."""
-    if evidence.found is not None or f"REACHED {evidence.token}" in evidence.run.output:
+    if evidence.found is not None or f"REACHED {evidence.token} " in evidence.run.output:
         return []
-    if evidence.attack.fails or evidence.attack.may_fail:
-        return [] if evidence.message else ["the build says nothing of it"]
-    return ["no result: the step did not end well"]
+    if evidence.message:
+        expected = evidence.attack.fails or evidence.attack.may_fail
+        return [] if expected else ["the step did not end well"]
+    if "Traceback (most recent call last)" in evidence.run.output:
+        return ["no message names it, and the build shows a traceback"]
+    return ["no message names it, and nothing came out of its step"]
 
 
 def reached(evidence: Evidence) -> List[str]:
@@ -101,9 +138,16 @@ def message(evidence: Evidence) -> List[str]:
     wrong = []
     if "Traceback (most recent call last)" in evidence.message:
         wrong.append("the message is a traceback")
-    if evidence.attack.fails and not evidence.message:
-        wrong.append("no message names the package")
+    if evidence.attack.fails and not evidence.message and evidence.found is not None:
+        wrong.append("its failure is not told")
+    expected = evidence.attack.fails or evidence.attack.may_fail
+    if evidence.message and not expected and evidence.place == INSTALL and evidence.found:
+        wrong.append("it is refused, though it reached nothing: " + _first_line(evidence.message))
     return wrong
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0][:100]
 
 
 # --- Checks that some have.
@@ -125,37 +169,44 @@ def members_of(evidence: Evidence) -> List[Member]:
 
 
 def only_own_folder(evidence: Evidence) -> List[str]:
-    """The layers hold the package's own folder alone: files, folders, and links that stay inside."""
-    own = f"node_modules/{evidence.attack.package_name}"
+    """Outputs hold what belongs to the step alone: files, folders, and links that stay inside."""
     wrong = []
-    for info, _ in [*members_of(evidence), *(evidence.release or ())]:
-        name = info.name
-        mine = evidence.attack.package_name in name or evidence.token in name
-        if evidence.release is not None and not mine and (info, _) in evidence.release:
-            continue
-        is_parent = info.isdir() and f"{own}/".startswith(f"{name}/")
-        # A list of the layer's files, with their hashes, which the build tool adds.
-        is_list = name in (".release", f".release/addon-{evidence.attack.package_name}.sha256")
-        is_own = name == own or name.startswith(f"{own}/") or is_list
-        if not (is_own or is_parent) or ".." in name.split("/"):
-            wrong.append(f"a layer holds {name!r}")
-        if info.mode & 0o7000:
-            wrong.append(f"{name!r} has mode {info.mode:o}")
-        if not (info.isreg() or info.isdir() or info.issym()):
-            wrong.append(f"{name!r} is neither file, folder nor link")
-        if info.issym() and _leads_out(name, info.linkname, own):
-            wrong.append(f"{name!r} is a link to {info.linkname!r}")
+    for info, _ in members_of(evidence):
+        wrong.extend(_faults_of(info, evidence))
+    for info, _ in evidence.release or ():
+        if evidence.token in info.name or evidence.attack.package_name in info.name:
+            wrong.extend(_faults_of(info, evidence))
     return sorted(set(wrong))
 
 
-def _leads_out(name: str, target: str, top: str) -> bool:
+def _faults_of(info: tarfile.TarInfo, evidence: Evidence) -> List[str]:
+    name, tops = info.name, evidence.tops
+    wrong = []
+    # A list of the layer's files, with their hashes, which the build tool adds.
+    is_list = name in (".release", f".release/addon-{evidence.attack.package_name}.sha256")
+    is_parent = info.isdir() and any(f"{top}/".startswith(f"{name}/") for top in tops)
+    is_own = any(name == top or name.startswith(f"{top}/") for top in tops)
+    if not (is_own or is_parent or is_list) or ".." in name.split("/"):
+        wrong.append(f"a layer holds {name!r}")
+    if info.mode & 0o7000:
+        wrong.append(f"{name!r} has mode {info.mode:o}")
+    if not (info.isreg() or info.isdir() or info.issym()):
+        wrong.append(f"{name!r} is neither file, folder nor link")
+    if info.issym() and _leads_out(name, info.linkname, tops):
+        wrong.append(f"{name!r} is a link to {info.linkname!r}")
+    return wrong
+
+
+def _leads_out(name: str, target: str, tops: Sequence[str]) -> bool:
     place = os.path.normpath(os.path.join(os.path.dirname(name), target))
-    return target.startswith("/") or not (place == top or place.startswith(f"{top}/"))
+    return target.startswith("/") or not any(
+        place == top or place.startswith(f"{top}/") for top in tops
+    )
 
 
 def facts_complete(evidence: Evidence) -> List[str]:
     """Each ELF file of the layer has facts, which tell the truth."""
-    if evidence.step is None:
+    if evidence.step is None or evidence.place != INSTALL:
         return []
     layer = native_packages.layer_name(f"node_modules/{evidence.attack.package_name}")
     path = evidence.step.out / f"{layer}.elf.json"
@@ -193,7 +244,9 @@ def layers_agree(evidence: Evidence) -> List[str]:
     for ending in (".tar", ".layer"):
         paths = list(evidence.step.out.glob(f"addon-*{ending}"))
         if paths:
-            contents.append({info.name: data for info, data in read_members(paths[0]) if info.isreg()})
+            contents.append(
+                {info.name: data for info, data in read_members(paths[0]) if info.isreg()}
+            )
     if len(contents) == 2 and contents[0] != contents[1]:
         return ["the layer of the release differs from that of later steps"]
     return []
@@ -229,7 +282,7 @@ def no_react(evidence: Evidence) -> List[str]:
 def no_controls(evidence: Evidence) -> List[str]:
     """Nothing that a terminal would act on is in what the build says, other than Pants' own colours."""
     wrong = []
-    for line in evidence.run.output.replace("\r\n", "\n").split("\n"):
+    for line in evidence.message.split("\n"):
         found = FORBIDDEN.search(line)
         if found:
             wrong.append(f"{found.group()!r} in {line[:80]!r}")
@@ -245,12 +298,24 @@ def not_poisoned(evidence: Evidence) -> List[str]:
 def victim_unchanged(evidence: Evidence) -> List[str]:
     text = evidence.arena.victim.read_text()
     evidence.arena.victim.write_text("the text of who builds\n")
-    return [] if text == "the text of who builds\n" else [f"a file of who builds says {text[:60]!r}"]
+    return (
+        [] if text == "the text of who builds\n" else [f"a file of who builds says {text[:60]!r}"]
+    )
 
 
 def secret_kept(evidence: Evidence) -> List[str]:
     told = f"secret-{evidence.arena.run_name}" in evidence.run.output
     return ["the build shows a file of who builds"] if told else []
+
+
+def log_kept(evidence: Evidence) -> List[str]:
+    """The log that a failed build keeps has nothing that the step could not read."""
+    folder = evidence.arena.workspace.root / ".pants.d" / "slipway"
+    secret = f"secret-{evidence.arena.run_name}"
+    for path in folder.glob("*.log") if folder.is_dir() else ():
+        if secret in path.read_text(errors="replace"):
+            return [f"{path.name} has a file of who builds"]
+    return []
 
 
 def in_time(evidence: Evidence) -> List[str]:
@@ -269,30 +334,47 @@ def odd(kind: str, tries: str, *checks: Check, **more: Any) -> Attack:
 
 ATTACKS: Tuple[Attack, ...] = (
     # Processes.
-    Attack("ptrace", "attaches to every process that it sees", "ptrace"),
+    Attack("ptrace", "attaches to every process that it sees", "ptrace", places=EVERYWHERE),
     Attack(
         "rewrites-at-exit",
         "seizes the step's program and replaces its outputs when it ends",
         "rewrite_at_exit",
         (facts_complete, layers_agree),
         newer=True,
+        places=EVERYWHERE,
     ),
-    Attack("memory", "reads and writes the memory of other processes", "memory_of_others"),
-    Attack("proc", "reads environment, memory maps, folders and files of other processes", "look_at_others"),
-    Attack("descriptors", "copies open files out of other processes, and uses inherited ones", "take_descriptors"),
+    Attack(
+        "memory",
+        "reads and writes the memory of other processes",
+        "memory_of_others",
+        places=EVERYWHERE,
+    ),
+    Attack(
+        "proc",
+        "reads environment, memory maps, folders and files of other processes",
+        "look_at_others",
+        places=EVERYWHERE,
+    ),
+    Attack(
+        "descriptors",
+        "copies open files out of other processes, and uses inherited ones",
+        "take_descriptors",
+        places=EVERYWHERE,
+    ),
     Attack(
         "daemon",
         "leaves a daemon that rewrites the package while it is collected",
         "daemon",
         (nothing_late, facts_complete, layers_agree),
         newer=True,
+        places=(INSTALL, BUILD),
     ),
     Attack(
         "kill",
         "kills every process that it sees, in all ways that the kernel offers",
         "kill_all",
         (victims_alive,),
-        batch="harm",
+        batch=HARM,
         may_fail=True,
     ),
     Attack(
@@ -300,19 +382,31 @@ ATTACKS: Tuple[Attack, ...] = (
         "stops every process that it sees",
         "stop_all",
         (nothing_stopped, victims_alive),
-        batch="harm",
+        batch=HARM,
         may_fail=True,
     ),
-    Attack("limits", "sets limits, priority and CPUs of other processes", "limit_others", batch="harm", may_fail=True),
+    Attack(
+        "limits",
+        "sets limits, priority and CPUs of other processes",
+        "limit_others",
+        batch=HARM,
+        may_fail=True,
+    ),
     # Files.
-    Attack("writes-around", "writes into inputs, programs, runtime, outputs and the system", "write_around"),
+    Attack(
+        "writes-around",
+        "writes into inputs, programs, runtime, outputs and the system",
+        "write_around",
+        places=EVERYWHERE,
+    ),
     Attack(
         "forged-reports",
         "forges the step's reports, and its own name",
         "forge_reports",
         (audited,),
-        batch="harm",
+        batch=HARM,
         newer=True,
+        places=EVERYWHERE,
     ),
     Attack(
         "forged-failure",
@@ -327,14 +421,25 @@ ATTACKS: Tuple[Attack, ...] = (
         "link_at_report",
         (victim_unchanged,),
         fails=True,
+        places=(INSTALL, BUILD),
     ),
     Attack(
         "report-fifo",
         "fails with a FIFO in place of the guard's report",
         "link_at_report",
         (in_time,),
-        batch="hangs",
+        batch=ALONE,
         settings={"kind": "fifo"},
+        fails=True,
+        places=(BUILD,),
+    ),
+    Attack(
+        "log-link",
+        "fails with a link to a file of who builds in place of the step's log",
+        "link_at_log",
+        (log_kept,),
+        batch=ALONE,
+        places=(MAKE,),
         fails=True,
     ),
     odd("fifo", "leaves a FIFO in its folder"),
@@ -348,11 +453,17 @@ ATTACKS: Tuple[Attack, ...] = (
     odd("locked", "leaves folders that nobody may enter or remove"),
     odd("swapped", "replaces its folder by a link to /etc"),
     odd("top-swapped", "replaces the whole application by a link to /"),
-    Attack("hard-links", "links inputs and programs into its folder, and writes to them", "hard_links"),
+    Attack(
+        "hard-links", "links inputs and programs into its folder, and writes to them", "hard_links"
+    ),
     Attack("poison", "leaves modules, .pth files and .npmrc for other programs to run", "poison"),
     Attack("traces", "leaves files and System V objects for other steps", "leave_traces"),
     # What it can reach.
-    Attack("loopback-server", "asks the step's server for files of others, and takes its port", "ask_server"),
+    Attack(
+        "loopback-server",
+        "asks the step's server for files of others, and takes its port",
+        "ask_server",
+    ),
     Attack(
         "asks-with-escapes",
         "asks the step's server for a name with escape codes",
@@ -366,6 +477,7 @@ ATTACKS: Tuple[Attack, ...] = (
         "connects to a port and to Unix sockets of the machine, and takes a file from there",
         "machine_loopback",
         (no_connection,),
+        places=EVERYWHERE,
     ),
     Attack(
         "guard-race",
@@ -379,12 +491,19 @@ ATTACKS: Tuple[Attack, ...] = (
         "opens an io_uring and connects through it",
         "io_uring",
         (no_connection,),
+        places=EVERYWHERE,
     ),
     Attack("other-abi", "makes system calls by the i386 and x32 interfaces", "other_abi"),
     Attack("mountinfo", "reads where the step's files are on the machine", "mountinfo"),
-    Attack("kernel-files", "reads the kernel's command line, keys, sockets and memory", "kernel_files"),
-    Attack("keyring", "reads and adds keys of who builds", "keyring", (no_keys,)),
-    Attack("user-namespace", "undoes read-only mounts in a user namespace of its own", "user_namespace"),
+    Attack(
+        "kernel-files", "reads the kernel's command line, keys, sockets and memory", "kernel_files"
+    ),
+    Attack(
+        "keyring", "reads and adds keys of who builds", "keyring", (no_keys,), places=EVERYWHERE
+    ),
+    Attack(
+        "user-namespace", "undoes read-only mounts in a user namespace of its own", "user_namespace"
+    ),
     Attack("leaves-root", "leaves its root by chroot, /proc and file handles", "leave_root"),
     Attack("privileges", "does what only root may", "privileges"),
     Attack("terminal", "types into the terminal of who builds", "terminal", (nothing_typed,)),
@@ -411,29 +530,42 @@ BYSTANDERS: Tuple[Package, ...] = (
 )
 
 
-def in_batch(batch: str) -> List[Attack]:
-    return [attack for attack in ATTACKS if attack.batch == batch]
-
-
-def judge(evidence: Evidence) -> List[str]:
-    """All that is wrong after an attack; empty if nothing is."""
-    wrong: List[str] = []
-    for check in (*ALWAYS, *evidence.attack.checks):
-        for fault in check(evidence):
-            if fault not in wrong:
-                wrong.append(fault)
-    return wrong
-
-
 def collect(
-    arena: Arena, run: Run, attack: Attack, release: Optional[Sequence[Member]] = None
+    arena: Arena,
+    run: Run,
+    attack: Attack,
+    place: str = INSTALL,
+    release: Optional[Sequence[Member]] = None,
 ) -> Evidence:
-    step = run.step_of(attack.package_name)
+    name = attack.package_name if place == INSTALL else _PROGRAMS[place]
+    report = "found.json" if place == INSTALL else f"{attack.package_name}.json"
+    step = run.step_of(name)
     found = None
     if step is not None:
         try:
-            found = step.found()
+            found = step.found(report)
         except (tarfile.TarError, json.JSONDecodeError, OSError):
             found = None
-    text = run.message_of(attack.package_name)
-    return Evidence(attack, arena, run, step, found, text, release)
+    text = run.message_of(attack.package_name) if place == INSTALL else "\n".join(run.messages)
+    return Evidence(attack, place, arena, run, step, found, text, release)
+
+
+def of_run(run: Run, arena: Arena) -> List[str]:
+    """What is wrong after a build as a whole, whichever attack did it."""
+    wrong = [f"left a process: {command[:100]}" for command in run.outcome.leftovers]
+    wrong.extend(f"left {path}" for path in run.traces)
+    wrong.extend(
+        f"ended the process of {who}" for who, state in run.outcome.victims.items() if state in "XZ"
+    )
+    if run.outcome.timed_out:
+        wrong.append("the build did not end")
+    if f"secret-{arena.run_name}" in run.output:
+        wrong.append("the build shows a file of who builds")
+    if "Traceback (most recent call last)" in run.output:
+        wrong.append("the build shows a traceback")
+    for line in run.output.split("\n"):
+        found = FORBIDDEN.search(line)
+        if found:
+            wrong.append(f"the build prints {found.group()!r}")
+            break
+    return wrong

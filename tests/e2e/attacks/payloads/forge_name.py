@@ -16,6 +16,9 @@ for name, shown in (("react", "react"), ("\x1b[2K\r\x1b[31mreact", "escaped")):
         "npm_lifecycle_script": "\x1b]52;c;bWFya2Vk\x07",
     }
     done = subprocess.run(
-        [sys.executable, "-c", CODE, f"\x1b[31m{shown}"], env=env, stderr=subprocess.DEVNULL, check=False
+        [sys.executable, "-c", CODE, f"\x1b[31m{shown}"],
+        env=env,
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
     kit.note(shown, done.returncode)

@@ -30,7 +30,9 @@ for host, port in (
     )
     (tail,) = struct.unpack_from("=I", submissions, queue[1])
     (mask,) = struct.unpack_from("=I", submissions, queue[2])
-    entry = struct.pack("=BBHiQQIIQ", CONNECT, 0, 0, connection.fileno(), 16, ctypes.addressof(address), 0, 0, 0)
+    entry = struct.pack(
+        "=BBHiQQIIQ", CONNECT, 0, 0, connection.fileno(), 16, ctypes.addressof(address), 0, 0, 0
+    )
     entries[(tail & mask) * 64 : (tail & mask) * 64 + len(entry)] = entry
     struct.pack_into("=I", submissions, queue[6] + (tail & mask) * 4, tail & mask)
     struct.pack_into("=I", submissions, queue[1], tail + 1)

@@ -1,8 +1,9 @@
 """What the scripts of all attacks share: notes of what they reached, raw system calls, processes.
 
 This file goes into each hostile package, beside `attack.py` and `attack.json`.  A script writes
-`found.json` into its package's folder, which a build takes along: `reached` lists what it got hold
-of and should not have.  It prints the same, for scripts whose failure is the attack.
+`found.json` into its package's folder, or to where `attack.json` says, which a build takes along:
+`reached` lists what it got hold of and should not have.  It prints the same, for scripts whose
+failure is the attack.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ _found: Dict[str, Any] = {"ran": True, "reached": [], "notes": {}}
 
 
 def _save() -> None:
-    path = os.path.join(FOLDER, "found.json")
+    path = CONFIG.get("report") or os.path.join(FOLDER, "found.json")
     try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + ".part", "w", encoding="utf-8") as file:
             json.dump(_found, file)
         os.rename(path + ".part", path)

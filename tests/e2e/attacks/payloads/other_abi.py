@@ -18,12 +18,14 @@ arguments = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x
 numbers = (ctypes.c_uint * 3).from_buffer(arguments)
 numbers[0], numbers[1], numbers[2] = 2, 1, 0
 low = ctypes.addressof(numbers)
-code = (
-    b"\x53"  # push rbx
-    + b"\xb8" + (102).to_bytes(4, "little")  # mov eax, socketcall
-    + b"\xbb" + (1).to_bytes(4, "little")  # mov ebx, SYS_SOCKET
-    + b"\xb9" + (low & 0xFFFFFFFF).to_bytes(4, "little")  # mov ecx, arguments
-    + b"\xcd\x80\x5b\xc3"  # int 0x80; pop rbx; ret
+code = b"".join(
+    (
+        b"\x53",  # push rbx
+        b"\xb8" + (102).to_bytes(4, "little"),  # mov eax, socketcall
+        b"\xbb" + (1).to_bytes(4, "little"),  # mov ebx, SYS_SOCKET
+        b"\xb9" + (low & 0xFFFFFFFF).to_bytes(4, "little"),  # mov ecx, arguments
+        b"\xcd\x80\x5b\xc3",  # int 0x80; pop rbx; ret
+    )
 )
 place, function = machine_code(code)
 import os  # noqa: E402

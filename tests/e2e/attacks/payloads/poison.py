@@ -29,12 +29,19 @@ leave(f"{site}/usercustomize.py", CODE)
 leave(f"{site}/poison.pth", "import os; os._exit(97)\n")
 for name in (".profile", ".bashrc", ".bash_profile", ".shrc", ".gitconfig"):
     leave(f"{HOME}/{name}", SHELL)
-settings = f"script-shell=/tmp/poison.sh\nnode-options=--require=/tmp/poison.js\nprefix=/tmp/{kit.TOKEN}\n"
+settings = (
+    f"script-shell=/tmp/poison.sh\nnode-options=--require=/tmp/poison.js\nprefix=/tmp/{kit.TOKEN}\n"
+)
 for path in (f"{HOME}/.npmrc", "/build/npmrc", "/build/app/.npmrc", "/build/.npmrc", "/tmp/.npmrc"):
     leave(path, settings)
 leave("/tmp/poison.sh", SHELL, 0o755)
 leave("/tmp/poison.js", "process.exit(97)\n")
-for place in ("/build/app/node_modules/.bin", f"{HOME}/bin", f"{HOME}/.local/bin", "/usr/local/bin"):
+for place in (
+    "/build/app/node_modules/.bin",
+    f"{HOME}/bin",
+    f"{HOME}/.local/bin",
+    "/usr/local/bin",
+):
     for name in ("node", "npm", "sh", "strip", "python3", "make"):
         leave(os.path.join(place, name), SHELL, 0o755)
 leave(f"{HOME}/.config/environment.d/x.conf", "LD_PRELOAD=/tmp/x.so\n")

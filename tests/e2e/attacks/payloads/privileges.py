@@ -13,7 +13,9 @@ if kit.LIBC.prctl(39, 0, 0, 0, 0) != 1:
 try:
     with open("/proc/self/status") as file:
         for line in file:
-            if line.startswith(("CapEff", "CapPrm", "CapAmb", "CapInh")) and int(line.split()[1], 16):
+            if line.startswith(("CapEff", "CapPrm", "CapAmb", "CapInh")) and int(
+                line.split()[1], 16
+            ):
                 kit.reached(f"has {line.strip()}")
 except OSError as error:
     kit.note("status", kit.word_of(error))
