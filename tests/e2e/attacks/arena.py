@@ -16,8 +16,6 @@ import random
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import tarfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,13 +24,12 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from build_rules.lib import native_packages
 from tests.e2e import harness
 from tests.e2e.addon_app import have_only
-from tests.e2e.attacks import machine
-from tests.e2e.attacks.machine import Outcome
+from tests.e2e.attacks.machine import Machine, Outcome
 from tests.e2e.harness import Workspace
 
 PAYLOADS = Path(__file__).parent / "payloads"
 STEP_TIME_LIMIT = 90
-BUILD_TIME_LIMIT = 900.0
+BUILD_TIME_LIMIT = 600.0  # seconds
 # Where scripts of a step that isn't walled off could leave files for others on the machine.
 SHARED_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp", "/", "/run", "/dev", "/etc")
 _RELEASE = 'release_tarball(name="release", bundle=":bundle", static="none", run_script="start")\n'
@@ -136,7 +133,6 @@ class Arena:
         before: Sequence[str] = (),
         env: Optional[Mapping[str, str]] = None,
         uid: Optional[int] = None,
-        time_limit: float = BUILD_TIME_LIMIT,
     ) -> None:
         self.workspace = workspace
         self.scratch = scratch
@@ -144,9 +140,9 @@ class Arena:
         self.before = tuple(before)
         self.env = dict(env or {})
         self.uid = uid
-        self.time_limit = time_limit
         self.run_name = f"{random.SystemRandom().getrandbits(40):010x}"
         self._builds = 0
+        self._machine = Machine(scratch)
         self.targets = scratch / "targets"
         self.targets.mkdir()
         self.targets.chmod(0o777)
@@ -155,6 +151,12 @@ class Arena:
         for path in (self.targets, self.victim, self.secret):
             if uid is not None:
                 os.chown(path, uid, uid)
+
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._machine.__exit__()
 
     def _canary(self, name: str, text: str) -> Path:
         path = self.scratch / name
@@ -291,16 +293,22 @@ class Arena:
 
     # --- Builds.
 
-    def build(self, *arguments: str, parallel: int = 4) -> Run:
-        """Runs Pants once, on a machine of its own."""
-        self._builds += 1
-        sandboxes = self.scratch / f"sandboxes-{self._builds}"
-        sandboxes.mkdir()
-        if self.uid is not None:
-            os.chown(sandboxes, self.uid, self.uid)
+    def build(
+        self,
+        *arguments: str,
+        parallel: int = 4,
+        daemon: bool = True,
+        seconds: float = BUILD_TIME_LIMIT,
+    ) -> Run:
+        """Runs Pants once. Its daemon, if it has one, stays on the machine of this arena."""
+        # The daemon would start again with another folder for sandboxes.
+        sandboxes = self.scratch / "sandboxes"
+        if not sandboxes.exists():
+            sandboxes.mkdir()
+            if self.uid is not None:
+                os.chown(sandboxes, self.uid, self.uid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.settings["socket"])
-        spec_path, result = self.scratch / "spec.json", self.scratch / "result.json"
         options = (
             f"--slipway-isolator={self.isolator}",
             f"--slipway-step-time-limit={STEP_TIME_LIMIT}",
@@ -309,7 +317,7 @@ class Arena:
         )
         env = {
             **self.workspace.environment(self.env),
-            "PANTS_PANTSD": "false",
+            "PANTS_PANTSD": str(daemon).lower(),
             "PANTS_LOCAL_EXECUTION_ROOT_DIR": str(sandboxes),
         }
         spec = {
@@ -319,19 +327,18 @@ class Arena:
             "env": env,
             "uid": None if self.before else self.uid,
             "gid": None if self.before else self.uid,
-            "seconds": self.time_limit,
-            "result": str(result),
+            "seconds": seconds,
             "canary": f"secret-{self.run_name}",
             "canary_file": str(self.secret),
             "run": self.run_name,
         }
-        spec_path.write_text(json.dumps(spec))
-        spec_path.chmod(0o600)
-        command = machine.start_command(sys.executable, str(spec_path), is_root=os.geteuid() == 0)
-        subprocess.run(command, check=True, timeout=self.time_limit + 120)
-        with result.open() as file:
-            outcome = Outcome(**json.load(file))
-        return Run(outcome, list(kept_steps(sandboxes)), self.traces())
+        outcome = self._machine.run(spec)
+        self._builds += 1
+        kept = self.scratch / f"kept-{self._builds}"
+        kept.mkdir()
+        for sandbox in sandboxes.glob("pants-sandbox-*"):
+            sandbox.rename(kept / sandbox.name)
+        return Run(outcome, list(kept_steps(kept)), self.traces())
 
     def traces(self) -> List[str]:
         """Files on the machine that carry the mark of this run: scripts alone make such."""

@@ -1,6 +1,6 @@
 """All attacks under one isolator as one user: which builds they take, and what came out of each.
 
-    cells = run_campaign(arena, "root", ATTACKS)
+    cells = Campaign(arena, "root").run(ATTACKS)
 
 Attacks share builds, since one that fails does not hide the others: a build tells of all packages
 that fail at once.  Afterwards the packages that did not fail make a release, in which nothing may
@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from tests.e2e.attacks.arena import Arena, Member, Package, Run
+from tests.e2e.attacks.arena import BUILD_TIME_LIMIT, Arena, Member, Package, Run
 from tests.e2e.attacks.table import (
+    ALONE,
     ALWAYS,
     BUILD,
     BYSTANDERS,
@@ -32,7 +33,8 @@ from tests.e2e.attacks.table import (
 ALL_TOGETHER = "all together"
 """The row for what no single attack can be told to have done."""
 _OPTIONS = ("--node-mirrors-variables={'attack-asks-with-escapes': ['ESCAPES_MIRROR']}",)
-# Without a process namespace, these may end steps that run beside them.
+_ALONE_LIMIT = 150.0  # seconds, with the start of Pants
+# Without a process namespace, attacks may end steps that run beside them.
 _SHARING_PROCESSES = ("chroot", "inside")
 
 
@@ -58,9 +60,10 @@ def read_cells(path: Path) -> List[Cell]:
 
 
 class Campaign:
-    def __init__(self, arena: Arena, user: str) -> None:
+    def __init__(self, arena: Arena, user: str, *, daemon: bool = False) -> None:
         self._arena = arena
         self._user = user
+        self._daemon = daemon
         self.cells: List[Cell] = []
         self.runs: List[Run] = []
 
@@ -85,13 +88,15 @@ class Campaign:
                     self._once(target, place, group)
         return self.cells
 
-    def _build(self, target: str) -> Run:
-        run = self._arena.build(*_OPTIONS, "package", target)
+    def _build(self, target: str, **more: Any) -> Run:
+        run = self._arena.build(*_OPTIONS, "package", target, **more)
         self.runs.append(run)
         return run
 
     def _once(self, target: str, place: str, attacks: Sequence[Attack]) -> None:
-        run = self._build(target)
+        # Some attacks hang a build for good.
+        seconds = _ALONE_LIMIT if attacks[0].batch == ALONE else BUILD_TIME_LIMIT
+        run = self._build(target, seconds=seconds)
         for attack in attacks:
             self._judge(collect(self._arena, run, attack, place))
         self._note(ALL_TOGETHER, place, of_run(run, self._arena))
@@ -100,7 +105,8 @@ class Campaign:
 
     def _install(self, app: str, attacks: Sequence[Attack]) -> None:
         packages = [*BYSTANDERS, *(one.package() for one in attacks)]
-        run = self._build(self._arena.write_app(app, packages))
+        # Without a daemon, a step descends from a process that has the terminal of who builds.
+        run = self._build(self._arena.write_app(app, packages), daemon=self._daemon)
         evidence = [collect(self._arena, run, one) for one in attacks]
         wrong = [*of_run(run, self._arena), *_disturbed(run)]
         out: Set[str] = {one.attack.package_name for one in evidence if not _may_be_released(one)}
@@ -197,7 +203,3 @@ def _faults_of_release(members: Sequence[Member]) -> List[str]:
         if name == "node_modules/bystander/index.js" and content != b"exports.ok = true\n":
             wrong.append("a file of another package is another")
     return wrong
-
-
-def run_campaign(arena: Arena, user: str, attacks: Sequence[Attack]) -> List[Cell]:
-    return Campaign(arena, user).run(attacks)

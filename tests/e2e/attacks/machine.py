@@ -1,11 +1,15 @@
-"""Runs a build on what looks like a machine of its own, and tells what was left of that machine.
+"""Runs builds on what looks like a machine of its own, and tells what was left of that machine.
 
-    python3 machine.py SPEC.json    (in a process namespace of its own, see `start_command`)
+    with Machine(scratch) as machine:
+        outcome = machine.run(spec)
 
 The attacks kill and trace every process that they see.  In this process namespace they see the
 build, this program, and three processes that stand for other users of the machine.  Nothing else
 of the real machine is in reach, however badly a defence fails.  The program also plays the parts of
 the machine that a script must not reach: listeners on loopback, a session keyring, a terminal.
+
+It reads paths of specifications from its input, line by line, and writes each outcome to where its
+specification says.  A daemon of Pants lives on from one build to the next.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import array
 import contextlib
 import ctypes
 import fcntl
+import glob
 import json
 import os
 import pty
@@ -24,7 +29,9 @@ import sys
 import termios
 import threading
 import time
+import traceback
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 GRACE = 10.0  # seconds until a supervisor has removed what a killed build left
@@ -56,23 +63,54 @@ class Outcome:
     typed: str = ""
 
 
-def start_command(python: str, spec: str, *, is_root: bool) -> List[str]:
-    """The command that runs this program in a process namespace of its own."""
-    as_root = [] if is_root else ["--user", "--map-root-user"]
-    flags = ["--pid", "--fork", "--mount-proc", "--kill-child"]
-    return ["unshare", *as_root, *flags, python, os.path.abspath(__file__), spec]
+class Machine:
+    """The namespace, as the tests see it: builds run in it one after the other."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        flags = ["--pid", "--fork", "--mount-proc", "--kill-child"]
+        self._process = subprocess.Popen(
+            ["unshare", *as_root, *flags, sys.executable, os.path.abspath(__file__)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, spec: Dict[str, Any]) -> Outcome:
+        path, result = self._scratch / "spec.json", self._scratch / "result.json"
+        path.write_text(json.dumps({**spec, "result": str(result)}))
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{path}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        assert answer == "done", f"the machine of the attacks ended: {answer}"
+        return Outcome(**json.loads(result.read_text()))
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the namespace, and with it every process that the builds have left."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def main() -> int:
     """Process 1 of the namespace takes in orphans; its child does the work."""
-    with open(sys.argv[1], encoding="utf-8") as file:
-        spec = json.load(file)
     worker = os.fork()
     if worker == 0:
         try:
-            outcome = run(spec)
-            with open(spec["result"], "w", encoding="utf-8") as file:
-                json.dump(asdict(outcome), file)
+            for line in sys.stdin:
+                with open(line.strip(), encoding="utf-8") as file:
+                    spec = json.load(file)
+                outcome = run(spec)
+                with open(spec["result"], "w", encoding="utf-8") as file:
+                    json.dump(asdict(outcome), file)
+                print("done", flush=True)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     while True:
@@ -104,15 +142,31 @@ def run(spec: Dict[str, Any]) -> Outcome:
         outcome.typed = typed(line)
         os.close(terminal)
         outcome.victims = {name: state_of(victim.pid) for name, victim in victims.items()}
-        deadline = time.monotonic() + GRACE
-        while processes() - before and time.monotonic() < deadline:
-            time.sleep(0.1)
-        outcome.leftovers = [command_of(pid) for pid in sorted(processes() - before)]
+        outcome.leftovers = sorted(map(command_of, leftovers(before, spec["cwd"])))
         for victim in victims.values():
             victim.kill()
             victim.wait()
     outcome.keys = foreign_keys(spec)
     return outcome
+
+
+def leftovers(before: Set[int], workspace: str) -> Set[int]:
+    """Processes that a build has left, after a while in which supervisors may still clean up."""
+    deadline = time.monotonic() + GRACE
+    while True:
+        left = processes() - before - daemons(workspace)
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.1)
+
+
+def daemons(workspace: str) -> Set[int]:
+    """The daemon of Pants, which stays for the next build."""
+    found = set()
+    for path in glob.glob(f"{workspace}/.pids/*/pantsd/pid"):
+        with contextlib.suppress(OSError, ValueError), open(path) as file:
+            found.add(int(file.read()))
+    return found
 
 
 def run_build(spec: Dict[str, Any], line: int, outcome: Outcome) -> None:
@@ -141,7 +195,7 @@ def run_build(spec: Dict[str, Any], line: int, outcome: Outcome) -> None:
             stdout, stderr = build.communicate(timeout=spec["seconds"])
         except subprocess.TimeoutExpired:
             outcome.timed_out = True
-            own = {1, os.getpid()}
+            own = {1, os.getpid()}  # and no victim: each build has its own
             for pid in processes() - own:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

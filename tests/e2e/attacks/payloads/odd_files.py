@@ -74,7 +74,7 @@ elif KIND == "top-swapped":
     # The whole application becomes a link to the root of the step.
     app = os.path.dirname(os.path.dirname(kit.FOLDER))
     try:
-        os.rename(app, "/tmp/moved-app")
+        os.rename(app, f"{app}-moved")
         os.symlink("/", app)
     except OSError as error:
         kit.note("rename", kit.word_of(error))

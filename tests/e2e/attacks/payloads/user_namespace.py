@@ -30,6 +30,8 @@ def try_mounts():
     mount(b"", b"/", b"", PRIVATE | RECURSIVE)
     mark = f"marked-{kit.TOKEN}"
     for folder in ("/", "/usr/bin", "/etc", "/build/in", "/build/slipway", "/build/node_runtime"):
+        if os.access(folder, os.W_OK):
+            continue  # that is for another attack
         mount(b"", folder.encode(), b"", REMOUNT | BIND)
         try:
             write(os.path.join(folder, mark), kit.TOKEN)
