@@ -25,7 +25,7 @@ from build_rules.lib import native_packages
 from tests.e2e import harness
 from tests.e2e.addon_app import have_only
 from tests.e2e.attacks.machine import Machine, Outcome
-from tests.e2e.harness import Workspace
+from tests.e2e.harness import User, Workspace
 
 PAYLOADS = Path(__file__).parent / "payloads"
 STEP_TIME_LIMIT = 90
@@ -132,14 +132,18 @@ class Arena:
         isolator: str,
         before: Sequence[str] = (),
         env: Optional[Mapping[str, str]] = None,
-        uid: Optional[int] = None,
+        owner: Optional[User] = None,
+        machine_root: Path = Path("/"),
     ) -> None:
+        """`owner` is who builds, if not who tests; `before` is what starts a build, and then as
+        that user; `machine_root` is the folder that is the root of the machine of the build."""
         self.workspace = workspace
         self.scratch = scratch
         self.isolator = isolator
         self.before = tuple(before)
         self.env = dict(env or {})
-        self.uid = uid
+        self.owner = owner
+        self.machine_root = machine_root
         self.run_name = f"{random.SystemRandom().getrandbits(40):010x}"
         self._builds = 0
         self._machine = Machine(scratch)
@@ -149,8 +153,8 @@ class Arena:
         self.victim = self._canary("victim", "the text of who builds\n")
         self.secret = self._canary("secret", f"secret-{self.run_name}\n")
         for path in (self.targets, self.victim, self.secret):
-            if uid is not None:
-                os.chown(path, uid, uid)
+            if owner is not None:
+                os.chown(path, owner.uid, owner.gid)
 
     def __enter__(self) -> Arena:
         return self
@@ -305,10 +309,11 @@ class Arena:
         sandboxes = self.scratch / "sandboxes"
         if not sandboxes.exists():
             sandboxes.mkdir()
-            if self.uid is not None:
-                os.chown(sandboxes, self.uid, self.uid)
+            if self.owner is not None:
+                os.chown(sandboxes, self.owner.uid, self.owner.gid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.settings["socket"])
+        starter = None if self.before else self.owner
         options = (
             f"--slipway-isolator={self.isolator}",
             f"--slipway-step-time-limit={STEP_TIME_LIMIT}",
@@ -325,8 +330,9 @@ class Arena:
             "command": [*self.before, "./pants", *options, *arguments],
             "cwd": str(self.workspace.root),
             "env": env,
-            "uid": None if self.before else self.uid,
-            "gid": None if self.before else self.uid,
+            "uid": starter.uid if starter else None,
+            "gid": starter.gid if starter else None,
+            "builder": self.owner.uid if self.owner else os.geteuid(),
             "seconds": seconds,
             "canary": f"secret-{self.run_name}",
             "canary_file": str(self.secret),
@@ -343,7 +349,10 @@ class Arena:
     def traces(self) -> List[str]:
         """Files on the machine that carry the mark of this run: scripts alone make such."""
         found = [str(path) for path in self.targets.iterdir()]
-        for folder in (*SHARED_FOLDERS, str(self.workspace.home), str(self.workspace.root)):
+        places = [str(self.workspace.home), str(self.workspace.root)]
+        for folder in SHARED_FOLDERS:
+            places.extend((folder, f"{self.machine_root}{folder}"))
+        for folder in places:
             with contextlib.suppress(OSError):
                 found.extend(
                     os.path.join(folder, name)
@@ -353,7 +362,7 @@ class Arena:
         trees = self.workspace.caches.named / "slipway_trees"
         for folder, names, files in os.walk(trees):
             found.extend(os.path.join(folder, one) for one in names + files if self.run_name in one)
-        return found
+        return sorted(set(found))
 
     def released(self, target: str) -> List[Member]:
         folder = target.lstrip("/").replace("/", ".").replace(":", "/")

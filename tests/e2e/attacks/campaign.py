@@ -1,6 +1,6 @@
 """All attacks under one isolator as one user: which builds they take, and what came out of each.
 
-    cells = Campaign(arena, "root").run(ATTACKS)
+    cells = Campaign(arena, "chroot").run(ATTACKS)
 
 Attacks share builds, since one that fails does not hide the others: a build tells of all packages
 that fail at once.  Afterwards the packages that did not fail make a release, in which nothing may
@@ -44,8 +44,7 @@ class Cell:
 
     attack: str
     place: str
-    isolator: str
-    user: str
+    arena: str
     wrong: Tuple[str, ...]
     notes: Dict[str, object]
     message: str
@@ -60,9 +59,9 @@ def read_cells(path: Path) -> List[Cell]:
 
 
 class Campaign:
-    def __init__(self, arena: Arena, user: str, *, daemon: bool = False) -> None:
+    def __init__(self, arena: Arena, name: str, *, daemon: bool = False) -> None:
         self._arena = arena
-        self._user = user
+        self._name = name
         self._daemon = daemon
         self.cells: List[Cell] = []
         self.runs: List[Run] = []
@@ -158,7 +157,7 @@ class Campaign:
     ) -> None:
         self.cells.append(
             Cell(
-                *(attack, place, self._arena.isolator, self._user),
+                *(attack, place, self._name),
                 *(tuple(wrong), notes or {}, message[:2000]),
             )
         )

@@ -228,7 +228,7 @@ def state_of(pid: int) -> str:
 
 def start_victims(spec: Dict[str, Any]) -> Dict[str, subprocess.Popen[bytes]]:
     """Processes of the other users of the machine: of the user that steps run as, and of who builds."""
-    users = {"user 1000": STEP_USER, "who builds": spec.get("uid") or os.geteuid()}
+    users = {"user 1000": STEP_USER, "who builds": spec["builder"]}
     return {
         name: subprocess.Popen(["sleep", "100000"], preexec_fn=lambda uid=uid: _become(uid))  # noqa: PLW1509
         for name, uid in users.items()
@@ -350,7 +350,7 @@ def foreign_keys(spec: Dict[str, Any]) -> List[str]:
             for key, text in _keys_of(_SESSION_RING)
             if spec["run"] in text and "marked" in text
         ]
-        for uid in (spec.get("uid") or os.geteuid(), STEP_USER):
+        for uid in (spec["builder"], STEP_USER):
             with contextlib.suppress(OSError):
                 os.setresuid(uid, uid, 0)
             for key, text in _keys_of(_USER_RING):

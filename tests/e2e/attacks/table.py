@@ -24,6 +24,7 @@ QUIET, HARM, ALONE = "quiet", "harm", "alone"
 """Batches: attacks that share a build; those that may end other steps; those that end the build."""
 
 
+INSIDE_PLAIN = "inside as a plain user"
 INSTALL, BUILD, MAKE = "install script", "build script", "make"
 """Where an attack runs: in a package, in an application's build, in the make of a runtime."""
 
@@ -72,7 +73,7 @@ Check = Callable[[Evidence], List[str]]
 class Attack:
     """`batch` names the build that it is part of, and `places` where it runs.
 
-    `fails` tells that its script ends in an error, which the build must name; `may_fail` that the
+    `critical` puts it into the quick tier. `fails` tells that its script ends in an error, which the build must name; `may_fail` that the
     build may refuse what it leaves. `newer` gives it a binary that needs a newer C library than the
     oldest host has.
     """
@@ -82,6 +83,7 @@ class Attack:
     payload: str
     checks: Tuple[Check, ...] = ()
     batch: str = QUIET
+    critical: bool = False
     places: Tuple[str, ...] = (INSTALL,)
     settings: Mapping[str, Any] = field(default_factory=dict)
     decision: str = "run"
@@ -528,6 +530,32 @@ BYSTANDERS: Tuple[Package, ...] = (
     Package(BYSTANDER, "bystander", {"seconds": 12}),
     Package(f"{BYSTANDER}-who-looks", "find_traces", {"seconds": 8}),
 )
+
+
+# --- What is not protected.
+
+_GUARD_ALONE = (
+    "chroot and inside have the network of the machine: the guard alone stands between, and a process "
+    "can change the address in its memory after the guard has looked at it."
+)
+_LOOPBACK = "chroot and inside have the loopback interface of the machine."
+_SAME_USER = (
+    "Who builds as a plain user inside of a container has one user ID for all: the scripts' processes "
+    "are of the same user as the build tool's own."
+)
+_KERNEL = "The kernel tells every process some facts of the machine; Slipway hides what it can."
+NOT_PROTECTED: Mapping[Tuple[str, str], str] = {
+    **{("guard-race", arena): _GUARD_ALONE for arena in ("chroot", "inside as root", INSIDE_PLAIN)},
+    **{
+        ("machine-loopback", arena): _LOOPBACK
+        for arena in ("chroot", "inside as root", INSIDE_PLAIN)
+    },
+}
+
+
+def reason_of(attack: str, arena: str) -> str:
+    """Why an attack is not prevented in an arena; empty where it must be."""
+    return NOT_PROTECTED.get((attack, arena), "")
 
 
 def collect(
