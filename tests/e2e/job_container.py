@@ -12,15 +12,16 @@ import pytest
 from tests.e2e.harness import Workspace
 
 
-def container(root: Path, *shared: Path) -> Tuple[str, ...]:
-    """Starts a command, as root, on a machine whose files are those of an image, as a job of CI is.
+def container(root: Path, *shared: Path, uid: int = 0) -> Tuple[str, ...]:
+    """Starts a command, as user `uid`, on a machine whose files are those of an image, as CI does.
 
     It has this machine's devices and processes, and the folders `shared`.
     """
     mounts = [f"mount --bind {root} {root}"]
     for path in (Path("/proc"), Path("/dev"), *shared):
         mounts.append(f"mkdir -p {root}{path} && mount --rbind {path} {root}{path}")
-    enter = f'exec chroot {root} sh -c \'cd "$0" && exec "$@"\' "$PWD" "$@"'
+    become = f"--userspec={uid}:{uid} --groups=" if uid else ""
+    enter = f'exec chroot {become} {root} sh -c \'cd "$0" && exec "$@"\' "$PWD" "$@"'
     script = " && ".join([*mounts, enter])
     return ("unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh")
 

@@ -1,0 +1,26 @@
+"""Reads what /proc tells of processes outside of its own family: files, environment, folders."""
+
+import os
+
+import kit
+
+for pid in kit.others():
+    for name in ("environ", "maps", "auxv", "io", "pagemap"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                if file.read(1):
+                    kit.reached(f"read /proc/{pid}/{name} of {kit.command_of(pid)[:60]}")
+        except OSError:
+            pass
+    for name in ("root", "cwd", "exe"):
+        try:
+            os.stat(f"/proc/{pid}/{name}/.")
+            kit.reached(f"entered /proc/{pid}/{name} of {kit.command_of(pid)[:60]}")
+        except OSError:
+            pass
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            kit.reached(f"saw descriptor {number} of process {pid}")
+            break
+    except OSError:
+        pass

@@ -1,0 +1,86 @@
+"""A script can spoil the output of its own package, and nothing else: attacks, by every isolator.
+
+The quick tier runs the worst attacks under user namespaces, in three builds; the long tier runs all
+of them in all arenas, each campaign once, with one test for each of its outcomes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+
+from tests.e2e import harness
+from tests.e2e.attacks.arenas import ARENAS, Surroundings, fill_caches, open_arena
+from tests.e2e.attacks.campaign import ALL_TOGETHER, Campaign, Cell
+from tests.e2e.attacks.table import ATTACKS, INSTALL, reason_of
+from tests.e2e.conftest import First
+from tests.e2e.engine import Engine
+
+QUICK = "namespaces as root"
+
+
+@pytest.fixture(scope="module")
+def surroundings(
+    first: First, tools: str, request: pytest.FixtureRequest
+) -> Iterator[Surroundings]:
+    def engine() -> Engine:
+        started: Engine = request.getfixturevalue("engine")
+        return started
+
+    with harness.scratch_folder("a") as folder:
+        # Containers see this folder alone: the runner's must be in it.
+        yield Surroundings(folder, first.workspace.caches, tools, engine)
+
+
+@pytest.fixture(scope="module")
+def campaign_of(surroundings: Surroundings) -> Callable[[str, bool], List[Cell]]:
+    """Runs an arena's campaign when its first outcome is asked for."""
+    known: Dict[Any, List[Cell]] = {}
+
+    def run(arena_name: str, quick: bool) -> List[Cell]:
+        if os.geteuid() != 0 and arena_name != QUICK:
+            pytest.skip(f"only root can attack {arena_name}")
+        if (arena_name, quick) not in known:
+            if not known:
+                fill_caches(surroundings)
+            attacks = [one for one in ATTACKS if one.critical or not quick]
+            with open_arena(arena_name, surroundings) as arena:
+                known[arena_name, quick] = Campaign(arena, arena_name, daemon=quick).run(attacks)
+        return known[arena_name, quick]
+
+    return run
+
+
+def assert_held(cells: List[Cell], attack: str, place: str) -> None:
+    chosen = [cell for cell in cells if (cell.attack, cell.place) == (attack, place)]
+    assert chosen, f"{attack} was not run as {place}"
+    for cell in chosen:
+        reason = reason_of(attack, cell.arena)
+        assert not cell.wrong or reason, "\n".join([*cell.wrong, cell.message])
+
+
+def cases(*, quick: bool) -> List[Any]:
+    return [
+        pytest.param(attack.name, place, id=f"{attack.name}-{place}".replace(" ", "-"))
+        for attack in ATTACKS
+        for place in attack.places
+        if attack.critical or not quick
+    ]
+
+
+@pytest.mark.parametrize(("attack", "place"), [*cases(quick=True), (ALL_TOGETHER, INSTALL)])
+def test_the_worst_attacks_reach_nothing(
+    campaign_of: Callable[[str, bool], List[Cell]], attack: str, place: str
+) -> None:
+    assert_held(campaign_of(QUICK, True), attack, place)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("arena", ARENAS)
+@pytest.mark.parametrize(("attack", "place"), [*cases(quick=False), (ALL_TOGETHER, INSTALL)])
+def test_no_attack_reaches_anything(
+    campaign_of: Callable[[str, bool], List[Cell]], arena: str, attack: str, place: str
+) -> None:
+    assert_held(campaign_of(arena, False), attack, place)
