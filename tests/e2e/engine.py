@@ -63,7 +63,7 @@ def require_engine() -> None:
 
 
 @contextlib.contextmanager
-def running_engine(folder: Path) -> Iterator[Engine]:
+def running_engine(folder: Path, *options: str) -> Iterator[Engine]:
     """Its folder must be short: a socket's path has a limit of 107 bytes."""
     require_engine()
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def running_engine(folder: Path) -> Iterator[Engine]:
             [
                 *("dockerd", f"--data-root={folder / 'data'}", f"--exec-root={folder / 'exec'}"),
                 *(f"--host=unix://{folder / 'docker.sock'}", f"--pidfile={folder / 'pid'}"),
-                *("--iptables=false", "--bridge=none"),
+                *("--iptables=false", "--bridge=none", *options),
             ],
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -6,7 +6,10 @@ of them in all arenas, each campaign once, with one test for each of its outcome
 
 from __future__ import annotations
 
+import contextlib
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
@@ -14,9 +17,10 @@ import pytest
 from tests.e2e import harness
 from tests.e2e.attacks.arenas import ARENAS, Surroundings, fill_caches, open_arena
 from tests.e2e.attacks.campaign import ALL_TOGETHER, Campaign, Cell
-from tests.e2e.attacks.table import ATTACKS, INSTALL, reason_of
+from tests.e2e.attacks.fence import NoFence, fence
+from tests.e2e.attacks.table import ATTACKS, EXHAUSTING, INSTALL, reason_of
 from tests.e2e.conftest import First
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, running_engine
 
 QUICK = "namespaces as root"
 
@@ -84,3 +88,25 @@ def test_no_attack_reaches_anything(
     campaign_of: Callable[[str, bool], List[Cell]], arena: str, attack: str, place: str
 ) -> None:
     assert_held(campaign_of(arena, False), attack, place)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("arena", ARENAS)
+def test_a_script_that_takes_all_it_gets_ends_in_one_message(
+    surroundings: Surroundings, session_folder: Path, arena: str
+) -> None:
+    try:
+        with contextlib.ExitStack() as held:
+            groups = held.enter_context(fence())
+
+            def engine() -> Engine:
+                parent = f"--cgroup-parent=/{groups[0].name}"
+                return held.enter_context(running_engine(session_folder / "fenced", parent))
+
+            fenced = replace(surroundings, groups=groups, engine=engine)
+            opened = held.enter_context(open_arena(arena, fenced))
+            cells = Campaign(opened, arena).exhaust(EXHAUSTING)
+    except NoFence as lack:
+        pytest.skip(str(lack))
+    wrong = [f"{cell.attack}: {'; '.join(cell.wrong)}" for cell in cells if cell.wrong]
+    assert not wrong, "\n".join(wrong)

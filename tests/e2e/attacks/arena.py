@@ -24,6 +24,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from build_rules.lib import native_packages
 from tests.e2e import harness
 from tests.e2e.addon_app import have_only
+from tests.e2e.attacks.fence import small_disk
 from tests.e2e.attacks.machine import Machine, Outcome
 from tests.e2e.harness import User, Workspace
 
@@ -134,9 +135,11 @@ class Arena:
         env: Optional[Mapping[str, str]] = None,
         owner: Optional[User] = None,
         machine_root: Path = Path("/"),
+        groups: Sequence[Path] = (),
     ) -> None:
         """`owner` is who builds, if not who tests; `before` is what starts a build, and then as
-        that user; `machine_root` is the folder that is the root of the machine of the build."""
+        that user; `machine_root` is the folder that is the root of the machine of the build.
+        `groups` are control groups of a fence: then no sandbox is kept."""
         self.workspace = workspace
         self.scratch = scratch
         self.isolator = isolator
@@ -146,7 +149,11 @@ class Arena:
         self.machine_root = machine_root
         self.run_name = f"{random.SystemRandom().getrandbits(40):010x}"
         self._builds = 0
-        self._machine = Machine(scratch)
+        self._fenced = bool(groups)
+        self._held = contextlib.ExitStack()
+        if self._fenced:
+            self._held.enter_context(small_disk(scratch / "sandboxes"))
+        self._machine = self._held.enter_context(Machine(scratch, groups))
         self.targets = scratch / "targets"
         self.targets.mkdir()
         self.targets.chmod(0o777)
@@ -160,7 +167,7 @@ class Arena:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._machine.__exit__()
+        self._held.close()
 
     def _canary(self, name: str, text: str) -> Path:
         path = self.scratch / name
@@ -307,17 +314,16 @@ class Arena:
         """Runs Pants once. Its daemon, if it has one, stays on the machine of this arena."""
         # The daemon would start again with another folder for sandboxes.
         sandboxes = self.scratch / "sandboxes"
-        if not sandboxes.exists():
-            sandboxes.mkdir()
-            if self.owner is not None:
-                os.chown(sandboxes, self.owner.uid, self.owner.gid)
+        sandboxes.mkdir(exist_ok=True)
+        if self.owner is not None:
+            os.chown(sandboxes, self.owner.uid, self.owner.gid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.settings["socket"])
         starter = None if self.before else self.owner
         options = (
             f"--slipway-isolator={self.isolator}",
             f"--slipway-step-time-limit={STEP_TIME_LIMIT}",
-            "--keep-sandboxes=always",
+            f"--keep-sandboxes={'never' if self._fenced else 'always'}",
             f"--process-execution-local-parallelism={parallel}",
         )
         env = {

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator, List, Mapping, Tuple
+from typing import Callable, Iterator, List, Mapping, Sequence, Tuple
 
 from tests.e2e import harness
 from tests.e2e.attacks.arena import Arena, Package
@@ -36,12 +36,14 @@ class Surroundings:
     """What arenas share: caches in which everything is that no attack changes, and tools.
 
     `engine` starts a Docker engine, or gives one that runs. `folder` is seen by every container.
+    `groups` are those of a fence.
     """
 
     folder: Path
     caches: Caches
     tools: str
     engine: Callable[[], Engine]
+    groups: Sequence[Path] = ()
     made: List[str] = field(default_factory=list)
 
     def new_folder(self, name: str) -> Path:
@@ -72,7 +74,9 @@ def _as_tester(surroundings: Surroundings, isolator: str, user: str) -> Iterator
     folder = surroundings.new_folder(isolator)
     with Workspace.make(
         folder / "clone", surroundings.caches, surroundings.tools
-    ) as workspace, Arena(workspace, _scratch(folder), isolator) as arena:
+    ) as workspace, Arena(
+        workspace, _scratch(folder), isolator, groups=surroundings.groups
+    ) as arena:
         yield arena
 
 
@@ -90,7 +94,7 @@ def _as_plain_user(surroundings: Surroundings, isolator: str, user: str) -> Iter
     with Workspace.make(folder / "clone", caches, surroundings.tools, owner=owner) as workspace:
         scratch = _scratch(folder)
         harness.own(scratch, owner)
-        with Arena(workspace, scratch, isolator, owner=owner) as arena:
+        with Arena(workspace, scratch, isolator, owner=owner, groups=surroundings.groups) as arena:
             yield arena
 
 
@@ -116,7 +120,7 @@ def _by_docker(surroundings: Surroundings, isolator: str, user: str) -> Iterator
     (client / "docker").symlink_to(shutil.which("docker") or "/usr/bin/docker")
     path = f"{client}:{surroundings.tools}"
     with Workspace.make(folder / "clone", surroundings.caches, path) as workspace, Arena(
-        workspace, _scratch(folder), isolator, env=engine.env
+        workspace, _scratch(folder), isolator, env=engine.env, groups=surroundings.groups
     ) as arena:
         yield arena
         assert engine.containers() == [], "containers are left"
@@ -142,7 +146,15 @@ def _inside(surroundings: Surroundings, isolator: str, user: str) -> Iterator[Ar
                 place.mkdir(parents=True, exist_ok=True)
                 harness.own(place, owner)
         before = container(image, surroundings.folder, uid=owner.uid if owner else 0)
-        with Arena(workspace, scratch, isolator, before, owner=owner, machine_root=image) as arena:
+        with Arena(
+            workspace,
+            scratch,
+            isolator,
+            before,
+            owner=owner,
+            machine_root=image,
+            groups=surroundings.groups,
+        ) as arena:
             yield arena
 
 
@@ -157,7 +169,9 @@ def fill_caches(surroundings: Surroundings) -> None:
     folder = surroundings.new_folder("first")
     with Workspace.make(
         folder / "clone", surroundings.caches, surroundings.tools
-    ) as workspace, Arena(workspace, _scratch(folder), "namespaces") as arena:
+    ) as workspace, Arena(
+        workspace, _scratch(folder), "namespaces", groups=surroundings.groups
+    ) as arena:
         honest = Package("honest", "find_traces")
         for target in (
             arena.write_app("honest", [honest]),

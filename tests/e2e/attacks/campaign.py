@@ -33,7 +33,12 @@ from tests.e2e.attacks.table import (
 ALL_TOGETHER = "all together"
 """The row for what no single attack can be told to have done."""
 _OPTIONS = ("--node-mirrors-variables={'attack-asks-with-escapes': ['ESCAPES_MIRROR']}",)
+_LIMITS = (
+    *("--slipway-step-memory-limit=1GB", "--slipway-step-process-limit=300"),
+    *("--slipway-step-space-limit=1GB", "--slipway-step-inode-limit=100000"),
+)
 _ALONE_LIMIT = 150.0  # seconds, with the start of Pants
+_EXHAUST_LIMIT = 240.0
 # Without a process namespace, attacks may end steps that run beside them.
 _SHARING_PROCESSES = ("chroot", "inside")
 
@@ -87,8 +92,20 @@ class Campaign:
                     self._once(target, place, group)
         return self.cells
 
-    def _build(self, target: str, **more: Any) -> Run:
-        run = self._arena.build(*_OPTIONS, "package", target, **more)
+    def exhaust(self, attacks: Sequence[Attack], limits: Sequence[str] = _LIMITS) -> List[Cell]:
+        """One build for each attack, and one of an honest package after all of them."""
+        for attack in attacks:
+            target = self._arena.write_app("attacked", [attack.package()])
+            run = self._build(target, *limits, seconds=_EXHAUST_LIMIT)
+            wrong = [*self._faults(collect(self._arena, run, attack)), *of_run(run, self._arena)]
+            self._note(attack.name, INSTALL, wrong, message=run.message_of(attack.package_name))
+        honest = self._arena.write_app("honest", [BYSTANDERS[1]])
+        run = self._build(honest, *limits)
+        self._note(ALL_TOGETHER, INSTALL, [] if run.outcome.code == 0 else [run.output[-500:]])
+        return self.cells
+
+    def _build(self, target: str, *options: str, **more: Any) -> Run:
+        run = self._arena.build(*_OPTIONS, *options, "package", target, **more)
         self.runs.append(run)
         return run
 
@@ -140,10 +157,15 @@ class Campaign:
 
     # --- Cells.
 
-    def _judge(self, evidence: Evidence) -> None:
+    @staticmethod
+    def _faults(evidence: Evidence) -> List[str]:
         wrong: List[str] = []
         for check in (*ALWAYS, *evidence.attack.checks):
             wrong.extend(fault for fault in check(evidence) if fault not in wrong)
+        return wrong
+
+    def _judge(self, evidence: Evidence) -> None:
+        wrong = self._faults(evidence)
         notes = dict(evidence.found["notes"]) if evidence.found else {}
         self._note(evidence.attack.name, evidence.place, wrong, notes, evidence.message)
 

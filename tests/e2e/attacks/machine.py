@@ -47,6 +47,7 @@ class Outcome:
     """What the build said, and what an attack did to the machine.
 
     `connections` are the texts that reached a listener; `stopped` and `leftovers` are command lines;
+    `slowest` is how many seconds it took at most to start a program meanwhile.
     `victims` maps a user to the state of its process, `keys` are those of scripts in keyrings.
     """
 
@@ -61,13 +62,22 @@ class Outcome:
     leftovers: List[str] = field(default_factory=list)
     keys: List[str] = field(default_factory=list)
     typed: str = ""
+    slowest: float = 0.0
 
 
 class Machine:
-    """The namespace, as the tests see it: builds run in it one after the other."""
+    """The namespace, as the tests see it: builds run in it one after the other.
 
-    def __init__(self, scratch: Path) -> None:
+    `groups` are control groups, by their folders, that all of its processes are in.
+    """
+
+    def __init__(self, scratch: Path, groups: Sequence[Path] = ()) -> None:
         self._scratch = scratch
+
+        def enter() -> None:
+            for group in groups:
+                (group / "cgroup.procs").write_text(str(os.getpid()))
+
         as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         flags = ["--pid", "--fork", "--mount-proc", "--kill-child"]
         self._process = subprocess.Popen(
@@ -75,6 +85,7 @@ class Machine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=enter,  # noqa: PLW1509  (the child execs at once)
         )
 
     def run(self, spec: Dict[str, Any]) -> Outcome:
@@ -243,13 +254,24 @@ def _become(uid: int) -> None:
 
 
 def watch(outcome: Outcome, done: threading.Event) -> None:
-    """Notes processes of the build tool, and of others, that somebody has stopped."""
+    """Notes processes that somebody has stopped, and how well the machine answers."""
     while not done.wait(0.1):
+        outcome.slowest = max(outcome.slowest, seconds_to_start())
         for pid in processes():
             if state_of(pid) == "T":
                 command = command_of(pid)
                 if command and "attack.py" not in command and command not in outcome.stopped:
                     outcome.stopped.append(command)
+
+
+def seconds_to_start() -> float:
+    """How long it takes to start a program; much longer where none can be started."""
+    started = time.monotonic()
+    try:
+        subprocess.run(["true"], timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 120.0
+    return time.monotonic() - started
 
 
 # --- What a script must not reach.

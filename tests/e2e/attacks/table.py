@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tarfile
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from build_rules.lib import native_packages
 from tests.e2e.attacks.arena import FORBIDDEN, Arena, Member, Package, Run, Step, read_members
 
 PREFIX = "attack-"
+_USABLE = 10.0  # seconds that starting a program may take meanwhile
 BYSTANDER = "bystander"
-QUIET, HARM, ALONE = "quiet", "harm", "alone"
-"""Batches: attacks that share a build; those that may end other steps; those that end the build."""
+QUIET, HARM, ALONE, EXHAUST = "quiet", "harm", "alone", "exhaust"
+"""Batches: attacks that share a build; those that may end other steps; those that end the build;
+those that take all that they get of something, which limits of a step must stop."""
 
 
 INSIDE_PLAIN = "inside as a plain user"
@@ -310,6 +313,16 @@ def secret_kept(evidence: Evidence) -> List[str]:
     return ["the build shows a file of who builds"] if told else []
 
 
+def limit_named(evidence: Evidence) -> List[str]:
+    """The message says what there was too much of, and by which option to allow more."""
+    wrong = []
+    if not re.search(r"--slipway-step-[a-z]+-limit=|is larger than", evidence.message):
+        wrong.append("no message tells of a limit")
+    if evidence.run.outcome.slowest > _USABLE:
+        wrong.append(f"the machine did not answer for {evidence.run.outcome.slowest:.1f} s")
+    return wrong
+
+
 def log_kept(evidence: Evidence) -> List[str]:
     """The log that a failed build keeps has nothing that the step could not read."""
     folder = evidence.arena.workspace.root / ".pants.d" / "slipway"
@@ -336,7 +349,13 @@ def odd(kind: str, tries: str, *checks: Check, **more: Any) -> Attack:
 
 ATTACKS: Tuple[Attack, ...] = (
     # Processes.
-    Attack("ptrace", "attaches to every process that it sees", "ptrace", places=EVERYWHERE),
+    Attack(
+        "ptrace",
+        "attaches to every process that it sees",
+        "ptrace",
+        places=EVERYWHERE,
+        critical=True,
+    ),
     Attack(
         "rewrites-at-exit",
         "seizes the step's program and replaces its outputs when it ends",
@@ -344,12 +363,14 @@ ATTACKS: Tuple[Attack, ...] = (
         (facts_complete, layers_agree),
         newer=True,
         places=EVERYWHERE,
+        critical=True,
     ),
     Attack(
         "memory",
         "reads and writes the memory of other processes",
         "memory_of_others",
         places=EVERYWHERE,
+        critical=True,
     ),
     Attack(
         "proc",
@@ -362,6 +383,7 @@ ATTACKS: Tuple[Attack, ...] = (
         "copies open files out of other processes, and uses inherited ones",
         "take_descriptors",
         places=EVERYWHERE,
+        critical=True,
     ),
     Attack(
         "daemon",
@@ -370,6 +392,7 @@ ATTACKS: Tuple[Attack, ...] = (
         (nothing_late, facts_complete, layers_agree),
         newer=True,
         places=(INSTALL, BUILD),
+        critical=True,
     ),
     Attack(
         "kill",
@@ -378,6 +401,7 @@ ATTACKS: Tuple[Attack, ...] = (
         (victims_alive,),
         batch=HARM,
         may_fail=True,
+        critical=True,
     ),
     Attack(
         "stop",
@@ -394,12 +418,21 @@ ATTACKS: Tuple[Attack, ...] = (
         batch=HARM,
         may_fail=True,
     ),
+    Attack(
+        "hydra",
+        "leaves processes that replace themselves all the time",
+        "hydra",
+        batch=HARM,
+        may_fail=True,
+        critical=True,
+    ),
     # Files.
     Attack(
         "writes-around",
         "writes into inputs, programs, runtime, outputs and the system",
         "write_around",
         places=EVERYWHERE,
+        critical=True,
     ),
     Attack(
         "forged-reports",
@@ -416,6 +449,7 @@ ATTACKS: Tuple[Attack, ...] = (
         "forge_report_and_fail",
         (no_react,),
         fails=True,
+        critical=True,
     ),
     Attack(
         "report-link",
@@ -424,6 +458,7 @@ ATTACKS: Tuple[Attack, ...] = (
         (victim_unchanged,),
         fails=True,
         places=(INSTALL, BUILD),
+        critical=True,
     ),
     Attack(
         "report-fifo",
@@ -434,6 +469,7 @@ ATTACKS: Tuple[Attack, ...] = (
         settings={"kind": "fifo"},
         fails=True,
         places=(BUILD,),
+        critical=True,
     ),
     Attack(
         "log-link",
@@ -494,6 +530,7 @@ ATTACKS: Tuple[Attack, ...] = (
         "io_uring",
         (no_connection,),
         places=EVERYWHERE,
+        critical=True,
     ),
     Attack("other-abi", "makes system calls by the i386 and x32 interfaces", "other_abi"),
     Attack("mountinfo", "reads where the step's files are on the machine", "mountinfo"),
@@ -501,7 +538,12 @@ ATTACKS: Tuple[Attack, ...] = (
         "kernel-files", "reads the kernel's command line, keys, sockets and memory", "kernel_files"
     ),
     Attack(
-        "keyring", "reads and adds keys of who builds", "keyring", (no_keys,), places=EVERYWHERE
+        "keyring",
+        "reads and adds keys of who builds",
+        "keyring",
+        (no_keys,),
+        places=EVERYWHERE,
+        critical=True,
     ),
     Attack(
         "user-namespace", "undoes read-only mounts in a user namespace of its own", "user_namespace"
@@ -516,6 +558,7 @@ ATTACKS: Tuple[Attack, ...] = (
         "forge_name",
         (no_react, no_controls),
         fails=True,
+        critical=True,
     ),
     Attack(
         "escapes",
@@ -523,8 +566,33 @@ ATTACKS: Tuple[Attack, ...] = (
         "escapes",
         (no_controls,),
         fails=True,
+        critical=True,
     ),
 )
+
+
+def exhausting(kind: str, tries: str) -> Attack:
+    return Attack(
+        *(f"takes-{kind}", tries, "exhaust", (limit_named,)),
+        batch=EXHAUST,
+        settings={"kind": kind},
+        fails=True,
+    )
+
+
+EXHAUSTING: Tuple[Attack, ...] = (
+    exhausting("processes", "starts processes without end"),
+    exhausting("memory", "takes memory without end"),
+    exhausting("memory-of-many", "takes memory in many small processes"),
+    exhausting("package", "fills its package's folder with one large file"),
+    exhausting("tmp", "fills temporary folders"),
+    exhausting("hidden", "fills a temporary file that has no name"),
+    exhausting("entries", "makes 400,000 files"),
+    exhausting("sparse", "leaves a file of 1 TB that is one hole"),
+    exhausting("output", "prints 2 GB of lines"),
+    exhausting("long-line", "prints 2 GB in one line"),
+)
+"""One build for each: it ends in one message, with a machine that can be used meanwhile."""
 
 BYSTANDERS: Tuple[Package, ...] = (
     Package(BYSTANDER, "bystander", {"seconds": 12}),
