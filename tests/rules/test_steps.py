@@ -80,7 +80,7 @@ def test_a_step_is_started_by_relative_names_alone(
     (process,) = workspace.processes()
     assert process.argv == ("host/python", "-I", "-S", "-B", "build_rules/sandbox/enter.py")
     assert not process.env
-    assert process.output_files == ("out/app.layer", "out/network.json")
+    assert process.output_files == ("out/app.layer", "network.json")
     assert process.timeout_seconds is None or process.timeout_seconds < 0
     assert sorted(process.append_only_caches.values()) == ["host", "trees_cache"]
     contents = workspace.request(DigestContents, process.input_digest)
