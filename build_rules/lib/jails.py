@@ -15,7 +15,7 @@ import signal
 import time
 from typing import Callable, Dict, FrozenSet, Iterable, List, NoReturn, Optional, Set
 
-from build_rules.lib import isolation, network_guard
+from build_rules.lib import isolation, network_guard, sysv_ipc
 from build_rules.lib.isolation import OPEN_FILES, exit_status
 from build_rules.lib.jail_protocol import Request
 from build_rules.lib.network_guard import OWN_LOOPBACK, Surroundings
@@ -98,6 +98,8 @@ class UserJail(Jail):
 
     def end(self) -> None:
         end_user(self._user)
+        if sysv_ipc.any_of(self._user):
+            _as_user(self._user, lambda: sysv_ipc.remove_all_of(self._user))
 
     def take_back(self, request: Request) -> None:
         self._change_owner(request.writable, self._program_user)
@@ -225,25 +227,29 @@ def end_user(user: int) -> None:
         if not left:
             return
         try:
-            killer = os.fork()
+            _as_user(user, lambda: os.kill(-1, signal.SIGKILL))
         except BlockingIOError:
             # The machine has no process left to give; one by one, those that ended make room.
             _kill(left)
-            return
-        if killer == 0:
-            try:
-                become(user)
-                os.kill(-1, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            finally:
-                os._exit(0)
-        os.waitpid(killer, 0)
 
     kill_all()
     while _processes_of(user):
         _reap()
         kill_all()
+
+
+def _as_user(user: int, work: Callable[[], None]) -> None:
+    """Does something that cannot fail in a way that matters, in a child that is the user."""
+    child = os.fork()
+    if child == 0:
+        try:
+            become(user)
+            work()
+        except OSError:
+            pass
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
 
 
 def end_processes(find: Callable[[], Set[int]]) -> None:

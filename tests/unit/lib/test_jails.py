@@ -10,7 +10,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from build_rules.lib import build_users, jails
+from build_rules.lib import build_users, jails, sysv_ipc
 from build_rules.lib.build_users import BuildUsers
 from build_rules.lib.first_process import FirstProcess
 from build_rules.lib.isolation import IsolationRefused
@@ -109,6 +109,13 @@ def test_all_that_a_command_started_has_ended(users: BuildUsers, folder: Path) -
     script = f"setsid sleep 300.97531 & {bomb}; sleep 0.3; exit 7"
     assert run(users, folder, script).status == 7
     assert not jails._processes_of(users.scripts)
+
+
+def test_shared_memory_and_queues_of_a_command_are_removed(users: BuildUsers, folder: Path) -> None:
+    made = "shmget(0, 4096, 0o1600), libc.msgget(0, 0o1600), libc.semget(0, 1, 0o1600)"
+    program = f"import ctypes; libc = ctypes.CDLL(None); print(libc.{made})"
+    assert run(users, folder, f'/usr/bin/python3 -c "{program}"') == Reply(status=0)
+    assert not sysv_ipc.any_of(users.scripts)
 
 
 def test_the_network_guard_sees_what_another_user_s_process_does(
