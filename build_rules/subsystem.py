@@ -187,11 +187,11 @@ class Slipway(Subsystem):
         default=Isolator.AUTO,
         help=help_text(
             """
-            How build steps are kept from the rest of this machine: by user namespaces, by a Docker
-            engine, by a plain chroot, which only root can, or not at all, `inside` a container
-            that is the image of the steps; under the last two, the guard alone denies the network.
-            `auto` takes the first that this machine offers. It is in no cache key: all give the
-            same bytes.
+            How Slipway isolates build steps from the rest of this machine: with user namespaces, a
+            Docker engine, or a plain chroot, which needs root; `inside` is for a job that already
+            runs in a container of the steps' image, and protects from hostile scripts only if that
+            job runs as root. `auto` takes the first that this machine offers. It is in no cache
+            key: all give the same bytes.
 
             For example: `--slipway-isolator=docker`.
             """

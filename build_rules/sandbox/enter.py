@@ -163,7 +163,7 @@ def _isolated(job: Job, settings: Dict[str, Any]) -> int:
         except IsolationRefused as error:
             refusals[name] = str(error)
             continue
-        _note(name)
+        _note(f"{name} as its user" if name == "inside" and os.geteuid() != 0 else name)
         return status
     found = "\n".join(f"{name}: {refusal}" for name, refusal in refusals.items())
     ways_out = "\n".join(_WAYS_OUT[name] for name in refusals)

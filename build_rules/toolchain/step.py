@@ -57,8 +57,9 @@ logger = logging.getLogger(__name__)
 _ISOLATORS = {
     "namespaces": "user namespaces",
     "docker": "a Docker engine",
-    "chroot": "chroot: the guard alone denies the network",
-    "inside": "the container of the job: the guard alone denies the network",
+    "chroot": "chroot and users of their own",
+    "inside": "the container of the job and users of their own",
+    "inside as its user": "the container of the job alone; a hostile script can do what the job can",
 }
 _named: Set[str] = set()
 _ENTER = "build_rules.sandbox.enter"
