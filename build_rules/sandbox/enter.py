@@ -61,6 +61,7 @@ in a container, start it with --security-opt seccomp=unconfined --security-opt s
 
 
 def main() -> int:
+    _close_inherited()
     try:
         return _run(_read("step.json"), _read("host/settings.json"))
     except SlipwayError as error:
@@ -68,6 +69,14 @@ def main() -> int:
         return 1
     except isolation.CallerGone:
         return 1
+
+
+def _close_inherited() -> None:
+    """Pants leaves the files of its own store open in the processes that it starts, for writing."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one that lists the folder
+                os.close(int(name))
 
 
 def _read(path: str) -> Dict[str, Any]:
