@@ -37,6 +37,9 @@ INSIDE = "!/"
 _COMPILER = re.compile(
     rb"(GCC: \([^\0)]{0,80}\) [0-9][^\0]{0,40}|[^\0]{0,40}clang version [^\0]{1,80})\0"
 )
+_MOST_BYTES = 1 << 30
+"""Of one file: the largest libraries that packages ship have a tenth of it. A larger archive is
+passed over, like one that grows beyond measure."""
 _MUSL, _ANDROID = ("libc.musl-", "ld-musl-"), ("libc.so", "liblog.so")
 
 
@@ -119,13 +122,18 @@ def without_foreign(
 
 
 def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]:
-    """The same of one file; `read` gives its next bytes, or all that are left for -1."""
+    """The same of one file; `read` gives its next bytes, as many as it is asked for."""
     head = read(nested_archives.HEAD)
     system = foreign_binary.system_of(head)
     if system:
         yield ElfFacts(path, system=system)
     elif head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
-        yield from _facts_in(path, head + read(-1))
+        content = head + read(_MOST_BYTES)
+        if len(content) <= _MOST_BYTES:
+            yield from _facts_in(path, content)
+        elif head.startswith(elf.MAGIC):
+            # A hole can make a file of any size; it is judged as one that could not be read.
+            yield ElfFacts(path, fault=f"larger than {_MOST_BYTES >> 30} GiB")
 
 
 def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:

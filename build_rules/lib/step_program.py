@@ -27,6 +27,14 @@ def run(main: Callable[[Dict[str, Any]], None]) -> NoReturn:
         sys.stdout.flush()
         print(error, file=sys.stderr)
         sys.exit(1)
+    except RecursionError:
+        deep = SlipwayError(
+            "a build step found folders that are nested too deeply",
+            where="/build",
+            next="see which script makes them, and have it remove them",
+        )
+        print(deep, file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
             raise

@@ -116,6 +116,21 @@ def test_what_cannot_be_read_is_noted_with_its_reason() -> None:
     assert (found.machine, found.bits) == ("x86-64", 64)
 
 
+def test_a_file_with_a_hole_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elf_facts, "_MOST_BYTES", 1 << 20)
+    for name, head in (("large.node", elf.MAGIC), ("large.zip", b"PK\3\4")):
+        with (tmp_path / name).open("wb") as file:
+            file.write(head)
+            file.truncate(1 << 40)
+    entries = [
+        Entry(name, "file", source=str(tmp_path / name)) for name in ("large.node", "large.zip")
+    ]
+    (fact,) = facts_of_layer(entries)
+    assert (fact.path, fact.fault) == ("large.node", "larger than 0 GiB")
+
+
 def test_facts_outlive_the_layer_as_json() -> None:
     found = found_in(Entry("a/x.node", "file", content=content(SMALL)))
     text = json.dumps(elf_facts.as_json(found))

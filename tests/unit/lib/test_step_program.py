@@ -1,0 +1,68 @@
+"""The frame of a step's program: whatever happens ends in one message, and nothing can trace it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Tuple
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[3]
+PROGRAM = """
+import ctypes, errno, os, sys
+sys.path.insert(0, sys.argv[1])
+from build_rules.lib import layers, step_program
+from build_rules.lib.errors import SlipwayError
+enter = os.chdir
+os.chdir = lambda folder: enter(sys.argv[2])
+step_program.run(lambda arguments: exec(arguments["code"]))
+"""
+
+
+def run(folder: Path, code: str) -> Tuple[int, str]:
+    """The exit status and what was printed as an error, of a program with this code."""
+    (folder / "in").mkdir()
+    (folder / "in" / "arguments.json").write_text(json.dumps({"code": code}))
+    python = [sys.executable, "-c", PROGRAM, str(TOP), str(folder)]
+    done = subprocess.run(
+        # Where the first process of a step would answer.
+        ["sh", "-c", 'exec "$@" 3</dev/null', "sh", *python],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("raise SlipwayError('it is wrong')", "it is wrong"),
+        ("raise OSError(errno.ENOSPC, 'full')", "no space is left for a build step"),
+        (
+            "for _ in range(1500): os.mkdir('d'); enter('d')\nenter(sys.argv[2]); list(os.walk('d'))",
+            "a build step found folders that are nested too deeply",
+        ),
+        (
+            "for _ in range(300): os.mkdir('d'); enter('d')\nenter(sys.argv[2]); layers.walk('d')",
+            f'"{"d/" * 40}…" is a folder 200 levels deep, too deep for a release',
+        ),
+        (
+            "os.mkdir('d'); open('d/f', 'wb').truncate(1 << 40); layers.walk('d')",
+            '"f" and what comes before it are larger than a release can be',
+        ),
+    ],
+)
+def test_a_failure_is_one_message(tmp_path: Path, code: str, first: str) -> None:
+    status, said = run(tmp_path, code)
+    assert (status, said.splitlines()[0]) == (1, first)
+    assert "Traceback" not in said
+    subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
+
+
+def test_a_program_is_not_dumpable_and_hands_its_socket_to_nobody(tmp_path: Path) -> None:
+    code = "os._exit(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) or os.get_inheritable(3))"
+    assert run(tmp_path, code) == (0, "")
