@@ -77,5 +77,5 @@ def _is_known(user: int) -> bool:
 
 
 def _users_of_processes() -> Set[int]:
-    """By any of their user IDs; what nobody has waited for counts against a user's limit too."""
+    """All user IDs of all processes, zombies included: those count against the user's limit."""
     return {user for users in jails.users_of_processes(zombies=True).values() for user in users}

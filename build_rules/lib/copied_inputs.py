@@ -146,7 +146,7 @@ def _open_folders(top: str, *names: str) -> int:
 
 def _take(out: int, name: str, target: str) -> None:
     try:
-        # Opened without waiting: a pipe that nobody writes to would keep it for ever.
+        # Without O_NONBLOCK, opening a pipe without a writer never returns.
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=out)
     except OSError:
         return

@@ -56,8 +56,8 @@ class _Running:
 class FirstProcess:
     """`attempts` is the descriptor of the network guard's notes, none without a guard.
 
-    `life` is one whose other end is closed when nobody waits for the result any more. Without
-    `bounds`, commands have none but the machine's.
+    The other end of `life` closes when the caller no longer waits for the result. Without `bounds`,
+    only the machine limits commands.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class FirstProcess:
         self._requests: Optional[socket.socket] = None
 
     def serve(self, start: Callable[[], None]) -> Optional[int]:
-        """The exit status of the program that `start` becomes; None once nobody waits for it.
+        """The exit status of the program that `start` becomes; None if the caller stops waiting.
 
         The program has its end of the socket as descriptor 3.
         """
@@ -134,7 +134,7 @@ class FirstProcess:
                 return None
 
     def _pause(self, woken: int, requests: List[socket.socket]) -> bool:
-        """Until something happens; False when nobody waits for the result any more."""
+        """Waits for the next event; False when the caller no longer waits for the result."""
         life = [] if self._life is None else [self._life]
         running = self._running
         timeout = running.monitor.interval if running and running.monitor else None
@@ -254,9 +254,9 @@ class FirstProcess:
                 os.kill(running.first, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(running.first, 0)
-        told = _read_report(running.report)
+        report = _read_report(running.report)
         self._jail.end()
-        return _reply(told)
+        return _reply(report)
 
 
 def _label(request: Request) -> str:
@@ -288,12 +288,12 @@ def _read_report(report: int) -> Dict[str, str]:
     return {word: rest for word, _, rest in lines}
 
 
-def _reply(told: Dict[str, str]) -> Reply:
-    if "refused" in told:
-        return Reply(refused=told["refused"])
-    if "missing" in told:
-        return Reply(missing=int(told["missing"]))
-    return Reply(status=int(told.get("status", -signal.SIGKILL)))
+def _reply(report: Dict[str, str]) -> Reply:
+    if "refused" in report:
+        return Reply(refused=report["refused"])
+    if "missing" in report:
+        return Reply(missing=int(report["missing"]))
+    return Reply(status=int(report.get("status", -signal.SIGKILL)))
 
 
 @contextlib.contextmanager

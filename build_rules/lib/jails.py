@@ -1,8 +1,8 @@
-"""Jails: what keeps a foreign command from the program that asked for it, and from its outputs.
+"""Jails separate a foreign command from the program that asked for it and from the step's outputs.
 
-A command in a jail can neither see nor signal nor trace the processes of its step, writes to the
-folders that it was given alone, and has ended, with all that it started, before the program goes
-on.  Isolators differ in what gives that: a process namespace of its own, or a user of its own.
+A command in a jail cannot see, signal or trace the processes of its step.  It can write only to the
+folders that it was given.  The command and everything that it started end before the program goes
+on.  A jail is a process namespace or a separate user, depending on the isolator.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Jail:
-    """The parts in which isolators differ; this one is for a user that can have nothing of it.
+    """The parts in which isolators differ; this class is for a user who can create no jail.
 
-    Then a command runs as the program's own user.  Nothing keeps it from files of that user; the
-    program itself is out of its reach since it is not dumpable, and the filter refuses to trace.
+    The command then runs as the program's user and can write to all files of that user.  It cannot
+    trace the program: the program is not dumpable, and the system call filter refuses ptrace.
     """
 
     surroundings: Surroundings = OWN_LOOPBACK
     most_processes: Optional[int] = None
-    """Of a user that runs nothing else, for the kernel to enforce; others are looked at."""
+    """The kernel's limit for a user that runs nothing else; None where processes are counted."""
 
     def __init__(self) -> None:
         self._program = 0
@@ -65,10 +65,10 @@ class Jail:
 
 
 class UserJail(Jail):
-    """A jail by users: the commands of a step run as `user`, which nothing else does.
+    """A jail by user: only the commands of one step run as `user`.
 
-    This process must be able to become that user and to change owners.  `root` is the folder that
-    becomes the root of commands, the empty string for this machine's own.
+    This process must have the rights to become that user and to change owners.  `root` is the
+    folder that becomes the root of commands; empty for the root of this machine.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class UserJail(Jail):
         queue = [self._root + folder for folder in folders]
         while queue:
             folder = queue.pop()
-            # What lies too deep for a path keeps its owner; whoever collects refuses such a tree.
+            # Entries too deep for a path keep their owner; the collecting program refuses the tree.
             with contextlib.suppress(OSError):
                 os.chown(folder, user, user, follow_symlinks=False)
                 with os.scandir(folder) as entries:
@@ -176,9 +176,9 @@ def hide() -> None:
 
 
 def _join_new_keyring() -> None:
-    """A session keyring holds the tickets and tokens of who builds; a fresh one holds nothing.
+    """Replaces the session keyring, which holds the user's tickets and tokens, with an empty one.
 
-    Kernels without keyrings, and engines that refuse the call, have given none either.
+    Kernels without keyrings and engines that refuse the call expose no keyring either.
     """
     _libc.syscall(ctypes.c_long(_SYS_KEYCTL), _JOIN_SESSION_KEYRING, None)
 

@@ -1,7 +1,7 @@
-"""Files that foreign commands left, read as what they are: anything.
+"""Reads files that foreign commands left, and trusts nothing about them.
 
-A link may lead out of their folder, a pipe never ends, and a file with a hole can be larger than any
-disk.  No process is left that could change them meanwhile.
+A symlink may lead out of the folder, a pipe never ends, and a sparse file can be larger than any
+disk.  The commands have ended, so nothing changes the files during a read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read(path: str, top: str, most: int = MOST_TEXT) -> bytes:
     """
     place = inside(path, top)
     try:
-        # Opened without waiting: a pipe that nobody writes to would keep it for ever.
+        # Without O_NONBLOCK, opening a pipe without a writer never returns.
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise NotAFile(path, str(error.strerror)) from None

@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same without line breaks: what others chose must not look like a line of ours."""
+    """As printable(), with line breaks escaped too: a name must not look like another message."""
     return printable(text).replace("\n", "\\n")
 
 
