@@ -594,10 +594,20 @@ EXHAUSTING: Tuple[Attack, ...] = (
 )
 """One build for each: it ends in one message, with a machine that can be used meanwhile."""
 
-BYSTANDERS: Tuple[Package, ...] = (
-    Package(BYSTANDER, "bystander", {"seconds": 12}),
-    Package(f"{BYSTANDER}-who-looks", "find_traces", {"seconds": 8}),
-)
+LOOKS_AROUND = f"{BYSTANDER}-who-looks"
+
+
+def bystanders(number: int) -> List[Package]:
+    """Packages that mean no harm; another number makes their steps run again."""
+    return [
+        Package(BYSTANDER, "bystander", {"seconds": 12, "number": number}),
+        Package(LOOKS_AROUND, "find_traces", {"seconds": 8, "number": number}),
+    ]
+
+
+def late_bystander() -> Package:
+    """A package that looks for what others have left, once all of them are done."""
+    return Package(LOOKS_AROUND, "find_traces", {"seconds": 0, "number": -1})
 
 
 # --- What is not protected.
