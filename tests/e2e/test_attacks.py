@@ -11,11 +11,10 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
-from tests.e2e import harness
 from tests.e2e.attacks.arena import Package
 from tests.e2e.attacks.arenas import ARENAS, Surroundings, fill_caches, open_arena
 from tests.e2e.attacks.campaign import ALL_TOGETHER, Campaign, Cell
@@ -29,15 +28,13 @@ QUICK = "namespaces as root"
 
 @pytest.fixture(scope="module")
 def surroundings(
-    first: First, tools: str, request: pytest.FixtureRequest
-) -> Iterator[Surroundings]:
+    first: First, tools: str, session_folder: Path, request: pytest.FixtureRequest
+) -> Surroundings:
     def engine() -> Engine:
         started: Engine = request.getfixturevalue("engine")
         return started
 
-    with harness.scratch_folder("a") as folder:
-        # Containers see this folder alone: the runner's must be in it.
-        yield Surroundings(folder, first.workspace.caches, tools, engine)
+    return Surroundings(session_folder, first.workspace.caches, tools, engine)
 
 
 @pytest.fixture(scope="module")
