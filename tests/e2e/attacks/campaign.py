@@ -100,7 +100,7 @@ class Campaign:
             run = self._build(target, *limits, seconds=_EXHAUST_LIMIT)
             wrong = [*self._faults(collect(self._arena, run, attack)), *of_run(run, self._arena)]
             self._note(attack.name, INSTALL, wrong, message=run.message_of(attack.package_name))
-        honest = self._arena.write_app("honest", [late_bystander()])
+        honest = self._arena.write_app("honest", [late_bystander(len(self.runs))])
         run = self._build(honest, *limits)
         self._note(ALL_TOGETHER, INSTALL, [] if run.outcome.code == 0 else [run.output[-500:]])
         return self.cells
@@ -150,7 +150,7 @@ class Campaign:
                 wrong.append("a release with binaries for newer hosts was made")
             missing = [name for name in sorted(newer) if f"({name}@1.0.0)" not in run.output]
             wrong.extend(f"the audit does not name {name}" for name in missing)
-        late = late_bystander()
+        late = late_bystander(len(self.runs))
         kept = _without(packages, out | newer | {late.name})
         target = self._arena.write_app(app, [*kept, late])
         run = self._build(target)

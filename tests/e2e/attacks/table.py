@@ -605,9 +605,9 @@ def bystanders(number: int) -> List[Package]:
     ]
 
 
-def late_bystander() -> Package:
+def late_bystander(number: int) -> Package:
     """A package that looks for what others have left, once all of them are done."""
-    return Package(LOOKS_AROUND, "find_traces", {"seconds": 0, "number": -1})
+    return Package(LOOKS_AROUND, "find_traces", {"seconds": 0, "number": -1 - number})
 
 
 # --- What is not protected.
