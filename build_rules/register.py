@@ -19,6 +19,7 @@ from build_rules.npm import (
 from build_rules.release import (
     abi_audit,
     abi_gate,
+    checked_layers,
     package,
     package_addon,
     release,
@@ -58,7 +59,8 @@ _MODULES = (
     *(manifest, locks, app_files, install, compile, addon, generate_lock, lint_lock),
     *(app, addons, bundle, export, tailor, node_mirrors),
     *(deployment, coordinator, goals),
-    *(release, abi_gate, package, package_addon, run_release, abi_audit, try_runtime),
+    *(release, abi_gate, checked_layers, package, package_addon, run_release),
+    *(abi_audit, try_runtime),
 )
 
 

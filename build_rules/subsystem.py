@@ -136,15 +136,62 @@ class Slipway(Subsystem):
             """
         ),
     )
+    step_memory_limit = StrOption(
+        default="80%",
+        help=help_text(
+            """
+            How much memory one build step may use, all its processes and files in memory together:
+            a size, or a share of this machine's memory. A step that uses more fails, with all its
+            processes ended. Of a container with a memory limit, the share is of that limit. The
+            limit is in no cache key.
+
+            For example: `--slipway-step-memory-limit=12GB`.
+            """
+        ),
+    )
+    step_process_limit = IntOption(
+        default=4096,
+        help=help_text(
+            """
+            How many processes and threads one build step may have at once. A step that starts more
+            fails, with all its processes ended. The limit is in no cache key.
+
+            For example: `--slipway-step-process-limit=10000`.
+            """
+        ),
+    )
+    step_space_limit = StrOption(
+        default="16GB",
+        help=help_text(
+            """
+            How much one build step may write, its temporary files included. A step that writes more
+            fails. Where the step's folders are in memory, `step_memory_limit` holds for them too.
+            The limit is in no cache key.
+
+            For example: `--slipway-step-space-limit=40GB`.
+            """
+        ),
+    )
+    step_inode_limit = IntOption(
+        default=1_000_000,
+        help=help_text(
+            """
+            How many files, folders and links one build step may make. A step that makes more fails.
+            The limit is in no cache key.
+
+            For example: `--slipway-step-inode-limit=3000000`.
+            """
+        ),
+    )
     isolator = EnumOption(
         default=Isolator.AUTO,
         help=help_text(
             """
-            How build steps are kept from the rest of this machine: by user namespaces, by a Docker
-            engine, by a plain chroot, which only root can, or not at all, `inside` a container
-            that is the image of the steps; under the last two, the guard alone denies the network.
-            `auto` takes the first that this machine offers. It is in no cache key: all give the
-            same bytes.
+            How Slipway isolates build steps from the rest of this machine: with user namespaces, a
+            Docker engine, or a plain chroot, which needs root; `inside` is for a job that already
+            runs in a container of the steps' image, and protects from hostile scripts only if that
+            job runs as root. `auto` takes the first that this machine offers. It is in no cache
+            key: all give the same bytes.
 
             For example: `--slipway-isolator=docker`.
             """

@@ -15,7 +15,7 @@ from pants.core.goals.export import (
     ExportSubsystem,
     PostProcessingCommand,
 )
-from pants.engine.fs import CreateDigest, Digest, FileContent, MergeDigests
+from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
@@ -25,16 +25,11 @@ from build_rules.npm.compile import InstalledPackages
 from build_rules.npm.locks import resolve_name
 from build_rules.runtime.runtime import Runtime
 from build_rules.toolchain.host_settings import HostSettings
+from build_rules.toolchain.programs import Program, ProgramRequest, path_of
 
-_UNPACK = """\
-import os, sys, tarfile
-top = sys.argv[1]
-for name in [name for name in sorted(os.listdir(top)) if name.endswith(".tar")]:
-    with tarfile.open(os.path.join(top, name), "r:") as tar:
-        tar.extractall(os.path.join(top, "node_runtime") if name == "runtime.tar" else top)
-    os.unlink(os.path.join(top, name))
-os.unlink(os.path.join(top, "unpack.py"))
-"""
+_PROGRAM = "build_rules.sandbox.unpack_export"
+# Beside what is exported; the program removes it.
+_FOLDER = ".slipway-unpack"
 
 
 @dataclass(frozen=True)
@@ -55,18 +50,28 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
     )
     installed, program = await MultiGet(
         Get(InstalledPackages, AppRequest(field_set)),
-        Get(Digest, CreateDigest([FileContent("unpack.py", _UNPACK.encode())])),
+        Get(Program, ProgramRequest((_PROGRAM,))),
     )
     folder = field_set.folder.replace("/", ".")
     return ExportResult(
         f"Node.js {runtime.version} and the packages of {app.name}",
         f"node/{folder}",
         digest=await Get(
-            Digest, MergeDigests([installed.everything, runtime.tree.digest, program])
+            Digest,
+            MergeDigests(
+                [
+                    installed.everything,
+                    runtime.tree.digest,
+                    await Get(Digest, AddPrefix(program.digest, _FOLDER)),
+                ]
+            ),
         ),
         post_processing_cmds=[
             PostProcessingCommand(
-                [settings.python, "-I", "-S", "-B", "{digest_root}/unpack.py", "{digest_root}"]
+                [
+                    *(settings.python, "-I", "-S", "-B"),
+                    *(f"{{digest_root}}/{_FOLDER}/{path_of(_PROGRAM)}", "{digest_root}"),
+                ]
             )
         ],
         resolve=resolve_name(app.read.lock.path),

@@ -1,6 +1,8 @@
 """The part of a step that runs in a container: takes a tar, runs the command, gives a tar back.
 
-This file is the program of the container's first process, by itself and on the image's own Python.
+This file is the program of the container's first process, on the image's own Python; the modules
+that it imports come with the tar.  It runs as the container's root, with the few capabilities that
+it takes to become other users, so that the step's program and its foreign commands have one each.
 Its input stays open as long as somebody waits for the result: when it ends, so does the container,
 wherever the engine runs.
 """
@@ -10,16 +12,19 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
-import signal
 import sys
 import tarfile
 import tempfile
 import threading
-import types
 from typing import Any, Dict
 
-_BUILD = "/build"
+BUILD = "/build"
+MODULES = ".slipway"
+"""The folder below /build with the modules of this program."""
+
+PROGRAM_USER = 1001
+"""The user of the step's program; its foreign commands run as the step's user."""
+
 RECORD = tarfile.RECORDSIZE
 """The input is read by whole records, and nothing beyond the last of the archive."""
 
@@ -30,59 +35,17 @@ def _end_with_input() -> None:
     os._exit(137)
 
 
-def _become(asked: Dict[str, Any], said: int, report: int) -> None:
-    """Turns this process into the command; what keeps it from starting is written to `report`."""
-    os.setsid()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Python ignores it, and an ignored signal stays ignored in what is started.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(said, 1)
-    try:
-        os.chdir(asked["cwd"])
-        os.execvpe(asked["argv"][0], asked["argv"], asked["env"])
-    except OSError as error:
-        os.write(report, str(error.errno).encode())
-
-
-def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
-    guard = types.ModuleType("network_guard")
-    reading, writing = os.pipe()
-    try:
-        exec(asked["guard"], guard.__dict__)
-        child = guard.guarded_child(lambda: _become(asked, said, writing), attempts)
-    except ImportError as error:
-        os.write(attempts, json.dumps({"refused": f"the image's Python: {error}"}).encode() + b"\n")
-        child = os.fork()
-        if child == 0:
-            _become(asked, said, writing)
-            os._exit(127)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        missing = pipe.read()
-    while True:  # orphans of the command end up here too
-        pid, status = os.wait()
-        if pid == child:
-            break
-    if missing:
-        return {"missing": int(missing)}
-    ended = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    return {"status": ended}
-
-
 def main() -> None:
     asked: Dict[str, Any] = json.loads(sys.argv[1])
     os.umask(0o022)
-    os.makedirs(os.path.join(_BUILD, "out"))
+    os.makedirs(os.path.join(BUILD, "out"))
+    os.chown(os.path.join(BUILD, "out"), PROGRAM_USER, PROGRAM_USER)
     with tarfile.open(
         fileobj=os.fdopen(0, "rb", 0, closefd=False), mode="r|", bufsize=RECORD
     ) as tar:
-        tar.extractall(_BUILD)
+        tar.extractall(BUILD)
+    sys.path.insert(0, os.path.join(BUILD, MODULES))
     threading.Thread(target=_end_with_input, daemon=True).start()
-    os.makedirs(asked["env"]["HOME"], exist_ok=True)
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as attempts:
         report = _run(asked, said.fileno(), attempts.fileno())
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
@@ -93,12 +56,59 @@ def main() -> None:
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
             for name in asked["outputs"]:
-                path = os.path.join(_BUILD, "out", name)
+                path = os.path.join(BUILD, "out", name)
                 if os.path.lexists(path):
                     tar.add(path, f"out/{name}", recursive=False)
     # What the command left behind ends with this, the first process.
     sys.stdout.flush()
     os._exit(0)
+
+
+def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
+    from build_rules.lib import copied_inputs, jails  # noqa: PLC0415  (they came with the tar)
+    from build_rules.lib.cgroups import Cgroup  # noqa: PLC0415
+    from build_rules.lib.first_process import Bounds, FirstProcess  # noqa: PLC0415
+    from build_rules.lib.isolation import USER_ID, WRITABLE_FOLDERS, Command  # noqa: PLC0415
+    from build_rules.lib.resource_limits import Limits  # noqa: PLC0415
+    from build_rules.lib.supervision import StartFailed  # noqa: PLC0415
+
+    command = Command(tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"])
+    jails.hide()
+    home = command.env["HOME"]
+    os.makedirs(home, exist_ok=True)
+    os.chown(home, USER_ID, USER_ID)
+    limits = Limits(**asked["limits"])
+    first = FirstProcess(
+        jails.UserJail(USER_ID, PROGRAM_USER, limits.processes),
+        attempts if asked["guarded"] else None,
+        bounds=Bounds(limits, WRITABLE_FOLDERS, Cgroup.of_this_process()),
+    )
+    # The container's own output is the tar.
+    ours = os.dup(1)
+    os.dup2(said, 1)
+    try:
+        if command.foreign:
+            os.makedirs(command.cwd, exist_ok=True)
+            reply = first.run(copied_inputs.as_request(command))
+            assert reply is not None
+            if reply.missing:
+                return {"missing": reply.missing}
+            return {"status": 128 - reply.status if reply.status < 0 else reply.status}
+        reading, writing = os.pipe()
+
+        def become() -> None:
+            try:
+                copied_inputs.become("", command, PROGRAM_USER)
+            except StartFailed as failed:
+                os.write(writing, str(failed.number).encode())
+
+        status = first.serve(become)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            missing = pipe.read()
+        return {"missing": int(missing)} if missing else {"status": status}
+    finally:
+        os.dup2(ours, 1)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

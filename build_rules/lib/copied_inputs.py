@@ -10,49 +10,54 @@ import os
 import resource
 import shutil
 import signal
+import stat
 from typing import Mapping, Sequence
 
-from build_rules.lib import isolation
+from build_rules.lib import isolation, jails
 from build_rules.lib.isolation import (
-    MOST_PROCESSES,
     OPEN_FILES,
-    USER_ID,
     Command,
     IsolationRefused,
     Job,
     Mount,
 )
+from build_rules.lib.jail_protocol import Request
 from build_rules.lib.supervision import StartFailed
 
 BUILD = "/build"
-_PR_SET_NO_NEW_PRIVS = 38
 
 
-def lay_out_inputs(place: str, trees: Mapping[str, str], inputs: Sequence[Mount]) -> None:
-    """Copies trees, by target, and inputs to where the step expects them, with its own `out`."""
+def lay_out_inputs(
+    place: str, trees: Mapping[str, str], inputs: Sequence[Mount], user: int
+) -> None:
+    """Copies trees, by target, and inputs to where the step expects them, with its own `out`.
+
+    `user` gets the folders around them, which nobody else can write to then.
+    """
     for target, tree in trees.items():
         if target != "/":
-            _make_own(place, os.path.dirname(target))
+            _make_own(place, os.path.dirname(target), user)
             copy(tree, place + target)
     for mount in inputs:
-        _make_own(place, os.path.dirname(mount.target))
+        _make_own(place, os.path.dirname(mount.target), user)
         copy(mount.source, place + mount.target)
-    _make_own(place, f"{BUILD}/out")
+    _make_own(place, f"{BUILD}/out", user)
 
 
-def give_to_step(path: str) -> None:
+def give_to(path: str, user: int) -> None:
     try:
-        os.chown(path, USER_ID, USER_ID)
+        os.chown(path, user, user)
     except OSError as error:
-        raise IsolationRefused(f"chown to user {USER_ID}: {error.strerror}") from None
+        raise IsolationRefused(f"chown to user {user}: {error.strerror}") from None
 
 
-def _make_own(place: str, folder: str) -> None:
+def _make_own(place: str, folder: str, user: int) -> None:
     """A folder below /build that belongs to the step, as those around it do."""
     if not os.path.isdir(place + folder):
-        _make_own(place, os.path.dirname(folder))
+        _make_own(place, os.path.dirname(folder), user)
         os.mkdir(place + folder)
-        give_to_step(place + folder)
+        if os.geteuid() == 0:
+            give_to(place + folder, user)
 
 
 def copy(source: str, target: str) -> None:
@@ -83,8 +88,8 @@ def lend_name_servers(etc: str) -> None:
             shutil.copyfile(f"/etc/{name}", os.path.join(etc, name))
 
 
-def become(place: str, command: Command) -> None:
-    """Turns this process into the command, as the ordinary user; raises StartFailed."""
+def become(place: str, command: Command, user: int) -> None:
+    """Turns this process into the step's program, as `user`; raises StartFailed."""
     what, chrooting = "chroot", True
     try:
         isolation.die_with_parent()
@@ -97,14 +102,10 @@ def become(place: str, command: Command) -> None:
         isolation.limit(resource.RLIMIT_NOFILE, OPEN_FILES)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if os.geteuid() == 0:
-            os.setgroups([])
-            os.setgid(USER_ID)
-            os.setuid(USER_ID)
-        isolation.limit(resource.RLIMIT_NPROC, MOST_PROCESSES)
-        isolation.control_process(_PR_SET_NO_NEW_PRIVS, 1)
+            jails.become(user)
+        isolation.control_process(jails.NO_NEW_PRIVILEGES, 1)
         # After the change of the user, which makes the kernel forget it.
         isolation.die_with_parent()
-        os.makedirs(command.env["HOME"], exist_ok=True)
         os.chdir(command.cwd)
         nothing = os.open("/dev/null", os.O_RDONLY)
         os.dup2(nothing, 0)
@@ -114,13 +115,44 @@ def become(place: str, command: Command) -> None:
         raise StartFailed(what, error.errno or 0, isolation=chrooting) from None
 
 
+def as_request(command: Command) -> Request:
+    """A foreign command, which may write to the folder that it starts in."""
+    return Request(command.argv, command.env, command.cwd, writable=(command.cwd,))
+
+
 def take_outputs(place: str, job: Job) -> None:
-    for name in job.outputs:
-        path = os.path.join(f"{place}{BUILD}/out", name)
-        target = os.path.join(job.out, name)
-        if not os.path.lexists(path):
-            continue
-        if os.path.isfile(path) and not os.path.islink(path):
-            shutil.copyfile(path, target)
-        else:
-            os.mkdir(target)  # something else than a file, whatever it was
+    """Copies the declared outputs that are regular files; none of the folders may be a link."""
+    try:
+        out = _open_folders(place or "/", *f"{BUILD}/out".strip("/").split("/"))
+    except OSError:
+        return
+    try:
+        for name in job.outputs:
+            _take(out, name, os.path.join(job.out, name))
+    finally:
+        os.close(out)
+
+
+def _open_folders(top: str, *names: str) -> int:
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for name in names:
+        try:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
+def _take(out: int, name: str, target: str) -> None:
+    try:
+        # Opened without waiting: a pipe that nobody writes to would keep it for ever.
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=out)
+    except OSError:
+        return
+    try:
+        if stat.S_ISREG(os.fstat(source).st_mode):
+            with os.fdopen(source, "rb", closefd=False) as file, open(target, "xb") as copied:
+                shutil.copyfileobj(file, copied, 1 << 20)
+    finally:
+        os.close(source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, List
 
 from build_rules.lib.errors import SlipwayError
 
@@ -100,3 +100,46 @@ def _next_stream(rest: bytes, packed: Iterator[bytes]) -> bytes:
 
 def _damaged(label: str, error: Exception) -> SlipwayError:
     return SlipwayError(f'"{label}" is damaged', found=str(error))
+
+
+class Stream:
+    """What chunks hold, as a file that can only be read forwards."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._held = b""
+        self._used = 0  # of what is held
+        self._position = 0
+
+    def seek(self, at: int) -> int:
+        left = at - self._position
+        if left < 0:
+            raise ValueError(f"a stream at {self._position} cannot go back to {at}")
+        while left:
+            step = min(left, self._available())
+            if not step:
+                break
+            self._used += step
+            self._position += step
+            left -= step
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        parts: List[bytes] = []
+        while size:
+            step = min(size, self._available())
+            if not step:
+                break
+            parts.append(self._held[self._used : self._used + step])
+            self._used += step
+            self._position += step
+            size -= step
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _available(self) -> int:
+        while self._used == len(self._held):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._held, self._used = chunk, 0
+        return len(self._held) - self._used

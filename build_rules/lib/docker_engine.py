@@ -8,6 +8,7 @@ The `docker` client is asked, not the engine's socket: it knows the user's conte
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -18,28 +19,33 @@ import sys
 import tarfile
 import threading
 import time
-from types import ModuleType
 from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
-from build_rules.lib import container_side, isolation, network_guard, oci_image
+from build_rules.lib import container_side, isolation, oci_image, unpacking
 from build_rules.lib.docker_client import Client, check_disk, last_line
 from build_rules.lib.isolation import (
     HOST_NAME,
-    MOST_PROCESSES,
-    USER_ID,
     CommandNotStarted,
     IsolationRefused,
     Job,
 )
 from build_rules.lib.oci_image import Image, LayerBlob
+from build_rules.lib.tar_reading import Kind, Member
 from build_rules.lib.tree_cache import Layer
 
 _PLATFORM = "linux/amd64"
-_BUILD = "/build"
 # The date of an image that is made on the way; it stands in its ID.
 _DATE = "2000-01-01"
-_OWNER = f"uid={USER_ID},gid={USER_ID}"
+_OWNER = f"uid={container_side.PROGRAM_USER},gid={container_side.PROGRAM_USER}"
+# To run programs and foreign commands as users of their own, and to give folders to either.
+_CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE")
 _TRIES, _PAUSE = 20, 0.5
+_TYPES = {
+    Kind.FILE: tarfile.REGTYPE,
+    Kind.FOLDER: tarfile.DIRTYPE,
+    Kind.SYMLINK: tarfile.SYMTYPE,
+    Kind.HARD_LINK: tarfile.LNKTYPE,
+}
 
 
 def run(client: Client, job: Job) -> int:
@@ -178,27 +184,30 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         "argv": job.command.argv,
         "env": dict(job.command.env),
         "cwd": job.command.cwd,
+        "foreign": job.command.foreign,
+        "limits": dataclasses.asdict(job.limits),
+        "guarded": job.command.attempts is not None,
         "outputs": job.outputs,
-        "guard": _text_of(network_guard),
     }
-    program = _text_of(container_side)
+    limits = f"size={job.limits.space},nr_inodes={job.limits.inodes}"
+    options = f"rw,exec,nosuid,nodev,{limits}"
+    with open(container_side.__file__, encoding="utf-8") as file:
+        program = file.read()
     return [
         *("run", "--rm", "--interactive", f"--name={name}", "--read-only"),
         *(() if job.command.network else ("--network=none",)),
-        *(f"--user={USER_ID}:{USER_ID}", f"--hostname={HOST_NAME}", "--workdir=/"),
-        *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--shm-size=1g"),
-        f"--pids-limit={MOST_PROCESSES}",
-        f"--tmpfs={_BUILD}:rw,exec,nosuid,nodev,mode=755,{_OWNER}",
-        f"--tmpfs=/home:rw,exec,nosuid,nodev,mode=755,{_OWNER}",
-        "--tmpfs=/tmp:rw,exec,nosuid,nodev,mode=1777",
+        *("--user=0:0", f"--hostname={HOST_NAME}", "--workdir=/"),
+        *("--cap-drop=ALL", *(f"--cap-add={name}" for name in _CAPABILITIES)),
+        *("--security-opt=no-new-privileges", "--shm-size=1g"),
+        # The first process and the program beside the foreign commands.
+        *(f"--pids-limit={job.limits.processes + 64}", f"--memory={job.limits.memory}"),
+        f"--memory-swap={job.limits.memory}",
+        f"--tmpfs={container_side.BUILD}:{options},mode=755,{_OWNER}",
+        f"--tmpfs=/home:{options},mode=755",
+        f"--tmpfs=/tmp:{options},mode=1777",
         *("--env=PYTHONHASHSEED=0", "--entrypoint=/usr/bin/python3", image),
         *("-I", "-S", "-B", "-c", program, json.dumps(asked)),
     ]
-
-
-def _text_of(module: ModuleType) -> str:
-    with open(str(module.__file__), encoding="utf-8") as file:
-        return file.read()
 
 
 def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
@@ -236,22 +245,41 @@ def _listen(stream: BinaryIO, said: List[bytes]) -> None:
 
 
 def _send(tar: tarfile.TarFile, job: Job) -> None:
+    modules = os.path.dirname(os.path.abspath(__file__))
+    tar.add(modules, f"{container_side.MODULES}/build_rules/lib", filter=_module)
     for mount in job.inputs:
-        tar.add(mount.source, posixpath.relpath(mount.target, _BUILD), filter=_plain)
+        tar.add(mount.source, posixpath.relpath(mount.target, container_side.BUILD), filter=_plain)
     for target, layers in job.trees.items():
         if target == "/":
             continue
-        folder = posixpath.relpath(target, _BUILD)
-        for layer in layers:
-            with tarfile.open(layer.path, "r:") as inner:
-                for member in inner:
-                    content = inner.extractfile(member) if member.isreg() else None
-                    member.name = posixpath.join(folder, member.name)
-                    tar.addfile(_plain(member), content)
+        folder = posixpath.relpath(target, container_side.BUILD)
+        checked = unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT)
+        for path, members in checked:
+            with open(path, "rb") as file:
+                for member in members:
+                    file.seek(member.offset)
+                    tar.addfile(_plain(_info(member, folder)), file)
+
+
+def _info(member: Member, folder: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(posixpath.join(folder, member.name))
+    info.type = _TYPES[member.kind]
+    info.mode, info.mtime, info.size = member.mode, member.mtime, member.size
+    info.linkname = member.target
+    if member.kind is Kind.HARD_LINK:
+        info.linkname = posixpath.join(folder, member.target)
+    return info
+
+
+def _module(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
+    """Owned by the container's root, which imports them."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member if member.isdir() or member.name.endswith(".py") else None
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = USER_ID
+    member.uid = member.gid = container_side.PROGRAM_USER
     member.uname = member.gname = ""
     return member
 

@@ -12,12 +12,23 @@ import io
 import json
 import posixpath
 import re
-import tarfile
-from dataclasses import asdict, dataclass, field
-from typing import IO, Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Sequence,
+    Tuple,
+)
 
 from build_rules.lib import elf, foreign_binary, nested_archives
 from build_rules.lib.elf import Elf, ElfError
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 
 INSIDE = "!/"
@@ -33,6 +44,7 @@ _MUSL, _ANDROID = ("libc.musl-", "ld-musl-"), ("libc.so", "liblog.so")
 class ElfFacts:
     """One ELF file of a layer, or a program of another system, which `system` names then.
 
+    `sha256` is that of every ELF file, whatever it is for; other programs have none.
     `fault` says why it could not be read. `needed_versions` are (library, version, a symbol that
     needs it, how many do); `unversioned` are undefined names for which no library is named;
     `compilers` are those that left their name in it;
@@ -85,20 +97,10 @@ def facts_of_layer(entries: Iterable[Entry]) -> List[ElfFacts]:
         if entry.kind != "file":
             continue
         if entry.source is None:
-            found.extend(_facts_of_file(entry.name, io.BytesIO(entry.content)))
+            found.extend(facts_of_file(entry.name, io.BytesIO(entry.content).read))
             continue
         with open(entry.source, "rb") as file:
-            found.extend(_facts_of_file(entry.name, file))
-    return sorted(found, key=lambda one: one.path)
-
-
-def facts_of_tar(tar: tarfile.TarFile) -> List[ElfFacts]:
-    """The same of an archive, such as a whole release."""
-    found: List[ElfFacts] = []
-    for member in tar:
-        file = tar.extractfile(member) if member.isreg() else None
-        if file is not None:
-            found.extend(_facts_of_file(posixpath.normpath(member.name), file))
+            found.extend(facts_of_file(entry.name, file.read))
     return sorted(found, key=lambda one: one.path)
 
 
@@ -116,13 +118,14 @@ def without_foreign(
     )
 
 
-def _facts_of_file(path: str, file: IO[bytes]) -> Iterator[ElfFacts]:
-    head = file.read(nested_archives.HEAD)
+def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]:
+    """The same of one file; `read` gives its next bytes, or all that are left for -1."""
+    head = read(nested_archives.HEAD)
     system = foreign_binary.system_of(head)
     if system:
         yield ElfFacts(path, system=system)
     elif head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
-        yield from _facts_in(path, head + file.read())
+        yield from _facts_in(path, head + read(-1))
 
 
 def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:
@@ -134,18 +137,19 @@ def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:
 
 
 def facts(path: str, content: bytes) -> ElfFacts:
+    sha256 = hashlib.sha256(content).hexdigest()
     try:
         header = elf.read_header(content)
-        known = ElfFacts(path, header.kind, header.machine, header.bits, system=header.system)
-        ours = header.is_ours and not header.system
-        if not ours or header.kind not in (elf.PROGRAM, elf.LIBRARY):
-            return known
     except ElfError as error:
-        return ElfFacts(path, fault=str(error))
+        return ElfFacts(path, fault=str(error), sha256=sha256)
+    known = ElfFacts(path, header.kind, header.machine, header.bits, sha256=sha256)
+    ours = header.is_ours and not header.system
+    if not ours or header.kind not in (elf.PROGRAM, elf.LIBRARY):
+        return replace(known, system=header.system)
     try:
-        return _of_elf(path, elf.read(content), content)
+        return _of_elf(path, elf.read(content), content, sha256)
     except ElfError as error:
-        return ElfFacts(path, header.kind, header.machine, header.bits, fault=str(error))
+        return replace(known, fault=str(error))
 
 
 def _compilers(content: bytes) -> Tuple[str, ...]:
@@ -153,7 +157,7 @@ def _compilers(content: bytes) -> Tuple[str, ...]:
     return tuple(sorted({one.decode("ascii", "replace") for one in _COMPILER.findall(content)}))
 
 
-def _of_elf(path: str, read: Elf, content: bytes) -> ElfFacts:
+def _of_elf(path: str, read: Elf, content: bytes, sha256: str) -> ElfFacts:
     users: Dict[Tuple[str, str], List[str]] = {}
     for symbol in read.undefined:
         if symbol.version:
@@ -184,7 +188,7 @@ def _of_elf(path: str, read: Elf, content: bytes) -> ElfFacts:
             sorted({one.name for one in read.undefined if not one.version and not one.weak})
         ),
         opened=read.opened,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         compilers=_compilers(content),
         exported=tuple(sorted({one.name for one in read.exported}))
         if read.soname or read.header.kind == elf.PROGRAM or read.interpreter
@@ -196,6 +200,19 @@ def write(path: str, found: Iterable[ElfFacts]) -> None:
     """Notes down the facts of a layer, for the ABI gate."""
     with open(path, "w", encoding="utf-8") as file:
         json.dump(as_json(found), file, sort_keys=True)
+
+
+def read(path: str) -> List[ElfFacts]:
+    """What `write` wrote."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return from_json(json.load(file))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SlipwayError(
+            f'"{path}" does not list the binaries of a layer',
+            found=str(error),
+            next="./pants --no-local-cache --no-remote-cache-read package with the target",
+        ) from None
 
 
 def as_json(found: Iterable[ElfFacts]) -> List[Dict[str, Any]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import Iterable, Iterator, List, Tuple
 
+from build_rules.lib.printable import printable
+
 
 class SlipwayError(Exception):
     """A user's mistake or a refused input; its text is all that the user sees.
@@ -29,7 +31,7 @@ class SlipwayError(Exception):
         for label, text in (("in", self.where), ("found", self.found), ("next", self.next)):
             if text:
                 lines.extend(_labelled(label, text))
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 class SlipwayErrors(SlipwayError):

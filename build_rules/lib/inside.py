@@ -2,7 +2,8 @@
 
 Nothing is taken on trust: every file of the image's layers must be here as it is there.  More may
 be here, such as what a job needs to start Pants.  Steps run one at a time, since all of them work
-in `/build`; the network is denied by the guard alone.
+in `/build`.  A job of root runs foreign commands as the step's user, which must run nothing else; a
+job of that user has no other, so that it is safe from its packages' accidents alone.
 """
 
 from __future__ import annotations
@@ -10,15 +11,26 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
-import tarfile
+import subprocess
 from typing import Dict, Iterator, Sequence, Tuple
 
-from build_rules.lib import tree_cache
-from build_rules.lib.copied_inputs import BUILD, become, give_to_step, lay_out_inputs, take_outputs
+from build_rules.lib import build_users, own_network, tree_cache, unpacking
+from build_rules.lib.cgroups import Cgroup
+from build_rules.lib.copied_inputs import (
+    BUILD,
+    as_request,
+    become,
+    give_to,
+    lay_out_inputs,
+    take_outputs,
+)
+from build_rules.lib.first_process import Bounds
 from build_rules.lib.isolation import USER_ID, IsolationRefused, Job, watched
+from build_rules.lib.jails import Jail, UserJail
+from build_rules.lib.network_guard import Surroundings
 from build_rules.lib.supervision import supervised
+from build_rules.lib.tar_reading import Kind, Member
 from build_rules.lib.tree_cache import Layer
 
 # Files that engines put there for each container.
@@ -37,27 +49,53 @@ def run(job: Job) -> int:
         raise IsolationRefused(f"this machine is not the image of the step: {difference}")
     own = (BUILD, job.command.env["HOME"])
     more = {target: layers for target, layers in job.trees.items() if target != "/"}
-    with _alone(), tree_cache.all_unpacked(job.cache, more) as trees:
-        _prepare(own)
-        with supervised(
-            lambda: become("", job.command), lambda: _empty(own), job.command.attempts
+    with _alone(), tree_cache.all_unpacked(job.cache, more) as trees, _jail(job) as jailed:
+        command, (jail, program_user) = job.command, jailed
+        _prepare(own, program_user)
+        own_loopback = jail.surroundings.neighbours is None
+        with Cgroup.make(job.limits) as cgroup, supervised(
+            as_request(command) if command.foreign else lambda: become("", command, program_user),
+            lambda: _empty(own),
+            jail,
+            command.attempts,
+            own_network.enter if own_loopback else lambda: None,
+            Bounds(
+                job.limits, (*own, "/tmp", "/dev/shm"), cgroup, None if own_loopback else USER_ID
+            ),
         ) as run_command:
-            lay_out_inputs("", trees, job.inputs)
+            lay_out_inputs("", trees, job.inputs, program_user)
+            if command.foreign:
+                os.makedirs(command.cwd, exist_ok=True)
             status = run_command(job.time_limit)
             take_outputs("", job)
         return status
 
 
+@contextlib.contextmanager
+def _jail(job: Job) -> Iterator[Tuple[Jail, int]]:
+    """What shuts foreign commands in, and the user of the step's program."""
+    if os.geteuid() != 0:
+        jail = Jail()
+        jail.surroundings = Surroundings(neighbours=frozenset((USER_ID,)))
+        yield jail, USER_ID
+        return
+    if build_users.runs_anything(USER_ID):
+        raise IsolationRefused(f"processes of user {USER_ID}, which steps run as, are running here")
+    own_loopback = not job.command.network and own_network.is_offered()
+    with build_users.reserved() as users:
+        most = job.limits.processes
+        jailed = UserJail(USER_ID, users.program, most, own_loopback=own_loopback)
+        yield jailed, users.program
+
+
 def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
     """How `root` differs from the tree that `layers`, the lowest first, make; empty if it does not."""
-    seen: Dict[str, Tuple[str, tarfile.TarInfo]] = {}
-    for layer in layers:
-        with tarfile.open(layer.path, "r:") as tar:
-            for member in tar:
-                seen[os.path.normpath(member.name)] = layer.path, member
+    seen: Dict[str, Tuple[str, Member]] = {}
+    for path, members in unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT):
+        seen.update((member.name, (path, member)) for member in members)
     for name in sorted(seen):
         layer_path, member = seen[name]
-        if name in _OF_ENGINES or member.isdir() or member.islnk():
+        if name in _OF_ENGINES or member.kind in (Kind.FOLDER, Kind.HARD_LINK):
             continue
         try:
             if not _is_same(os.path.join(root, name), member, layer_path):
@@ -67,16 +105,16 @@ def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
     return ""
 
 
-def _is_same(path: str, member: tarfile.TarInfo, layer: str) -> bool:
-    if member.issym():
-        return os.readlink(path) == member.linkname
+def _is_same(path: str, member: Member, layer: str) -> bool:
+    if member.kind is Kind.SYMLINK:
+        return os.readlink(path) == member.target
     state = os.lstat(path)
     if not stat.S_ISREG(state.st_mode) or state.st_size != member.size:
         return False
     if (state.st_mode ^ member.mode) & stat.S_IXUSR:
         return False
     with open(path, "rb") as here, open(layer, "rb") as there:
-        there.seek(member.offset_data)
+        there.seek(member.offset)
         left = member.size
         while left:
             size = min(left, _CHUNK)
@@ -98,9 +136,10 @@ def _alone() -> Iterator[None]:
         os.close(folder)
 
 
-def _prepare(own: Sequence[str]) -> None:
+def _prepare(own: Sequence[str], program_user: int) -> None:
     """The step's own folders: whatever somebody else keeps there is not touched."""
-    for folder in own:
+    build, home = own
+    for folder, user in ((build, program_user), (home, USER_ID)):
         try:
             os.makedirs(folder, exist_ok=True)
             found = sorted(os.listdir(folder))
@@ -109,7 +148,7 @@ def _prepare(own: Sequence[str]) -> None:
         if found:
             raise IsolationRefused(f"{folder} is not empty: {found[0]}")
         if os.geteuid() == 0:
-            give_to_step(folder)
+            give_to(folder, user)
         elif not os.access(folder, os.W_OK):
             raise IsolationRefused(f"user {USER_ID} cannot write to {folder}")
 
@@ -117,8 +156,6 @@ def _prepare(own: Sequence[str]) -> None:
 def _empty(own: Sequence[str]) -> None:
     for folder in own:
         for name in os.listdir(folder):
+            # By rm: trees of any depth, which a step may leave, are beyond what shutil can remove.
             path = os.path.join(folder, name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
+            subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=False)

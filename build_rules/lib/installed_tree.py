@@ -6,8 +6,9 @@ import json
 import os
 from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Tuple
 
-from build_rules.lib import layers
+from build_rules.lib import layers, left_files
 from build_rules.lib.layers import Entry
+from build_rules.lib.left_files import NotAFile
 from build_rules.lib.npm_production import owner, production_bins
 
 # npm's own record of the tree and tools' caches: neither is a part of any package.
@@ -72,9 +73,9 @@ class InstalledTree:
         """The package.json of each package of the lock that is there, with its path."""
         for path in sorted(self._packages):
             try:
-                with open(os.path.join(self._top, path, "package.json"), encoding="utf-8") as file:
-                    manifest = json.load(file)
-            except (OSError, ValueError):
+                place = os.path.join(self._top, path, "package.json")
+                manifest = json.loads(left_files.read(place, self._top))
+            except (NotAFile, ValueError):
                 continue  # not installed here: optional, for another system
             if isinstance(manifest, dict):
                 yield path, manifest

@@ -12,19 +12,23 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
+from build_rules.lib.resource_limits import Limits
 from build_rules.lib.tree_cache import Layer
 
 USER_ID = 1000
 """The ordinary user and group that every step runs as, whoever runs Pants."""
 
 HOST_NAME = "build"
+WRITABLE_FOLDERS = ("/build", "/home", "/tmp", "/dev/shm")
+"""The folders of a root that are a step's own, and empty when it starts."""
+
 OPEN_FILES = 4096
 """The soft limit, the same everywhere, as far as the machine's hard limit allows."""
 
-MOST_PROCESSES = 4096
-"""At once, as far as an isolator can hold a step to it: one that only multiplies ends there."""
+FOREIGN_FOLDER = "/build/work"
+"""Where a foreign command without a program starts; it is empty then."""
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LOOK_EVERY = 1.0  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,9 +46,11 @@ class Mount:
 class Command:
     """What runs, and in which environment; `cwd` is a path inside the root.
 
-    Its input is empty, unless `stdin` is a descriptor, or `terminal` one of a terminal that becomes
-    its own. `attempts` is a descriptor of the file that its attempts at the network are noted in.
-    `network` is whether it has the machine's network, which none has by default.
+    It is a program of Slipway, which may ask for foreign commands; or it is `foreign` itself, and
+    then runs as those do. Its input is empty, unless `stdin` is a descriptor, or `terminal` one of
+    a terminal that becomes its own. `attempts` is a descriptor of the file that attempts of foreign
+    commands at the network are noted in. `network` is whether the step has the machine's network,
+    which none has by default.
     """
 
     argv: Tuple[str, ...]
@@ -54,6 +60,7 @@ class Command:
     terminal: Optional[int] = None
     attempts: Optional[int] = None
     network: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class Job:
     """One build step. `trees` maps a target to its layers, `/` to those of the root itself.
 
     `cache` is the folder of unpacked trees, `inputs` what the step reads, `out` the folder that
-    gets its output files, which `outputs` names; `time_limit` is in seconds.
+    gets its output files, which `outputs` names; `time_limit` is in seconds. `limits` are those of
+    its foreign commands.
     """
 
     trees: Mapping[str, List[Layer]]
@@ -71,6 +79,7 @@ class Job:
     outputs: Tuple[str, ...]
     command: Command
     time_limit: float
+    limits: Limits
 
 
 class IsolationRefused(Exception):
@@ -115,6 +124,11 @@ def control_process(operation: int, value: int) -> int:
 def die_with_parent() -> int:
     """Has the kernel kill this process when its parent ends; 0, or the error's number."""
     return control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def take_in_orphans() -> None:
+    """Makes this process the parent of what its descendants leave behind when they end."""
+    control_process(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 @contextlib.contextmanager

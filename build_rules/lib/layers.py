@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import stat
-import tarfile
 import zlib
 from dataclasses import dataclass
 from typing import (
@@ -24,6 +23,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     Optional,
     Tuple,
     cast,
@@ -32,6 +32,7 @@ from typing import (
 from build_rules.lib import tar_writing
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.tar_writing import TarWriter
+from build_rules.lib.unpacking import GZIP_HEADER
 
 if TYPE_CHECKING:  # not in the `typing` of CPython 3.7
     from typing import Protocol
@@ -45,8 +46,13 @@ END_OF_ARCHIVE = bytes(1024)
 LISTING_FOLDER = ".release"
 """Where a release keeps the lists of its files, one for each layer."""
 
+MOST_DEPTH = 200
+"""Folders one in the other, in a tree that a layer is made of."""
+
+MOST_BYTES = 16 << 30
+"""Of all files of such a tree."""
+
 _BLOCK = 1 << 20
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class GzipMember:
         self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._crc = 0
         self._size = 0
-        out.write(_GZIP_HEADER)
+        out.write(GZIP_HEADER)
 
     def write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)
@@ -150,11 +156,19 @@ def walk(
 
     `keep` is asked with each path relative to `top`; a folder that it refuses is left out whole.
     `executables` are such paths too, for trees whose modes say nothing: the inputs of a step.
-    Anything but folders, files and links is refused.
+    Anything but folders, files and links is refused, and a tree that is too deep or too large: a
+    file with a hole can have any size.
     """
     entries: List[Entry] = []
+    total = 0
 
     def visit(folder: str, relative: str) -> None:
+        nonlocal total
+        if relative.count("/") > MOST_DEPTH:
+            raise SlipwayError(
+                f'"{relative[:80]}…" is a folder {MOST_DEPTH} levels deep, too deep for a release',
+                next="have the script that makes it remove it",
+            )
         with os.scandir(folder) as found:
             children = sorted(found, key=lambda child: child.name)
         for child in children:
@@ -167,6 +181,13 @@ def walk(
                 entries.append(Entry(prefix + path, "folder"))
                 visit(child.path, path + "/")
             elif child.is_file():
+                total += child.stat().st_size
+                if total > MOST_BYTES:
+                    raise SlipwayError(
+                        f'"{path}" and what comes before it are larger than a release can be',
+                        found=f"more than {MOST_BYTES >> 30} GiB, holes in files included",
+                        next="have the script that makes it remove it",
+                    )
                 if executables is None:
                     executable = bool(child.stat().st_mode & stat.S_IXUSR)
                 else:
@@ -242,14 +263,27 @@ def write_whole(path: str, entries: Iterable[Entry]) -> Layer:
     return Layer(hashing.sha256(), hashing.size, tar.file_bytes, len(tar.hashes))
 
 
-def write_release(path: str, layers: Iterable[str], last: Iterable[Entry]) -> Tuple[str, int]:
-    """Concatenates finished layers and an end member; gives SHA-256 and size of the whole."""
+def write_release(
+    path: str, layers: Iterable[str], last: Iterable[Entry], expected: Mapping[str, str] = {}
+) -> Tuple[str, int]:
+    """Concatenates finished layers and an end member; gives SHA-256 and size of the whole.
+
+    `expected` has the SHA-256 of layers that were checked, by path.
+    """
     with open(path, "wb") as raw:
         hashing = _Hashing(raw)
         for layer in layers:
+            found = hashlib.sha256()
             with open(layer, "rb") as file:
                 for block in iter(lambda: file.read(_BLOCK), b""):
                     hashing.write(block)
+                    found.update(block)
+            if expected.get(layer, found.hexdigest()) != found.hexdigest():
+                raise SlipwayError(
+                    f'the layer "{layer}" is not the one that was checked',
+                    found=f"its SHA-256 is {found.hexdigest()}, not {expected[layer]}",
+                    next="package it again",
+                )
         member = GzipMember(hashing)
         tar = LayerTar(member)
         for entry in last:
@@ -268,13 +302,6 @@ def file_list(hashes: Dict[str, str]) -> bytes:
     return "".join(lines).encode()
 
 
-def read_members(path: str) -> Iterator[Tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    """Members of an archive that this project wrote; a layer without end blocks included."""
-    with tarfile.open(path, "r:*") as tar:
-        for info in tar:
-            yield info, tar
-
-
 def lay_out(entries: Iterable[Entry], target: str) -> None:
     """Copies entries with files of their own to a new folder `target`, writable as in a checkout."""
     os.mkdir(target)
@@ -288,22 +315,6 @@ def lay_out(entries: Iterable[Entry], target: str) -> None:
             assert entry.source is not None, entry.name
             shutil.copyfile(entry.source, place)
             os.chmod(place, 0o755 if entry.executable else 0o644)
-
-
-def extract(path: str, target: str) -> None:
-    """Unpacks an archive that this project wrote (never one from outside)."""
-    for info, tar in read_members(path):
-        place = os.path.join(target, info.name)
-        if info.isdir():
-            os.makedirs(place, exist_ok=True)
-        elif info.issym():
-            os.symlink(info.linkname, place)
-        else:
-            content = tar.extractfile(info)
-            assert content is not None, info.name
-            with open(place, "wb") as file:
-                shutil.copyfileobj(content, file, _BLOCK)
-            os.chmod(place, info.mode)
 
 
 class _Hashing:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Dict, List, Mapping, Optional, Tuple, Type
 from urllib.parse import unquote
 
-from build_rules.lib import binary_mirrors, process_output
+from build_rules.lib import binary_mirrors, jailed
 from build_rules.lib.binary_mirrors import Asked
 from build_rules.lib.node_headers import FOLDER, NodeHeaders
 
@@ -30,7 +30,7 @@ class LoopbackServer:
         self._binaries = binaries
         self._headers = headers
         self._asked: List[Asked] = []
-        self._stop: Optional[process_output.Stop] = None
+        self._stop: Optional[jailed.Stop] = None
         handler = type("Handler", (_Handler,), {"server_side": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -57,7 +57,7 @@ class LoopbackServer:
         with open(ASKED, "w", encoding="utf-8") as file:
             json.dump([asdict(one) for one in sorted(set(self._asked), key=str)], file)
 
-    def stop_at_fault(self, stop: process_output.Stop) -> None:
+    def stop_at_fault(self, stop: jailed.Stop) -> None:
         self._stop = stop
 
     def find(self, request: str) -> Optional[bytes]:

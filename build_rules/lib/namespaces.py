@@ -16,17 +16,14 @@ import os
 import resource
 import signal
 import socket
-import struct
 import sys
 import termios
-import threading
-import time
 from typing import NoReturn, Optional, Sequence
 
 from build_rules.lib.copied_inputs import copy, lend_name_servers
+from build_rules.lib.first_process import Bounds, FirstProcess
 from build_rules.lib.isolation import (
     HOST_NAME,
-    MOST_PROCESSES,
     OPEN_FILES,
     USER_ID,
     Command,
@@ -38,7 +35,10 @@ from build_rules.lib.isolation import (
     limit,
     watched,
 )
-from build_rules.lib.network_guard import guarded_child
+from build_rules.lib.jail_protocol import Request
+from build_rules.lib.jails import Jail, hide
+from build_rules.lib.own_network import bring_up_loopback
+from build_rules.lib.resource_limits import Limits
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUTS = 0x04000000
@@ -58,13 +58,15 @@ _MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _PR_SET_NO_NEW_PRIVS = 38
 _SYS_PIVOT_ROOT = 155  # x86-64
-_SIOCGIFFLAGS = 0x8913
-_SIOCSIFFLAGS = 0x8914
-_IFF_UP = 1
 # A bind mount in a user namespace must keep what the mount below it forbids: (statvfs, mount).
 _KEPT_FLAGS = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048))
+_OUT_OF_REACH = ("/build/out", "/build/slipway")
+# What tells of the machine and not of the step; engines hide about the same.
+_MASKED = (
+    *("/proc/cmdline", "/proc/kcore", "/proc/keys", "/proc/key-users"),
+    *("/proc/sched_debug", "/proc/timer_list"),
+)
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_COUNT_EVERY = 0.2  # seconds
 _REFUSED = 125  # exit status of the first process when the isolation could not be set up
 
 
@@ -102,9 +104,11 @@ def _bind(source: str, target: str, writable: bool) -> None:
         _mount(f"{target} read-only", "", target, "", flags)
 
 
-def _tmpfs(target: str, mode: str) -> None:
+def _tmpfs(target: str, mode: str, limits: Optional[Limits]) -> None:
     # By default a tmpfs may hold half of the memory; a big node_modules needs many inodes too.
     options = f"mode={mode},size=90%,nr_inodes=0"
+    if limits is not None:
+        options = f"mode={mode},size={limits.space},nr_inodes={limits.inodes}"
     _mount(target, "tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
@@ -126,13 +130,6 @@ def _enter_namespaces(*, network: bool) -> None:
             raise _refused(f"write of /proc/self/{name}", error.errno or 0) from error
 
 
-def _bring_up_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack("16sh14x", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
-
-
 def _make_mount_point(source: str, target: str) -> None:
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
@@ -145,26 +142,28 @@ def _make_mount_point(source: str, target: str) -> None:
 def _lend_network(root: str) -> None:
     """A copy of the root's own /etc, with the name servers of the machine."""
     place, etc = root + "/tmp", root + "/etc"
-    _tmpfs(place, "755")
+    _tmpfs(place, "755", None)
     copy(etc, place)
     lend_name_servers(place)
     _mount("/etc", place, etc, "", _MS_MOVE)
 
 
-def _build_root(root: str, mounts: Sequence[Mount], *, network: bool) -> None:
+def _build_root(
+    root: str, mounts: Sequence[Mount], limits: Optional[Limits], *, network: bool
+) -> None:
     """Mounts everything below `root` and makes it the root of this mount namespace."""
     _mount("/ as private", "", "/", "", _MS_REC | _MS_PRIVATE)
     _bind(root, root, writable=False)
     if network:
         _lend_network(root)
     for folder, mode in (("/build", "755"), ("/tmp", "1777"), ("/home", "755"), ("/dev", "755")):
-        _tmpfs(root + folder, mode)
+        _tmpfs(root + folder, mode, limits)
     for device in _DEVICES:
         source, target = f"/dev/{device}", f"{root}/dev/{device}"
         _make_mount_point(source, target)
         _bind(source, target, writable=True)
     os.mkdir(root + "/dev/shm")
-    _tmpfs(root + "/dev/shm", "1777")
+    _tmpfs(root + "/dev/shm", "1777", limits)
     for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink("/proc/self/fd" + link, f"{root}/dev/{name}")
     # Read-only: a step of the machine's root user keeps that user's rights on /proc/sys.
@@ -204,51 +203,90 @@ def _start(command: Command) -> NoReturn:
         raise CommandNotStarted(command.argv[0], error.errno or errno.EIO) from error
 
 
-def _reap_until(child: int) -> int:
-    """As the first process of its namespace, waits for `child` and for orphans meanwhile."""
-    while True:
-        pid, status = os.wait()
-        if pid == child:
-            return exit_status(status)
+class _NamespaceJail(Jail):
+    """A jail by a process and a mount namespace of its own, below those of the step.
+
+    Its first process keeps the capabilities of the step's user namespace, which commands lose: they
+    can neither trace it nor undo its mounts.
+    """
+
+    def enter(self, request: Request) -> None:
+        _check("unshare of a jail", _libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
+        first = os.fork()
+        if first:
+            os.waitpid(first, 0)
+            os._exit(0)
+        _die_with_parent()
+        _build_jail(request.writable)
 
 
-def _end_flood() -> None:
-    """Ends the command when it multiplies: the kernel limits processes by user, and not root's."""
-    while True:
-        time.sleep(_COUNT_EVERY)
-        if sum(name.isdigit() for name in os.listdir("/proc")) > MOST_PROCESSES:
-            said = f"the step was ended: it had more than {MOST_PROCESSES} processes at once\n"
-            os.write(2, said.encode())
-            os.kill(-1, signal.SIGKILL)
+def _build_jail(writable: Sequence[str]) -> None:
+    """What a command sees of the step: its folders, the rest read-only, no program, no outputs."""
+    _mount("/ as private", "", "/", "", _MS_REC | _MS_PRIVATE)
+    for folder in _OUT_OF_REACH:
+        if os.path.isdir(folder):
+            _check(f"umount of {folder}", _libc.umount2(folder.encode(), _MNT_DETACH))
+    for folder in writable:
+        # With the mounts below it, such as the runtime of a release.
+        _mount(folder, folder, folder, "", _MS_BIND | _MS_REC)
+    for folder in ("/build", "/dev"):
+        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+        _mount(f"{folder} read-only", "", folder, "", flags)
+    # Read-only: a step of the machine's root user keeps that user's rights on /proc/sys.
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    _mount("/proc", "proc", "/proc", "proc", flags)
+    for path in _MASKED:
+        if os.path.exists(path):
+            _mount(path, "/dev/null", path, "", _MS_BIND)
 
 
-def _first_process(root: str, mounts: Sequence[Mount], command: Command, report: int) -> NoReturn:
+def _first_process(
+    root: str, mounts: Sequence[Mount], command: Command, bounds: Optional[Bounds], report: int
+) -> NoReturn:
     """Its end is the end of every process that the command left behind."""
     status = _REFUSED
     # For the folders that are made below too: the command sees their modes.
     os.umask(0o022)
     try:
         _die_with_parent()
+        hide()
         if not command.network:
-            _bring_up_loopback()
+            bring_up_loopback()
         socket.sethostname(HOST_NAME)
-        _build_root(root, mounts, network=command.network)
+        limits = bounds.limits if bounds else None
+        _build_root(root, mounts, limits, network=command.network)
         _check("prctl of no_new_privs", _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-
-        def become() -> None:
-            try:
-                _start(command)
-            except CommandNotStarted as error:
-                _report(report, error)
-
-        child = guarded_child(become, command.attempts)
-        os.close(report)
-        threading.Thread(target=_end_flood, daemon=True).start()
-        status = _reap_until(child)
+        first = FirstProcess(_NamespaceJail(), command.attempts, bounds=bounds)
+        status = _run_foreign(first, command) if command.foreign else _serve(first, command, report)
     except Exception as error:
         _report(report, error)
     finally:
         os._exit(status)
+
+
+def _serve(first: FirstProcess, command: Command, report: int) -> int:
+    def become() -> None:
+        try:
+            _start(command)
+        except CommandNotStarted as error:
+            _report(report, error)
+
+    status = first.serve(become)
+    assert status is not None  # nothing but a signal ends a first process early
+    return status
+
+
+def _run_foreign(first: FirstProcess, command: Command) -> int:
+    for folder in (command.env["HOME"], command.cwd):
+        os.makedirs(folder, exist_ok=True)
+    request = Request(command.argv, command.env, command.cwd, writable=(command.cwd,))
+    reply = first.run(request)
+    assert reply is not None
+    if reply.missing:
+        raise CommandNotStarted(command.argv[0], reply.missing)
+    if reply.refused:
+        raise IsolationRefused(reply.refused)
+    return 128 - reply.status if reply.status < 0 else reply.status
 
 
 def _die_with_parent() -> None:
@@ -271,7 +309,12 @@ def _report(report: int, error: Exception) -> None:
 
 
 def _keep(
-    caller: int, root: str, mounts: Sequence[Mount], command: Command, report: int
+    caller: int,
+    root: str,
+    mounts: Sequence[Mount],
+    command: Command,
+    bounds: Optional[Bounds],
+    report: int,
 ) -> NoReturn:
     """Enters the namespaces and waits for their first process, so that the caller stays outside."""
     status = _REFUSED
@@ -283,7 +326,7 @@ def _keep(
             os._exit(status)
         first = os.fork()
         if first == 0:
-            _first_process(root, mounts, command, report)
+            _first_process(root, mounts, command, bounds, report)
         os.close(report)
         status = exit_status(os.waitpid(first, 0)[1])
     except Exception as error:
@@ -299,6 +342,11 @@ def probe() -> None:
     if child == 0:
         try:
             _enter_namespaces(network=False)
+            first = os.fork()
+            if first == 0:
+                _check("unshare of a jail", _libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
+            else:
+                os.waitpid(first, 0)
         except Exception as error:
             os.write(writing, str(error).encode())
         finally:
@@ -312,11 +360,16 @@ def probe() -> None:
 
 
 def run(
-    root: str, mounts: Sequence[Mount], command: Command, seconds: Optional[float] = None
+    root: str,
+    mounts: Sequence[Mount],
+    command: Command,
+    seconds: Optional[float] = None,
+    bounds: Optional[Bounds] = None,
 ) -> int:
     """The command's exit status, 128 + N for one that signal N ended.
 
-    `root` is an unpacked root file system; nothing in it changes. `seconds` is the time limit.
+    `root` is an unpacked root file system; nothing in it changes. `seconds` is the time limit,
+    `bounds` what foreign commands may use, with paths inside the root.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -325,7 +378,7 @@ def run(
     keeper = os.fork()
     if keeper == 0:
         os.close(reading)
-        _keep(caller, root, mounts, command, writing)
+        _keep(caller, root, mounts, command, bounds, writing)
     os.close(writing)
     status = None
     try:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Dict, List
 
 from build_rules.lib.network_guard import Attempt, Report
+from build_rules.lib.printable import one_line
 
 _MOST = 10
 
 
 def who(attempt: Attempt) -> str:
-    """The package and its script as npm has started it; the command alone outside of npm."""
+    """The package and its script, as the step knows them; without a package, the command alone."""
     if not attempt.package:
-        return attempt.command
+        return one_line(attempt.command)
     label = f"{attempt.package}@{attempt.version}" if attempt.version else attempt.package
-    script = attempt.script or attempt.command
-    return f'{label} ({attempt.event or "npm"} script "{script}")'
+    if not attempt.event:
+        return f'{label} ("{one_line(attempt.command)}")'
+    return f'{label} ({attempt.event} script "{one_line(attempt.script)}")'
 
 
 def listed(report: Report) -> List[str]:
@@ -25,5 +27,8 @@ def listed(report: Report) -> List[str]:
         found = targets.setdefault(who(attempt), [])
         if attempt.target not in found:
             found.append(attempt.target)
-    lines = [f"{one} tried to reach {', '.join(sorted(found))}" for one, found in targets.items()]
+    lines = [
+        f"{one} tried to reach {one_line(', '.join(sorted(found)))}"
+        for one, found in targets.items()
+    ]
     return lines if len(lines) <= _MOST else [*lines[:_MOST], f"… and {len(lines) - _MOST} more"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
-from build_rules.lib import process_output
+from build_rules.lib import jailed
+from build_rules.lib.network_guard import NOBODY, Subject
 
 RUNTIME = "/build/node_runtime"
 NPM = f"{RUNTIME}/lib/node_modules/npm/bin/npm-cli.js"
+CACHE = "/build/npm_cache"
 # npm reads configuration from the environment in lower case; every release of it knows these.
 _NPM_SETTINGS = {
     "audit": "false",
-    "cache": "/build/npm_cache",
+    "cache": CACHE,
     "fetch_retries": "0",
     "fund": "false",
     "globalconfig": "/dev/null",
@@ -40,8 +42,22 @@ def npm(
     arguments: Sequence[str],
     cwd: str,
     extra: Mapping[str, str],
-    started: Callable[[process_output.Stop], None] = lambda stop: None,
+    *,
+    app: str,
+    subject: Subject = NOBODY,
+    started: Callable[[jailed.Stop], None] = lambda stop: None,
 ) -> Tuple[int, List[str]]:
-    """Runs npm, passes its output on, and gives its exit status and the last lines."""
+    """Runs npm in a jail, shows its output, and gives its exit status and the last lines.
+
+    It may write to the folder `app` and to its own cache; `subject` is whose scripts it runs.
+    """
+    os.makedirs(CACHE, exist_ok=True)
     argv = [f"{RUNTIME}/bin/node", NPM, *arguments]
-    return process_output.run(argv, cwd, environment(extra), started)
+    return jailed.run(
+        argv,
+        cwd,
+        environment(extra),
+        writable=[app, CACHE],
+        subject=subject,
+        started=started,
+    )

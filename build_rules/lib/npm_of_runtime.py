@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 
-from build_rules.lib import package_tarball
+from build_rules.lib import left_files, package_tarball
 
 FOLDER = "lib/node_modules/npm"
 _PROGRAMS = ("npm", "npx")
@@ -25,29 +25,31 @@ def install(archive: str, version: str, runtime: str) -> None:
 
 def version(runtime: str) -> str:
     """The version of the npm that is there; empty if there is none."""
-    try:
-        with open(os.path.join(runtime, FOLDER, "package.json"), encoding="utf-8") as file:
-            return str(json.load(file)["version"])
-    except FileNotFoundError:
+    path = os.path.join(runtime, FOLDER, "package.json")
+    if not os.path.lexists(path):
         return ""
+    return str(json.loads(left_files.read(path, runtime))["version"])
 
 
 def link_programs(runtime: str) -> None:
     """`bin/npm` and `bin/npx`, started by whatever `node` comes first on the PATH."""
+    left_files.inside(os.path.join(runtime, "bin"), runtime)
     for name in _PROGRAMS:
         program = os.path.join(runtime, FOLDER, "bin", f"{name}-cli.js")
         link = os.path.join(runtime, "bin", name)
         if os.path.lexists(link):
             os.unlink(link)
-        if os.path.exists(program):
+        if os.path.lexists(program):
+            # A build from source has made it; the program that is changed is one of the runtime.
+            program = left_files.inside(program, runtime)
             _set_first_line(program)
             os.chmod(program, 0o755)
             os.symlink(f"../{FOLDER}/bin/{name}-cli.js", link)
 
 
 def _set_first_line(path: str) -> None:
-    with open(path, "rb") as file:
-        first, rest = file.readline(), file.read()
+    first, newline, rest = left_files.read(path, os.path.dirname(path)).partition(b"\n")
+    first += newline
     if first.startswith(b"#!") and first != _FIRST_LINE:
         with open(path, "wb") as file:
             file.write(_FIRST_LINE + rest)

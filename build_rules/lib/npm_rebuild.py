@@ -7,12 +7,14 @@ import os
 from build_rules.lib import node_process, placeholders
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.loopback_server import LoopbackServer
+from build_rules.lib.network_guard import Subject
 
 
 def rebuild(
-    label: str, app: str, server: LoopbackServer, *, python: str, from_source: bool
+    subject: Subject, app: str, server: LoopbackServer, *, python: str, from_source: bool
 ) -> None:
-    """`label` is `name@version` of a package in the `node_modules` of the folder `app`."""
+    """`subject` is a package in the `node_modules` of the folder `app`."""
+    label = f"{subject.package}@{subject.version}"
     extra = {
         "npm_config_foreground_scripts": "true",
         "npm_config_python": python,
@@ -23,7 +25,9 @@ def rebuild(
     if from_source:
         # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
         extra["npm_config_build_from_source"] = "true"
-    status, last = node_process.npm(["rebuild", label], app, extra, server.stop_at_fault)
+    status, last = node_process.npm(
+        ["rebuild", label], app, extra, app=app, subject=subject, started=server.stop_at_fault
+    )
     if status != 0:
         raise SlipwayError(
             f'the install script of "{label}" failed with exit status {status}',

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Dict, Iterator, Mapping, Sequence, Tuple
 
-from build_rules.lib import tar_writing
+from build_rules.lib import tar_writing, unpacking
 
 _OCI = "application/vnd.oci.image"
 _BLOBS = "blobs/sha256"
@@ -78,7 +78,11 @@ def write_archive(image: Image, layer_paths: Sequence[str], name: str, path: str
 
 
 def stream_archive(image: Image, layer_paths: Sequence[str], name: str, out: BinaryIO) -> None:
-    """`layer_paths` are the files of `image.layers`; `name` is the image's, such as base:11.11."""
+    """`layer_paths` are the files of `image.layers`; `name` is the image's, such as base:11.11.
+
+    An engine unpacks the layers as root: nothing is written before all of them are checked.
+    """
+    unpacking.check(layer_paths, rules=unpacking.ROOT)
     small = _small_files(image, name)
     blobs = {
         f"{_BLOBS}/{blob.sha256}": (file, blob.size)

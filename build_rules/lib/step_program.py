@@ -8,11 +8,16 @@ import os
 import sys
 from typing import Any, Callable, Dict, NoReturn
 
+from build_rules.lib import jail_protocol
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.jails import hide
 
 
 def run(main: Callable[[Dict[str, Any]], None]) -> NoReturn:
     """Calls `main` at `/build` with the step's arguments; a SlipwayError ends with its text."""
+    # Foreign commands of the same user can neither trace this process nor talk in its place.
+    hide()
+    os.set_inheritable(jail_protocol.DESCRIPTOR, False)
     os.chdir("/build")
     with open("in/arguments.json", encoding="utf-8") as file:
         arguments: Dict[str, Any] = json.load(file)

@@ -1,29 +1,27 @@
-"""Runs a command below a process that outlives this one, ends all that it left, and cleans up.
+"""Runs a step below a process that outlives this one, ends all that it left, and cleans up.
 
-Without namespaces nothing ends a command's processes by itself.  The supervisor is the one that
-orphans come to, and it holds a pipe whose other end dies with the caller: whether the caller is
-done, or was killed, what is left is ended and removed in the same way.
+Without namespaces nothing ends a command's processes by itself.  The supervisor is the first process
+of the step and the one that orphans come to, and it holds a pipe whose other end dies with the
+caller: whether the caller is done, or was killed, what is left is ended and removed in the same way.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 import sys
-from typing import Callable, Iterator, Optional, Set
+from typing import Callable, Iterator, Optional, Union
 
+from build_rules.lib.first_process import Bounds, FirstProcess
 from build_rules.lib.isolation import (
     CommandNotStarted,
     IsolationRefused,
-    control_process,
-    exit_status,
     watched,
 )
-from build_rules.lib.network_guard import guarded_child
+from build_rules.lib.jail_protocol import Request
+from build_rules.lib.jails import Jail, descendants, end_processes, hide
 
-_PR_SET_CHILD_SUBREAPER = 36
+Start = Callable[[], None]
 
 
 class StartFailed(Exception):
@@ -36,12 +34,20 @@ class StartFailed(Exception):
 
 @contextlib.contextmanager
 def supervised(
-    start: Callable[[], None], clean_up: Callable[[], None], attempts: Optional[int] = None
+    command: Union[Start, Request],
+    clean_up: Callable[[], None],
+    jail: Jail,
+    attempts: Optional[int] = None,
+    prepare: Callable[[], None] = lambda: None,
+    bounds: Optional[Bounds] = None,
 ) -> Iterator[Callable[[Optional[float]], int]]:
-    """Gives what runs the command that `start` becomes: its exit status, within so many seconds.
+    """Gives what runs the command: its exit status, within so many seconds.
 
-    `start` never returns; it raises StartFailed. `clean_up` runs, in the supervisor, at the end of
-    the context, or when this process is killed meanwhile. `attempts` is as in Command.
+    `command` is a function that becomes the step's program, and that raises StartFailed; or a
+    foreign command. `prepare` runs before, in the supervisor, which hands on what that changes of
+    it. `clean_up` runs, in the supervisor, at the end of the context, or when this
+    process is killed meanwhile. `attempts` is as in Command. `bounds` are those of foreign
+    commands, with paths outside of the root.
     """
     held, life = os.pipe()
     reading, report = os.pipe()
@@ -51,7 +57,8 @@ def supervised(
     if supervisor == 0:
         os.close(life)
         os.close(reading)
-        _supervise(start, clean_up, held, report, attempts)
+        first = FirstProcess(jail, attempts, held, bounds)
+        _supervise(command, prepare, clean_up, held, report, first)
     os.close(held)
     os.close(report)
 
@@ -77,97 +84,64 @@ def _status(said: str) -> int:
     number, _, what = rest.partition(" ")
     if kind == "missing":
         raise CommandNotStarted(what, int(number))
-    raise IsolationRefused(f"{what}: {os.strerror(int(number))}" if what else "it was ended")
+    if kind == "refused":
+        raise IsolationRefused(f"{what}: {os.strerror(int(number))}" if int(number) else what)
+    raise IsolationRefused("it was ended")
 
 
 def _supervise(
-    start: Callable[[], None],
+    command: Union[Start, Request],
+    prepare: Callable[[], None],
     clean_up: Callable[[], None],
     held: int,
     report: int,
-    attempts: Optional[int],
+    first: FirstProcess,
 ) -> None:
     """Does not return: all that it does ends in `finally`."""
     try:
         # Out of the process group that is killed.
         os.setsid()
-        control_process(_PR_SET_CHILD_SUBREAPER, 1)
+        hide()
         if not os.read(held, 1):
             return
-        woken, waking = os.pipe()
-        os.set_blocking(waking, False)
-        signal.set_wakeup_fd(waking)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-
-        def become() -> None:
-            os.close(held)
-            _become(start, report)
-
-        child = guarded_child(become, attempts)
+        prepare()
+        if isinstance(command, Request):
+            said = _run_foreign(first, command)
+        else:
+            said = _serve(first, command, held, report)
+        os.write(report, said.encode())
+        os.close(report)
         # Off the pipes that Pants waits for.
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nothing, stream)
-        status = _wait(child, held, woken)
-        end_descendants()
-        if status is not None:
-            os.write(report, f"status {status}\n".encode())
-        os.close(report)
         os.read(held, 1)  # until the caller is done, or gone
     finally:
-        end_descendants()
+        end_processes(lambda: descendants(os.getpid()))
         clean_up()
         os._exit(0)
 
 
-def _become(start: Callable[[], None], report: int) -> None:
+def _serve(first: FirstProcess, start: Start, held: int, report: int) -> str:
+    status = first.serve(lambda: _become(start, held, report))
+    return "" if status is None else f"status {status}\n"
+
+
+def _run_foreign(first: FirstProcess, request: Request) -> str:
+    reply = first.run(request)
+    if reply is None:
+        return ""
+    if reply.missing:
+        return f"missing {reply.missing} {request.argv[0]}\n"
+    if reply.refused:
+        return f"refused 0 {reply.refused}\n"
+    return f"status {128 - reply.status if reply.status < 0 else reply.status}\n"
+
+
+def _become(start: Start, held: int, report: int) -> None:
+    os.close(held)
     try:
         start()
     except StartFailed as failed:
         kind = "refused" if failed.isolation else "missing"
         os.write(report, f"{kind} {failed.number} {failed.what}\n".encode())
-
-
-def _wait(child: int, held: int, woken: int) -> Optional[int]:
-    """The child's exit status; None once the caller is gone. Takes in orphans meanwhile."""
-    while True:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                pid, status = 0, 0
-            if pid == child:
-                return exit_status(status)
-            if pid == 0:
-                break
-        ready = select.select([held, woken], [], [])[0]
-        if held in ready:
-            return None
-        os.read(woken, 512)
-
-
-def end_descendants() -> None:
-    """Kills what this process, the reaper of orphans, still has below it, and waits for it."""
-    while True:
-        for pid in _descendants():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-
-
-def _descendants() -> Set[int]:
-    parents = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-            parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-    found: Set[int] = set()
-    queue = [os.getpid()]
-    while queue:
-        parent = queue.pop()
-        children = [pid for pid, above in parents.items() if above == parent]
-        found.update(children)
-        queue.extend(children)
-    return found

@@ -7,7 +7,7 @@ tool that unpacks images reads it.
 
 from __future__ import annotations
 
-from typing import BinaryIO, Iterable
+from typing import BinaryIO, Iterable, List
 
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
@@ -38,33 +38,13 @@ class TarWriter:
         chunks: Iterable[bytes] = (),
     ) -> None:
         """`chunks` must come to `size` bytes."""
-        raw = _raw(name) + (b"/" if kind == FOLDER else b"")
-        for field, longest in ((_raw(target), b"K"), (raw, b"L")):
-            if len(field) > _NAME:
-                self._write(self._header(b"././@LongLink", longest, 0o644, b"", len(field) + 1))
-                self._write_padded([field + b"\0"], len(field) + 1)
-        self._write(self._header(raw[:_NAME], kind, mode, _raw(target)[:_NAME], size))
+        self._write(member_header(name, kind, mode, self._mtime, target=target, size=size))
         self._write_padded(chunks, size)
 
     def close(self) -> None:
         """Two empty blocks end an archive; tools fill up to whole records."""
         self._write(b"\0" * (2 * _BLOCK))
         self._write(b"\0" * (-self._written % _RECORD))
-
-    def _header(self, name: bytes, kind: bytes, mode: int, target: bytes, size: int) -> bytes:
-        mtime = 0 if name == b"././@LongLink" else self._mtime
-        before = b"".join(
-            [
-                name.ljust(_NAME, b"\0"),
-                b"%07o\0" % mode,
-                b"0000000\0" * 2,
-                _size_field(size),
-                b"%011o\0" % mtime,
-            ]
-        )
-        after = kind + target.ljust(_NAME, b"\0") + b"ustar  \0" + b"\0" * 247
-        checksum = sum(before) + 8 * ord(" ") + sum(after)
-        return before + b"%06o\0 " % checksum + after
 
     def _write_padded(self, chunks: Iterable[bytes], size: int) -> None:
         written = 0
@@ -78,6 +58,35 @@ class TarWriter:
     def _write(self, data: bytes) -> None:
         self._out.write(data)
         self._written += len(data)
+
+
+def member_header(
+    name: str, kind: bytes, mode: int, mtime: int, *, target: str = "", size: int = 0
+) -> bytes:
+    """All that precedes an entry's content: its header, after those for a long target or name."""
+    raw, raw_target = _raw(name) + (b"/" if kind == FOLDER else b""), _raw(target)
+    blocks: List[bytes] = []
+    for field, longest in ((raw_target, b"K"), (raw, b"L")):
+        if len(field) > _NAME:
+            blocks.append(_header(b"././@LongLink", longest, 0o644, 0, b"", len(field) + 1))
+            blocks.append(field + b"\0" + b"\0" * (-(len(field) + 1) % _BLOCK))
+    blocks.append(_header(raw[:_NAME], kind, mode, mtime, raw_target[:_NAME], size))
+    return b"".join(blocks)
+
+
+def _header(name: bytes, kind: bytes, mode: int, mtime: int, target: bytes, size: int) -> bytes:
+    before = b"".join(
+        [
+            name.ljust(_NAME, b"\0"),
+            b"%07o\0" % mode,
+            b"0000000\0" * 2,
+            _size_field(size),
+            b"%011o\0" % mtime,
+        ]
+    )
+    after = kind + target.ljust(_NAME, b"\0") + b"ustar  \0" + b"\0" * 247
+    checksum = sum(before) + 8 * ord(" ") + sum(after)
+    return before + b"%06o\0 " % checksum + after
 
 
 def _raw(name: str) -> bytes:

@@ -7,6 +7,8 @@ runs in it, and is removed when no step has used it for a while.
 Two processes that want the same tree: both take the shared lock and find nothing; both ask for
 the exclusive one; the first unpacks beside and renames; the second finds the tree there and goes
 on.  A kill at any moment leaves at most a `.part` folder, which the next unpacking removes.
+
+A layer may come from a remote cache, and this runs as the user who builds: see `unpacking`.
 """
 
 from __future__ import annotations
@@ -15,13 +17,16 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tarfile
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
+from build_rules.lib import unpacking
+
 UNUSED_SECONDS = 30 * 24 * 3600
+# A part of each tree's name: what an earlier version unpacked, with fewer checks, is not used.
+_FORMAT = 2
 
 
 class LayerDamaged(Exception):
@@ -50,7 +55,7 @@ def unpacked(cache: str, layers: Sequence[Layer]) -> Iterator[str]:
     It is locked as long as the context lasts. Upper layers add and replace; none takes away.
     """
     os.makedirs(cache, exist_ok=True)
-    name = layers[0].sha256 if len(layers) == 1 else _name_of(layers)
+    name = name_of(layers)
     tree = os.path.join(cache, name)
     with open(tree + ".lock", "w") as lock:
         while True:
@@ -65,8 +70,10 @@ def unpacked(cache: str, layers: Sequence[Layer]) -> Iterator[str]:
         yield tree
 
 
-def _name_of(layers: Sequence[Layer]) -> str:
-    return hashlib.sha256("".join(f"{one.sha256}\n" for one in layers).encode()).hexdigest()
+def name_of(layers: Sequence[Layer]) -> str:
+    """What the folder of the layers' tree is called in the cache."""
+    lines = [f"slipway tree {_FORMAT}", *(layer.sha256 for layer in layers)]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def fingerprint(tree: str) -> Optional[str]:
@@ -113,13 +120,9 @@ def _replace(tree: str, layers: Sequence[Layer]) -> None:
     # The tree's own folder is no member of the layer; steps see its mode, which is no user's umask.
     os.chmod(part, 0o755)
     try:
-        folders: Dict[str, tarfile.TarInfo] = {}
-        for layer in layers:
-            _unpack(layer.path, part, folders)
-        # At last: each entry changes the time of its folder.
-        for path in sorted(folders, reverse=True):
-            os.chmod(path, folders[path].mode)
-            os.utime(path, (folders[path].mtime, folders[path].mtime))
+        unpacking.unpack_all(
+            [layer.path for layer in layers], part, rules=unpacking.ROOT, keep_times=True
+        )
         os.utime(part, (0, 0))
         os.rename(part, tree)
     except BaseException:
@@ -128,43 +131,6 @@ def _replace(tree: str, layers: Sequence[Layer]) -> None:
     with open(tree + ".seen.part", "w") as file:
         file.write(fingerprint(tree) or "")
     os.rename(tree + ".seen.part", tree + ".seen")
-
-
-def _unpack(layer: str, target: str, folders: Dict[str, tarfile.TarInfo]) -> None:
-    """Lays out a layer that this project wrote: owners are left out, modes and times are kept.
-
-    What the layer says of folders is added to `folders`.
-    """
-    with tarfile.open(layer, "r:") as tar:
-        for member in tar:
-            path = os.path.join(target, member.name)
-            if member.isdir():
-                if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
-                    os.unlink(path)
-                os.makedirs(path, exist_ok=True)
-                folders[path] = member
-                continue
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if os.path.lexists(path):
-                _remove_entry(path)  # a lower layer's
-            if member.issym():
-                os.symlink(member.linkname, path)
-            elif member.islnk():
-                os.link(os.path.join(target, member.linkname), path)
-            else:
-                content = tar.extractfile(member)
-                assert content is not None, member.name
-                with open(path, "wb") as file:
-                    shutil.copyfileobj(content, file, 1 << 20)
-                os.chmod(path, member.mode)
-                os.utime(path, (member.mtime, member.mtime))
-
-
-def _remove_entry(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
 
 
 def _file_sha256(path: str) -> str:

@@ -28,12 +28,20 @@ from pants.util.frozendict import FrozenDict
 from build_rules.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from build_rules.bundle.bundle import Bundle, BundleRequest
 from build_rules.bundle.checks import check_server_env
-from build_rules.lib import abi_waivers, native_report, placeholders
+from build_rules.lib import (
+    abi_waivers,
+    native_packages,
+    native_report,
+    placeholders,
+    release_layers,
+)
 from build_rules.lib.abi_waivers import Verdict
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.release_layers import Scope
 from build_rules.named_target import take_as
 from build_rules.npm.manifest import check_script
 from build_rules.release.abi_gate import Audited, LayersAuditRequest
+from build_rules.release.checked_layers import CheckedLayers, CheckedLayersRequest
 from build_rules.subsystem import Slipway
 from build_rules.target_types import (
     AbiWaiversField,
@@ -310,11 +318,18 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
         Step(
             program="smoke_release",
             trees=image.layers,
-            outputs=("smoke.ok",),
+            outputs=(),
             description=f"Smoke-test {bundle.app.name} in {userland.address}",
             origin=str(field_set.address),
             inputs=await Get(Digest, MergeDigests([tarball, programs])),
-            argv=("/usr/bin/env", *env, "/bin/sh", "in/smoke.sh", script, str(userland.address)),
+            argv=(
+                "/usr/bin/env",
+                *env,
+                "/bin/sh",
+                "/build/in/smoke.sh",
+                script,
+                str(userland.address),
+            ),
         ),
     )
     return SmokeTested()
@@ -331,14 +346,31 @@ async def make_release(request: ReleaseRequest) -> Release:
         check_script(app.manifest, script, where)
     launcher_values = _launcher_values(field_set)
     bundle = await Get(Bundle, BundleRequest(found.field_set))
-    verdict = await Get(Verdict, ReleaseRequest, request)
-    base = await Get(BaseRoot)
     names = _layers_of(field_set, bundle)
+    origin = str(field_set.address)
+    base = await Get(BaseRoot)
+    verdict, *checked = await MultiGet(
+        Get(Verdict, ReleaseRequest, request),
+        # Apart: one runtime is in the releases of many applications.
+        Get(
+            CheckedLayers,
+            CheckedLayersRequest(
+                bundle.layers, (Scope("runtime", release_layers.RUNTIME),), origin
+            ),
+        ),
+        Get(CheckedLayers, CheckedLayersRequest(bundle.layers, _installed_scopes(bundle), origin)),
+    )
     separate = [_STATIC] if field_set.static.value == "separate" else []
-    layers, static, launcher = await MultiGet(
+    own_facts = [f"{name}.elf.json" for name in _OF_BUNDLE if name in names]
+    layers, facts, static, launcher, all_checked = await MultiGet(
         Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
+        Get(Digest, DigestSubset(bundle.layers, PathGlobs(own_facts))),
         Get(Digest, DigestSubset(bundle.layers, PathGlobs(separate))),
         Get(Digest, CreateDigest, _app_sh()),
+        Get(Digest, MergeDigests([one.digest for one in checked])),
+    )
+    facts, all_checked = await MultiGet(
+        Get(Digest, AddPrefix(facts, "layers")), Get(Digest, AddPrefix(all_checked, "checked"))
     )
     stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
     step = Step(
@@ -352,10 +384,13 @@ async def make_release(request: ReleaseRequest) -> Release:
                 "stem": stem,
                 "layers": names,
                 "launcher": launcher_values,
+                "static_dir": found.field_set.static_dir.value or "",
                 "manifest": _manifest(bundle, verdict),
             }
         ),
-        inputs=await Get(Digest, MergeDigests([layers.digest, static, launcher])),
+        inputs=await Get(
+            Digest, MergeDigests([layers.digest, facts, static, launcher, all_checked])
+        ),
     )
     audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
     scripts = json.loads(bundle.installed.report)["install_scripts"]
@@ -369,6 +404,17 @@ async def make_release(request: ReleaseRequest) -> Release:
     )
     await Get(SmokeTested, UserlandSmokeRequest(field_set, bundle, result.digest))
     return Release(result.digest, static if separate else EMPTY_DIGEST, native, stem)
+
+
+def _installed_scopes(bundle: Bundle) -> Tuple[Scope, ...]:
+    """What may be in the layers of the installed packages."""
+    paths = {native_packages.layer_name(one["path"]): one["path"] for one in bundle.packages}
+    return tuple(
+        Scope(name, release_layers.DEPENDENCIES)
+        if name == "dependencies"
+        else Scope(name, release_layers.PACKAGE, paths[name])
+        for name in bundle.installed.names
+    )
 
 
 def file_name(app: str) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import pkgutil
 from dataclasses import dataclass
 
 from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
-from pants.engine.fs import CreateDigest, Digest, FileContent, MergeDigests
-from pants.engine.rules import Get, collect_rules, rule
+from pants.engine.fs import Digest, MergeDigests
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
 from build_rules.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
 from build_rules.target_types import BundleField, RunScriptField
 from build_rules.toolchain.host_settings import HostSettings
+from build_rules.toolchain.programs import Program, ProgramRequest, path_of
 
-_PROGRAM = "run_release.py"
+_PROGRAM = "build_rules.release.run_release"
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,14 @@ class ReleaseRunFieldSet(ReleaseTarballFieldSet, RunFieldSet):
 
 @rule(desc="Run release")
 async def run_release(field_set: ReleaseRunFieldSet, settings: HostSettings) -> RunRequest:
-    release = await Get(Release, ReleaseRequest(field_set))
-    source = pkgutil.get_data("build_rules.release", _PROGRAM)
-    assert source is not None
-    program = await Get(Digest, CreateDigest([FileContent(_PROGRAM, source)]))
+    release, program = await MultiGet(
+        Get(Release, ReleaseRequest(field_set)), Get(Program, ProgramRequest((_PROGRAM,)))
+    )
     return RunRequest(
-        digest=await Get(Digest, MergeDigests([program, release.digest])),
+        digest=await Get(Digest, MergeDigests([program.digest, release.digest])),
         args=(
             *(settings.python, "-I", "-S", "-B"),
-            *(f"{{chroot}}/{_PROGRAM}", f"{{chroot}}/{release.stem}.tar.gz"),
+            *(f"{{chroot}}/{path_of(_PROGRAM)}", f"{{chroot}}/{release.stem}.tar.gz"),
         ),
     )
 

@@ -11,11 +11,16 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from types import FrameType
 from typing import Dict, List, Optional
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from build_rules.lib import unpacking
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.unpacking import Form
 
 _PATIENCE = 2.0  # seconds
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,9 +37,12 @@ def main(arguments: List[str]) -> int:
                 signal.signal(number, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
             release = os.path.join(scratch, "release")
-            with tarfile.open(tarball, "r:gz") as tar:
-                tar.extractall(release)
+            os.mkdir(release)
+            unpacking.unpack(tarball, release, Form.TARBALL, keep_times=True)
             return _run(release, scratch, rest)
+        except SlipwayError as error:
+            print(error, file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             return 130
         finally:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import posixpath
 import sys
-import tarfile
 from typing import Any, Dict, List, Set, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import abi_audit, abi_policy, elf, elf_facts
+from build_rules.lib import abi_audit, abi_policy, elf, elf_facts, tar_reading, unpacking
 from build_rules.lib.abi_policy import AbiPolicy
+from build_rules.lib.decompression import Stream, unpacked_chunks
 from build_rules.lib.elf_facts import ElfFacts
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
+from build_rules.lib.tar_reading import Kind
+from build_rules.lib.unpacking import Content
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
@@ -39,31 +42,37 @@ def audit(arguments: Dict[str, Any]) -> None:
 def _of_layers(names: List[str]) -> List[ElfFacts]:
     found: List[ElfFacts] = []
     for name in names:
-        with open(f"in/facts/{name}.elf.json", encoding="utf-8") as file:
-            found.extend(elf_facts.from_json(json.load(file)))
+        found.extend(elf_facts.read(f"in/facts/{name}.elf.json"))
     return sorted(found, key=lambda one: one.path)
 
 
 def _of_archive(name: str) -> Tuple[List[ElfFacts], Dict[str, str]]:
-    path = os.path.join("in/release", name)
+    """The facts about any archive, of Slipway or not; packages are those that release.json names."""
+    found: List[ElfFacts] = []
+    packages: Dict[str, str] = {}
     try:
-        with tarfile.open(path, "r:*") as tar:
-            return elf_facts.facts_of_tar(tar), _packages(tar)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        with open(os.path.join("in/release", name), "rb") as file:
+            stream = Stream(unpacked_chunks(unpacking.blocks_of(file), name, unpacking.MOST_BYTES))
+            for member in tar_reading.read_stream(stream, name):
+                if member.kind is not Kind.FILE:
+                    continue
+                content = Content(stream, member, name)
+                if member.name == "release.json":
+                    packages = _packages(json.loads(content.read()))
+                else:
+                    path = posixpath.normpath(member.name)
+                    found.extend(elf_facts.facts_of_file(path, content.read))
+    except (SlipwayError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SlipwayError(
             f'"{name}" is no tar archive that can be read',
-            found=str(error),
+            found=getattr(error, "found", "") or str(error),
             next="name a release, such as koa-kkl-1.4.0-prod.tar.gz",
         ) from None
+    return sorted(found, key=lambda one: one.path), packages
 
 
-def _packages(tar: tarfile.TarFile) -> Dict[str, str]:
+def _packages(about: Dict[str, Any]) -> Dict[str, str]:
     """npm's paths and what lies there, as the release itself says."""
-    try:
-        file = tar.extractfile("release.json")
-    except KeyError:
-        return {}
-    about = json.load(file) if file else {}
     return {one["path"]: f"{one['name']}@{one['version']}" for one in about.get("packages", ())}
 
 

@@ -12,8 +12,10 @@ from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, node_process, placeholders
+from build_rules.lib import layers, node_process, placeholders, unpacking
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
+from build_rules.lib.network_guard import Subject
+from build_rules.lib.npm_package import text_map
 from build_rules.lib.step_program import run
 
 _APP = "app"
@@ -23,13 +25,14 @@ _MOST_NAMED = 20
 def build(arguments: Dict[str, Any]) -> None:
     layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), _APP)
     for name in sorted(os.listdir("in/installed")):
-        layers.extract(os.path.join("in/installed", name), _APP)
+        unpacking.unpack(os.path.join("in/installed", name), _APP)
     outputs: List[str] = arguments["outputs"]
+    subject = _subject()
     before = _files()
     for script in arguments["lifecycle_scripts"]:
-        _run_script(script, [], arguments)
+        _run_script(script, [], subject, arguments)
     more = arguments["script_arguments"]
-    _run_script(arguments["script"], ["--", *more] if more else [], arguments)
+    _run_script(arguments["script"], ["--", *more] if more else [], subject, arguments)
     _check_outputs(outputs, arguments)
     after = _files()
     changed = sorted(path for path, state in after.items() if before.get(path) != state)
@@ -46,9 +49,17 @@ def build(arguments: Dict[str, Any]) -> None:
         json.dump({"undeclared": undeclared}, file)
 
 
-def _run_script(script: str, more: List[str], arguments: Dict[str, Any]) -> None:
+def _subject() -> Subject:
+    """The application, by its package.json as it is before any script has run."""
+    with open("in/sources/package.json", encoding="utf-8") as file:
+        manifest = json.load(file)
+    name, version = str(manifest.get("name", "")), str(manifest.get("version", ""))
+    return Subject(name, version, text_map(manifest.get("scripts")))
+
+
+def _run_script(script: str, more: List[str], subject: Subject, arguments: Dict[str, Any]) -> None:
     extra = {"SERVER_ENV": arguments["server_env"], **arguments["env"]}
-    status, last = node_process.npm(["run", script, *more], _APP, extra)
+    status, last = node_process.npm(["run", script, *more], _APP, extra, app=_APP, subject=subject)
     if status != 0:
         said = " ".join(["npm run", script, *more])
         raise SlipwayError(

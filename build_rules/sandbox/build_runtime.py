@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from build_rules.lib import (
     elf,
+    jailed,
     layers,
+    left_files,
     node_process,
     npm_of_runtime,
     package_tarball,
@@ -28,7 +28,8 @@ from build_rules.lib import (
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
 
-_SOURCE, _PREFIX, _PATCHES = "source", "/build/installed", "/build/in/patches"
+_SOURCE, _TRIAL = "source", "trial"
+_PREFIX, _PATCHES = "/build/installed", "/build/in/patches"
 _TOP = ("bin", "include", "lib", "share")
 _LAST_LINES, _MOST_ERRORS = 30, 10
 _ERROR = re.compile(r"\berror:|undefined reference|\*\*\* ", re.IGNORECASE)
@@ -62,20 +63,13 @@ class Build:
     def attempt(
         self, argv: Sequence[str], cwd: str = _SOURCE, env: Optional[Dict[str, str]] = None
     ) -> int:
-        with open(self._log, "a", encoding="utf-8") as log:
-            log.write(f"{step_log.MARK}{' '.join(argv)}\n")
+        with open(self._log, "ab") as log:
+            log.write(f"{step_log.MARK}{' '.join(argv)}\n".encode())
             log.flush()
             try:
-                return subprocess.call(
-                    list(argv),
-                    cwd=cwd,
-                    env=env or os.environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+                return jailed.run_into(log, argv, cwd, env or os.environ, writable=_writable())
             except OSError as error:
-                log.write(f"{argv[0]}: {error.strerror}\n")
+                log.write(f"{argv[0]}: {error.strerror}\n".encode())
                 return 127
 
     def make(self, *arguments: str, parallel: bool = True) -> List[str]:
@@ -93,6 +87,8 @@ class Build:
 def build(arguments: Dict[str, Any]) -> None:
     source, label = arguments["source"], arguments["label"]
     package_tarball.unpack("in/source.archive", label, _SOURCE)
+    for folder in _writable():
+        os.makedirs(folder, exist_ok=True)
     tools = Build("out/build.log")
     for patch in source["patches"]:
         tools.run(
@@ -107,7 +103,6 @@ def build(arguments: Dict[str, Any]) -> None:
     )
     tests = _test(tools, source)
     install = [one.replace("{prefix}", _PREFIX) for one in source["install"]]
-    os.makedirs(_PREFIX)
     tools.run(
         "make install",
         tools.make(*install, parallel=False),
@@ -125,9 +120,13 @@ def build(arguments: Dict[str, Any]) -> None:
     layers.write_tar("out/runtime.tar", entries)
 
 
+def _writable() -> Tuple[str, ...]:
+    """The folders of the build's tools; of them, `installed` alone is collected."""
+    return _SOURCE, _PREFIX, _TRIAL, "npm_cache"
+
+
 def _configure(tools: Build, source: Dict[str, Any]) -> None:
-    with open(f"{_SOURCE}/configure", "rb") as file:
-        first = file.readline()
+    first = left_files.read(f"{_SOURCE}/configure", _SOURCE).partition(b"\n")[0]
     # Node's is a Python program, and of the Python that its time had.
     start = ["/bin/sh"] if first.startswith(b"#!/bin/sh") and b"python" not in first else []
     if b"python" in first or _is_node(source):
@@ -155,7 +154,7 @@ def _strip(tools: Build) -> None:
     for entry in layers.walk(_PREFIX):
         if entry.kind != "file" or entry.source is None:
             continue
-        with open(entry.source, "rb") as file:
+        with open(entry.source, "rb") as file:  # a walk gives regular files alone
             if file.read(len(elf.MAGIC)) != elf.MAGIC:
                 continue
         tools.run(
@@ -169,8 +168,7 @@ def _check(source: Dict[str, Any], label: str) -> None:
     program, *rest = source["check"]
     argv = [f"{_PREFIX}/{program}", *rest]
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        said = done.stdout.decode(errors="replace").strip()
+        said = jailed.capture(argv, _PREFIX, os.environ)[1]
     except OSError as error:
         said = f"{program}: {error.strerror}"
     if said != source["says"]:
@@ -184,11 +182,10 @@ def _check(source: Dict[str, Any], label: str) -> None:
 
 def _try_app(tools: Build) -> None:
     """Installs an application with a dependency by the new npm, and runs it by the new Node."""
-    shutil.rmtree("trial", ignore_errors=True)
     for folder, manifest in (
-        ("trial/answer", {"name": "answer", "version": "1.0.0"}),
+        (f"{_TRIAL}/answer", {"name": "answer", "version": "1.0.0"}),
         (
-            "trial",
+            _TRIAL,
             {
                 "name": "trial",
                 "version": "1.0.0",
@@ -202,8 +199,8 @@ def _try_app(tools: Build) -> None:
         with open(f"{folder}/package.json", "w", encoding="utf-8") as file:
             json.dump(manifest, file)
     for path, text in (
-        ("trial/answer/index.js", "module.exports = function () { return 6 * 7; };\n"),
-        ("trial/index.js", "require('assert').strictEqual(require('answer')(), 42);\n"),
+        (f"{_TRIAL}/answer/index.js", "module.exports = function () { return 6 * 7; };\n"),
+        (f"{_TRIAL}/index.js", "require('assert').strictEqual(require('answer')(), 42);\n"),
     ):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
@@ -214,7 +211,7 @@ def _try_app(tools: Build) -> None:
             f"the trial application's npm {what[0]}",
             [*npm, *what],
             next="see the whole log, whose place stands below",
-            cwd="trial",
+            cwd=_TRIAL,
             env=env,
         )
 

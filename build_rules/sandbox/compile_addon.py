@@ -10,15 +10,23 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import elf_facts, layers, native_packages, node_process, npm_rebuild
+from build_rules.lib import (
+    elf_facts,
+    jailed,
+    layers,
+    native_packages,
+    node_process,
+    npm_rebuild,
+    unpacking,
+)
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.loopback_server import LoopbackServer
+from build_rules.lib.network_guard import Subject
 from build_rules.lib.node_headers import NodeHeaders
 from build_rules.lib.placeholders import ORIGIN
 from build_rules.lib.step_program import run
@@ -31,16 +39,16 @@ def compile_addon(arguments: Dict[str, Any]) -> None:
     place = os.path.join(_APP, "node_modules", name)
     os.mkdir(_APP)
     for archive in sorted(os.listdir("in/installed")):
-        layers.extract(os.path.join("in/installed", archive), _APP)
+        unpacking.unpack(os.path.join("in/installed", archive), _APP)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), place)
     with open(os.path.join(_APP, "package.json"), "w", encoding="utf-8") as file:
         json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
-    _check_scripts(place, label)
+    subject = Subject(name, arguments["version"], _install_scripts(place, label))
     before = {entry.name for entry in layers.walk(place)}
     headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
     with LoopbackServer((), {}, headers) as server:
-        npm_rebuild.rebuild(label, _APP, server, python=arguments["python"], from_source=True)
+        npm_rebuild.rebuild(subject, _APP, server, python=arguments["python"], from_source=True)
     own = [
         entry
         for entry in layers.walk(place)
@@ -48,7 +56,7 @@ def compile_addon(arguments: Dict[str, Any]) -> None:
         and (entry.name in before or not native_packages.is_by_product(entry.name))
     ]
     if arguments["test_script"]:
-        _test(arguments["test_script"], place, label)
+        _test(arguments["test_script"], place, subject)
     layers.write_tar("out/addon.tar", own)
     layers.write_whole("out/addon.tar.gz", [one for one in own if one.name not in before])
     elf_facts.write("out/addon.elf.json", elf_facts.facts_of_layer(own))
@@ -57,24 +65,27 @@ def compile_addon(arguments: Dict[str, Any]) -> None:
         json.dump({"bytes": size, "modules": _modules()}, file)
 
 
-def _check_scripts(place: str, label: str) -> None:
+def _install_scripts(place: str, label: str) -> Dict[str, str]:
     with open(os.path.join(place, "package.json"), encoding="utf-8") as file:
         manifest = json.load(file)
     has_gyp_file = os.path.exists(os.path.join(place, "binding.gyp"))
-    if not native_packages.install_scripts(manifest, has_gyp_file):
+    scripts = native_packages.install_scripts(manifest, has_gyp_file)
+    if not scripts:
         raise SlipwayError(
             f'the addon "{label}" has nothing to compile',
             where=f"{ORIGIN}, field sources",
             found="neither a binding.gyp nor an install script in package.json",
             next="write binding.gyp, or name it in the field",
         )
+    return scripts
 
 
-def _test(script: str, place: str, label: str) -> None:
-    status, last = node_process.npm(["run", script], place, {})
+def _test(script: str, place: str, subject: Subject) -> None:
+    status, last = node_process.npm(["run", script], place, {}, app=_APP, subject=subject)
     if status != 0:
         raise SlipwayError(
-            f'the script "{script}" of "{label}" failed with exit status {status}',
+            f'the script "{script}" of "{subject.package}@{subject.version}" failed with exit '
+            f"status {status}",
             where=f"{ORIGIN}, field test_script",
             found="\n".join(last),
             next="correct what it finds",
@@ -83,8 +94,15 @@ def _test(script: str, place: str, label: str) -> None:
 
 def _modules() -> int:
     node = f"{node_process.RUNTIME}/bin/node"
-    asked = [node, "-p", "process.versions.modules"]
-    return int(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)
+    status, said = jailed.capture([node, "-p", "process.versions.modules"], _APP, os.environ)
+    if status != 0 or not said.isdigit():
+        raise SlipwayError(
+            "Node.js does not tell the number of its binary interface",
+            where=f"{ORIGIN}, field runtime",
+            found=said or f"exit status {status}",
+            next="correct the definition of the runtime",
+        )
+    return int(said)
 
 
 if __name__ == "__main__":

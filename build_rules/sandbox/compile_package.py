@@ -24,12 +24,16 @@ from build_rules.lib import (
     node_process,
     npm_rebuild,
     placeholders,
+    release_layers,
+    unpacking,
 )
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.lib.loopback_server import LoopbackServer
+from build_rules.lib.network_guard import Subject
 from build_rules.lib.node_headers import NodeHeaders
 from build_rules.lib.npm_production import owner
+from build_rules.lib.release_layers import Scope
 from build_rules.lib.step_program import run
 
 _APP = "app"
@@ -40,7 +44,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
     path, layer = arguments["path"], arguments["layer"]
     label = f"{arguments['name']}@{arguments['version']}"
     os.mkdir(_APP)
-    layers.extract(f"in/closure/{layer}.tar", _APP)
+    unpacking.unpack(f"in/closure/{layer}.tar", _APP)
     with open(os.path.join(_APP, native_packages.LISTING), encoding="utf-8") as file:
         closure = frozenset(json.load(file))
     os.unlink(os.path.join(_APP, native_packages.LISTING))
@@ -48,7 +52,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
     with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
         manifest = json.load(file)
-    _check_scripts(manifest, path, label)
+    scripts = _install_scripts(manifest, path, label)
     before = _states()
     names = binary_mirrors.variables(arguments["name"], manifest, arguments["variables"])
     if arguments["decision"] != "prebuilt":
@@ -64,7 +68,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
     headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
     with LoopbackServer(names, arguments["binaries"], headers) as server:
         npm_rebuild.rebuild(
-            label,
+            Subject(arguments["name"], arguments["version"], scripts),
             _APP,
             server,
             python=arguments["python"],
@@ -77,6 +81,13 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         left_over = entry.name not in before and native_packages.is_by_product(inside)
         if entry.kind != "folder" and owner(closure, entry.name) == path and not left_over:
             own.append(entry)
+    release_layers.check_entries(
+        own,
+        Scope(layer, release_layers.PACKAGE, path),
+        label,
+        next=f'install_scripts={{"{arguments["name"]}": "refuse"}} in {placeholders.ORIGIN}, '
+        "or another version of the package",
+    )
     carried, foreign = _write_outputs(layer, own, arguments["drop_foreign"])
     elsewhere = [name for name in changed if owner(closure, name) != path and not _is_npms(name)]
     with open("out/compile.json", "w", encoding="utf-8") as file:
@@ -84,14 +95,16 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         json.dump({"bytes": size, "elsewhere": elsewhere, "foreign": foreign}, file)
 
 
-def _check_scripts(manifest: Dict[str, Any], path: str, label: str) -> None:
+def _install_scripts(manifest: Dict[str, Any], path: str, label: str) -> Dict[str, str]:
     has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
-    if not native_packages.install_scripts(manifest, has_gyp_file):
+    scripts = native_packages.install_scripts(manifest, has_gyp_file)
+    if not scripts:
         raise SlipwayError(
             f'"{label}" has no install script',
             where=f"{placeholders.ORIGIN}, field install_scripts",
             next="remove it there",
         )
+    return scripts
 
 
 def _write_outputs(

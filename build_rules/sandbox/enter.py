@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 from typing import Any, Dict, Iterator, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
@@ -28,8 +29,12 @@ from build_rules.lib import (
     network_guard,
     tree_cache,
 )
+from build_rules.lib.cgroup_places import machine_memory
+from build_rules.lib.cgroups import Cgroup
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.first_process import Bounds
 from build_rules.lib.isolation import IsolationRefused, Job
+from build_rules.lib.resource_limits import read_limits
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -56,6 +61,7 @@ in a container, start it with --security-opt seccomp=unconfined --security-opt s
 
 
 def main() -> int:
+    _close_inherited()
     try:
         return _run(_read("step.json"), _read("host/settings.json"))
     except SlipwayError as error:
@@ -63,6 +69,14 @@ def main() -> int:
         return 1
     except isolation.CallerGone:
         return 1
+
+
+def _close_inherited() -> None:
+    """Pants leaves the files of its own store open in the processes that it starts, for writing."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one that lists the folder
+                os.close(int(name))
 
 
 def _read(path: str) -> Dict[str, Any]:
@@ -73,13 +87,16 @@ def _read(path: str) -> Dict[str, Any]:
 
 def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
     network = bool(step.get("network"))
-    attempts = os.open("attempts", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    # A file without a name: no step can find it.
+    with tempfile.TemporaryFile(dir=".", buffering=0) as unnamed:
+        attempts = os.dup(unnamed.fileno())
     command = isolation.Command(
         argv=tuple(step["argv"]),
         env={**_ENVIRONMENT, **step["env"]},
-        cwd="/build",
+        cwd=isolation.FOREIGN_FOLDER if step.get("foreign") else "/build",
         attempts=None if network else attempts,
         network=network,
+        foreign=bool(step.get("foreign")),
     )
     inputs = [isolation.Mount(os.path.realpath("slipway"), "/build/slipway"), *_inputs()]
     os.makedirs("out", exist_ok=True)
@@ -92,23 +109,30 @@ def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
         outputs=tuple(step["outputs"]),
         command=command,
         time_limit=settings["time_limit"],
+        limits=read_limits(settings["limits"], machine_memory()),
     )
-    with _log_in_sight(step.get("log", "")):
-        status = _isolated(job, settings)
+    try:
+        with _log_in_sight(step.get("log", "")):
+            status = _isolated(job, settings)
+    finally:
+        # Whatever the status: Pants takes in what is there, and whoever failed may have left more.
+        found = _keep_outputs(step["outputs"])
     if status == 0:
-        _check_outputs(step["outputs"])
+        _require_outputs(step["outputs"], found)
     _report_network(attempts)
     return status
 
 
 def _report_network(attempts: int) -> None:
-    """Leaves what was tried beside the outputs, under a name that no step may use."""
+    """Leaves what was tried in a file of this program's own, which no step reaches."""
     with os.fdopen(attempts, "rb") as file:
         file.seek(0)
         report = network_guard.read_report(file.read())
     if report != network_guard.Report():
-        with open(os.path.join("out", network_guard.FILE), "w", encoding="utf-8") as file:
-            file.write(network_guard.as_json(report))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(network_guard.FILE)
+        with open(network_guard.FILE, "x", encoding="utf-8") as written:
+            written.write(network_guard.as_json(report))
 
 
 @contextlib.contextmanager
@@ -148,7 +172,7 @@ def _isolated(job: Job, settings: Dict[str, Any]) -> int:
         except IsolationRefused as error:
             refusals[name] = str(error)
             continue
-        _note(name)
+        _note(f"{name} as its user" if name == "inside" and os.geteuid() != 0 else name)
         return status
     found = "\n".join(f"{name}: {refusal}" for name, refusal in refusals.items())
     ways_out = "\n".join(_WAYS_OUT[name] for name in refusals)
@@ -217,7 +241,9 @@ def _in_namespaces(job: Job) -> int:
         inner = [isolation.Mount(path, target) for target, path in trees.items() if target != "/"]
         out = isolation.Mount(job.out, "/build/out", writable=True)
         mounts = [*job.inputs, *inner, out]
-        return namespaces.run(trees["/"], mounts, job.command, job.time_limit)
+        with Cgroup.make(job.limits) as cgroup:
+            bounds = Bounds(job.limits, isolation.WRITABLE_FOLDERS, cgroup)
+            return namespaces.run(trees["/"], mounts, job.command, job.time_limit, bounds)
 
 
 def _note(name: str) -> None:
@@ -252,22 +278,33 @@ def _inputs() -> List[isolation.Mount]:
     ]
 
 
-def _check_outputs(outputs: List[str]) -> None:
-    """A step may leave anything in its output folder; only plain files are taken."""
-    for name in outputs:
+def _keep_outputs(outputs: List[str]) -> Dict[str, bool]:
+    """Removes all from the output folder but the declared outputs that are regular files.
+
+    The result maps what is there of the declared outputs to whether it was a regular file.
+    """
+    found: Dict[str, bool] = {}
+    for name in os.listdir("out"):
         path = os.path.join("out", name)
-        try:
-            kind = os.lstat(path).st_mode
-        except FileNotFoundError:
-            raise SlipwayError(f'the step did not write its output "{name}"') from None
-        if not stat.S_ISREG(kind):
-            raise SlipwayError(f'the step left something else than a file as its output "{name}"')
-    for name in set(os.listdir("out")) - set(outputs):
-        path = os.path.join("out", name)
-        if os.path.isdir(path) and not os.path.islink(path):
+        state = os.lstat(path)
+        is_file = stat.S_ISREG(state.st_mode)
+        if name in outputs:
+            found[name] = is_file
+        if is_file and name in outputs:
+            continue
+        if stat.S_ISDIR(state.st_mode):
             shutil.rmtree(path)
         else:
             os.unlink(path)
+    return found
+
+
+def _require_outputs(outputs: List[str], found: Dict[str, bool]) -> None:
+    for name in outputs:
+        if name not in found:
+            raise SlipwayError(f'the step did not write its output "{name}"')
+        if not found[name]:
+            raise SlipwayError(f'the step left something else than a file as its output "{name}"')
 
 
 if __name__ == "__main__":

@@ -77,7 +77,9 @@ def install(arguments: Dict[str, Any]) -> None:
     shutil.copytree("in/install", _APP, symlinks=True)
     _fill_cache()
     check = Beside(lambda: _check_tarballs(arguments["tarballs"]))
-    status, last = node_process.npm(["ci", "--ignore-scripts"], _APP, {}, check.if_it_fails)
+    status, last = node_process.npm(
+        ["ci", "--ignore-scripts"], _APP, {}, app=_APP, started=check.if_it_fails
+    )
     # What is odd in a tarball explains npm's failure better than npm does.
     check.finish()
     if status != 0:

@@ -6,13 +6,12 @@ Leaves `runtime.tar`, from which later steps take the runtime.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, npm_of_runtime, package_tarball
+from build_rules.lib import jailed, layers, npm_of_runtime, package_tarball
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
 
@@ -35,8 +34,7 @@ def make(arguments: Dict[str, Any]) -> None:
 
 def _try(what: str, argv: List[str], expected: str) -> None:
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        status, said = done.returncode, done.stdout.decode(errors="replace").strip()
+        status, said = jailed.capture(argv, ".", os.environ)
     except OSError as error:
         status, said = -1, f"{argv[0]}: {error.strerror}"
     if status != 0 or said != expected:

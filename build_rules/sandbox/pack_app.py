@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import elf_facts, layers, placeholders
+from build_rules.lib import elf_facts, layers, placeholders, unpacking
 from build_rules.lib.errors import SlipwayErrors
 from build_rules.lib.layers import Entry
 from build_rules.lib.static_references import StaticBase, missing
@@ -26,7 +26,7 @@ def pack(arguments: Dict[str, Any]) -> None:
     static_dir: str = arguments["static_dir"]
     os.mkdir("built")
     if os.path.exists("in/built/built.tar"):
-        layers.extract("in/built/built.tar", "built")
+        unpacking.unpack("in/built/built.tar", "built")
     built = layers.walk("built")
     static = [entry for entry in built if _is_in(entry, static_dir)]
     server = layers.walk("in/server", executables=arguments["executables"])
@@ -52,7 +52,7 @@ def _addons(paths: Sequence[str]) -> Iterator[Entry]:
     for index, path in enumerate(paths):
         folder = f"addon-{index}"
         os.mkdir(folder)
-        layers.extract(f"in/{folder}/addon.tar", folder)
+        unpacking.unpack(f"in/{folder}/addon.tar", folder)
         yield from layers.walk(folder, prefix=f"{path}/")
 
 

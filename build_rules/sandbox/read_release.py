@@ -8,30 +8,35 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tarfile
 from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers
+from build_rules.lib import layers, unpacking
 from build_rules.lib.step_program import run
+from build_rules.lib.tar_reading import Kind
+from build_rules.lib.unpacking import Form
 
 _RUNTIME = f"{layers.LISTING_FOLDER}/runtime.sha256"
+_LONGEST_LIST = 256 << 20
 
 
 def read(arguments: Dict[str, Any]) -> None:
     files: Dict[str, str] = {}
     manifest: Dict[str, Any] = {}
-    with tarfile.open(os.path.join("in", arguments["file"]), "r:gz") as tar:
-        for member in tar:
+    path = os.path.join("in", arguments["file"])
+    with unpacking.opened(path, Form.TARBALL) as archive:
+        for member in archive.members():
             folder = member.name.rpartition("/")[0]
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is None:
+            if member.kind is not Kind.FILE:
                 continue
-            if member.name == "release.json":
-                manifest = json.load(content)
-            elif folder == layers.LISTING_FOLDER and member.name != _RUNTIME:
-                files.update(_hashes(content.read().decode()))
+            try:
+                if member.name == "release.json":
+                    manifest = json.loads(archive.read(member, _LONGEST_LIST))
+                elif folder == layers.LISTING_FOLDER and member.name != _RUNTIME:
+                    files.update(_hashes(archive.read(member, _LONGEST_LIST).decode()))
+            except ValueError as error:
+                raise unpacking.refused(path, member.name, str(error)) from None
     with open("out/contents.json", "w", encoding="utf-8") as file:
         json.dump({"manifest": manifest, "files": files}, file, sort_keys=True)
 

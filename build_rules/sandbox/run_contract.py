@@ -14,7 +14,7 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import abi_audit, abi_policy, elf_facts, layers, placeholders, process_output
+from build_rules.lib import abi_audit, abi_policy, elf_facts, jailed, layers, placeholders
 from build_rules.lib.abi_audit import AuditedFile
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.step_program import run
@@ -37,7 +37,7 @@ def test(arguments: Dict[str, Any]) -> None:
         print(f"-- {script}")
         argv = ["/bin/sh", os.path.basename(script)]
         place = os.path.join(folder, os.path.dirname(script))
-        status, last = process_output.run(argv, place, os.environ)
+        status, last = jailed.run(argv, place, os.environ, writable=[folder])
         if status != 0:
             raise SlipwayError(
                 f'the contract test "{script}" failed with exit status {status}',

@@ -8,16 +8,17 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, placeholders, process_output
+from build_rules.lib import jailed, placeholders, unpacking
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.step_program import run
+from build_rules.lib.unpacking import Form
 
 _RELEASE = "release"
 
 
 def smoke(arguments: Dict[str, Any]) -> None:
     for layer in sorted(os.listdir("in/layers")):
-        layers.extract(f"in/layers/{layer}", _RELEASE)
+        unpacking.unpack(f"in/layers/{layer}", _RELEASE, Form.LAYER)
     os.makedirs(f"{_RELEASE}/bin", exist_ok=True)
     with open("in/app.sh", encoding="utf-8") as template:
         text = placeholders.fill(template.read(), arguments["launcher"])
@@ -25,8 +26,11 @@ def smoke(arguments: Dict[str, Any]) -> None:
         file.write(text)
     os.chmod(f"{_RELEASE}/bin/app", 0o755)
     script = arguments["script"]
-    status, last = process_output.run(
-        [f"{_RELEASE}/bin/app", "run", script], ".", {**os.environ, **arguments["env"]}
+    status, last = jailed.run(
+        [f"{_RELEASE}/bin/app", "run", script],
+        ".",
+        {**os.environ, **arguments["env"]},
+        writable=[_RELEASE],
     )
     if status != 0:
         raise SlipwayError(

@@ -26,7 +26,9 @@ from pants.engine.internals.session import SessionValues
 from pants.engine.rules import Get, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
+from build_rules.lib.cgroup_places import machine_memory
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.resource_limits import INODES, MEMORY, PROCESSES, SPACE, read_limits
 from build_rules.subsystem import Isolator, Slipway
 
 _PREFIX = "slipway_host_"
@@ -120,9 +122,18 @@ async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) ->
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     isolators = slipway.isolator.names
     docker = await Get(DockerClient) if _DOCKER in isolators else DockerClient("null")
+    limits = {
+        MEMORY: slipway.step_memory_limit,
+        PROCESSES: slipway.step_process_limit,
+        SPACE: slipway.step_space_limit,
+        INODES: slipway.step_inode_limit,
+    }
+    # The step reads them too, on the machine that it runs on; here, a bad value fails before any.
+    read_limits(limits, machine_memory())
     text = json.dumps(
         {
             "time_limit": slipway.step_time_limit,
+            "limits": limits,
             "isolators": isolators,
             "docker": json.loads(docker.settings),
         },

@@ -42,6 +42,7 @@ from pants.util.logging import LogLevel
 from build_rules.lib import network_guard, network_words, placeholders
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.network_guard import Report
+from build_rules.lib.printable import printable
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.locked_files import (
     FetchedFiles,
@@ -56,14 +57,15 @@ logger = logging.getLogger(__name__)
 _ISOLATORS = {
     "namespaces": "user namespaces",
     "docker": "a Docker engine",
-    "chroot": "chroot: the guard alone denies the network",
-    "inside": "the container of the job: the guard alone denies the network",
+    "chroot": "chroot and users of their own",
+    "inside": "the container of the job and users of their own",
+    "inside as its user": "the container of the job alone; a hostile script can do what the job can",
 }
 _named: Set[str] = set()
 _ENTER = "build_rules.sandbox.enter"
 # A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
 _NO_SPECULATION = 600_000
-_NETWORK = f"out/{network_guard.FILE}"
+_NETWORK = network_guard.FILE
 ROOT = "/"
 RUNTIME = "/build/node_runtime"
 
@@ -81,6 +83,8 @@ class Tree:
 @dataclass(frozen=True)
 class Step:
     """One program of `sandbox/`, run inside a root; or the command `argv`, in a root of any kind.
+
+    Such a command is foreign: it starts in an empty folder of its own and leaves no outputs.
 
     `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
     lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
@@ -192,11 +196,11 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
 
 @rule
 async def take_outputs(outputs: _StepOutputs) -> _TakenOutputs:
-    found = await Get(DigestContents, DigestSubset(outputs.digest, PathGlobs([_NETWORK])))
-    if not found:
-        return _TakenOutputs(await Get(Digest, RemovePrefix(outputs.digest, "out")), Report())
-    own = await Get(Digest, DigestSubset(outputs.digest, PathGlobs(["**", f"!{_NETWORK}"])))
-    report = network_guard.read_json(found[0].content.decode())
+    own, found = await MultiGet(
+        Get(Digest, DigestSubset(outputs.digest, PathGlobs(["out/**"]))),
+        Get(DigestContents, DigestSubset(outputs.digest, PathGlobs([_NETWORK]))),
+    )
+    report = network_guard.read_json(found[0].content.decode()) if found else Report()
     return _TakenOutputs(await Get(Digest, RemovePrefix(own, "out")), report)
 
 
@@ -204,12 +208,12 @@ async def _finish(
     result: FallibleProcessResult, origin: str, words: Mapping[str, str]
 ) -> FallibleStepResult:
     taken = await Get(_TakenOutputs, _StepOutputs(result.output_digest))
-    stdout = result.stdout.decode(errors="replace")
-    stderr = result.stderr.decode(errors="replace")
+    stdout = printable(result.stdout.decode(errors="replace"))
+    stderr = printable(result.stderr.decode(errors="replace"))
     said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
     if result.exit_code != 0 and taken.network.attempts:
         tried = "\n         ".join(network_words.listed(taken.network))
-        said += f"\n  tried: {tried}; a step has no network"
+        said += f"\n  blocked: {tried}; build steps have no network access"
     return FallibleStepResult(
         result.exit_code,
         taken.digest,
@@ -232,10 +236,10 @@ def _tell_network(result: FallibleStepResult, step: Step) -> None:
     refused = result.network.refused
     if refused and refused not in _named:
         _named.add(refused)
-        logger.warning(f"who tries to reach the network is not told on this machine: {refused}")
+        logger.warning(f"cannot trace network attempts on this machine: {printable(refused)}")
     if result.exit_code == 0 and not step.strict:
         for line in network_words.listed(result.network):
-            logger.warning(f"{step.origin}: {line}, in vain: a step has no network")
+            logger.warning(f"{step.origin}: {line}; build steps have no network access")
 
 
 def _name_isolator(name: str) -> None:
@@ -262,6 +266,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
         "argv": step.argv
         or ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(module)}"],
         "env": {},
+        "foreign": bool(step.argv),
         "outputs": step.outputs,
         "trees": [
             {

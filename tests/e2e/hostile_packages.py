@@ -25,9 +25,6 @@ OUTWARD: Mapping[str, str] = {
     "by-bash": "bash -c 'exec 3<>/dev/tcp/198.51.100.7/80'",
     "by-python-child": 'sh -c "' + _PYTHON.format(_CONNECT).replace('"', '\\"') + '"',
     "by-daemon": f"python3 -c 'import os; os.fork() and os._exit(0); os.setsid(); {_CONNECT}' & sleep 2",
-    "by-io-uring": _PYTHON.format(
-        "import ctypes; ctypes.CDLL(None).syscall(425, 8, ctypes.create_string_buffer(120))"
-    ),
     "swallows": "node fetch.js",
 }
 TOLD: Mapping[str, str] = {
@@ -37,7 +34,6 @@ TOLD: Mapping[str, str] = {
     "by-question": "dns.example",
     "by-raw-socket": "a raw socket",
     "by-bash": "198.51.100.7:80",
-    "by-io-uring": "io_uring",
     "swallows": "downloads.example",
 }
 _SWALLOWS = """

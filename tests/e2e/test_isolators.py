@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
+from build_rules.lib import build_users
 from tests.e2e import harness
 from tests.e2e.addon_app import write_app
 from tests.e2e.conftest import OtherUser
@@ -24,8 +26,8 @@ from tests.e2e.tiny_app import TinyApp
 NAMED = {
     "namespaces": "build steps are isolated by user namespaces",
     "docker": "build steps are isolated by a Docker engine",
-    "chroot": "build steps are isolated by chroot: the guard alone denies the network",
-    "inside": "build steps are isolated by the container of the job: the guard alone denies the network",
+    "chroot": "build steps are isolated by chroot and users of their own",
+    "inside": "build steps are isolated by the container of the job and users of their own",
 }
 NO_NAMESPACES = (
     *("unshare", "--user", "--map-root-user", "sh", "-c"),
@@ -126,6 +128,31 @@ def test_another_isolator_makes_the_same_bytes_and_is_named(
     assert digests(workspace, "apps.isolated/release") == expected
     assert engine.containers() == []
     assert leftovers(workspace) == []
+
+
+@pytest.mark.long
+def test_steps_that_run_as_two_users_of_the_machine_make_the_same_bytes(
+    workspace: Workspace,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may call chroot")
+    script = "mkdir dist; id -un >dist/user; id -gn >>dist/user; echo ~ >>dist/user"
+    app = TinyApp(workspace, "apps/users", scripts={"build": script})
+    app.write()
+    made: List[Dict[str, str]] = []
+    occupied: List[int] = []
+    try:
+        for _ in range(2):
+            package(workspace, "chroot", app.release, env={"PANTS_LOCAL_CACHE": "false"}).ok()
+            made.append(digests(workspace, "apps.users/release"))
+            user = build_users.FIRST_ID
+            occupied.append(subprocess.Popen(["sleep", FOREVER], user=user).pid)
+    finally:
+        for pid in occupied:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert made[0] == made[1]
+    assert Path("/run/slipway-build-users", str(build_users.FIRST_ID + 2)).exists()
 
 
 def test_a_cached_result_needs_no_engine(

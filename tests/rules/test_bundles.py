@@ -21,7 +21,7 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
     ]
     assert {step.program for step in workspace.steps()} == {
         *("make_runtime", "pack_runtime", "install_packages", "audit_abi"),
-        *("build_client", "pack_app", "make_release"),
+        *("build_client", "pack_app", "check_layers", "make_release"),
     }
 
 
@@ -43,6 +43,7 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
         counts[step.program] = counts.get(step.program, 0) + 1
     assert counts == {
         **dict.fromkeys(("make_runtime", "pack_runtime", "install_packages"), 1),
+        "check_layers": 2,  # of the runtime, and of the packages
         **dict.fromkeys(("build_client", "pack_app", "audit_abi", "make_release"), 4),
     }
 

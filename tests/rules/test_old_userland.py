@@ -24,7 +24,7 @@ def test_the_finished_tarball_is_tried_by_that_system_s_own_programs(workspace: 
     workspace.package("app:release")
     (step,) = [one for one in workspace.steps("smoke_release") if one.argv]
     assert step.argv == (
-        *("/usr/bin/env", "ZONE=a b", "/bin/sh", "in/smoke.sh", "smoke", "old:image"),
+        *("/usr/bin/env", "ZONE=a b", "/bin/sh", "/build/in/smoke.sh", "smoke", "old:image"),
     )
     assert len(step.trees) == 1
     assert {"app", "smoke.sh", "release/app-1.0.0-prod.tar.gz"} <= set(workspace.files(step.inputs))

@@ -20,7 +20,8 @@ def test_a_long_step_tells_where_it_is(
     with Progress(str(log), "Build //examples/quickjs"):
         time.sleep(0.1)
         assert caplog.messages == []  # the step has not begun, or runs where its log is not seen
-        log.write_text("+ make -j2\n" + "cc x.c\n" * 7)
+        (tmp_path / "written").write_text("+ make -j2\n" + "cc x.c\n" * 7)
+        (tmp_path / "written").rename(log)
         deadline = time.monotonic() + 10
         while not caplog.messages and time.monotonic() < deadline:
             time.sleep(0.02)

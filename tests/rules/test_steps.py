@@ -33,6 +33,7 @@ from build_rules.toolchain.locked_files import LockedFile, LockedFiles, LockedFi
 from build_rules.toolchain.programs import Program, ProgramRequest
 from build_rules.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
 from tests.rules.workspace import SHA256, Workspace, make_lock
+from tests.unit.lib import own_archives
 
 TOP = Path(build_rules.__file__).resolve().parent.parent
 PROGRAMS = sorted(
@@ -79,7 +80,7 @@ def test_a_step_is_started_by_relative_names_alone(
     (process,) = workspace.processes()
     assert process.argv == ("host/python", "-I", "-S", "-B", "build_rules/sandbox/enter.py")
     assert not process.env
-    assert process.output_files == ("out/app.layer", "out/network.json")
+    assert process.output_files == ("out/app.layer", "network.json")
     assert process.timeout_seconds is None or process.timeout_seconds < 0
     assert sorted(process.append_only_caches.values()) == ["host", "trees_cache"]
     contents = workspace.request(DigestContents, process.input_digest)
@@ -122,6 +123,10 @@ def test_options_and_places_that_should_not_matter_are_in_no_key(
         make_workspace,
         make_step(),
         "--slipway-step-time-limit=7",
+        "--slipway-step-memory-limit=3GB",
+        "--slipway-step-process-limit=77",
+        "--slipway-step-space-limit=5GB",
+        "--slipway-step-inode-limit=88888",
         "--slipway-npm-registry=https://r.example/",
         "--slipway-debian-mirror=https://d.example/",
         "--process-execution-local-parallelism=1",
@@ -267,6 +272,39 @@ def test_settings_have_a_name_that_follows_from_their_content(
     assert json.loads(other.text)["time_limit"] == 5
 
 
+def test_the_limits_of_a_step_are_in_the_settings_as_the_options_spell_them(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    limits = json.loads(make_workspace().request(HostSettings).text)["limits"]
+    assert limits == {"memory": "80%", "processes": 4096, "space": "16GB", "inodes": 1_000_000}
+    options = ("--slipway-step-memory-limit=12GB", "--slipway-step-process-limit=50")
+    limits = json.loads(make_workspace(*options).request(HostSettings).text)["limits"]
+    assert (limits["memory"], limits["processes"]) == ("12GB", 50)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("step-memory-limit", "lots"),
+        ("step-space-limit", "50%"),
+        ("step-process-limit", "0"),
+        ("step-inode-limit", "-1"),
+    ],
+)
+def test_an_invalid_limit_fails_before_any_step_runs(
+    option: str, value: str, make_workspace: Callable[..., Workspace]
+) -> None:
+    workspace = make_workspace(f"--slipway-{option}={value}", processes=True)
+    with pytest.raises(Exception, match="the option") as caught:
+        workspace.request(StepResult, make_step())
+    text = str(caught.value)
+    assert f'the option "{option.replace("-", "_")}" is ' in text
+    assert f"[slipway] {option.replace('-', '_')}" in text
+    assert f'found: "{value}"' in text
+    assert f"next:  --slipway-{option}=" in text
+    assert workspace.processes() == []
+
+
 def test_the_isolators_to_try_and_the_user_s_docker_are_in_the_settings_alone(
     make_workspace: Callable[..., Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,17 +394,43 @@ def test_export_gives_each_wanted_application_its_own_folder(
     workspace.write_app("apps/two", BUILD=two.format("a") + two.format("b"))
     (result,) = workspace.request(ExportResults, ExportNodeApps(()))
     assert (result.reldir, result.resolve) == ("node/apps.two", "npm:apps/two")
-    assert workspace.files(result.digest) == ("installed.tar", "runtime.tar", "unpack.py")
+    program, *modules, installed, runtime = sorted(
+        workspace.files(result.digest),
+        key=lambda path: (not path.endswith("unpack_export.py"), path),
+    )
+    assert program == f"{export._FOLDER}/build_rules/sandbox/unpack_export.py"
+    assert {path.split("/")[0] for path in modules} == {export._FOLDER}
+    assert (installed, runtime) == ("installed.tar", "runtime.tar")
+
+
+def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the program of an export as Pants lays it out, beside a runtime."""
+    program = folder / export._FOLDER / "build_rules"
+    shutil.copytree(TOP / "build_rules" / "lib", program / "lib")
+    shutil.copytree(TOP / "build_rules" / "sandbox", program / "sandbox")
+    layers.write_tar(str(folder / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
+    path = str(program / "sandbox" / "unpack_export.py")
+    argv = [sys.executable, "-I", "-S", "-B", path, str(folder)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def test_an_export_is_not_written_outside_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "installed.tar").write_bytes(
+        own_archives.own_tar([own_archives.file("../outside")])
+    )
+    done = unpack_export(tmp_path / "export")
+    assert done.returncode == 1
+    assert '"../outside": its name leaves the archive' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outside").exists()
 
 
 def test_export_unpacks_the_runtime_and_the_packages(tmp_path: Path) -> None:
     layers.write_tar(
         str(tmp_path / "installed.tar"), [Entry("node_modules/a", "file", content=b"1")]
     )
-    layers.write_tar(str(tmp_path / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
-    (tmp_path / "unpack.py").write_text(export._UNPACK)
-    argv = [sys.executable, "-I", "-S", "-B", str(tmp_path / "unpack.py"), str(tmp_path)]
-    subprocess.run(argv, check=True)
+    assert unpack_export(tmp_path).returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["node_modules", "node_runtime"]
     assert os.access(tmp_path / "node_runtime" / "bin" / "node", os.X_OK)
 

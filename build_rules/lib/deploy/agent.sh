@@ -447,8 +447,7 @@ serve() {
   cat <&3 >"$way/in" 4>&- &
   relay=$!
   exec 0<"$way/in" 3<&-
-  watch &
-  watcher=$!
+  watch & watcher=$!
   while IFS= read -r line; do
     echo . >>"$way/count"
     step=$(field "do")
@@ -490,7 +489,8 @@ main() {
   serve) serve ;;
   recover) hold 86400 && recover && release ;;
   boot)
-    rm -f "$own/running" && hold 60 && recover
+    hold 60 || exit 1
+    rm -f "$own/running" && recover
     [ -z "$(linked)" ] || bring_up "$(linked)" || note "boot: $(linked) is NOT healthy"
     release
     ;;

@@ -73,9 +73,9 @@ class Coordinator:
         key = self._choose(to)
         self._on_all("begin", lambda host: host.begin(self.by))
         self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
-        self._on_all("verify", lambda host: host.verify(_kept(host, key)))
+        self._on_all("verify", lambda host: host.verify(_id_of(host, key)))
         self._stop_beyond_budget()
-        self._switch_all(lambda host: _kept(host, key), goes_back=True)
+        self._switch_all(lambda host: _id_of(host, key), goes_back=True)
 
     def releases(self) -> None:
         self._look()
@@ -241,7 +241,7 @@ def _numbers(version: str) -> Tuple[int, ...]:
     return tuple(int(one) for one in parts) if all(one.isdigit() for one in parts) else ()
 
 
-def _kept(host: Host, key: str) -> str:
+def _id_of(host: Host, key: str) -> str:
     found = host.state.find(key) if host.state else None
     if found is None:
         raise HostFailed("it has the release no more")
@@ -251,8 +251,8 @@ def _kept(host: Host, key: str) -> str:
 def _left(host: Host) -> str:
     """What a rollback leaves, if it ever was healthy."""
     assert host.state is not None
-    linked = [one for one in host.state.releases if one.id == host.state.linked]
-    return linked[0].id if linked and linked[0].is_target else ""
+    current = host.state.current
+    return current.id if current and current.is_target else ""
 
 
 def _names(states: Iterable[HostState]) -> List[str]:
@@ -262,11 +262,11 @@ def _names(states: Iterable[HostState]) -> List[str]:
 def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
     """What was healthy on all hosts last, and is not what all of them serve."""
     targets = [{one.key: one for one in state.releases if one.is_target} for state in states]
-    served = [{one.key for one in state.releases if one.id == state.linked} for state in states]
+    served = {state.current.key if state.current else "" for state in states}
     everywhere = [
         key
         for key in (targets[0] if targets else ())
-        if all(key in one for one in targets) and not all(key in one for one in served)
+        if all(key in one for one in targets) and served != {key}
     ]
     if not everywhere:
         raise SlipwayError(

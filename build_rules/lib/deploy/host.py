@@ -80,6 +80,11 @@ class HostState:
     def linked(self) -> str:
         return self.about["linked"]
 
+    @property
+    def current(self) -> Optional[KeptRelease]:
+        """What is linked, if it is there."""
+        return next((one for one in self.releases if one.id == self.linked), None)
+
     def find(self, key: str) -> Optional[KeptRelease]:
         """The newest release with this key; one that failed may be tried again."""
         found = [one for one in self.releases if one.key == key]

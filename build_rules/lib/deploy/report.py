@@ -53,8 +53,8 @@ def drift(hosts: Sequence[Host]) -> str:
     serving: Dict[str, List[str]] = {}
     for host in hosts:
         if host.state is not None:
-            linked = [one for one in host.state.releases if one.id == host.state.linked]
-            serving.setdefault(linked[0].name if linked else "nothing", []).append(host.name)
+            current = host.state.current
+            serving.setdefault(current.name if current else "nothing", []).append(host.name)
     told = [f"{name} on {', '.join(places)}" for name, places in sorted(serving.items())]
     return f"hosts differ: {'; '.join(told)}" if len(told) > 1 else ""
 

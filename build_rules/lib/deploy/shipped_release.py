@@ -19,13 +19,21 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
-from build_rules.lib import layers
+from build_rules.lib import layers, unpacking
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.tar_reading import Kind, Member
+from build_rules.lib.unpacking import Form
 
 SUFFIX = ".release.json"
 _LISTS = layers.LISTING_FOLDER + "/"
 _MANIFEST = "release.json"
 _BLOCK = 1 << 20
+_LONGEST_LIST = 256 << 20
+_TYPES = {
+    Kind.FILE: tarfile.REGTYPE,
+    Kind.FOLDER: tarfile.DIRTYPE,
+    Kind.SYMLINK: tarfile.SYMTYPE,
+}
 _ZSTD, _ZSTD_LEVEL = "zstd", "-12"
 
 
@@ -116,19 +124,28 @@ class ShippedRelease:
 
     def _pack(self, missing: FrozenSet[str], how: str) -> bytes:
         packed = io.BytesIO()
-        with tarfile.open(self.tarball, "r:gz") as source, tarfile.open(
+        with unpacking.opened(self.tarball, Form.TARBALL) as source, tarfile.open(
             fileobj=packed, mode="w", format=tarfile.PAX_FORMAT
         ) as tar:
-            for info in source:
-                if info.isreg() and info.name not in missing and not _is_unlisted(info.name):
+            for member in source.members():
+                is_file = member.kind is Kind.FILE
+                if is_file and member.name not in missing and not _is_unlisted(member.name):
                     continue
-                tar.addfile(info, source.extractfile(info) if info.isreg() else None)
+                tar.addfile(_info(member), source.file(member))  # type: ignore[arg-type]
         if how == "zstd":
             command = [_ZSTD, "-q", "-c", _ZSTD_LEVEL]
             return subprocess.run(
                 command, input=packed.getvalue(), stdout=subprocess.PIPE, check=True
             ).stdout
         return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)
+
+
+def _info(member: Member) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(member.name)
+    info.type = _TYPES[member.kind]
+    info.mode, info.mtime, info.size = member.mode, member.mtime, member.size
+    info.linkname = member.target
+    return info
 
 
 def has_zstd() -> bool:
@@ -163,16 +180,16 @@ def read(path: str) -> ShippedRelease:
     executables = set()
     sizes: Dict[str, int] = {}
     tarball = os.path.join(folder, facts["tarball"]["file"])
-    with tarfile.open(tarball, "r:gz") as tar:
-        for info in tar:
-            if info.isreg() and info.mode & 0o100:
-                executables.add(info.name)
-            if info.isreg():
-                sizes[info.name] = info.size
-            if info.name.startswith(_LISTS) and info.isreg():
-                content = tar.extractfile(info)
-                assert content is not None
-                lists[info.name[len(_LISTS) : -len(".sha256")]] = content.read()
+    with unpacking.opened(tarball, Form.TARBALL) as archive:
+        for member in archive.members():
+            if member.kind is not Kind.FILE:
+                continue
+            sizes[member.name] = member.size
+            if member.mode & 0o100:
+                executables.add(member.name)
+            if member.name.startswith(_LISTS):
+                name = member.name[len(_LISTS) : -len(".sha256")]
+                lists[name] = archive.read(member, _LONGEST_LIST)
     odd = [name for name in sizes if "\\" in name]
     if odd:
         raise SlipwayError(

@@ -11,14 +11,16 @@ import os
 import re
 import shlex
 import subprocess
-import tarfile
 import tempfile
 from typing import Callable, Collection, List
 
+from build_rules.lib import unpacking
 from build_rules.lib.deploy import static_keep
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.tar_reading import Kind
+from build_rules.lib.unpacking import Form
 
 _PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
 _WITHOUT_PAGES = tuple(f"--exclude=*{one}" for one in _PAGES)
@@ -42,9 +44,8 @@ def publish(deployment: Deployment, release: ShippedRelease, at: str, tell: Tell
             next='static="separate" in the release_tarball, or remove the fields',
         )
     with tempfile.TemporaryDirectory(prefix="static-") as folder:
-        with tarfile.open(release.static, "r:gz") as tar:
-            tar.extractall(folder)
-            names = frozenset(info.name for info in tar if info.isreg())
+        members = unpacking.unpack(release.static, folder, Form.TARBALL, keep_times=True)
+        names = frozenset(member.name for member in members if member.kind is Kind.FILE)
         if deployment.static_publish:
             tell("static_publish", "")
             _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)

@@ -8,14 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Tuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import build_rules
-from build_rules.lib.decompression import is_compressed, unpacked_chunks
+from build_rules.lib.decompression import Stream, is_compressed, unpacked_chunks
 from build_rules.lib.errors import SlipwayError
 from tests.unit.lib.debian_builders import COMPRESS
 
@@ -109,3 +109,24 @@ def test_any_bytes_give_bytes_or_words(data: bytes, head: bytes) -> None:
         unpack(head + data, most=1 << 20)
     except SlipwayError:
         pass
+
+
+@given(st.lists(st.binary(max_size=40)), st.lists(st.tuples(st.booleans(), st.integers(0, 60))))
+def test_a_stream_reads_forwards_as_a_file_does(
+    chunks: List[bytes], moves: List[Tuple[bool, int]]
+) -> None:
+    whole = b"".join(chunks)
+    stream, at = Stream(chunks), 0
+    for skips, size in moves:
+        if skips:
+            assert stream.seek(at + size) == min(at + size, len(whole))
+        else:
+            assert stream.read(size) == whole[at : at + size]
+        at = min(at + size, len(whole))
+
+
+def test_a_stream_does_not_go_back() -> None:
+    stream = Stream([b"abc"])
+    stream.read(2)
+    with pytest.raises(ValueError, match="a stream at 2 cannot go back to 1"):
+        stream.seek(1)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
+import tarfile
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 import pytest
 
@@ -14,7 +16,9 @@ from build_rules.lib.docker_client import Client
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.isolation import Command, IsolationRefused, Job
 from build_rules.lib.layers import Entry
+from build_rules.lib.resource_limits import Limits
 from build_rules.lib.tree_cache import Layer
+from tests.unit.lib.own_archives import Item, file, folder, hard_link, link, own_tar
 
 
 @pytest.fixture
@@ -30,6 +34,7 @@ def job(tmp_path: Path) -> Job:
         outputs=("a",),
         command=Command(("/bin/true",), {"HOME": "/home/build"}, "/build"),
         time_limit=60,
+        limits=Limits(memory=1 << 30, processes=100, space=1 << 30, inodes=10_000),
     )
 
 
@@ -139,3 +144,52 @@ def test_a_container_beyond_its_time_limit_is_removed(tmp_path: Path, job: Job) 
     assert f"rm --force --volumes {name}" in calls
     assert "--network=none" in started
     assert "--read-only" in started
+
+
+def sent(job: Job, *items: Item) -> List[Tuple[str, str, bytes]]:
+    """What a container gets of a tree of two layers: names below /build, targets and contents."""
+    content = own_tar(items)
+    path = Path(job.out).parent / "runtime.tar"
+    path.write_bytes(content)
+    layer = Layer(str(path), hashlib.sha256(content).hexdigest())
+    trees = {**job.trees, "/build/node_runtime": [layer]}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        docker_engine._send(tar, dataclasses.replace(job, trees=trees))
+    out.seek(0)
+    with tarfile.open(fileobj=out, mode="r:") as tar:
+        files = {info.name: tar.extractfile(info) for info in tar if info.isreg()}
+        contents = {name: file.read() for name, file in files.items() if file}
+        return [(info.name, info.linkname, contents.get(info.name, b"")) for info in tar]
+
+
+def test_trees_are_sent_below_their_targets(job: Job) -> None:
+    items = [file("a", b"1"), link("b", "a"), hard_link("c", "a"), folder("d"), file("d/e", b"2")]
+    assert sent(job, *items) == [
+        ("node_runtime/a", "", b"1"),
+        ("node_runtime/b", "a", b""),
+        ("node_runtime/c", "node_runtime/a", b""),
+        ("node_runtime/d", "", b""),
+        ("node_runtime/d/e", "", b"2"),
+    ]
+
+
+@pytest.mark.parametrize("item", [file("../../etc/x"), file("a", mode=0o4755)])
+def test_a_tree_that_no_step_wrote_is_not_sent(job: Job, item: Item) -> None:
+    with pytest.raises(SlipwayError, match="is not an archive that Slipway wrote"):
+        sent(job, file("0"), item)
+
+
+def test_an_image_that_no_step_wrote_is_not_loaded(tmp_path: Path, job: Job) -> None:
+    content = own_tar([file("/etc/x")])
+    (tmp_path / "base.tar").write_bytes(content)
+    layer = Layer(str(tmp_path / "base.tar"), hashlib.sha256(content).hexdigest())
+    answers = {
+        "image inspect": NO_IMAGE,
+        "version": "echo linux/amd64",
+        "load": f"cat >{tmp_path}/loaded",
+    }
+    with pytest.raises(SlipwayError, match="an absolute name"):
+        docker_engine.run(client(tmp_path, answers), dataclasses.replace(job, trees={"/": [layer]}))
+    loaded = tmp_path / "loaded"
+    assert not loaded.exists() or loaded.read_bytes() == b""

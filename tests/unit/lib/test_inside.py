@@ -9,26 +9,28 @@ from typing import List
 
 import pytest
 
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.inside import first_difference
 from build_rules.lib.tree_cache import Layer, all_unpacked
-from tests.unit.lib.debian_builders import folder, link, make_tar, program
+from tests.unit.lib.own_archives import file, folder, link, own_tar
 
 LOWER = [
-    ("bin", folder()),
-    ("bin/sh", program()),
-    ("etc/hosts", b"of the image"),
-    ("etc/same", b"1"),
-    ("etc/replaced", b"old"),
-    ("lib", link("usr/lib")),
+    folder("bin"),
+    file("bin/sh", mode=0o755),
+    folder("etc"),
+    file("etc/hosts", b"of the image"),
+    file("etc/same", b"1"),
+    file("etc/replaced", b"old"),
+    link("lib", "usr/lib"),
 ]
-UPPER = [("etc/replaced", b"new"), ("bin/cc", program())]
+UPPER = [file("etc/replaced", b"new"), file("bin/cc", mode=0o755)]
 
 
 @pytest.fixture
 def layers(tmp_path: Path) -> List[Layer]:
     found = []
     for number, entries in enumerate((LOWER, UPPER)):
-        content = make_tar(entries)
+        content = own_tar(entries)
         path = tmp_path / f"{number}.tar"
         path.write_bytes(content)
         found.append(Layer(str(path), hashlib.sha256(content).hexdigest()))
@@ -69,3 +71,11 @@ def test_any_other_content_mode_or_link_is_told(layers: List[Layer], root: Path)
     (root / "lib").unlink()
     (root / "lib").symlink_to("elsewhere")
     assert first_difference(layers, str(root)) == "/lib is another"
+
+
+def test_a_layer_that_no_step_wrote_is_refused(tmp_path: Path) -> None:
+    content = own_tar([file("../etc/shadow")])
+    (tmp_path / "x.tar").write_bytes(content)
+    layer = Layer(str(tmp_path / "x.tar"), hashlib.sha256(content).hexdigest())
+    with pytest.raises(SlipwayError, match="its name leaves the archive"):
+        first_difference([layer], str(tmp_path))

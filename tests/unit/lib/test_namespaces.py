@@ -29,12 +29,17 @@ _DRIVER = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from build_rules.lib import isolation, namespaces
+from build_rules.lib.first_process import Bounds
+from build_rules.lib.resource_limits import Limits
 asked = json.loads(sys.argv[2])
-namespaces.MOST_PROCESSES = 50
 mounts = [isolation.Mount(*one) for one in asked["mounts"]]
-command = isolation.Command(tuple(asked["argv"]), asked["env"], "/build")
+command = isolation.Command(
+    tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"]
+)
+limits = Limits(memory=1 << 28, processes=50, space=1 << 26, inodes=2000)
+bounds = Bounds(limits, isolation.WRITABLE_FOLDERS)
 try:
-    status = namespaces.run(asked["root"], mounts, command, asked["limit"])
+    status = namespaces.run(asked["root"], mounts, command, asked["limit"], bounds)
     print(f"status {status}", file=sys.stderr)
 except Exception as error:
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -59,6 +64,8 @@ class Machine:
     python: str = sys.executable
     more: List[Tuple[str, str, bool]] = field(default_factory=list)
     before: Sequence[str] = ()
+    cwd: str = "/build"
+    foreign: bool = False
 
     @property
     def mounts(self) -> List[Tuple[str, str, bool]]:
@@ -84,6 +91,8 @@ class Machine:
             "argv": list(argv),
             "env": env,
             "limit": limit,
+            "cwd": self.cwd,
+            "foreign": self.foreign,
         }
         python = [self.python, "-I", "-S", "-B", "-c", _DRIVER]
         return [*self.before, *python, str(self.folder), json.dumps(asked)]
@@ -323,7 +332,56 @@ def wait_until(reached: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_a_command_that_multiplies_is_ended(machine: Machine) -> None:
-    ended = machine.sh("while :; do sleep 100 & done")
-    assert ended.verdict == "status 137"
-    assert "the step was ended: it had more than 50 processes at once" in ended.err
+@pytest.fixture
+def jailed(machine: Machine) -> Machine:
+    """The same machine, for foreign commands."""
+    machine.foreign, machine.cwd = True, "/build/work"
+    return machine
+
+
+OVER_A_LIMIT = {
+    "processes": ("while :; do sleep 100 & done", "started more than 50 processes and threads"),
+    "memory": ("exec tail /dev/zero", "used more than 268.4 MB of memory"),
+    "space": ("exec yes >file", "wrote more than 67.1 MB of files"),
+    "space of all folders": (
+        "for folder in . /tmp /dev/shm ~; do head -c 30000000 /dev/zero >$folder/file; done; sleep 9",
+        "wrote more than 67.1 MB of files",
+    ),
+    "files": (
+        "i=0; while :; do i=$((i+1)); : >$i 2>/dev/null || exit 1; done",
+        "made more than 2,000 files and folders",
+    ),
+}
+
+
+@pytest.mark.parametrize("limit", OVER_A_LIMIT)
+def test_a_command_that_goes_over_a_limit_is_ended_with_one_message(
+    jailed: Machine, limit: str
+) -> None:
+    script, words = OVER_A_LIMIT[limit]
+    ended = jailed.sh(script)
+    assert ended.verdict == "status 1"
+    (first, *_) = [line for line in ended.err.splitlines() if "the command" in line]
+    assert first == f'the command "sh" {words}'
+    assert "next:  allow more, if the package is meant to use it: --slipway-step-" in ended.err
+    assert not list((jailed.folder / "out").iterdir())
+
+
+def test_a_foreign_command_reaches_neither_outputs_nor_programs_nor_what_is_above(
+    jailed: Machine,
+) -> None:
+    ended = jailed.sh(
+        "for path in /build/new /build/out/new /build/in/new /dev/new /proc/1/oom_score_adj; do"
+        '  { echo x >"$path"; } 2>/dev/null && echo "wrote $path"; done;'
+        "for path in work/new /tmp/new /dev/shm/new ~/new; do"
+        '  { cd /build; echo x >"$path"; } || echo "could not write $path"; done;'
+        "ls -A /build/out; set -- /proc/[0-9]*; echo $#; kill -9 1 2>&1; cat /proc/cmdline"
+    )
+    assert (ended.verdict, ended.err) == ("status 0", "")
+    assert int(ended.out) <= 4
+
+
+def test_a_foreign_command_has_a_session_keyring_of_its_own(jailed: Machine) -> None:
+    """The kernel's own list of keys is hidden too, as engines have it."""
+    ended = jailed.sh("cat /proc/keys /proc/key-users; echo end")
+    assert ended.out == "end\n"

@@ -10,11 +10,12 @@ from typing import Any, Dict, List
 
 import pytest
 
-from build_rules.lib.oci_image import Image, LayerBlob, make_image, write_archive
-from tests.unit.lib.debian_builders import make_tar
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.oci_image import Image, LayerBlob, make_image, stream_archive, write_archive
+from tests.unit.lib.own_archives import file, own_tar
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-LAYERS = (make_tar([("a", b"lower")]), make_tar([("b", b"upper")]))
+LAYERS = (own_tar([file("a", b"lower")]), own_tar([file("b", b"upper")]))
 
 
 def sha256(data: bytes) -> str:
@@ -95,3 +96,13 @@ def test_the_archive_is_the_same_each_time(tmp_path: Path) -> None:
         make(tmp_path / folder)
         contents.append((tmp_path / folder / "image.tar").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_a_layer_that_leaves_the_root_comes_to_no_engine(tmp_path: Path) -> None:
+    layer = tmp_path / "0.tar"
+    layer.write_bytes(own_tar([file("../out")]))
+    image = make_image([LayerBlob("0" * 64, layer.stat().st_size)], ENVIRONMENT, "2024-08-31")
+    with open(tmp_path / "image.tar", "wb") as out:
+        with pytest.raises(SlipwayError, match="its name leaves the archive"):
+            stream_archive(image, [str(layer)], "base:11.11", out)
+        assert out.tell() == 0

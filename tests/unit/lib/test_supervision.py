@@ -14,13 +14,15 @@ from typing import Callable, Sequence
 import pytest
 
 from build_rules.lib.isolation import CommandNotStarted, IsolationRefused, TimeLimitReached
+from build_rules.lib.jails import Jail
 from build_rules.lib.supervision import StartFailed, supervised
 
 PROGRAM = """
 import os, sys
+from build_rules.lib.jails import Jail
 from build_rules.lib.supervision import supervised
 def start(): os.execvp("sh", ["sh", "-c", "sleep 300.1357 & setsid sleep 300.1357 & wait"])
-with supervised(start, lambda: open(sys.argv[1], "w").close()) as run:
+with supervised(start, lambda: open(sys.argv[1], "w").close(), Jail()) as run:
     print("ready", flush=True)
     run(None)
 """
@@ -31,7 +33,7 @@ def shell(script: str) -> Callable[[], None]:
 
 
 def outcome(start: Callable[[], None], mark: Path, seconds: float = 60) -> int:
-    with supervised(start, mark.touch) as run:
+    with supervised(start, mark.touch, Jail()) as run:
         return run(seconds)
 
 
@@ -70,7 +72,9 @@ def test_what_kept_a_command_from_starting_is_told(
 
 
 def test_a_context_that_fails_before_its_command_is_cleaned_up(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), supervised(shell("exit"), (tmp_path / "x").touch):
+    with pytest.raises(ZeroDivisionError), supervised(
+        shell("exit"), (tmp_path / "x").touch, Jail()
+    ):
         raise ZeroDivisionError
     assert (tmp_path / "x").exists()
 

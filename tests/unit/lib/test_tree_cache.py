@@ -51,6 +51,11 @@ def unpack(cache: Path, layer: str, sha256: str) -> Dict[str, object]:
         return contents(tree)
 
 
+def name_of(sha256: str) -> str:
+    """What the tree of one layer is called."""
+    return tree_cache.name_of([tree_cache.Layer("", sha256)])
+
+
 def python(program: str, *arguments: str) -> List[str]:
     return [sys.executable, "-I", "-S", "-B", "-c", program, TOP, *arguments]
 
@@ -63,16 +68,16 @@ with tree_cache.unpacked(sys.argv[2], [tree_cache.Layer(*sys.argv[3:5])]) as tre
     print(os.stat(tree).st_ino, len(os.listdir(os.path.join(tree, "more"))))
 """
 
-# Counts the lines that run in the module, and dies at the line that was asked for.
+# Counts the lines that run in the modules, and dies at the line that was asked for.
 _DIE = """\
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import tree_cache
+from build_rules.lib import tree_cache, unpacking
 cache, layer, sha256, moment = sys.argv[2:]
 count = 0
 def trace(frame, event, argument):
     global count
-    if frame.f_code.co_filename != tree_cache.__file__:
+    if frame.f_code.co_filename not in (tree_cache.__file__, unpacking.__file__):
         return None
     count += event == "line"
     if count == int(moment):
@@ -162,7 +167,7 @@ def test_a_kill_at_any_moment_leaves_no_half_tree(tmp_path: Path) -> None:
         argv = python(_DIE, str(cache), layer, sha256, str(moment))
         assert subprocess.run(argv, check=False).returncode == -9, moment
         assert unpack(cache, layer, sha256) == whole, moment
-        left = {path.name[len(sha256) :] for path in cache.iterdir()}
+        left = {path.name[64:] for path in cache.iterdir()}
         assert left == {"", ".lock", ".seen"}, moment
 
 
@@ -198,7 +203,7 @@ DAMAGE: Dict[str, Callable[[Path], object]] = {
 def test_a_damaged_tree_is_replaced(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     layer, sha256 = make_layer(tmp_path)
     whole = unpack(tmp_path / "cache", layer, sha256)
-    damage(tmp_path / "cache" / sha256)
+    damage(tmp_path / "cache" / name_of(sha256))
     with tree_cache.unpacked(str(tmp_path / "cache"), [tree_cache.Layer(layer, sha256)]) as tree:
         assert contents(tree) == whole
         assert os.stat(os.path.join(tree, "bin", "tool")).st_mode & 0o7777 == 0o755
@@ -211,7 +216,7 @@ def test_a_layer_with_other_bytes_is_refused_and_leaves_nothing(tmp_path: Path) 
     Path(layer).write_bytes(good + b"x")
     with pytest.raises(tree_cache.LayerDamaged, match=f"not {sha256}"):
         unpack(tmp_path / "cache", layer, sha256)
-    assert {path.name for path in (tmp_path / "cache").iterdir()} == {f"{sha256}.lock"}
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {f"{name_of(sha256)}.lock"}
     Path(layer).write_bytes(good)
     assert unpack(tmp_path / "cache", layer, sha256)
 
@@ -247,7 +252,7 @@ def test_a_full_disk_leaves_nothing_and_more_space_is_all_it_takes(tmp_path: Pat
 
 def make_old(cache: Path, sha256: str) -> None:
     old = time.time() - tree_cache.UNUSED_SECONDS - 60
-    for path in cache.glob(f"{sha256}.*"):
+    for path in cache.glob(f"{name_of(sha256)}.*"):
         os.utime(path, (old, old))
 
 
@@ -261,9 +266,9 @@ def test_a_tree_that_nothing_used_for_long_makes_room(tmp_path: Path) -> None:
     unpack(cache, kept, kept_sha256)
     make_old(cache, old_sha256)
     unpack(cache, *make_layer(tmp_path, "new"))
-    assert not (cache / old_sha256).exists()
-    assert not (cache / f"{old_sha256}.seen").exists()
-    assert (cache / kept_sha256).exists()
+    assert not (cache / name_of(old_sha256)).exists()
+    assert not (cache / f"{name_of(old_sha256)}.seen").exists()
+    assert (cache / name_of(kept_sha256)).exists()
     assert unpack(cache, old, old_sha256)["name"] == (False, b"old")
 
 
@@ -285,18 +290,20 @@ def test_entering_a_tree_counts_as_use(tmp_path: Path) -> None:
     make_old(cache, sha256)
     unpack(cache, layer, sha256)
     unpack(cache, *make_layer(tmp_path, "new"))
-    assert (cache / sha256).exists()
+    assert (cache / name_of(sha256)).exists()
 
 
 def test_what_killed_runs_left_makes_room_too(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     layer, sha256 = make_layer(tmp_path, "old")
-    argv = python(_DIE, str(cache), layer, sha256, "60")
+    counted = python(_DIE, str(tmp_path / "counted"), layer, sha256, "-1")
+    half = int(subprocess.check_output(counted)) // 2
+    argv = python(_DIE, str(cache), layer, sha256, str(half))
     assert subprocess.run(argv, check=False).returncode == -9
-    assert (cache / f"{sha256}.part").exists()
+    assert (cache / f"{name_of(sha256)}.part").exists()
     make_old(cache, sha256)
     unpack(cache, *make_layer(tmp_path, "new"))
-    assert not (cache / f"{sha256}.part").exists()
+    assert not (cache / f"{name_of(sha256)}.part").exists()
 
 
 def test_the_folder_of_a_tree_has_one_mode_whatever_the_umask(tmp_path: Path) -> None:

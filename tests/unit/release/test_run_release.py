@@ -5,12 +5,10 @@ The release is a stand-in whose `bin/app` is a few lines of sh.
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
@@ -18,6 +16,8 @@ from typing import Callable, Dict, List, Optional
 import pytest
 
 import build_rules
+from build_rules.lib import layers
+from build_rules.lib.layers import Entry
 from build_rules.release import run_release
 
 PROGRAM = Path(build_rules.__file__).resolve().parent / "release" / "run_release.py"
@@ -32,10 +32,8 @@ class Run:
         self.notes = folder / "notes"
         self._tarball = folder / "release.tar.gz"
         content = f"#!/bin/sh\n{script}\n".encode()
-        with tarfile.open(self._tarball, "w:gz") as tar:
-            info = tarfile.TarInfo("bin/app")
-            info.size, info.mode = len(content), 0o755
-            tar.addfile(info, io.BytesIO(content))
+        entry = Entry("bin/app", "file", True, content=content)
+        layers.write_whole(str(self._tarball), [entry])
         self.process: Optional[subprocess.Popen[str]] = None
 
     def start(self, *arguments: str, env: Optional[Dict[str, str]] = None) -> subprocess.Popen[str]:

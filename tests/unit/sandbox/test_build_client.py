@@ -16,6 +16,7 @@ from build_rules.lib import layers, node_process
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.layers import Entry
 from build_rules.sandbox import build_client
+from tests.unit.lib.own_archives import read_entries
 
 Script = Callable[[Path], Any]
 
@@ -45,7 +46,7 @@ class Npm:
         monkeypatch.setattr(node_process, "npm", self)
 
     def __call__(
-        self, arguments: Sequence[str], cwd: str, extra: Mapping[str, str]
+        self, arguments: Sequence[str], cwd: str, extra: Mapping[str, str], **_: object
     ) -> Tuple[int, List[str]]:
         self.calls.append((list(arguments), dict(extra)))
         self._script(Path(cwd))
@@ -71,7 +72,7 @@ def build(*outputs: str, **more: Any) -> List[str]:
 
 
 def built() -> List[str]:
-    return [info.name for info, _ in layers.read_members("out/built.tar")]
+    return [info.name for info, _ in read_entries("out/built.tar")]
 
 
 def write(path: str, text: str = "x") -> Script:

@@ -11,9 +11,9 @@ from typing import Any, Dict
 
 import pytest
 
-from build_rules.lib import layers
 from build_rules.lib.errors import SlipwayError
 from build_rules.sandbox import build_runtime
+from tests.unit.lib.own_archives import read_entries
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 
@@ -51,7 +51,7 @@ SOUND: Dict[str, Any] = {
 
 
 @pytest.fixture
-def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -> Path:
     (tmp_path / "in" / "patches").mkdir(parents=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "in" / "patches" / "two.patch").write_text(PATCH)
@@ -74,7 +74,7 @@ def build(files: Dict[str, str], **source: Any) -> Dict[str, Any]:
 
 def test_what_is_installed_is_packed_and_the_log_tells_each_step(step: Path) -> None:
     assert build({}) == {"npm": "", "tests": "passed"}
-    names = [info.name for info, _ in layers.read_members("out/runtime.tar") if info.isreg()]
+    names = [info.name for info, _ in read_entries("out/runtime.tar") if info.isreg()]
     assert names == ["bin/tool"]
     commands = [
         line.split()[1:]

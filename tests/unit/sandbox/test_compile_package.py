@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
@@ -13,6 +13,7 @@ from build_rules.lib import layers, native_packages, node_process
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.sandbox import compile_package
+from tests.unit.lib.own_archives import read_entries
 
 PATH = "node_modules/addon"
 Script = Callable[[], None]
@@ -49,12 +50,13 @@ def compile_it(
     status: int = 0,
     drop_foreign: bool = False,
     decision: str = "source",
+    links: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, str]:
     """Runs the step with an npm that writes files; gives the environment that npm had."""
     seen: Dict[str, str] = {}
 
     def npm(
-        arguments: List[str], cwd: str, extra: Dict[str, str], started: object
+        arguments: List[str], cwd: str, extra: Dict[str, str], **_: object
     ) -> Tuple[int, List[str]]:
         assert (arguments, cwd) == (["rebuild", "addon@1.0.0"], "app")
         seen.update(extra)
@@ -62,6 +64,8 @@ def compile_it(
             path = Path(cwd, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        for name, target in (links or {}).items():
+            Path(cwd, name).symlink_to(target)
         return status, ["gyp ERR! not ok"]
 
     monkeypatch.setattr(node_process, "npm", npm)
@@ -83,7 +87,7 @@ def compile_it(
 
 
 def members(path: str) -> List[str]:
-    return [info.name for info, _ in layers.read_members(path) if info.isreg()]
+    return [info.name for info, _ in read_entries(path) if info.isreg()]
 
 
 def test_the_package_s_own_folder_is_kept_without_by_products(
@@ -116,6 +120,18 @@ def test_what_a_script_writes_elsewhere_is_told_and_left(
     assert members("out/addon-addon.tar") == [f"{PATH}/package.json"]
     told = json.loads(Path("out/compile.json").read_text())["elsewhere"]
     assert sorted(told) == ["node_modules/nan/cache", "top"]
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../x"])
+def test_a_link_out_of_the_release_is_refused_with_the_package(
+    step: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    write_closure()
+    with pytest.raises(SlipwayError) as caught:
+        compile_it(monkeypatch, {}, links={f"{PATH}/out": target})
+    assert caught.value.what == '"addon@1.0.0" leaves what cannot be in its layer of a release'
+    assert f'"{PATH}/out": a link out of the release, to "{target}"' in caught.value.found
+    assert not Path("out/addon-addon.layer").exists()
 
 
 def test_packages_that_would_fetch_a_binary_are_told_to_compile(

@@ -48,6 +48,7 @@ class Sandbox:
         (folder / "in" / "usr").symlink_to("/usr")
         (folder / "in" / "file").write_text("an input\n")
         self.time_limit: float = 60
+        self.limits = {"memory": "50%", "processes": 4096, "space": "4GB", "inodes": 100_000}
         self.isolators = ["namespaces"]
         self.docker: Optional[Dict[str, Any]] = None
 
@@ -64,7 +65,12 @@ class Sandbox:
         (self.folder / "step.json").write_text(json.dumps(step))
         (self.folder / "host" / "settings.json").write_text(
             json.dumps(
-                {"time_limit": self.time_limit, "isolators": self.isolators, "docker": self.docker}
+                {
+                    "time_limit": self.time_limit,
+                    "limits": self.limits,
+                    "isolators": self.isolators,
+                    "docker": self.docker,
+                }
             )
         )
         done = subprocess.run(

@@ -15,6 +15,7 @@ import pytest
 from build_rules.lib import layers, node_process, package_tarball
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.sandbox import install_packages
+from tests.unit.lib.own_archives import read_entries
 
 KOA = "node_modules/koa"
 TARBALL = "in/cache/_cacache/content-v2/sha512/aa/bb/cc"
@@ -49,7 +50,12 @@ def install(
     """Installs one package; `manifest` is added to its package.json, `files` lie beside it."""
 
     def npm(
-        arguments: List[str], cwd: str, extra: Dict[str, str], started: Callable[..., None]
+        arguments: List[str],
+        cwd: str,
+        extra: Dict[str, str],
+        *,
+        app: str,
+        started: Callable[..., None],
     ) -> Tuple[int, List[str]]:
         started(lambda: None)
         assert (arguments, cwd) == (["ci", "--ignore-scripts"], "app")
@@ -96,7 +102,7 @@ def test_packages_with_install_scripts_are_listed(
 
 
 def members(path: str) -> List[str]:
-    return [info.name for info, _ in layers.read_members(path) if not info.isdir()]
+    return [info.name for info, _ in read_entries(path) if not info.isdir()]
 
 
 def test_a_package_whose_script_is_to_run_lies_by_itself(
@@ -178,7 +184,12 @@ def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
     ended = threading.Event()
 
     def npm(
-        arguments: List[str], cwd: str, extra: Dict[str, str], started: Callable[..., None]
+        arguments: List[str],
+        cwd: str,
+        extra: Dict[str, str],
+        *,
+        app: str,
+        started: Callable[..., None],
     ) -> Tuple[int, List[str]]:
         started(ended.set)
         assert ended.wait(timeout=30)

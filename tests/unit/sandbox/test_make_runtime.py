@@ -13,9 +13,9 @@ from typing import Dict, Tuple
 
 import pytest
 
-from build_rules.lib import layers
 from build_rules.lib.errors import SlipwayError
 from build_rules.sandbox import make_runtime
+from tests.unit.lib.own_archives import read_entries
 
 NODE = "#!/bin/sh\ncase $1 in -v) echo v16.20.2 ;; *) echo 8.19.4 ;; esac\n"
 NODE_FILES = {"bin/node": NODE, "include/node/node.h": "", "LICENSE": "", "share/man/node.1": ""}
@@ -35,7 +35,7 @@ def write_package(path: Path, files: Dict[str, str]) -> None:
 
 
 @pytest.fixture
-def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -> Path:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     write_package(tmp_path / "in" / "node.tgz", NODE_FILES)
@@ -48,7 +48,7 @@ def make(version: str = "16.20.2", npm_version: str = "8.19.4") -> Dict[str, Tup
     make_runtime.make({"version": version, "npm_version": npm_version})
     return {
         info.name: (info.mode, info.linkname)
-        for info, _ in layers.read_members("out/runtime.tar")
+        for info, _ in read_entries("out/runtime.tar")
         if not info.isdir()
     }
 
@@ -68,11 +68,9 @@ def test_a_runtime_is_laid_out_as_document_one_has_it(step: Path) -> None:
 
 def test_first_lines_find_node_anywhere(step: Path) -> None:
     make()
-    for info, tar in layers.read_members("out/runtime.tar"):
+    for info, content in read_entries("out/runtime.tar"):
         if info.name.endswith("-cli.js"):
-            content = tar.extractfile(info)
-            assert content is not None
-            assert content.readline() == b"#!/usr/bin/env node\n"
+            assert content.startswith(b"#!/usr/bin/env node\n")
 
 
 BAD: Dict[str, Tuple[Dict[str, str], str, str, str]] = {

@@ -11,6 +11,7 @@ from build_rules.lib import layers
 from build_rules.lib.errors import SlipwayErrors
 from build_rules.lib.layers import Entry
 from build_rules.sandbox import pack_app
+from tests.unit.lib.own_archives import read_entries
 
 BASE = "https://static.example.com/dist/"
 
@@ -46,7 +47,7 @@ def pack(
 def names(path: str) -> List[str]:
     return [
         info.name
-        for info, _ in layers.read_members(f"out/{path}")
+        for info, _ in read_entries(f"out/{path}")
         if info.isfile() and not info.name.startswith(layers.LISTING_FOLDER)
     ]
 
@@ -66,8 +67,7 @@ def test_without_a_static_folder_all_that_is_built_is_the_server_s(step: Path) -
 
 def test_what_the_build_wrote_takes_the_place_of_a_server_file(step: Path) -> None:
     pack({"service/app.js": "built"})
-    members = layers.read_members("out/app.layer")
-    found = {info.name: tar.extractfile(info).read() for info, tar in members if info.isfile()}  # type: ignore[union-attr]
+    found = {info.name: content for info, content in read_entries("out/app.layer")}
     assert found["service/app.js"] == b"built"
 
 
@@ -121,5 +121,5 @@ def test_executables_are_those_of_the_checkout_whatever_the_inputs_modes(step: P
         (step / "in" / "server" / "service" / name).write_text("")
         (step / "in" / "server" / "service" / name).chmod(mode)
     pack({}, executables=["service/tool"])
-    modes = {info.name: info.mode for info, _ in layers.read_members("out/app.layer")}
+    modes = {info.name: info.mode for info, _ in read_entries("out/app.layer")}
     assert (modes["service/large.bin"], modes["service/tool"]) == (0o644, 0o755)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from build_rules.lib import layers
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.sandbox import read_release
+from tests.unit.lib.own_archives import file, folder, own_gzip, own_tar
 
 
 def test_files_are_listed_without_those_of_node(
@@ -28,3 +30,26 @@ def test_files_are_listed_without_those_of_node(
     contents = json.loads(Path("out/contents.json").read_text())
     assert contents["manifest"] == {"app": "x"}
     assert sorted(contents["files"]) == ["a", "b\\c"]
+
+
+HOSTILE = {
+    "a name above": (own_tar([file("../x")]), "its name leaves the archive"),
+    "a manifest that is no JSON": (own_tar([file("release.json", b"{")]), '"release.json": '),
+    "a list that is no text": (
+        own_tar([folder(".release"), file(".release/app.sha256", b"\xff")]),
+        '".release/app.sha256": ',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_release_that_slipway_did_not_write_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    content, fault = HOSTILE[case]
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/x.tar.gz").write_bytes(own_gzip(content))
+    with pytest.raises(SlipwayError) as raised:
+        read_release.read({"file": "x.tar.gz"})
+    assert fault in raised.value.found

@@ -15,7 +15,7 @@ from tests.unit.lib.test_elf import SMALL, content
 
 
 @pytest.fixture
-def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -> Path:
     (tmp_path / "out").mkdir()
     (tmp_path / "in" / "contract" / "sub").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Any, Callable, Dict
 
 import pytest
 
-from build_rules.lib.deploy import shipped_release
+from build_rules.lib.deploy import shipped_release, static_files
+from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.shipped_release import BaseFiles
 from build_rules.lib.errors import SlipwayError
 from tests.unit.lib.deploy.tiny_release import write_release
+from tests.unit.lib.own_archives import Item, file, hard_link, own_gzip, own_tar
 
 
 def test_only_what_differs_is_packed_the_same_each_time(tmp_path: Path) -> None:
@@ -76,3 +79,23 @@ def test_what_is_not_as_it_says_is_never_offered(tmp_path: Path, words: str) -> 
     with pytest.raises(SlipwayError) as raised:
         shipped_release.read(str(manifest))
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("item", [file("../x"), file("x", mode=0o4755), hard_link("x", "/x")])
+def test_a_tarball_that_slipway_did_not_write_is_not_shipped(tmp_path: Path, item: Item) -> None:
+    content = own_gzip(own_tar([file("release.json", b"{}"), item]))
+    (tmp_path / "x.tar.gz").write_bytes(content)
+    about = {"file": "x.tar.gz", "sha256": hashlib.sha256(content).hexdigest()}
+    manifest: Dict[str, Any] = {"app": "x", "version": "1", "server_env": "prod", "layers": []}
+    manifest["tarball"] = {**about, "size": len(content)}
+    (tmp_path / "x.release.json").write_text(json.dumps(manifest))
+    with pytest.raises(SlipwayError, match="is not an archive that Slipway wrote"):
+        shipped_release.read(str(tmp_path / "x.release.json"))
+
+
+def test_static_files_are_not_unpacked_outside_of_their_folder(tmp_path: Path) -> None:
+    release = shipped_release.read(str(write_release(tmp_path / "a", "1.0.0", static={"a": "1"})))
+    Path(release.static).write_bytes(own_gzip(own_tar([file("../outside")])))
+    deployment = Deployment("/home/app", ("h",), "prod", static_publish="true")
+    with pytest.raises(SlipwayError, match="its name leaves the archive"):
+        static_files.publish(deployment, release, "20260101T000000Z", lambda text, host: None)

@@ -1,0 +1,39 @@
+"""A first process for tests that call a step's program, or a part of it, without a step."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Iterator
+
+import pytest
+
+from build_rules.lib import jail_protocol
+from build_rules.lib.first_process import FirstProcess, _woken
+from build_rules.lib.jails import Jail
+
+
+@pytest.fixture
+def first_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs the test's foreign commands, as this user, until the test is over."""
+    ours, theirs = socket.socketpair()
+    held, life = os.pipe()
+    server = os.fork()
+    if server == 0:
+        ours.close()
+        os.close(life)
+        first = FirstProcess(Jail(), None, held)
+        first._requests = theirs
+        with _woken() as woken:
+            first._wait(woken, program=0)
+            first._end_jail()
+        os._exit(0)
+    theirs.close()
+    os.close(held)
+    monkeypatch.setattr(jail_protocol, "DESCRIPTOR", ours.fileno())
+    try:
+        yield
+    finally:
+        os.close(life)
+        ours.close()
+        os.waitpid(server, 0)

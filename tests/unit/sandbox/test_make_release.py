@@ -1,0 +1,446 @@
+"""What may be in the layers of a release: each kind of what may not is refused by its own words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import pytest
+
+from build_rules.lib import elf_facts, layers
+from build_rules.lib.elf_facts import ElfFacts
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.layers import Entry
+from build_rules.sandbox import check_layers, make_release
+from tests.unit.lib.own_archives import (
+    CHARACTERS,
+    FIFO,
+    Item,
+    file,
+    folder,
+    hard_link,
+    link,
+    own_gzip,
+    own_tar,
+    read_entries,
+    special,
+)
+
+ELF = b"\x7fELF" + b"no more than its beginning"
+NODE = "node_runtime/bin/node"
+SQL = "node_modules/sql"
+SCOPES = [
+    {"name": "runtime", "kind": "runtime", "path": ""},
+    {"name": "dependencies", "kind": "dependencies", "path": ""},
+    {"name": "addon-sql", "kind": "package", "path": SQL},
+]
+NAMES = ["runtime", "dependencies", "addon-sql", "app", "static"]
+PACKAGES = [{"path": path} for path in ("node_modules/a", SQL, "addons/greet")]
+
+
+def sound() -> Dict[str, List[Entry]]:
+    return {
+        "runtime": [
+            Entry("node_runtime/empty", "folder"),
+            Entry(NODE, "file", True, content=ELF),
+            Entry("node_runtime/bin/npm", "link", target="../lib/npm-cli.js"),
+        ],
+        "dependencies": [
+            Entry("node_modules/a/index.js", "file", content=b"1"),
+            Entry("node_modules/.bin/a", "link", target="../a/index.js"),
+            Entry("node_modules/greet", "link", target="../addons/greet"),
+            Entry("addons/greet/node_modules/b/index.js", "file", content=b"2"),
+            Entry(f"{SQL}/node_modules/nested/index.js", "file", content=b"2"),
+        ],
+        "addon-sql": [
+            Entry(f"{SQL}/package.json", "file", content=b"{}"),
+            Entry(f"{SQL}/build/sql.node", "file", content=ELF + b"2"),
+            Entry(f"{SQL}/build/lib.so", "link", target="sql.node"),
+        ],
+        "app": [
+            Entry("package.json", "file", content=b"{}"),
+            Entry("bin/www", "file", True, content=b"#!/bin/sh\n"),
+            Entry("a\\b", "file", content=b"backslash"),
+            Entry("addons/greet/greet.node", "file", content=ELF + b"3"),
+            Entry("node_modules/.prisma/client.js", "file", content=b"generated"),
+            Entry("logs", "folder"),
+        ],
+        "static": [Entry("dist/js/app.js", "file", content=b"3")],
+    }
+
+
+@pytest.fixture
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("in/layers", "in/checked", "out"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "in" / "app.sh").write_text("#!/bin/sh\n")
+    monkeypatch.chdir(tmp_path)
+    for name, entries in sound().items():
+        write(name, entries)
+    return tmp_path
+
+
+def write(name: str, entries: Sequence[Entry]) -> None:
+    """A layer as a step writes it, with the facts about its binaries."""
+    layers.write_layer(f"in/layers/{name}.layer", name, entries)
+    elf_facts.write(f"in/layers/{name}.elf.json", elf_facts.facts_of_layer(entries))
+
+
+NOTHING: Mapping[str, bytes] = {}
+
+
+def forge(
+    name: str, items: Sequence[Item], hashes: Mapping[str, bytes] = NOTHING, **more: Any
+) -> None:
+    """A layer of any items, with a true list of its files, `hashes` apart."""
+    contents = {item[0]: item[4] for item in items if item[1] == b"0"}
+    contents.update(hashes)
+    listing = layers.file_list(
+        {one: hashlib.sha256(content).hexdigest() for one, content in contents.items()}
+    )
+    ending = [folder(".release"), file(f".release/{name}.sha256", listing)]
+    content = own_gzip(own_tar([*items, *ending], end=b"", **more))
+    Path(f"in/layers/{name}.layer").write_bytes(content)
+
+
+def make() -> Dict[str, Any]:
+    check_layers.check({"layers": SCOPES})
+    os.makedirs("in/checked", exist_ok=True)
+    for scope in SCOPES:
+        checked = f"{scope['name']}.checked.json"
+        os.replace(f"out/{checked}", f"in/checked/{checked}")
+    make_release.make(
+        {
+            "stem": "x",
+            "layers": NAMES,
+            "launcher": {},
+            "static_dir": "dist",
+            "manifest": {"packages": PACKAGES},
+        }
+    )
+    manifest: Dict[str, Any] = json.loads(Path("out/x.release.json").read_text())
+    return manifest
+
+
+def test_sound_layers_become_a_release(step: Path) -> None:
+    manifest = make()
+    tarball = Path("out/x.tar.gz").read_bytes()
+    parts = [Path(f"in/layers/{name}.layer").read_bytes() for name in NAMES]
+    assert tarball.startswith(b"".join(parts))
+    assert manifest["tarball"]["sha256"] == hashlib.sha256(tarball).hexdigest()
+    assert manifest["layers"] == [
+        {"name": name, "sha256": hashlib.sha256(part).hexdigest(), "size": len(part)}
+        for name, part in zip(NAMES, parts)
+    ]
+    names = [info.name for info, _ in read_entries("out/x.tar.gz")]
+    assert names[-1] == "release.json"
+    assert {NODE, f"{SQL}/build/sql.node", "dist/js/app.js", "bin/app"} <= set(names)
+
+
+OWN = [folder("node_modules"), folder(SQL)]
+APP = [file("package.json", b"{}")]
+Forged = Callable[[], None]
+# What a layer has, and what is said of it.
+REFUSED: Dict[str, Tuple[Forged, str]] = {
+    "an absolute name": (lambda: forge("app", [file("/etc/x")]), '"/etc/x": an absolute name'),
+    "a name above": (
+        lambda: forge("addon-sql", [*OWN, file("../../x")]),
+        '"../../x": its name leaves the archive',
+    ),
+    "a set-uid file": (
+        lambda: forge("addon-sql", [*OWN, file(f"{SQL}/x", mode=0o6755)]),
+        f'"{SQL}/x": a set-uid, set-gid or sticky bit, mode 6755',
+    ),
+    "a file for all": (
+        lambda: forge("app", [file("x", mode=0o777)]),
+        '"x": mode 777',
+    ),
+    "a device": (
+        lambda: forge("addon-sql", [*OWN, special(f"{SQL}/null", CHARACTERS)]),
+        f'"{SQL}/null": a device, pipe or socket',
+    ),
+    "a pipe": (lambda: forge("app", [special("x", FIFO)]), '"x": a device, pipe or socket'),
+    "a hard link": (
+        lambda: forge("app", [*APP, hard_link("x", "package.json")]),
+        '"x": a hard link to "package.json"',
+    ),
+    "a name twice": (lambda: forge("app", [*APP, *APP]), '"package.json": an entry of that name'),
+    "a file below a link": (
+        lambda: forge("app", [link("x", "."), file("x/y")]),
+        '"x/y": it lies below "x", a symbolic link',
+    ),
+    "another time": (
+        lambda: forge("app", APP, mtime=1),
+        '"package.json": its time is not that of all files of a release',
+    ),
+    # What belongs to another layer.
+    "node in the application": (
+        lambda: forge("app", [folder("node_runtime"), folder("node_runtime/bin"), file(NODE)]),
+        '"node_runtime"',
+    ),
+    "a file beside node": (
+        lambda: forge("runtime", [file("service.js")]),
+        '"service.js"',
+    ),
+    "a server file in the dependencies": (
+        lambda: forge("dependencies", [folder("service"), file("service/smoke.js")]),
+        '"service/smoke.js"',
+    ),
+    "a file in place of node_modules": (
+        lambda: forge("dependencies", [link("node_modules", "x")]),
+        '"node_modules"',
+    ),
+    "a server file of a package": (
+        lambda: forge("addon-sql", [folder("service"), file("service/smoke.js")]),
+        '"service"',
+    ),
+    "another package of a package": (
+        lambda: forge("addon-sql", [folder("node_modules"), folder("node_modules/sql2")]),
+        '"node_modules/sql2"',
+    ),
+    "a package of the application": (
+        lambda: forge(
+            "app", [folder("node_modules"), folder("node_modules/a"), file("node_modules/a/x")]
+        ),
+        '"node_modules/a/x"',
+    ),
+    "a launcher of the application": (
+        lambda: forge("app", [folder("bin"), file("bin/app", mode=0o755)]),
+        '"bin/app"',
+    ),
+    "a manifest of the application": (
+        lambda: forge("app", [file("release.json")]),
+        '"release.json"',
+    ),
+    "a server file beside the static ones": (
+        lambda: forge("static", [folder("service"), file("service/x.js")]),
+        '"service"',
+    ),
+    "another layer's list": (
+        lambda: forge("app", [folder(".release"), file(".release/runtime.sha256")]),
+        '".release/runtime.sha256"',
+    ),
+    "a list for the launcher": (
+        lambda: forge("addon-sql", [folder(".release"), file(".release/launcher.sha256")]),
+        '".release/launcher.sha256"',
+    ),
+    "an empty folder of a package": (
+        lambda: forge("addon-sql", [*OWN, folder(f"{SQL}/empty")]),
+        "a folder without files",
+    ),
+    # What its list says.
+    "a file with another hash": (
+        lambda: forge("app", APP, {"package.json": b"another"}),
+        '".release/app.sha256": it does not list the files of the layer with their hashes',
+    ),
+    "a file that is not listed": (
+        lambda: _without_list(
+            "app", [*APP, file("x"), folder(".release")], {"package.json": b"{}"}
+        ),
+        "it does not list the files of the layer",
+    ),
+    "a file too many in the list": (
+        lambda: forge("app", APP, {"more": b""}),
+        "it does not list the files of the layer",
+    ),
+    "no list": (
+        lambda: Path("in/layers/app.layer").write_bytes(own_gzip(own_tar(APP, end=b""))) and None,
+        '".release/app.sha256": the list of its files is not there',
+    ),
+    "a file after the list": (
+        lambda: _after_list("app"),
+        '"z": it comes after the list of the files',
+    ),
+    "an end in the middle of the release": (
+        lambda: Path("in/layers/app.layer").write_bytes(own_gzip(own_tar(APP))) and None,
+        "an empty block",
+    ),
+    "bytes after the layer": (
+        lambda: _append("app", b"\0" * 8),
+        "something else than a gzip member of Slipway",
+    ),
+    # What the ABI gate has seen.
+    "emptied facts": (
+        lambda: elf_facts.write("in/layers/addon-sql.elf.json", []),
+        f'"{SQL}/build/sql.node": a binary that the ABI gate has not seen',
+    ),
+    "emptied facts of node": (
+        lambda: elf_facts.write("in/layers/runtime.elf.json", []),
+        f'"{NODE}": a binary that the ABI gate has not seen',
+    ),
+    "emptied facts of the application": (
+        lambda: elf_facts.write("in/layers/app.elf.json", []),
+        '"addons/greet/greet.node": a binary that the ABI gate has not seen',
+    ),
+    "facts about another binary": (
+        lambda: _replace_facts(ElfFacts(f"{SQL}/build/sql.node", sha256="0" * 64)),
+        "the ABI gate has seen another binary of that name",
+    ),
+    "facts about a binary that is not there": (
+        lambda: _add_facts(ElfFacts("lib/libc.so.6", sha256="0" * 64)),
+        '"lib/libc.so.6": the ABI gate has seen it, but it is not there',
+    ),
+    "facts without a hash": (
+        lambda: _replace_facts(ElfFacts(f"{SQL}/build/sql.node", system="macOS")),
+        "a binary that the ABI gate has not seen",
+    ),
+    "facts that are none": (
+        lambda: Path("in/layers/app.elf.json").write_text('[{"path": "x", "more": 1}]') and None,
+        "more",
+    ),
+}
+
+
+def _without_list(name: str, items: Sequence[Item], listed: Dict[str, bytes]) -> None:
+    listing = layers.file_list({n: hashlib.sha256(c).hexdigest() for n, c in listed.items()})
+    content = own_tar([*items, file(f".release/{name}.sha256", listing)], end=b"")
+    Path(f"in/layers/{name}.layer").write_bytes(own_gzip(content))
+
+
+def _after_list(name: str) -> None:
+    listing = layers.file_list({"a": hashlib.sha256(b"x").hexdigest()})
+    items = [file("a"), folder(".release"), file(f".release/{name}.sha256", listing), file("z")]
+    Path(f"in/layers/{name}.layer").write_bytes(own_gzip(own_tar(items, end=b"")))
+
+
+def _append(name: str, more: bytes) -> None:
+    with open(f"in/layers/{name}.layer", "ab") as layer:
+        layer.write(more)
+
+
+def _replace_facts(facts: ElfFacts) -> None:
+    elf_facts.write("in/layers/addon-sql.elf.json", [facts])
+
+
+def _add_facts(facts: ElfFacts) -> None:
+    path = "in/layers/addon-sql.elf.json"
+    elf_facts.write(path, [*elf_facts.read(path), facts])
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_belong_into_a_layer_is_refused(step: Path, case: str) -> None:
+    change, fault = REFUSED[case]
+    change()
+    with pytest.raises(SlipwayError) as raised:
+        make()
+    assert fault in raised.value.found
+    assert "layer" in raised.value.what
+    assert raised.value.next
+    assert not Path("out/x.tar.gz").exists()
+
+
+Written = Tuple[str, Entry]
+TOGETHER: Dict[str, Tuple[Written, str, str]] = {
+    "a file of two layers": (
+        ("app", Entry(f"{SQL}/node_modules/nested/index.js", "file", content=b"x")),
+        'the layer "app" of a release holds what does not belong into it',
+        f'"{SQL}/node_modules/nested/index.js"',
+    ),
+    "a file of the dependencies in a package": (
+        ("addon-sql", Entry(f"{SQL}/node_modules/nested/index.js", "file", content=b"x")),
+        f'"{SQL}/node_modules/nested/index.js" is in the layers "dependencies" and "addon-sql"',
+        "a file in the first, a file in the second",
+    ),
+    "a link in place of another layer's folder": (
+        ("app", Entry("node_modules/.bin", "link", target="../x")),
+        '"node_modules/.bin" is in the layers "dependencies" and "app"',
+        "a folder in the first, a symbolic link in the second",
+    ),
+    "a link in place of the launcher's folder": (
+        ("app", Entry("bin", "link", target="x")),
+        '"bin" is in the layers "app" and "launcher"',
+        "a symbolic link in the first, a folder in the second",
+    ),
+    "an absolute link": (
+        ("addon-sql", Entry(f"{SQL}/passwd", "link", target="/etc/passwd")),
+        'the layer "addon-sql" has a link that leads out of the release',
+        f'"{SQL}/passwd" -> "/etc/passwd"',
+    ),
+    "a link above the release": (
+        ("app", Entry("logs", "link", target="../logs")),
+        'the layer "app" has a link that leads out of the release',
+        '"logs" -> "../logs"',
+    ),
+    "a link out by way of another layer's link": (
+        # node_modules/greet is a link to addons/greet, and two folders above that is the top.
+        ("app", Entry("x", "link", target="node_modules/greet/../../../etc")),
+        'the layer "app" has a link that leads out of the release',
+        '"x" -> "node_modules/greet/../../../etc"',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_layers_fit_together(step: Path, case: str) -> None:
+    (name, entry), what, found = TOGETHER[case]
+    others = [one for one in sound()[name] if not one.name.startswith(entry.name)]
+    if entry.name == "bin":
+        others = [one for one in others if not one.name.startswith("bin/")]
+    write(name, [*others, entry])
+    with pytest.raises(SlipwayError) as raised:
+        make()
+    assert what in raised.value.what
+    assert found in raised.value.found
+    assert not Path("out/x.tar.gz").exists()
+
+
+def test_a_link_that_stays_inside_by_way_of_another_is_kept(step: Path) -> None:
+    write("app", [*sound()["app"], Entry("x", "link", target="node_modules/greet/../../bin/www")])
+    make()
+
+
+def test_links_in_a_ring_lead_nowhere(step: Path) -> None:
+    ring = [Entry("x", "link", target="y"), Entry("y", "link", target="x/../z")]
+    write("app", [*sound()["app"], *ring])
+    make()
+
+
+def test_a_layer_that_was_changed_after_its_check_is_not_taken(step: Path) -> None:
+    check_layers.check({"layers": SCOPES})
+    for scope in SCOPES:
+        checked = f"{scope['name']}.checked.json"
+        os.replace(f"out/{checked}", f"in/checked/{checked}")
+    forge("addon-sql", [*OWN, file(f"{SQL}/x", b"after the check")])
+    with pytest.raises(SlipwayError, match="is not the one that was checked"):
+        make_release.make(
+            {
+                "stem": "x",
+                "layers": NAMES,
+                "launcher": {},
+                "static_dir": "dist",
+                "manifest": {"packages": PACKAGES},
+            }
+        )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"folders": 1, "files": [], "links": {}}'])
+def test_a_damaged_result_of_a_check_is_told(step: Path, text: str) -> None:
+    path = step / "in" / "checked" / "runtime.checked.json"
+    path.write_text(text)
+    with pytest.raises(SlipwayError, match="is not what the check of a layer leaves"):
+        make_release.make(
+            {
+                "stem": "x",
+                "layers": ["runtime"],
+                "launcher": {},
+                "static_dir": "",
+                "manifest": {"packages": []},
+            }
+        )
+
+
+def test_static_files_need_a_folder(step: Path) -> None:
+    write("static", [Entry("x", "file", content=b"1")])
+    with pytest.raises(SlipwayError, match="holds what does not belong into it"):
+        make_release.make(
+            {
+                "stem": "x",
+                "layers": ["static"],
+                "launcher": {},
+                "static_dir": "",
+                "manifest": {"packages": []},
+            }
+        )
