@@ -431,7 +431,19 @@ ATTACKS: Tuple[Attack, ...] = (
         may_fail=True,
         critical=True,
     ),
+    Attack(
+        "keeps-output",
+        "leaves daemons that hold its output open",
+        "keep_output",
+        places=(INSTALL, BUILD),
+    ),
     # Files.
+    Attack(
+        "output-file",
+        "empties, opens anew and changes the mode of what its output goes to",
+        "output_file",
+        places=EVERYWHERE,
+    ),
     Attack(
         "writes-around",
         "writes into inputs, programs, runtime, outputs and the system",
