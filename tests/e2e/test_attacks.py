@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
-from tests.e2e import harness
+from tests.e2e.attacks.arena import Package
 from tests.e2e.attacks.arenas import ARENAS, Surroundings, fill_caches, open_arena
 from tests.e2e.attacks.campaign import ALL_TOGETHER, Campaign, Cell
 from tests.e2e.attacks.fence import NoFence, fence
@@ -27,15 +28,13 @@ QUICK = "namespaces as root"
 
 @pytest.fixture(scope="module")
 def surroundings(
-    first: First, tools: str, request: pytest.FixtureRequest
-) -> Iterator[Surroundings]:
+    first: First, tools: str, session_folder: Path, request: pytest.FixtureRequest
+) -> Surroundings:
     def engine() -> Engine:
         started: Engine = request.getfixturevalue("engine")
         return started
 
-    with harness.scratch_folder("a") as folder:
-        # Containers see this folder alone: the runner's must be in it.
-        yield Surroundings(folder, first.workspace.caches, tools, engine)
+    return Surroundings(session_folder, first.workspace.caches, tools, engine)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +87,27 @@ def test_no_attack_reaches_anything(
     campaign_of: Callable[[str, bool], List[Cell]], arena: str, attack: str, place: str
 ) -> None:
     assert_held(campaign_of(arena, False), attack, place)
+
+
+NODE_22 = Path(__file__).parent / "attacks" / "node-22.toml"
+
+
+@pytest.mark.long
+def test_an_install_script_of_node_22_is_no_attempt_at_the_network(
+    surroundings: Surroundings,
+) -> None:
+    """Its event loop opens an io_uring at its start, and does without where there is none."""
+    with open_arena(QUICK, surroundings) as arena:
+        honest = Package("honest", "find_traces", script="node -e 'setTimeout(() => {}, 10)'")
+        target = arena.write_app("honest", [honest], runtime="//apps/honest:22")
+        folder = arena.workspace.root / "apps" / "honest"
+        version = NODE_22.read_text().split('"')[1]
+        shutil.copyfile(NODE_22, folder / "node.toml")
+        with (folder / "BUILD").open("a") as build:
+            build.write(f'node_runtime(name="22", version="{version}", definition="node.toml")\n')
+        run = arena.build("package", target)
+    assert run.outcome.code == 0, run.output
+    assert "io_uring" not in run.output
 
 
 @pytest.mark.long

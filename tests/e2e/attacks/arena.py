@@ -59,13 +59,17 @@ Member = Tuple[tarfile.TarInfo, bytes]
 
 @dataclass(frozen=True)
 class Package:
-    """An npm package whose install script is a payload: `settings` reach it as attack.json."""
+    """An npm package whose install script is a payload: `settings` reach it as attack.json.
+
+    `script` is another install script, for packages that are no attack.
+    """
 
     name: str
     payload: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     decision: str = "run"
+    script: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,11 +218,8 @@ class Arena:
         return f"{self.run_name}-{name}"
 
     def pack(self, package: Package) -> bytes:
-        manifest = {
-            "name": package.name,
-            "version": "1.0.0",
-            "scripts": {"install": f"python3 -B attack.py {self.token(package.name)}"},
-        }
+        script = package.script or f"python3 -B attack.py {self.token(package.name)}"
+        manifest = {"name": package.name, "version": "1.0.0", "scripts": {"install": script}}
         files = {
             "package.json": json.dumps(manifest).encode(),
             "index.js": b"exports.ok = true\n",
@@ -226,12 +227,14 @@ class Arena:
         }
         return _packed({f"package/{name}": content for name, content in files.items()})
 
-    def write_app(self, name: str, packages: Sequence[Package]) -> str:
+    def write_app(
+        self, name: str, packages: Sequence[Package], runtime: str = "//toolchains/node:16.20.2"
+    ) -> str:
         """An application that depends on these packages; gives its release's address."""
         folder = self._new_app(name, {"start": "node service/smoke.js"})
         decisions = json.dumps({one.name: one.decision for one in packages})
         (folder / "BUILD").write_text(
-            'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2", build_script="",'
+            f'node_app_bundle(name="bundle", runtime="{runtime}", build_script="",'
             ' build_outputs=[], static_dir="", install_scripts={})\n' + _RELEASE
         )
         have_only(folder, {one.name: self.pack(one) for one in packages})

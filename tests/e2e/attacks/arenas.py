@@ -35,7 +35,8 @@ _COMPILER = "usr/bin/gcc-10"
 class Surroundings:
     """What arenas share: caches in which everything is that no attack changes, and tools.
 
-    `engine` starts a Docker engine, or gives one that runs. `folder` is seen by every container.
+    `engine` starts a Docker engine, or gives one that runs. Containers see `folder`, in which caches
+    and tools must be.
     `groups` are those of a fence.
     """
 
@@ -99,8 +100,8 @@ def _as_plain_user(surroundings: Surroundings, isolator: str, user: str) -> Iter
 
 
 def _own_caches(surroundings: Surroundings, folder: Path, owner: User) -> Caches:
-    """A copy of the caches that belongs to that user; the runner's are read alone."""
-    caches = Caches(folder / "caches", surroundings.caches.runner).make()
+    """A copy of the caches that belongs to that user, less the runner's, which it makes anew."""
+    caches = Caches(folder / "caches").make()
     for source, target in (
         (surroundings.caches.store, caches.store),
         (surroundings.caches.named, caches.named),
@@ -145,6 +146,8 @@ def _inside(surroundings: Surroundings, isolator: str, user: str) -> Iterator[Ar
             for place in (image / "build", image / "home" / "build"):
                 place.mkdir(parents=True, exist_ok=True)
                 harness.own(place, owner)
+            # The container has no index to install Pants from.
+            workspace.pants("--version", env={"PANTS_PANTSD": "false"}).ok()
         before = container(image, surroundings.folder, uid=owner.uid if owner else 0)
         with Arena(
             workspace,

@@ -19,14 +19,15 @@ from tests.e2e.attacks.table import (
     ALONE,
     ALWAYS,
     BUILD,
-    BYSTANDERS,
     HARM,
     INSTALL,
     MAKE,
     QUIET,
     Attack,
     Evidence,
+    bystanders,
     collect,
+    late_bystander,
     of_run,
 )
 
@@ -99,7 +100,7 @@ class Campaign:
             run = self._build(target, *limits, seconds=_EXHAUST_LIMIT)
             wrong = [*self._faults(collect(self._arena, run, attack)), *of_run(run, self._arena)]
             self._note(attack.name, INSTALL, wrong, message=run.message_of(attack.package_name))
-        honest = self._arena.write_app("honest", [BYSTANDERS[1]])
+        honest = self._arena.write_app("honest", [late_bystander(len(self.runs))])
         run = self._build(honest, *limits)
         self._note(ALL_TOGETHER, INSTALL, [] if run.outcome.code == 0 else [run.output[-500:]])
         return self.cells
@@ -120,11 +121,12 @@ class Campaign:
     # --- Install scripts.
 
     def _install(self, app: str, attacks: Sequence[Attack]) -> None:
-        packages = [*BYSTANDERS, *(one.package() for one in attacks)]
+        harmless = bystanders(len(self.runs))
+        packages = [*harmless, *(one.package() for one in attacks)]
         # Without a daemon, a step descends from a process that has the terminal of who builds.
         run = self._build(self._arena.write_app(app, packages), daemon=self._daemon)
         evidence = [collect(self._arena, run, one) for one in attacks]
-        wrong = [*of_run(run, self._arena), *_disturbed(run)]
+        wrong = [*of_run(run, self._arena), *_disturbed(run, harmless)]
         out: Set[str] = {one.attack.package_name for one in evidence if not _may_be_released(one)}
         release, more = self._release(app, packages, attacks, out)
         wrong.extend(more)
@@ -148,8 +150,11 @@ class Campaign:
                 wrong.append("a release with binaries for newer hosts was made")
             missing = [name for name in sorted(newer) if f"({name}@1.0.0)" not in run.output]
             wrong.extend(f"the audit does not name {name}" for name in missing)
-        target = self._arena.write_app(app, _without(packages, out | newer))
+        late = late_bystander(len(self.runs))
+        kept = _without(packages, out | newer | {late.name})
+        target = self._arena.write_app(app, [*kept, late])
         run = self._build(target)
+        wrong.extend(_disturbed(run, [late]))
         if run.outcome.code != 0:
             return None, [*wrong, "no release could be made of the others"]
         members = self._arena.released(target)
@@ -193,10 +198,10 @@ def _may_be_released(evidence: Evidence) -> bool:
     return evidence.found is not None and not evidence.message and not evidence.attack.fails
 
 
-def _disturbed(run: Run) -> List[str]:
+def _disturbed(run: Run, packages: Sequence[Package]) -> List[str]:
     """What happened to packages that mean no harm."""
     wrong = []
-    for package in BYSTANDERS:
+    for package in packages:
         step = run.step_of(package.name)
         found = step.found() if step is not None else None
         if found is None:

@@ -136,6 +136,8 @@ def run(spec: Dict[str, Any]) -> Outcome:
     with contextlib.ExitStack() as held:
         for listener in listeners(spec):
             held.callback(listener.close)
+            # Closing does not wake a thread that accepts: it would go on for the next build.
+            held.callback(listener.shutdown, socket.SHUT_RDWR)
             thread = threading.Thread(
                 target=serve, args=(listener, spec["canary_file"], outcome.connections), daemon=True
             )

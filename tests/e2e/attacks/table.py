@@ -431,7 +431,19 @@ ATTACKS: Tuple[Attack, ...] = (
         may_fail=True,
         critical=True,
     ),
+    Attack(
+        "keeps-output",
+        "leaves daemons that hold its output open",
+        "keep_output",
+        places=(INSTALL, BUILD),
+    ),
     # Files.
+    Attack(
+        "output-file",
+        "empties, opens anew and changes the mode of what its output goes to",
+        "output_file",
+        places=EVERYWHERE,
+    ),
     Attack(
         "writes-around",
         "writes into inputs, programs, runtime, outputs and the system",
@@ -599,10 +611,20 @@ EXHAUSTING: Tuple[Attack, ...] = (
 )
 """One build for each: it ends in one message, with a machine that can be used meanwhile."""
 
-BYSTANDERS: Tuple[Package, ...] = (
-    Package(BYSTANDER, "bystander", {"seconds": 12}),
-    Package(f"{BYSTANDER}-who-looks", "find_traces", {"seconds": 8}),
-)
+LOOKS_AROUND = f"{BYSTANDER}-who-looks"
+
+
+def bystanders(number: int) -> List[Package]:
+    """Packages that mean no harm; another number makes their steps run again."""
+    return [
+        Package(BYSTANDER, "bystander", {"seconds": 12, "number": number}),
+        Package(LOOKS_AROUND, "find_traces", {"seconds": 8, "number": number}),
+    ]
+
+
+def late_bystander(number: int) -> Package:
+    """A package that looks for what others have left, once all of them are done."""
+    return Package(LOOKS_AROUND, "find_traces", {"seconds": 0, "number": -1 - number})
 
 
 # --- What is not protected.

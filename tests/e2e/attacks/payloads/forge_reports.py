@@ -8,7 +8,6 @@ import kit
 layer = kit.CONFIG["layer"]
 forged = {"attempts": [["not", "an", "attempt"]], "refused": kit.TOKEN}
 if os.path.isdir(kit.OUT):
-    kit.reached("/build/out is there")
     for name, text in (
         ("network.json", json.dumps(forged)),
         ("compile.json", json.dumps({"bytes": "many", "elsewhere": [kit.TOKEN], "foreign": {}})),
@@ -32,8 +31,10 @@ if os.path.isdir(kit.OUT):
                     kit.reached(f"put a link in place of {name}{ending}")
                 except OSError as error:
                     kit.note(path, kit.word_of(error))
-with open(os.path.join(kit.FOLDER, "package.json")) as file:
-    manifest = json.load(file)
-manifest.update({"name": "react", "version": "19.0.0"})
-with open(os.path.join(kit.FOLDER, "package.json"), "w") as file:
-    json.dump(manifest, file)
+path = os.path.join(kit.FOLDER, "package.json")
+if os.path.exists(path):
+    with open(path) as file:
+        manifest = json.load(file)
+    manifest.update({"name": "react", "version": "19.0.0"})
+    with open(path, "w") as file:
+        json.dump(manifest, file)

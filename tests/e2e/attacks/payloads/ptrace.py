@@ -1,5 +1,6 @@
 """Attaches to every process that it sees, by both ways that the kernel knows."""
 
+import ctypes
 import os
 
 import kit
@@ -12,3 +13,4 @@ for pid in kit.others():
                 os.waitpid(pid, 0x40000000)
                 kit.LIBC.ptrace(17, pid, 0, 0)
             break
+        kit.note(f"{word} {pid}", kit.name_of(ctypes.get_errno()))

@@ -32,3 +32,5 @@ for number in range(3, 1024):
     # Pipes are those of npm to its own script; a folder or a file would lead out of the root.
     if stat.S_ISDIR(state.st_mode) or (stat.S_ISREG(state.st_mode) and kit.FOLDER not in where):
         kit.reached(f"inherited descriptor {number}: {where}")
+    if stat.S_ISSOCK(state.st_mode):
+        kit.reached(f"inherited a socket, descriptor {number}")
