@@ -38,7 +38,7 @@ _PLATFORM = "linux/amd64"
 _DATE = "2000-01-01"
 _OWNER = f"uid={container_side.PROGRAM_USER},gid={container_side.PROGRAM_USER}"
 # To run programs and foreign commands as users of their own, and to give folders to either.
-_CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE")
+_CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER")
 _TRIES, _PAUSE = 20, 0.5
 _TYPES = {
     Kind.FILE: tarfile.REGTYPE,

@@ -6,13 +6,38 @@ disk.  The commands have ended, so nothing changes the files during a read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from typing import Iterator
 
 from build_rules.lib.errors import SlipwayError
 
 MOST_TEXT = 16 << 20
 """Bytes of a file that is read as a text, such as a package.json."""
+
+
+@contextlib.contextmanager
+def collecting(what: str, where: str) -> Iterator[None]:
+    """Names `what` left a tree that cannot be collected, and `where` it is declared."""
+    try:
+        yield
+    except (RecursionError, PermissionError) as error:
+        found = "folders that are nested too deeply"
+        if isinstance(error, PermissionError):
+            found = f"{error.filename}: {error.strerror}"
+        raise SlipwayError(
+            f"{what} left files that a build step cannot read",
+            where=where,
+            found=found,
+            next="have the script remove them, or make them readable",
+        ) from None
+    except SlipwayError as error:
+        if error.where:
+            raise
+        raise SlipwayError(
+            error.what, where=f"{where}: {what}", found=error.found, next=error.next
+        ) from None
 
 
 class NotAFile(SlipwayError):

@@ -16,9 +16,10 @@ import os
 import resource
 import signal
 import socket
+import stat
 import sys
 import termios
-from typing import NoReturn, Optional, Sequence
+from typing import List, NoReturn, Optional, Sequence
 
 from build_rules.lib.copied_inputs import copy, lend_name_servers
 from build_rules.lib.first_process import Bounds, FirstProcess
@@ -234,10 +235,24 @@ def _build_jail(writable: Sequence[str]) -> None:
         _mount(f"{folder} read-only", "", folder, "", flags)
     # Read-only: a step of the machine's root user keeps that user's rights on /proc/sys.
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-    _mount("/proc", "proc", "/proc", "proc", flags)
-    for path in _MASKED:
+    try:
+        # Hides processes that the reader cannot trace: the first of the jail.
+        _mount("/proc", "proc", "/proc", "proc", flags, "hidepid=2")
+    except IsolationRefused:  # kernels before 5.8
+        _mount("/proc", "proc", "/proc", "proc", flags)
+    for path in (*_MASKED, *_files_for_root("/proc")):
         if os.path.exists(path):
             _mount(path, "/dev/null", path, "", _MS_BIND)
+
+
+def _files_for_root(folder: str) -> List[str]:
+    """Files that not everybody may read: to them, a step of the machine's root user is root."""
+    with os.scandir(folder) as entries:
+        return [
+            entry.path
+            for entry in entries
+            if entry.is_file(follow_symlinks=False) and not entry.stat().st_mode & stat.S_IROTH
+        ]
 
 
 def _first_process(

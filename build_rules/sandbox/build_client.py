@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from build_rules.lib import layers, node_process, placeholders, unpacking
+from build_rules.lib import layers, left_files, node_process, placeholders, unpacking
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
 from build_rules.lib.network_guard import Subject
 from build_rules.lib.npm_package import text_map
@@ -33,6 +33,11 @@ def build(arguments: Dict[str, Any]) -> None:
         _run_script(script, [], subject, arguments)
     more = arguments["script_arguments"]
     _run_script(arguments["script"], ["--", *more] if more else [], subject, arguments)
+    with left_files.collecting(f'the script "{arguments["script"]}"', placeholders.PACKAGE_JSON):
+        _collect(outputs, before, arguments)
+
+
+def _collect(outputs: List[str], before: Dict[str, Any], arguments: Dict[str, Any]) -> None:
     _check_outputs(outputs, arguments)
     after = _files()
     changed = sorted(path for path, state in after.items() if before.get(path) != state)

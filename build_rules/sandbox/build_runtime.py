@@ -108,6 +108,11 @@ def build(arguments: Dict[str, Any]) -> None:
         tools.make(*install, parallel=False),
         next="see the whole log, whose place stands below",
     )
+    with left_files.collecting(f'the build of "{label}"', placeholders.ORIGIN):
+        _collect(tools, source, label, tests)
+
+
+def _collect(tools: Build, source: Dict[str, Any], label: str, tests: str) -> None:
     if os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
         npm_of_runtime.link_programs(_PREFIX)
     _strip(tools)

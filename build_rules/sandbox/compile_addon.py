@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, Set
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
@@ -19,6 +19,7 @@ from build_rules.lib import (
     elf_facts,
     jailed,
     layers,
+    left_files,
     native_packages,
     node_process,
     npm_rebuild,
@@ -49,6 +50,11 @@ def compile_addon(arguments: Dict[str, Any]) -> None:
     headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
     with LoopbackServer((), {}, headers) as server:
         npm_rebuild.rebuild(subject, _APP, server, python=arguments["python"], from_source=True)
+    with left_files.collecting(f'the install script of "{label}"', ORIGIN):
+        _collect(place, before, subject, arguments)
+
+
+def _collect(place: str, before: Set[str], subject: Subject, arguments: Dict[str, Any]) -> None:
     own = [
         entry
         for entry in layers.walk(place)

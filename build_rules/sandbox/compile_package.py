@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, FrozenSet, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
@@ -20,6 +20,7 @@ from build_rules.lib import (
     binary_mirrors,
     elf_facts,
     layers,
+    left_files,
     native_packages,
     node_process,
     npm_rebuild,
@@ -74,7 +75,17 @@ def compile_package(arguments: Dict[str, Any]) -> None:
             python=arguments["python"],
             from_source=arguments["decision"] == "source",
         )
-    changed = [name for name, state in _states().items() if before.get(name) != state]
+    where = f"{placeholders.ORIGIN}, field install_scripts"
+    with left_files.collecting(f'the install script of "{label}"', where):
+        changed = [name for name, state in _states().items() if before.get(name) != state]
+        _collect(arguments, closure, frozenset(before), changed)
+
+
+def _collect(
+    arguments: Dict[str, Any], closure: FrozenSet[str], before: FrozenSet[str], changed: List[str]
+) -> None:
+    path, layer = arguments["path"], arguments["layer"]
+    label = f"{arguments['name']}@{arguments['version']}"
     own: List[Entry] = []
     for entry in layers.walk(_APP):
         inside = entry.name[len(path) + 1 :]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
-from build_rules.lib import layers, native_packages, node_process
+from build_rules.lib import layers, left_files, native_packages, node_process
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.layers import Entry
 from build_rules.sandbox import compile_package
@@ -51,11 +52,12 @@ def compile_it(
     drop_foreign: bool = False,
     decision: str = "source",
     links: Optional[Mapping[str, str]] = None,
+    npm: Optional[Callable[..., Any]] = None,
 ) -> Dict[str, str]:
     """Runs the step with an npm that writes files; gives the environment that npm had."""
     seen: Dict[str, str] = {}
 
-    def npm(
+    def writing_npm(
         arguments: List[str], cwd: str, extra: Dict[str, str], **_: object
     ) -> Tuple[int, List[str]]:
         assert (arguments, cwd) == (["rebuild", "addon@1.0.0"], "app")
@@ -68,7 +70,7 @@ def compile_it(
             Path(cwd, name).symlink_to(target)
         return status, ["gyp ERR! not ok"]
 
-    monkeypatch.setattr(node_process, "npm", npm)
+    monkeypatch.setattr(node_process, "npm", npm or writing_npm)
     compile_package.compile_package(
         {
             "path": PATH,
@@ -183,3 +185,29 @@ def test_a_package_without_install_script_is_told(
     write_closure(scripts={"test": "x"})
     with pytest.raises(SlipwayError, match=r'"addon@1\.0\.0" has no install script'):
         compile_it(monkeypatch, {})
+
+
+def test_a_tree_that_is_too_deep_names_the_package(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_closure()
+
+    def npm(arguments: List[str], cwd: str, extra: Dict[str, str], **_: object) -> Any:
+        script = f"cd {PATH} && for i in $(seq 400); do mkdir d && cd d || exit; done"
+        subprocess.run(["sh", "-c", script], cwd=cwd, check=True)
+        return 0, []
+
+    with pytest.raises(SlipwayError, match='the install script of "addon@1.0.0"'):
+        compile_it(monkeypatch, {}, npm=npm)
+    subprocess.run(["rm", "-rf", "app"], cwd=step, check=True)
+
+
+def test_left_files_are_named_with_what_left_them() -> None:
+    with pytest.raises(SlipwayError) as raised, left_files.collecting("the script", "a:b"):
+        raise PermissionError(13, "Permission denied", "app/locked")
+    assert str(raised.value).splitlines() == [
+        "the script left files that a build step cannot read",
+        "  in:    a:b",
+        "  found: app/locked: Permission denied",
+        "  next:  have the script remove them, or make them readable",
+    ]
