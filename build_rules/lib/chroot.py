@@ -13,7 +13,6 @@ import fcntl
 import os
 import random
 import stat
-import subprocess
 from typing import Iterator, Mapping, Sequence
 
 from build_rules.lib import build_users, own_network, tree_cache
@@ -27,6 +26,7 @@ from build_rules.lib.copied_inputs import (
     give_to,
     lay_out_inputs,
     lend_name_servers,
+    remove_tree,
     take_outputs,
 )
 from build_rules.lib.first_process import Bounds
@@ -145,7 +145,6 @@ def _make_devices(place: str) -> None:
 
 
 def _remove(place: str) -> None:
-    # By rm: trees of any depth, which a step may leave, are beyond what shutil can remove.
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", place], check=False)
+    remove_tree(place)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(place + ".lock")

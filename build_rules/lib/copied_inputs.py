@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import stat
+import subprocess
 from typing import Mapping, Sequence
 
 from build_rules.lib import isolation, jails
@@ -113,6 +114,13 @@ def become(place: str, command: Command, user: int) -> None:
         os.execvpe(command.argv[0], command.argv, dict(command.env))
     except OSError as error:
         raise StartFailed(what, error.errno or 0, isolation=chrooting) from None
+
+
+def remove_tree(path: str) -> None:
+    """Removes a tree of any depth, which shutil cannot; what is not there is no fault."""
+    argv = ["rm", "-rf", "--one-file-system", "--", path]
+    # Pants starts its processes without a PATH.
+    subprocess.run(argv, env={"PATH": "/usr/bin:/bin"}, check=False)
 
 
 def as_request(command: Command) -> Request:

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import stat
-import subprocess
 from typing import Dict, Iterator, Sequence, Tuple
 
 from build_rules.lib import build_users, own_network, tree_cache, unpacking
@@ -23,6 +22,7 @@ from build_rules.lib.copied_inputs import (
     become,
     give_to,
     lay_out_inputs,
+    remove_tree,
     take_outputs,
 )
 from build_rules.lib.first_process import Bounds
@@ -156,6 +156,4 @@ def _prepare(own: Sequence[str], program_user: int) -> None:
 def _empty(own: Sequence[str]) -> None:
     for folder in own:
         for name in os.listdir(folder):
-            # By rm: trees of any depth, which a step may leave, are beyond what shutil can remove.
-            path = os.path.join(folder, name)
-            subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=False)
+            remove_tree(os.path.join(folder, name))

@@ -117,9 +117,11 @@ def _supervise(
             os.dup2(nothing, stream)
         os.read(held, 1)  # until the caller is done, or gone
     finally:
-        end_processes(lambda: descendants(os.getpid()))
-        clean_up()
-        os._exit(0)
+        try:
+            end_processes(lambda: descendants(os.getpid()))
+            clean_up()
+        finally:
+            os._exit(0)
 
 
 def _serve(first: FirstProcess, start: Start, held: int, report: int) -> str:

@@ -13,6 +13,7 @@ from typing import Callable, Sequence
 
 import pytest
 
+from build_rules.lib import copied_inputs
 from build_rules.lib.isolation import CommandNotStarted, IsolationRefused, TimeLimitReached
 from build_rules.lib.jails import Jail
 from build_rules.lib.supervision import StartFailed, supervised
@@ -90,6 +91,17 @@ def test_a_killed_caller_leaves_neither_processes_nor_files(tmp_path: Path) -> N
     caller.send_signal(signal.SIGKILL)
     caller.wait()
     wait_for(lambda: mark.exists() and not running(["sleep", "300.1357"]))
+
+
+def test_a_tree_of_any_depth_is_removed_also_without_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    deep = "import os; [(os.mkdir('d' * 200), os.chdir('d' * 200)) for _ in range(40)]"
+    subprocess.run([sys.executable, "-c", deep], cwd=tmp_path, check=True)
+    copied_inputs.remove_tree(str(tmp_path / ("d" * 200)))
+    copied_inputs.remove_tree(str(tmp_path / "nothing"))
+    assert not list(tmp_path.iterdir())
 
 
 def running(argv: Sequence[str]) -> Sequence[str]:

@@ -197,7 +197,7 @@ def test_a_tree_that_is_too_deep_names_the_package(
         subprocess.run(["sh", "-c", script], cwd=cwd, check=True)
         return 0, []
 
-    with pytest.raises(SlipwayError, match='the install script of "addon@1.0.0"'):
+    with pytest.raises(SlipwayError, match=r'the install script of "addon@1\.0\.0"'):
         compile_it(monkeypatch, {}, npm=npm)
     subprocess.run(["rm", "-rf", "app"], cwd=step, check=True)
 
