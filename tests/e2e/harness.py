@@ -128,10 +128,8 @@ def own(path: Path, owner: Optional[User]) -> None:
 
 def remove(path: Path) -> None:
     """Removes a folder in which read-only folders are, or some that are too deep for Python."""
-    quiet: Dict[str, Any] = {"stderr": subprocess.DEVNULL, "check": False}
-    if os.geteuid() != 0:
-        subprocess.run(["chmod", "-R", "u+rwX", "--", str(path)], **quiet)
-    subprocess.run(["rm", "-rf", "--", str(path)], **quiet)
+    for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+        subprocess.run([*command, "--", str(path)], stderr=subprocess.DEVNULL, check=False)
 
 
 @contextlib.contextmanager

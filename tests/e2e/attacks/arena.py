@@ -379,7 +379,7 @@ class Arena:
         )
         found.extend(os.fsdecode(line) for line in marked.stdout.splitlines())
         # The root of a step in a chroot, which is gone when the step is over.
-        found.extend(str(path) for path in trees.glob("chroot-*[!k]"))
+        found.extend(str(path) for path in trees.glob("chroot-*") if path.suffix != ".lock")
         return sorted(set(found))
 
     def released(self, target: str) -> List[Member]:
