@@ -127,11 +127,9 @@ def own(path: Path, owner: Optional[User]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a folder in which read-only folders are."""
-    for folder, _, _ in os.walk(path):
-        with contextlib.suppress(OSError):
-            os.chmod(folder, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    """Removes a folder in which read-only folders are, or some that are too deep for Python."""
+    for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+        subprocess.run([*command, "--", str(path)], stderr=subprocess.DEVNULL, check=False)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import random
 import re
 import shutil
 import socket
+import subprocess
 import tarfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -369,8 +370,16 @@ class Arena:
                     if self.run_name in name and "marked" in name
                 )
         trees = self.workspace.caches.named / "slipway_trees"
-        for folder, names, files in os.walk(trees):
-            found.extend(os.path.join(folder, one) for one in names + files if self.run_name in one)
+        # Scripts make folders that are too deep for Python to walk.
+        marked = subprocess.run(
+            ["find", str(trees), "-name", f"*{self.run_name}*", "-prune", "-print"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+        found.extend(os.fsdecode(line) for line in marked.stdout.splitlines())
+        # The root of a step in a chroot, which is gone when the step is over.
+        found.extend(str(path) for path in trees.glob("chroot-*") if path.suffix != ".lock")
         return sorted(set(found))
 
     def released(self, target: str) -> List[Member]:

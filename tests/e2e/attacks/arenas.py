@@ -106,9 +106,9 @@ def _own_caches(surroundings: Surroundings, folder: Path, owner: User) -> Caches
         (surroundings.caches.store, caches.store),
         (surroundings.caches.named, caches.named),
     ):
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-    # Trees prove by their times that nobody has changed them: copies are unpacked again.
-    shutil.rmtree(caches.named / "slipway_trees", ignore_errors=True)
+        # Trees prove by their times that nobody has changed them: they are unpacked again.
+        ignored = shutil.ignore_patterns("slipway_trees")
+        shutil.copytree(source, target, symlinks=True, ignore=ignored, dirs_exist_ok=True)
     harness.own(caches.folder, owner)
     return caches
 
