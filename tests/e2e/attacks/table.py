@@ -630,21 +630,41 @@ def late_bystander(number: int) -> Package:
 # --- What is not protected.
 
 _GUARD_ALONE = (
-    "chroot and inside have the network of the machine: the guard alone stands between, and a process "
-    "can change the address in its memory after the guard has looked at it."
+    "Where no network namespace can be made, the guard alone stands before the machine's network. A "
+    "process can change an address in its memory after the guard has looked at it."
 )
-_LOOPBACK = "chroot and inside have the loopback interface of the machine."
+_LOOPBACK = "A job in a chroot or a container shares the loopback interface of its machine."
 _SAME_USER = (
-    "Who builds as a plain user inside of a container has one user ID for all: the scripts' processes "
-    "are of the same user as the build tool's own."
+    "The scripts of a job that is user 1000 itself are of the same user as the build tool and the "
+    "rest of the job. The kernel lets them signal its processes and read those that can be traced."
 )
-_KERNEL = "The kernel tells every process some facts of the machine; Slipway hides what it can."
+_SAME_FILES = (
+    "The scripts of a job that is user 1000 itself may write to every file of that user: outputs, "
+    "inputs and programs of steps, temporary folders."
+)
+_OWN_MACHINE = (
+    "Inside, the root of a step is the machine of the job, whose files a script can read."
+)
+_FACTS = "The kernel tells each process where its files are on the machine, and how the kernel was started."
+_INSIDE = ("inside as root", INSIDE_PLAIN)
+_OPEN: Sequence[Tuple[str, Sequence[str], Sequence[str]]] = (
+    (_GUARD_ALONE, ("guard-race",), ("chroot", *_INSIDE)),
+    (_LOOPBACK, ("machine-loopback",), ("chroot", *_INSIDE)),
+    (_SAME_USER, ("kill", "stop", "limits", "hydra", "memory", "proc"), (INSIDE_PLAIN,)),
+    (
+        _SAME_FILES,
+        ("writes-around", "forged-reports", "poison", "hard-links", "traces", "output-file"),
+        (INSIDE_PLAIN,),
+    ),
+    (_OWN_MACHINE, ("leaves-root",), _INSIDE),
+    (_FACTS, ("mountinfo",), ("namespaces as root", "namespaces as a plain user", *_INSIDE)),
+    (_FACTS, ("kernel-files",), ("docker", *_INSIDE)),
+)
 NOT_PROTECTED: Mapping[Tuple[str, str], str] = {
-    **{("guard-race", arena): _GUARD_ALONE for arena in ("chroot", "inside as root", INSIDE_PLAIN)},
-    **{
-        ("machine-loopback", arena): _LOOPBACK
-        for arena in ("chroot", "inside as root", INSIDE_PLAIN)
-    },
+    (attack, arena): reason
+    for reason, attacks, arenas in _OPEN
+    for attack in attacks
+    for arena in arenas
 }
 
 
