@@ -646,6 +646,9 @@ _OWN_MACHINE = (
     "Inside, the root of a step is the machine of the job, whose files a script can read."
 )
 _FACTS = "The kernel tells each process where its files are on the machine, and how the kernel was started."
+_CONTAINER_TERMINALS = (
+    "A container has pseudo-terminals of its own, which lead to no terminal of the machine."
+)
 _INSIDE = ("inside as root", INSIDE_PLAIN)
 _OPEN: Sequence[Tuple[str, Sequence[str], Sequence[str]]] = (
     (_GUARD_ALONE, ("guard-race",), ("chroot", *_INSIDE)),
@@ -659,6 +662,7 @@ _OPEN: Sequence[Tuple[str, Sequence[str], Sequence[str]]] = (
     (_OWN_MACHINE, ("leaves-root",), _INSIDE),
     (_FACTS, ("mountinfo",), ("namespaces as root", "namespaces as a plain user", *_INSIDE)),
     (_FACTS, ("kernel-files",), ("docker", *_INSIDE)),
+    (_CONTAINER_TERMINALS, ("terminal",), ("docker",)),
 )
 NOT_PROTECTED: Mapping[Tuple[str, str], str] = {
     (attack, arena): reason

@@ -104,6 +104,21 @@ def render(cells: Iterable[Cell]) -> str:
     )
 
 
+def write_page(cells: Sequence[Cell]) -> None:
+    """The page, and the outcomes beside it: without what a script noted of this machine."""
+    plain = [
+        replace(
+            cell,
+            notes={},
+            message="",
+            wrong=(OPEN,) if cell.wrong and reason_of(cell.attack, cell.arena) else cell.wrong,
+        )
+        for cell in cells
+    ]
+    write_cells(plain, OUTCOMES)
+    PAGE.write_text(render(plain))
+
+
 def _word(cell: Optional[Cell], reasons: Sequence[str]) -> str:
     if cell is None:
         return NOT_RUN
@@ -121,8 +136,7 @@ def main(names: Sequence[str]) -> int:
     kept = [one for one in read_cells(OUTCOMES) if one.arena not in names] if names else []
     with harness.scratch_folder("a") as folder:
         cells = [*kept, *run_all(names or list(ARENAS), folder)]
-    write_cells(cells, OUTCOMES)
-    PAGE.write_text(render(cells))
+    write_page(cells)
     broken = [one for one in cells if one.wrong and not reason_of(one.attack, one.arena)]
     for cell in broken:
         print(f"{cell.arena}, {cell.attack} ({cell.place}): {'; '.join(cell.wrong)}")
