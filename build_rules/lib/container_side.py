@@ -68,12 +68,12 @@ def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
     from build_rules.lib import copied_inputs, jails  # noqa: PLC0415  (they came with the tar)
     from build_rules.lib.cgroups import Cgroup  # noqa: PLC0415
     from build_rules.lib.first_process import Bounds, FirstProcess  # noqa: PLC0415
-    from build_rules.lib.isolation import USER_ID, WRITABLE_FOLDERS, Command  # noqa: PLC0415
+    from build_rules.lib.isolation import USER_ID, WRITABLE_FOLDERS, Command, hide  # noqa: PLC0415
     from build_rules.lib.resource_limits import Limits  # noqa: PLC0415
     from build_rules.lib.supervision import StartFailed  # noqa: PLC0415
 
     command = Command(tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"])
-    jails.hide()
+    hide()
     home = command.env["HOME"]
     os.makedirs(home, exist_ok=True)
     os.chown(home, USER_ID, USER_ID)

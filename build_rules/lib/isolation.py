@@ -10,10 +10,11 @@ import signal
 import time
 from dataclasses import dataclass
 from types import FrameType
-from typing import Callable, Iterator, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterator, List, Mapping, Optional, Tuple
 
-from build_rules.lib.resource_limits import Limits
-from build_rules.lib.tree_cache import Layer
+if TYPE_CHECKING:  # every step compiles what it imports
+    from build_rules.lib.resource_limits import Limits
+    from build_rules.lib.tree_cache import Layer
 
 USER_ID = 1000
 """The ordinary user and group that every step runs as, whoever runs Pants."""
@@ -28,7 +29,7 @@ OPEN_FILES = 4096
 FOREIGN_FOLDER = "/build/work"
 """Where a foreign command without a program starts; it is empty then."""
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _LOOK_EVERY = 1.0  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -124,6 +125,11 @@ def control_process(operation: int, value: int) -> int:
 def die_with_parent() -> int:
     """Has the kernel kill this process when its parent ends; 0, or the error's number."""
     return control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def hide() -> None:
+    """Keeps other processes of this user from tracing this one and from reading its memory."""
+    control_process(_PR_SET_DUMPABLE, 0)
 
 
 def take_in_orphans() -> None:

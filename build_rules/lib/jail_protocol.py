@@ -11,15 +11,27 @@ import json
 import socket
 import struct
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
-
-from build_rules.lib.network_guard import Subject
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 DESCRIPTOR = 3
 """The program's end of the socket."""
 
 RUN, STOP = "run", "stop"
 _LENGTH = struct.Struct("=I")
+
+
+class Subject(NamedTuple):
+    """Whose scripts run, as the step knows it: `scripts` maps npm's events to their command lines.
+
+    A process says itself which of those events it belongs to; no other name is taken from it.
+    """
+
+    package: str = ""
+    version: str = ""
+    scripts: Mapping[str, str] = {}
+
+
+NOBODY = Subject()
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Request:
     env: Mapping[str, str]
     cwd: str
     writable: Tuple[str, ...] = ()
-    subject: Subject = Subject()
+    subject: Subject = NOBODY
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import BinaryIO, Callable, Deque, Iterator, List, Mapping, Sequence,
 
 from build_rules.lib import jail_protocol
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.jail_protocol import Reply, Request
-from build_rules.lib.network_guard import NOBODY, Subject
+from build_rules.lib.jail_protocol import NOBODY, Reply, Request, Subject
 from build_rules.lib.printable import printable
 
 _LAST_LINES = 30

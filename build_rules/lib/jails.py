@@ -21,7 +21,6 @@ from build_rules.lib.jail_protocol import Request
 from build_rules.lib.network_guard import OWN_LOOPBACK, Surroundings
 
 NO_NEW_PRIVILEGES = 38
-_NOT_DUMPABLE = 4
 _SYS_KEYCTL, _JOIN_SESSION_KEYRING = 250, 1
 _MORE_PROCESSES = 64
 _PAUSE = 0.002  # seconds
@@ -153,7 +152,7 @@ def run_first(
 
     try:
         isolation.die_with_parent()
-        hide()
+        isolation.hide()
         join_cgroup()
         _join_new_keyring()
         jail.enter(request)
@@ -168,11 +167,6 @@ def run_first(
         tell(f"refused {' '.join(str(error).split())}")
     finally:
         os._exit(status)
-
-
-def hide() -> None:
-    """Keeps other processes of this user from tracing this one and from reading its memory."""
-    isolation.control_process(_NOT_DUMPABLE, 0)
 
 
 def _join_new_keyring() -> None:

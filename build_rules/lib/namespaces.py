@@ -33,11 +33,12 @@ from build_rules.lib.isolation import (
     Mount,
     die_with_parent,
     exit_status,
+    hide,
     limit,
     watched,
 )
 from build_rules.lib.jail_protocol import Request
-from build_rules.lib.jails import Jail, hide
+from build_rules.lib.jails import Jail
 from build_rules.lib.own_network import bring_up_loopback
 from build_rules.lib.resource_limits import Limits
 

@@ -29,7 +29,6 @@ from typing import (
     Dict,
     FrozenSet,
     List,
-    Mapping,
     NamedTuple,
     Optional,
     Sequence,
@@ -38,6 +37,7 @@ from typing import (
 )
 
 from build_rules.lib import syscall_filter
+from build_rules.lib.jail_protocol import NOBODY, Subject
 from build_rules.lib.syscall_filter import CONNECT, SENDMMSG, SENDMSG, SENDTO, SOCKET
 
 FILE = "network.json"
@@ -62,17 +62,6 @@ _SOCKET_TABLES = ("tcp", "tcp6", "udp", "udp6")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Subject(NamedTuple):
-    """Whose scripts run, as the step knows it: `scripts` maps npm's events to their command lines.
-
-    A process says itself which of those events it belongs to; no other name is taken from it.
-    """
-
-    package: str = ""
-    version: str = ""
-    scripts: Mapping[str, str] = {}
-
-
 class Surroundings(NamedTuple):
     """What the guard must know of an isolator.
 
@@ -85,7 +74,6 @@ class Surroundings(NamedTuple):
     neighbours: Optional[FrozenSet[int]] = None
 
 
-NOBODY = Subject()
 OWN_LOOPBACK = Surroundings()
 
 

@@ -6,7 +6,7 @@ import os
 from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
 from build_rules.lib import jailed
-from build_rules.lib.network_guard import NOBODY, Subject
+from build_rules.lib.jail_protocol import NOBODY, Subject
 
 RUNTIME = "/build/node_runtime"
 NPM = f"{RUNTIME}/lib/node_modules/npm/bin/npm-cli.js"

@@ -6,8 +6,8 @@ import os
 
 from build_rules.lib import node_process, placeholders
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.jail_protocol import Subject
 from build_rules.lib.loopback_server import LoopbackServer
-from build_rules.lib.network_guard import Subject
 
 
 def rebuild(

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, NoReturn
 
 from build_rules.lib import jail_protocol
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.jails import hide
+from build_rules.lib.isolation import hide
 
 
 def run(main: Callable[[Dict[str, Any]], None]) -> NoReturn:

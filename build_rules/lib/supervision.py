@@ -16,10 +16,11 @@ from build_rules.lib.first_process import Bounds, FirstProcess
 from build_rules.lib.isolation import (
     CommandNotStarted,
     IsolationRefused,
+    hide,
     watched,
 )
 from build_rules.lib.jail_protocol import Request
-from build_rules.lib.jails import Jail, descendants, end_processes, hide
+from build_rules.lib.jails import Jail, descendants, end_processes
 
 Start = Callable[[], None]
 

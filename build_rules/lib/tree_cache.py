@@ -22,8 +22,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
-from build_rules.lib import unpacking
-
 UNUSED_SECONDS = 30 * 24 * 3600
 # A part of each tree's name: what an earlier version unpacked, with fewer checks, is not used.
 _FORMAT = 2
@@ -120,6 +118,9 @@ def _replace(tree: str, layers: Sequence[Layer]) -> None:
     # The tree's own folder is no member of the layer; steps see its mode, which is no user's umask.
     os.chmod(part, 0o755)
     try:
+        # Each step compiles what it imports, and few steps unpack.
+        from build_rules.lib import unpacking  # noqa: PLC0415
+
         unpacking.unpack_all(
             [layer.path for layer in layers], part, rules=unpacking.ROOT, keep_times=True
         )

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from build_rules.lib import layers, left_files, node_process, placeholders, unpacking
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
-from build_rules.lib.network_guard import Subject
+from build_rules.lib.jail_protocol import Subject
 from build_rules.lib.npm_package import text_map
 from build_rules.lib.step_program import run
 

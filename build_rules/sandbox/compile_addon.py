@@ -26,8 +26,8 @@ from build_rules.lib import (
     unpacking,
 )
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.jail_protocol import Subject
 from build_rules.lib.loopback_server import LoopbackServer
-from build_rules.lib.network_guard import Subject
 from build_rules.lib.node_headers import NodeHeaders
 from build_rules.lib.placeholders import ORIGIN
 from build_rules.lib.step_program import run

@@ -29,9 +29,9 @@ from build_rules.lib import (
     unpacking,
 )
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.jail_protocol import Subject
 from build_rules.lib.layers import Entry
 from build_rules.lib.loopback_server import LoopbackServer
-from build_rules.lib.network_guard import Subject
 from build_rules.lib.node_headers import NodeHeaders
 from build_rules.lib.npm_production import owner
 from build_rules.lib.release_layers import Scope

@@ -20,10 +20,6 @@ from typing import Any, Dict, Iterator, List
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from build_rules.lib import (
-    chroot,
-    docker_client,
-    docker_engine,
-    inside,
     isolation,
     namespaces,
     network_guard,
@@ -224,13 +220,20 @@ def _in_words(job: Job) -> Iterator[None]:
 
 
 def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
+    # Each step compiles what it imports: of the isolators, the one that it takes.
     if name == "docker":
         if not settings["docker"]:
             raise IsolationRefused("there is no docker on the PATH")
+        from build_rules.lib import docker_client, docker_engine  # noqa: PLC0415
+
         return docker_engine.run(docker_client.Client(**settings["docker"]), job)
     if name == "chroot":
+        from build_rules.lib import chroot  # noqa: PLC0415
+
         return chroot.run(job)
     if name == "inside":
+        from build_rules.lib import inside  # noqa: PLC0415
+
         return inside.run(job)
     return _in_namespaces(job)
 
