@@ -7,6 +7,7 @@ the steps that use it and no others.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import pkgutil
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
@@ -59,6 +60,9 @@ def _source(module: str) -> Optional[bytes]:
     """The text of a module, read from a folder or a wheel alike; None for a package or a name."""
     package, _, name = module.rpartition(".")
     try:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.submodule_search_locations is None:
+            return None  # A name of a module, which may be called as the module is.
         return pkgutil.get_data(package, name + ".py")
     except (OSError, ModuleNotFoundError):
         return None
