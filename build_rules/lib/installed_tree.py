@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Tuple
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+)
 
 from build_rules.lib import layers, left_files
 from build_rules.lib.layers import Entry
@@ -16,11 +27,13 @@ _LEFT_OUT = ("node_modules/.package-lock.json", "node_modules/.cache")
 
 
 class InstalledTree:
-    """The `node_modules` folders below `top`; `packages` maps the lock's paths to versions."""
+    """The `node_modules` folders below `top`, which nothing changes any more; `packages` maps the
+    lock's paths to versions."""
 
     def __init__(self, top: str, packages: Mapping[str, Mapping[str, str]]) -> None:
         self._top = top
         self._packages = packages
+        self._manifests: Optional[Dict[str, Dict[str, Any]]] = None
 
     def entries(self) -> List[Entry]:
         """Files and links below any `node_modules`, without npm's own record."""
@@ -45,7 +58,7 @@ class InstalledTree:
             belongs = owner(known, entry.name)
             if belongs is None or belongs in paths:
                 kept.append(entry)
-        manifests = dict(self.manifests())
+        manifests = self.manifests()
         bins = production_bins(
             known,
             paths & known,
@@ -69,8 +82,13 @@ class InstalledTree:
         known = frozenset(self._packages)
         return [entry for entry in entries if owner(known, entry.name) not in paths]
 
-    def manifests(self) -> Iterator[Tuple[str, Dict[str, Any]]]:
-        """The package.json of each package of the lock that is there, with its path."""
+    def manifests(self) -> Mapping[str, Dict[str, Any]]:
+        """The package.json of each package of the lock that is there, by its path, in order."""
+        if self._manifests is None:
+            self._manifests = dict(self._read_manifests())
+        return self._manifests
+
+    def _read_manifests(self) -> Iterator[Tuple[str, Dict[str, Any]]]:
         for path in sorted(self._packages):
             try:
                 place = os.path.join(self._top, path, "package.json")
@@ -88,7 +106,7 @@ class InstalledTree:
             belongs = owner(known, entry.name)
             if belongs is not None and entry.source is not None:
                 sizes[belongs] = sizes.get(belongs, 0) + os.stat(entry.source).st_size
-        manifests = dict(self.manifests())
+        manifests = self.manifests()
         return [
             {
                 "path": path,

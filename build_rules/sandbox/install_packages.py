@@ -117,7 +117,7 @@ def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
         carried, facts, foreign = elf_facts.without_foreign(carried, facts)
     layer = layers.write_layer("out/dependencies.layer", "dependencies", carried)
     elf_facts.write("out/dependencies.elf.json", facts)
-    manifests = dict(tree.manifests())
+    manifests = tree.manifests()
     for path in native:
         around = native_packages.closure(path, manifests) if path in manifests else frozenset()
         layers.write_tar(
@@ -142,7 +142,7 @@ def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
 def _install_scripts(tree: InstalledTree, production: FrozenSet[str]) -> List[Dict[str, Any]]:
     """Packages with install scripts, and the variables that steer what those fetch."""
     found = []
-    for path, manifest in tree.manifests():
+    for path, manifest in tree.manifests().items():
         has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
         own = native_packages.install_scripts(manifest, has_gyp_file)
         if own:
