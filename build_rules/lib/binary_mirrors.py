@@ -35,6 +35,8 @@ _OWN: Dict[str, Tuple[str, ...]] = {
 }
 # They join the address and a path without a slash of their own.
 _WANT_SLASH = frozenset(("ELECTRON_MIRROR", "npm_config_electron_mirror"))
+# What node-pre-gyp and prebuild-install make of a module's name.
+_CONVENTION = re.compile(rf"{CONFIG_PREFIX}[A-Za-z0-9_.-]+_binary_host(_mirror)?\Z")
 _TOOLS = (
     ("node-pre-gyp", "node-pre-gyp"),
     ("prebuild-install", "prebuild-install"),
@@ -69,6 +71,16 @@ def variables(
         plain = re.sub(r"^_", "", re.sub(r"[^a-zA-Z0-9]", "_", name))
         found += [f"{CONFIG_PREFIX}{plain}_binary_host{end}" for end in ("", "_mirror")]
     return tuple(dict.fromkeys(found))
+
+
+def is_known(name: str, variable: str, more: Mapping[str, Iterable[str]]) -> bool:
+    """Whether the package `name` may say by `variable` where its binary comes from.
+
+    Only such variables are ever read from the user's environment: a lock that names another would
+    send its value to wherever an address leads.  `more` is the user's table.
+    """
+    own = (*more.get(name, ()), *_OWN.get(name, ()))
+    return variable in own or bool(_CONVENTION.match(variable))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import IO, Callable, Dict, Iterable, Optional, Tuple
+from typing import IO, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
 from build_rules.lib import integrity as sri
 from build_rules.lib.errors import SlipwayError
@@ -112,7 +112,11 @@ class ContentCache:
                 pass  # Another run was faster.
 
     def copy_to(self, content: Content, target: str) -> bool:
-        """Copies a content to `target` if it is here and sound."""
+        """Copies a content to `target` if it is here and sound.
+
+        Raises WrongContent where the content of this SHA-256 is none of `content.hashes`: then it
+        is who asks that is wrong.
+        """
         if content.sha256 is None:
             return False
         source = self._path(content.sha256)
@@ -122,13 +126,15 @@ class ContentCache:
             if content.size is not None and os.path.getsize(source) != content.size:
                 raise WrongContent("size", str(content.size), str(os.path.getsize(source)))
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            hasher = hashlib.sha256()
+            algorithms = {"sha256", *(one.algorithm for one in content.hashes)}
+            hashers = {name: hashlib.new(name) for name in algorithms}
             with open(source, "rb") as read, open(target, "wb") as write:
                 for chunk in iter(lambda: read.read(_CHUNK), b""):
-                    hasher.update(chunk)
+                    for hasher in hashers.values():
+                        hasher.update(chunk)
                     write.write(chunk)
-            if hasher.hexdigest() != content.sha256:
-                raise WrongContent("SHA-256", content.sha256, hasher.hexdigest())
+            if hashers["sha256"].hexdigest() != content.sha256:
+                raise WrongContent("SHA-256", content.sha256, hashers["sha256"].hexdigest())
         except FileNotFoundError:
             return False
         except WrongContent:
@@ -137,6 +143,11 @@ class ContentCache:
                 if os.path.lexists(one):
                     os.unlink(one)
             return False
+        try:
+            _verify_integrity(content, {name: one.digest() for name, one in hashers.items()})
+        except WrongContent:
+            os.unlink(target)
+            raise
         return True
 
     def find(self, hashes: Tuple[sri.Hash, ...]) -> Optional[Stored]:
@@ -204,14 +215,18 @@ def verify(content: Content, sink: Sink) -> None:
     """Raises WrongContent, the plainest difference first."""
     if content.size is not None and sink.size != content.size:
         raise WrongContent("size", f"{content.size} bytes", f"{sink.size} bytes")
-    if content.hashes:
-        algorithm = content.hashes[0].algorithm
-        found = sri.of_digest(algorithm, sink.digest(algorithm))
-        if found not in content.hashes:
-            raise WrongContent("integrity", sri.render(content.hashes), str(found))
+    _verify_integrity(
+        content, {one.algorithm: sink.digest(one.algorithm) for one in content.hashes}
+    )
     sha256 = sink.digest("sha256").hex()
     if content.sha256 is not None and sha256 != content.sha256:
         raise WrongContent("SHA-256", content.sha256, sha256)
+
+
+def _verify_integrity(content: Content, digests: Mapping[str, bytes]) -> None:
+    found = [sri.of_digest(one.algorithm, digests[one.algorithm]) for one in content.hashes]
+    if content.hashes and not set(found) & set(content.hashes):
+        raise WrongContent("integrity", sri.render(content.hashes), str(found[0]))
 
 
 def disk_problem(error: OSError, folder: str) -> SlipwayError:

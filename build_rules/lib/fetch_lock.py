@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Optional, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
+from build_rules.lib import binary_mirrors, npm_spec
 from build_rules.lib import integrity as sri
-from build_rules.lib import npm_spec
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.npm_lock import NpmLock
 from build_rules.lib.npm_package import Tarball
@@ -97,6 +97,7 @@ class CachedTarball:
 
     path: str
     tarball: Tarball
+    integrity: str  # always sha512
     sha256: str
     size: int
 
@@ -104,6 +105,15 @@ class CachedTarball:
 def renew_command(lock_path: str) -> str:
     """The command that renews the fetch lock beside `lock_path`."""
     return f"./pants generate-lockfiles --resolve=npm:{lock_path.rpartition('/')[0]}"
+
+
+def start_over(path: str) -> str:
+    """What to do about a fetch lock at `path` whose hashes are wrong: renewing it keeps lines."""
+    folder = path.rpartition("/")[0]
+    return (
+        f"git checkout -- {path}\n"
+        f"or, to ask the registry anew: rm {path}; {renew_command(f'{folder}/package-lock.json')}"
+    )
 
 
 def key(name: str, version: str, integrity: str) -> Tuple[str, str, str]:
@@ -210,6 +220,26 @@ def require_fresh(lock: NpmLock, fetch_lock: FetchLock) -> None:
         )
 
 
+def require_known_variables(fetch_lock: FetchLock, more: Mapping[str, Iterable[str]]) -> None:
+    """Raises for binaries whose address would come by a variable that no table knows for their
+    package; `more` is the user's table."""
+    unknown = [
+        one
+        for one in fetch_lock.binaries
+        if not binary_mirrors.is_known(one.name, one.variable, more)
+    ]
+    if unknown:
+        first = unknown[0]
+        table = f"{{'{first.name}': ['{first.variable}']}}"
+        raise SlipwayErrors(
+            "binaries are pinned by variables that are not known to name a mirror of theirs",
+            [f"{one.name}@{one.version}, {one.path}: {one.variable}" for one in unknown],
+            where=fetch_lock.path,
+            next="remove their lines, or if the package does take its binary by this variable: "
+            f'--node-mirrors-variables="{table}"',
+        )
+
+
 def cached_tarballs(lock: NpmLock, fetch_lock: FetchLock, npm_major: int) -> List[CachedTarball]:
     """Every tarball of the lock at the place where an offline npm looks for it, sorted by place."""
     found: Dict[str, CachedTarball] = {}
@@ -217,7 +247,7 @@ def cached_tarballs(lock: NpmLock, fetch_lock: FetchLock, npm_major: int) -> Lis
     for tarball in lock.tarballs:
         entry = index[key(tarball.name, tarball.version, tarball.integrity)]
         path = installed_hash(tarball, entry, npm_major).cache_path()
-        found[path] = CachedTarball(path, tarball, entry.sha256, entry.size)
+        found[path] = CachedTarball(path, tarball, entry.integrity, entry.sha256, entry.size)
     return [found[path] for path in sorted(found)]
 
 
@@ -279,8 +309,15 @@ def _entry(line: str) -> Union[FetchEntry, str]:  # noqa: PLR0911
             hashes = sri.parse(word)
         except ValueError as error:
             return str(error)
-        if word == integrity and (hashes[0].algorithm != "sha512" or str(hashes[0]) != word):
+        strong = hashes[0].algorithm == "sha512"
+        if word is integrity and (not strong or str(hashes[0]) != word):
             return f'"{word}" is no sha512 integrity'
+        if word is not integrity and strong:
+            # It would stand in for the content that package-lock.json names.
+            return (
+                f'"{word}" stands last, where only a hash weaker than sha512 may stand: of '
+                f"{name}@{version}, package-lock.json names the content itself"
+            )
     if not _SHA256.match(sha256):
         return f'"{sha256}" is no SHA-256 in hexadecimal'
     if not _SIZE.match(size):

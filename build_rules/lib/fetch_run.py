@@ -8,13 +8,14 @@ import os
 import queue
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
 
 from build_rules.lib import binary_mirrors, npm_config
-from build_rules.lib.download import ContentCache, Stored
+from build_rules.lib.download import Content, ContentCache, Stored
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.http_transport import Patience, Transport
+from build_rules.lib.http_transport import Patience, Transport, shown
 from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
 
 # Kept-open connections. More bring nothing, and registries begin to turn them away.
@@ -66,18 +67,36 @@ class LazyClient:
         """With the same proxies and CAs, for what is no npm registry."""
         return self._make()[1]
 
-    def binary_url(self, package: str, variable: str, path: str) -> str:
-        """Where the user's configuration has a file that the install script of a package takes."""
-        base = self._settings.binary_mirrors.get(package)
-        if base is None and variable.startswith(binary_mirrors.CONFIG_PREFIX):
+    def fetch_binary(self, package: str, variable: str, path: str, content: Content) -> Stored:
+        """A file that the install script of a package takes, from where the user's configuration
+        has it.  Of an address that came by a variable, no part gets into a message."""
+        subject, base = f"{package}: {path}", self._settings.binary_mirrors.get(package)
+        renew = self._settings.renew_command
+        if base:
+            return self.get().fetch_address(subject, f"{base.rstrip('/')}/{path}", content, renew)
+        base = self._value(variable)
+        if not base:
+            raise FetchFailed(_no_mirror(package, variable, path))
+        name = f"<{variable}>"
+        parts = urlsplit(base)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise FetchFailed(
+                FetchFault(subject, f"{name} is no http or https address", f"correct {variable}")
+            )
+        url = f"{base.rstrip('/')}/{path}"
+        try:
+            return self.get().fetch_address(subject, url, content, renew)
+        except FetchFailed as failed:
+            raise FetchFailed(_without(url, base, name, failed.fault)) from None
+
+    def _value(self, variable: str) -> Optional[str]:
+        if variable.startswith(binary_mirrors.CONFIG_PREFIX):
             key = variable[len(binary_mirrors.CONFIG_PREFIX) :]
             config = self._make()[2]
             setting = config.usable(key) or config.usable(key.replace("_", "-"))
-            base = setting.value if setting else None
-        base = base or self._settings.env.get(variable)
-        if not base:
-            raise FetchFailed(_no_mirror(package, variable, path))
-        return f"{base.rstrip('/')}/{path}"
+            if setting:
+                return setting.value
+        return self._settings.env.get(variable)
 
     def _make(self) -> Tuple[RegistryClient, Transport, npm_config.NpmConfig]:
         with self._lock:
@@ -92,6 +111,17 @@ class LazyClient:
                 client = RegistryClient(config, transport, self._cache)
                 self._made = client, transport, config
             return self._made
+
+
+def _without(url: str, base: str, name: str, fault: FetchFault) -> FetchFault:
+    """The fault with `name` wherever a part of the address `base` stands in its texts."""
+    host = urlsplit(base).netloc.rsplit("@", 1)[-1]
+    parts = (shown(url), shown(base), shown(base).rstrip("/"), f"{urlsplit(base).scheme}://{host}")
+    shorter = (host, urlsplit(base).hostname or host)
+    reason, way_out = fault.reason, fault.next
+    for part in (*parts, *shorter):
+        reason, way_out = reason.replace(part, name), way_out.replace(part, name)
+    return replace(fault, reason=reason, next=way_out)
 
 
 def _no_mirror(package: str, variable: str, path: str) -> FetchFault:

@@ -12,11 +12,12 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Iterable, List, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 # Strongest last. npm also knows md5; a lock that carries nothing better is refused.
 _STRENGTH = ("sha1", "sha256", "sha384", "sha512")
 _SIZES = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
+_CHUNK = 1 << 20
 _HASH = re.compile(r"^([a-z0-9]+)-([A-Za-z0-9+/]+={0,2})(\?[\x21-\x7e]*)?\Z")
 
 
@@ -79,6 +80,20 @@ def of_bytes(algorithm: str, content: bytes) -> Hash:
 def of_digest(algorithm: str, digest: bytes) -> Hash:
     """A hash from a digest that is already computed."""
     return Hash(algorithm, base64.b64encode(digest).decode("ascii"))
+
+
+def mismatch(path: str, wanted: str) -> Optional[Hash]:
+    """The hash of a file where it is not the content of the integrity `wanted`; else None.
+
+    Raises ValueError as parse() does, and OSError.
+    """
+    hashes = parse(wanted)
+    hasher = hashlib.new(hashes[0].algorithm)
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            hasher.update(chunk)
+    found = of_digest(hashes[0].algorithm, hasher.digest())
+    return None if found in hashes else found
 
 
 def render(hashes: Iterable[Hash]) -> str:

@@ -168,7 +168,12 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
             arguments=_arguments(request, native, tarballs, major),
             inputs=inputs,
             locked=LockedFiles(tuple(_locked(one) for one in tarballs), project=lock.folder),
-            words=FrozenDict(npm_lock=lock.path, rewrite_lock=npm_lock.rewrite_lock(lock.path)),
+            words=FrozenDict(
+                npm_lock=lock.path,
+                rewrite_lock=npm_lock.rewrite_lock(lock.path),
+                fetch_lock=fetched.path,
+                renew_fetch_lock=fetch_lock.start_over(fetched.path),
+            ),
         ),
     )
     everything, layer, closed, report = await MultiGet(
@@ -210,7 +215,12 @@ def _arguments(
             },
             "production": sorted(production_paths(lock, npm_major)),
             "tarballs": {
-                f"in/cache/{one.path}": f"{one.tarball.name}@{one.tarball.version}"
+                f"in/cache/{one.path}": {
+                    "package": f"{one.tarball.name}@{one.tarball.version}",
+                    # Both: of a content found in the store, a SHA-256 of the fetch lock is all
+                    # that was held against it.
+                    "integrities": sorted({one.tarball.integrity, one.integrity}),
+                }
                 for one in tarballs
             },
         }

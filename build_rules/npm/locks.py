@@ -14,6 +14,7 @@ from build_rules.lib import fetch_lock, npm_lock, npm_manifest
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.npm_lock import NpmLock
+from build_rules.subsystem import NodeMirrors
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
 
 
 @rule
-async def read_fetch_lock(request: FetchLockRequest) -> FetchLock:
+async def read_fetch_lock(request: FetchLockRequest, mirrors: NodeMirrors) -> FetchLock:
     command = fetch_lock.renew_command(request.lock.path)
     path = os.path.join(request.lock.folder, fetch_lock.FILE_NAME)
     text = (await _read([path])).get(path)
@@ -105,6 +106,7 @@ async def read_fetch_lock(request: FetchLockRequest) -> FetchLock:
         )
     parsed = fetch_lock.parse(text, path, command)
     fetch_lock.require_fresh(request.lock, parsed)
+    fetch_lock.require_known_variables(parsed, mirrors.variables)
     return parsed
 
 

@@ -72,16 +72,12 @@ def _run(requests: Sequence[Request], settings: Settings, out: str) -> int:
     except OSError as error:
         raise disk_problem(error, settings.cache_dir) from None
     fetch = Fetcher(settings, cache, out)
-    jobs: Dict[str, Job] = {}
-    targets: Dict[str, List[str]] = {}
+    # The same content for several requests is fetched once.
+    by_content: Dict[str, List[Request]] = {}
     for request in requests:
-        # The same content at several places is fetched once.
-        targets.setdefault(request["sha256"], []).append(_output(out, request["path"]))
-        if request["sha256"] not in jobs:
-            paths = targets[request["sha256"]]
-            jobs[request["sha256"]] = fetch.job(request, paths)
+        by_content.setdefault(request["sha256"], []).append(request)
     with contextlib.closing(fetch):
-        stored = run_jobs(list(jobs.values()))
+        stored = run_jobs([fetch.job(same) for same in by_content.values()])
     print(json.dumps(count(stored), sort_keys=True))
     return 0
 
@@ -110,40 +106,46 @@ class Fetcher:
         for saved in self._saved.values():
             saved.remove()
 
-    def job(self, request: Request, targets: Sequence[str]) -> Job:
+    def job(self, same: Sequence[Request]) -> Job:
+        """Brings one content to the places of all its requests; each has its own word on it."""
+
+        def run() -> Stored:
+            try:
+                first, *_ = [self._bring(request) for request in same]
+                return first
+            except OSError as error:
+                raise disk_problem(error, self._out) from None
+
+        return Job(self._subject(same[0]), same[0]["size"], run)
+
+    def _bring(self, request: Request) -> Stored:
         content = Content(
             sha256=request["sha256"],
             size=request["size"],
             hashes=sri.parse(request["integrity"]) if "integrity" in request else (),
         )
-        kinds = {
-            "npm": self._npm,
-            "url": self._url,
-            "debian": self._debian,
-            "image": self._image,
-            "binary": self._binary,
-        }
-        fill = kinds[request["kind"]](request, content)
-        subject = self._subject(request)
-
-        def run() -> Stored:
-            try:
-                stored = Stored(content.sha256 or "", content.most, sri.Hash("", ""), False)
-                if not self._cache.copy_to(content, targets[0]):
-                    stored = fill()
-                    if not self._cache.copy_to(content, targets[0]):
-                        raise FetchFailed(
-                            FetchFault(
-                                subject, "it vanished from the cache", "run the same command again"
-                            )
-                        )
-                for other in targets[1:]:
-                    self._cache.copy_to(content, other)
+        subject, target = self._subject(request), _output(self._out, request["path"])
+        try:
+            if self._cache.copy_to(content, target):
+                return Stored(request["sha256"], content.most, sri.Hash("", ""), False)
+            kinds = {
+                "npm": self._npm,
+                "url": self._url,
+                "debian": self._debian,
+                "image": self._image,
+                "binary": self._binary,
+            }
+            stored = kinds[request["kind"]](request, content)()
+            if self._cache.copy_to(content, target):
                 return stored
-            except OSError as error:
-                raise disk_problem(error, self._out) from None
-
-        return Job(subject, content.most, run)
+        except WrongContent as wrong:
+            reason = f"its SHA-256 in the lock is that of another content: {wrong}"
+            raise FetchFailed(
+                FetchFault(subject, reason, "restore the lock from version control")
+            ) from None
+        raise FetchFailed(
+            FetchFault(subject, "it vanished from the cache", "run the same command again")
+        )
 
     def _subject(self, request: Request) -> str:
         if request["kind"] == "npm":
@@ -197,14 +199,9 @@ class Fetcher:
         return self._local(subject, path, content)
 
     def _binary(self, request: Request, content: Content) -> Callable[[], Stored]:
-        name, variable, file = request["name"], request["variable"], request["file"]
-        subject, renew = f"{name}: {file}", self._settings.renew_command
-
-        def fetch() -> Stored:
-            url = self._client.binary_url(name, variable, file)
-            return self._client.get().fetch_address(subject, url, content, renew)
-
-        return fetch
+        return lambda: self._client.fetch_binary(
+            request["name"], request["variable"], request["file"], content
+        )
 
     def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
         url, subject = self._settings.mirrored(request["url"]), self._subject(request)

@@ -27,6 +27,7 @@ from build_rules.lib import (
     package_tarball,
     placeholders,
 )
+from build_rules.lib import integrity as sri
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.installed_tree import InstalledTree
 from build_rules.lib.step_program import run
@@ -67,10 +68,21 @@ class Beside(threading.Thread):
             raise self._fault
 
 
-def _check_tarballs(labels: Dict[str, str]) -> None:
+def _check_tarballs(tarballs: Dict[str, Dict[str, Any]]) -> None:
     # The largest first: what unpacks to gigabytes is found before npm has unpacked much of it.
-    for path in sorted(labels, key=lambda path: (-os.path.getsize(path), path)):
-        package_tarball.check(path, labels[path])
+    for path in sorted(tarballs, key=lambda path: (-os.path.getsize(path), path)):
+        tarball = tarballs[path]
+        for wanted in tarball["integrities"]:
+            found = sri.mismatch(path, wanted)
+            if found:
+                raise SlipwayError(
+                    f"the SHA-256 of {tarball['package']} is that of another content than "
+                    f"{placeholders.NPM_LOCK} names",
+                    where=placeholders.FETCH_LOCK,
+                    found=f"{found}, not {wanted}",
+                    next=placeholders.RENEW_FETCH_LOCK,
+                )
+        package_tarball.check(path, tarball["package"])
 
 
 def install(arguments: Dict[str, Any]) -> None:

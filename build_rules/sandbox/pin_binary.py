@@ -53,8 +53,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         local: Optional[str] = options.from_file
         if local:
             return _keep(local, cache)
-        url = client.binary_url(options.name, options.variable, options.path)
-        return client.get().fetch_address(options.name, url, Content(), "")
+        return client.fetch_binary(options.name, options.variable, options.path, Content())
 
     (stored,) = run_jobs([Job(options.name, 0, fetch)])
     write_text(options.out, json.dumps({"sha256": stored.sha256, "size": stored.size}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 import pytest
 
@@ -147,6 +147,34 @@ def test_lint_finds_binaries_that_nobody_takes(app: Workspace) -> None:
     assert "binaries are pinned that nobody takes" in said.stdout
     assert "bcrypt@5.1.1: v5.1.1/bcrypt.tar.gz" in said.stdout
     write_pinned(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    assert app.lint("app:bundle").stdout == ""
+
+
+@pytest.mark.parametrize("goal", ["lint", "package"])
+def test_a_lock_cannot_have_the_value_of_any_variable_sent_away(app: Workspace, goal: str) -> None:
+    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    lock = app.folder / "app" / "npm-fetch.lock"
+    line = f"+ bcrypt 5.1.1 {SHA256} 7 CI_DEPLOY_TOKEN bcrypt.tar.gz"
+    lock.write_text(f"{lock.read_text()}{line}\n")
+    if goal == "lint":
+        said = app.lint("app:bundle").stdout
+    else:
+        with pytest.raises(Exception, match="binaries are pinned by variables") as caught:
+            app.package("app:release")
+        said = str(caught.value)
+    assert "bcrypt@5.1.1, bcrypt.tar.gz: CI_DEPLOY_TOKEN" in said
+    assert "in:    app/npm-fetch.lock" in said
+    assert "--node-mirrors-variables=\"{'bcrypt': ['CI_DEPLOY_TOKEN']}\"" in said
+
+
+def test_the_user_s_table_makes_a_variable_known(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    app = make_workspace("--node-mirrors-variables={'bcrypt': ['OUR_BCRYPT_MIRROR']}")
+    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    lock = app.folder / "app" / "npm-fetch.lock"
+    line = f"+ bcrypt 5.1.1 {SHA256} 7 OUR_BCRYPT_MIRROR bcrypt.tar.gz"
+    lock.write_text(f"{lock.read_text()}{line}\n")
     assert app.lint("app:bundle").stdout == ""
 
 

@@ -55,6 +55,27 @@ def test_the_user_s_own_table_stands_first() -> None:
     assert binary_mirrors.variables("plain", {}, own) == ("PLAIN_MIRROR",)
 
 
+@pytest.mark.parametrize(
+    ("package", "variable", "known"),
+    [
+        ("node-sass", "SASS_BINARY_SITE", True),
+        ("bcrypt", "npm_config_bcrypt_lib_binary_host_mirror", True),
+        ("sqlite3", "npm_config_sqlite3_binary_host", True),
+        ("plain", "PLAIN_MIRROR", True),
+        ("bcrypt", "SASS_BINARY_SITE", False),
+        ("other", "PLAIN_MIRROR", False),
+        ("bcrypt", "CI_DEPLOY_TOKEN", False),
+        ("bcrypt", "npm_config_//registry.example/:_authToken", False),
+        ("bcrypt", "npm_config__auth", False),
+        ("bcrypt", "AWS_binary_host", False),
+    ],
+)
+def test_only_variables_for_mirrors_of_the_package_are_known(
+    package: str, variable: str, known: bool
+) -> None:
+    assert binary_mirrors.is_known(package, variable, {"plain": ["PLAIN_MIRROR"]}) is known
+
+
 def test_a_request_tells_the_variable_that_it_came_by() -> None:
     names = ("A", "ELECTRON_MIRROR")
     given = binary_mirrors.addresses(names, "http://127.0.0.1:9")

@@ -70,6 +70,21 @@ BAD: Dict[str, Tuple[str, str, str]] = {
     "twice": (
         f"{HEAD}\n{LINE}\n{LINE}7\n", "left@1.0.0 stands here twice, with different", f"{PATH}:3",
     ),
+    "sha512 last": (
+        f"{HEAD}\n{LINE} {sha512(b'that of package-lock.json')}\n",
+        "only a hash weaker than sha512 may stand",
+        f"{PATH}:2",
+    ),
+    "sha512 among others last": (
+        f"{HEAD}\n{LINE} {sha1(b'x')} {sha512(b'that of package-lock.json')}\n",
+        "7 words, not 5 or 6",
+        f"{PATH}:2",
+    ),
+    "its own sha512 last": (
+        f"{HEAD}\n{LINE} {LINE.split()[2]}\n",
+        "only a hash weaker than sha512 may stand",
+        f"{PATH}:2",
+    ),
     "carriage return": (f"{HEAD}\r\n{LINE}\r\n", "is no size", f"{PATH}:2"),
 }  # fmt: skip
 

@@ -126,6 +126,6 @@ def test_a_package_that_is_not_here_or_damaged_has_no_manifest(tmp_path: Path) -
     tree = make_tree(tmp_path)
     (tmp_path / "node_modules" / "koa" / "package.json").write_text("{")
     (tmp_path / "node_modules" / "webpack" / "package.json").write_text("[]")
-    assert [path for path in tree.manifests()] == [
+    assert list(tree.manifests()) == [
         *("node_modules/@scope/tool", "node_modules/koa/node_modules/ms")
     ]

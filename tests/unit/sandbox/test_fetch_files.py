@@ -127,6 +127,77 @@ def test_one_content_at_two_places_is_fetched_once(run: Run) -> None:
     assert (run.out / "one.tgz").read_bytes() == (run.out / "two.tgz").read_bytes() == LEFT
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["the right one first", "the wrong one first"])
+def test_one_sha256_for_two_packages_is_held_against_the_integrity_of_both(
+    run: Run, order: int
+) -> None:
+    """A lock's line that gives one package the content of another."""
+    run.want(LEFT)
+    run.want(LEFT, "right", integrity=sha512(RIGHT))
+    run.requests = run.requests[::order]
+    with Registry({"left": {"1.0.0": LEFT}, "right": {"1.0.0": LEFT}}) as registry:
+        run.npmrc(f"registry={registry.url}")
+        error = run.fails()
+    assert "right@1.0.0: " in error
+    assert "left@1.0.0" not in error
+    assert f"expected {sha512(RIGHT)}, found {sha512(LEFT)}" in error
+    assert not (run.out / "right.tgz").exists()
+
+
+def test_a_content_of_the_cache_is_held_against_the_integrity_too(run: Run) -> None:
+    """It came under another name, which a lock's line now borrows by its SHA-256."""
+    run.want(LEFT)
+    with Registry({"left": {"1.0.0": LEFT}}) as registry:
+        run.npmrc(f"registry={registry.url}")
+        run.counts()
+        run.requests = []
+        run.want(LEFT, "right", integrity=sha512(RIGHT))
+        error = run.fails()
+        assert len(registry.requests) == 1
+    assert "right@1.0.0: its SHA-256 in the lock is that of another content" in error
+    assert not (run.out / "right.tgz").exists()
+    run.requests = []
+    run.want(LEFT)
+    assert run.counts()["cached"] == 1  # nothing is wrong with the content itself
+
+
+class TestBinaries:
+    """Files of install scripts, whose address stands in a variable."""
+
+    VARIABLE = "npm_config_bcrypt_binary_host"
+
+    def want(self, run: Run, value: str) -> None:
+        run.settings["env"] = {**run.settings["env"], self.VARIABLE: value}
+        run.want(LEFT, "bcrypt", kind="binary", variable=self.VARIABLE, file="v5/bcrypt.tar.gz")
+
+    def test_the_variable_says_where_from(self, run: Run) -> None:
+        with Registry({"left": {"1.0.0": LEFT}}) as registry:
+            registry.files["/mirror/v5/bcrypt.tar.gz"] = LEFT
+            self.want(run, f"{registry.url}mirror/")
+            assert run.counts()["downloaded"] == 1
+
+    @pytest.mark.parametrize("fault", ["404", "500", "close", "wrong", "down"])
+    def test_no_part_of_its_value_is_shown(self, run: Run, fault: str) -> None:
+        with Registry({"left": {"1.0.0": LEFT}}) as registry:
+            address = f"127.0.0.1:{unused_port()}" if fault == "down" else registry.host
+            self.want(run, f"http://user:TOPSECRET@{address}/very/secret/path/")
+            place = "/very/secret/path/v5/bcrypt.tar.gz"
+            if fault == "wrong":
+                registry.files[place] = RIGHT
+            else:
+                registry.faults[place] = [fault] * 4
+            error = run.fails()
+        assert f"<{self.VARIABLE}>" in error
+        for part in ("TOPSECRET", "user", "secret/path", "127.0.0.1", address):
+            assert part not in error
+
+    def test_a_value_that_is_no_address_is_not_shown_either(self, run: Run) -> None:
+        self.want(run, "TOPSECRET")
+        error = run.fails()
+        assert f"<{self.VARIABLE}> is no http or https address" in error
+        assert "TOPSECRET" not in error
+
+
 def test_writing_to_a_result_does_not_reach_the_cache(run: Run) -> None:
     run.want()
     with Registry({"left": {"1.0.0": LEFT}}) as registry:

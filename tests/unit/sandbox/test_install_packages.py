@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import pytest
 
+from build_rules.lib import integrity as sri
 from build_rules.lib import layers, node_process, package_tarball
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.sandbox import install_packages
@@ -37,6 +38,14 @@ def write_tarball(**facts: Any) -> None:
         for name, value in facts.items():
             setattr(info, name, value)
         tar.addfile(info, io.BytesIO())
+
+
+def tarball() -> Dict[str, Any]:
+    """What the step is told of koa's tarball."""
+    return {
+        "package": "koa@1.0.0",
+        "integrities": [str(sri.of_bytes("sha512", Path(TARBALL).read_bytes()))],
+    }
 
 
 def install(
@@ -76,7 +85,7 @@ def install(
             "native": list(native),
             "drop_foreign": drop_foreign,
             "production": [KOA],
-            "tarballs": {TARBALL: "koa@1.0.0"},
+            "tarballs": {TARBALL: tarball()},
         }
     )
     report: Dict[str, Any] = json.loads(Path("out/install.json").read_text())
@@ -198,7 +207,7 @@ def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
     write_tarball(type=tarfile.FIFOTYPE)
     monkeypatch.setattr(node_process, "npm", npm)
     with pytest.raises(SlipwayErrors, match="holds entries"):
-        install_packages.install({"tarballs": {TARBALL: "koa@1.0.0"}})
+        install_packages.install({"tarballs": {TARBALL: tarball()}})
 
 
 def test_the_largest_tarball_is_looked_into_first(
@@ -208,5 +217,20 @@ def test_the_largest_tarball_is_looked_into_first(
     monkeypatch.setattr(package_tarball, "check", lambda path, label: seen.append(label))
     for name, size in (("a", 10), ("b", 3000), ("c", 200)):
         Path(name).write_bytes(bytes(size))
-    install_packages._check_tarballs({name: name for name in "abc"})
+    install_packages._check_tarballs({name: {"package": name, "integrities": []} for name in "abc"})
     assert seen == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha512"])
+def test_a_tarball_of_another_content_than_the_lock_names_is_refused(
+    step: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """Its SHA-256 is the fetch lock's, so that it was found in the store, and nothing fetched."""
+    write_tarball()
+    good, other = tarball()["integrities"][0], str(sri.of_bytes(algorithm, b"the locked one"))
+    wanted = {TARBALL: {"package": "koa@1.0.0", "integrities": [good, other]}}
+    monkeypatch.setattr(node_process, "npm", lambda *args, **more: (0, []))
+    with pytest.raises(SlipwayError) as caught:
+        install_packages.install({"tarballs": wanted})
+    assert "the SHA-256 of koa@1.0.0 is that of another content than" in str(caught.value)
+    assert f"not {other}" in caught.value.found
