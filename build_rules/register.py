@@ -9,6 +9,7 @@ from build_rules.deploy import target as deployment
 from build_rules.npm import (
     addon,
     app_files,
+    compared_contents,
     compile,
     generate_lock,
     install,
@@ -56,7 +57,8 @@ _MODULES = (
     *(image, abi, packaged_image, ready_image, contract, run_toolchain),
     *(generate_toolchain_lock,),
     *(definitions, build, make, run_node),
-    *(manifest, locks, app_files, install, compile, addon, generate_lock, lint_lock),
+    *(manifest, locks, app_files, install, compile, addon, generate_lock),
+    *(compared_contents, lint_lock),
     *(app, addons, bundle, export, tailor, node_mirrors),
     *(deployment, coordinator, goals),
     *(release, abi_gate, checked_layers, package, package_addon, run_release),

@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import IO, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from typing import IO, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 
 from build_rules.lib import integrity as sri
 from build_rules.lib.errors import SlipwayError
@@ -170,6 +170,19 @@ class ContentCache:
                 sha512 = sri.of_digest("sha512", hashers["sha512"].digest())
                 return Stored(sha256, size, sha512, downloaded=False)
         return None
+
+    def digests(self, sha256: str, algorithms: Set[str]) -> Optional[Dict[str, bytes]]:
+        """The hashes of a content by algorithm; None where it is not here, or damaged."""
+        hashers = {name: hashlib.new(name) for name in {"sha256", *algorithms}}
+        try:
+            with open(self._path(sha256), "rb") as file:
+                for chunk in iter(lambda: file.read(_CHUNK), b""):
+                    for hasher in hashers.values():
+                        hasher.update(chunk)
+        except OSError:
+            return None
+        sound = hashers["sha256"].hexdigest() == sha256
+        return {name: one.digest() for name, one in hashers.items()} if sound else None
 
     def store(self, content: Content, fill: Callable[[Sink], None]) -> Stored:
         """Lets `fill` write a content, holds it against what is known, and keeps it."""

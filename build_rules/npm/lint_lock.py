@@ -17,6 +17,7 @@ from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.fetch_lock import FetchLock
 from build_rules.lib.npm_lock import NpmLock
 from build_rules.lib.script_decisions import Decision, Rule
+from build_rules.npm.compared_contents import ComparedContents
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
 from build_rules.target_types import InstallScriptsField, NpmLockField, PackageJsonField
 
@@ -55,7 +56,7 @@ async def lint_npm_lock(
     by_lock: Dict[str, List[NpmLockLintFieldSet]] = {}
     for field_set in request.elements:
         by_lock.setdefault(field_set.lockfile.path or "", []).append(field_set)
-    faults = []
+    faults, told = [], []
     for path, field_sets in by_lock.items():
         first = field_sets[0]
         try:
@@ -68,11 +69,14 @@ async def lint_npm_lock(
                 where = f"{one.address}, field {one.install_scripts.alias}"
                 script_decisions.check(one.decisions(), read.lock.packages, where)
             _require_used(fetched, read.lock, [one.decisions() for one in field_sets])
+            compared = await Get(ComparedContents, FetchLock, fetched)
+            compared.require_equal(fetched)
+            told.extend(compared.told(fetched))
         except SlipwayError as error:
             faults.append(str(error))
     return LintResult(
         exit_code=1 if faults else 0,
-        stdout="\n".join(faults),
+        stdout="\n".join([*faults, *told]),
         stderr="",
         linter_name=NpmLockLint.name,
         partition_description=None,

@@ -13,6 +13,7 @@ from build_rules.lib.node_definition import NodeDefinition
 from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
 from build_rules.runtime.definitions import NodeDefinitionRequest
+from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
     INTEGRITY,
     SHA256,
@@ -185,6 +186,32 @@ def test_lint_tells_every_fault_and_the_lock_of_two_bundles_once(workspace: Work
     assert result.stdout.count('"bad/npm-fetch.lock" does not begin as a fetch lock') == 1
     assert '"worse/package-lock.json" is not JSON' in result.stdout
     assert "good" not in result.stdout
+
+
+def test_lint_refuses_a_line_that_names_two_contents(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = "left@1.0.0: the content of SHA-256 ab is sha512-A, not sha512-B"
+    answer = json.dumps({"faults": [fault], "unknown": 0})
+    monkeypatch.setitem(stand_ins.NETWORK_ANSWERS, "compare_contents", answer)
+    workspace.write_app("app")
+    said = workspace.lint("app:bundle")
+    assert said.exit_code == 1
+    assert 'the fetch lock "app/npm-fetch.lock" names different contents in one line' in said.stdout
+    assert fault in said.stdout
+    assert "next:  git checkout -- app/npm-fetch.lock" in said.stdout
+    assert "rm app/npm-fetch.lock; ./pants generate-lockfiles --resolve=npm:app" in said.stdout
+
+
+def test_lint_says_how_much_it_could_not_compare(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = json.dumps({"faults": [], "unknown": 3})
+    monkeypatch.setitem(stand_ins.NETWORK_ANSWERS, "compare_contents", answer)
+    workspace.write_app("app")
+    said = workspace.lint("app:bundle")
+    assert said.exit_code == 0
+    assert "app/npm-fetch.lock: 3 of 0 contents were never fetched on this machine" in said.stdout
 
 
 def test_lint_of_sound_locks_says_nothing(workspace: Workspace) -> None:

@@ -61,6 +61,7 @@ from build_rules.toolchain.contract import ToolchainTestRequest
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.image import BaseRoot, ToolchainImage, ToolchainImageRequest
 from build_rules.toolchain.locked_files import LockedFiles, LockedFilesDigest
+from build_rules.toolchain.network_step import NetworkStep, NetworkStepResult
 from build_rules.toolchain.programs import Program, ProgramRequest
 from build_rules.toolchain.step import (
     FallibleStepResult,
@@ -77,6 +78,8 @@ T = TypeVar("T")
 _BACKEND: Any = register  # without annotations, as Pants has it
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 INTEGRITY = "sha512-" + "A" * 86 + "=="
+NETWORK_ANSWERS: Dict[str, str] = {"compare_contents": '{"faults": [], "unknown": 0}'}
+"""What programs with a network print, by their name."""
 _REPORTS: Dict[str, Any] = {
     "install.json": {"packages": [], "install_scripts": [], "native": {}, "foreign": []},
     "compile.json": {"bytes": 1, "elsewhere": [], "foreign": []},
@@ -130,6 +133,11 @@ async def answer_host_step(step: HostStep) -> StepResult:
 
 
 @rule
+async def answer_network_step(step: NetworkStep) -> NetworkStepResult:
+    return NetworkStepResult(EMPTY_DIGEST, NETWORK_ANSWERS[step.program], "")
+
+
+@rule
 async def answer_attempt(attempt: _Attempt) -> FallibleProcessResult:
     _processes.append(attempt.process)
     # A step that tries to reach nothing leaves no report of it.
@@ -154,12 +162,13 @@ async def stand_in_root() -> BaseRoot:
 
 def _rules(processes: bool) -> List[Any]:
     replaced: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
-        ((FallibleProcessResult, (_Attempt,)),)
+        ((NetworkStepResult, (NetworkStep,)), (FallibleProcessResult, (_Attempt,)))
         if processes
         else (
             (StepResult, (Step,)),
             (FallibleStepResult, (Step,)),
             (StepResult, (HostStep,)),
+            (NetworkStepResult, (NetworkStep,)),
         )
     )
     kept = [
@@ -178,7 +187,8 @@ def _rules(processes: bool) -> List[Any]:
     ours = [one for one in collect_rules() if isinstance(one, TaskRule)]
     steps = {"answer_step", "answer_fallible_step", "answer_host_step"}
     wanted = {"answer_attempt"} if processes else steps
-    return [*kept, *(one for one in ours if one.func.__name__ in wanted | {"stand_in_root"})]
+    wanted |= {"answer_network_step", "stand_in_root"}
+    return [*kept, *(one for one in ours if one.func.__name__ in wanted)]
 
 
 _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
