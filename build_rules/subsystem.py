@@ -113,6 +113,17 @@ class Slipway(Subsystem):
             """
         ),
     )
+    debian_trusted = StrListOption(
+        help=help_text(
+            """
+            Debian suites that a lock is written from even where nobody has signed what the mirror
+            gives, or it has expired, or is older than what the lock was made from: for a run in
+            which you know why, and trust the mirror. Each doubt is told.
+
+            For example: `--slipway-debian-trusted=bullseye`.
+            """
+        ),
+    )
     mirrors = DictOption[str](
         help=help_text(
             """

@@ -1,75 +1,96 @@
 """What a Debian archive says it holds, as far as its signature and hashes vouch for it.
 
 `InRelease` is signed and names the SHA-256 of the list of packages, which names those of the
-packages.  The signature is checked with gpgv and the machine's own Debian keys; a machine that has
-neither is told so, since the chain then hangs on the mirror's honesty.
+packages.  It says until when it counts, and may not be older than what a lock was made from: a
+mirror that replays an old one would withhold security updates.
 """
 
 from __future__ import annotations
 
 import email.utils
-import glob
 import hashlib
-import os
 import re
-import shutil
-import subprocess
-import tempfile
-from dataclasses import dataclass
-from typing import List, Mapping, Sequence, Tuple
+import time
+from dataclasses import dataclass, field
+from typing import Iterator, List, Optional, Tuple
 
+from build_rules.lib import archive_signature
+from build_rules.lib.archive_signature import Verifier
 from build_rules.lib.debian_control import TRY_ANOTHER, Stanza, parse_stanzas
 from build_rules.lib.debian_fetch import DebianMirrors
 from build_rules.lib.decompression import unpacked_chunks
 from build_rules.lib.errors import SlipwayError, suggesting
 from build_rules.lib.npm_registry import FetchFailed
 
-KEYRINGS = ("/usr/share/keyrings/debian-archive-*.gpg", "/etc/apt/trusted.gpg.d/*.gpg")
 _LARGEST_RELEASE = 4 << 20
 _LARGEST_LIST = 1 << 30
-_VERIFIER_SECONDS = 60
+_LARGEST_PACKED_LIST = 1 << 28
 
 
 @dataclass(frozen=True)
 class Suite:
     """`release` is a version such as 11.11, or the suite's name where it has none yet.
 
-    `signature` says in words whether the signature was checked.
+    `doubts` are what speaks against it, where its suite is trusted all the same.
     """
 
     release: str
     date: str
     packages: Tuple[Stanza, ...]
-    signature: str
+    doubts: Tuple[str, ...] = ()
+
+
+class Untrusted(SlipwayError):
+    """What a mirror gives is signed by nobody that counts, or old."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What an archive is held against.
+
+    `not_before` is the day, as 2024-08-31, of what the current lock was made from.  A `blind` one
+    takes what the mirror gives, and tells what speaks against it.
+    """
+
+    verifier: Optional[Verifier]
+    not_before: Optional[str] = None
+    blind: bool = False
+    now: float = field(default_factory=time.time)
 
 
 def read_suite(
-    mirrors: DebianMirrors,
-    suite: str,
-    component: str,
-    architecture: str,
-    env: Mapping[str, str],
-    keyrings: Sequence[str] = KEYRINGS,
+    mirrors: DebianMirrors, suite: str, component: str, architecture: str, trust: Trust
 ) -> Suite:
-    """All packages of one component of `suite`; `env` has the PATH that gpgv is looked for on."""
+    """All packages of one component of `suite`."""
     with suggesting(TRY_ANOTHER, where=f"the mirrors of {mirrors.config.origin}"):
-        return _read_suite(mirrors, suite, component, architecture, env, keyrings)
+        return _read_suite(mirrors, suite, component, architecture, trust)
 
 
 def _read_suite(
-    mirrors: DebianMirrors,
-    suite: str,
-    component: str,
-    architecture: str,
-    env: Mapping[str, str],
-    keyrings: Sequence[str],
+    mirrors: DebianMirrors, suite: str, component: str, architecture: str, trust: Trust
 ) -> Suite:
     folder = f"dists/{suite}"
     signed = _read(mirrors, f"{folder}/InRelease", _LARGEST_RELEASE, suite)
-    text, signature = _check_signature(signed, f"{folder}/InRelease", env, keyrings)
+    doubts: List[SlipwayError] = []
+    try:
+        text = _verified(signed, f"{folder}/InRelease", trust)
+    except SlipwayError as error:
+        doubts.append(error)
+        text = _armoured_text(signed, f"{folder}/InRelease")
     release = _release_fields(text, suite)
+    doubts.extend(_doubts_of_age(release, suite, trust))
+    if doubts and not trust.blind:
+        first = doubts[0]
+        raise Untrusted(
+            first.what,
+            where=f"the mirrors of {mirrors.config.origin}",
+            found=first.found,
+            next=first.next,
+        )
     index = f"{component}/binary-{architecture}/Packages.xz"
     sha256, size = _listed(release, index, suite)
+    if size > _LARGEST_PACKED_LIST:
+        raise SlipwayError(f'the list of packages of "{suite}" is too long', found=f"{size} bytes")
     packed = _read(mirrors, f"{folder}/{index}", size, suite)
     if len(packed) != size or hashlib.sha256(packed).hexdigest() != sha256:
         raise SlipwayError(
@@ -82,8 +103,35 @@ def _read_suite(
         release=release.get("Version", release.get("Codename", suite)),
         date=_day(release),
         packages=tuple(parse_stanzas(listing.decode("utf-8", "replace"))),
-        signature=signature,
+        doubts=tuple(" ".join(one.render().split()) for one in doubts),
     )
+
+
+def _verified(signed: bytes, name: str, trust: Trust) -> str:
+    if trust.verifier is None:
+        raise SlipwayError(
+            f'nobody can check the signature of "{name}"',
+            found="no gpgv, or none of Debian's keys",
+            next="apt-get install gpgv debian-archive-keyring",
+        )
+    return archive_signature.signed_text(signed, name, trust.verifier)
+
+
+def _doubts_of_age(release: Stanza, suite: str, trust: Trust) -> Iterator[SlipwayError]:
+    until = release.get("Valid-Until")
+    if until is not None and _seconds(until, "Valid-Until") < trust.now:
+        yield SlipwayError(
+            f'what the mirror gives of "{suite}" has expired',
+            found=f"Valid-Until: {until}",
+            next="use a mirror that is up to date, and see that this machine's clock is right",
+        )
+    day = _day(release)
+    if trust.not_before is not None and day < trust.not_before:
+        yield SlipwayError(
+            f'what the mirror gives of "{suite}" is older than what the lock was made from',
+            found=f"of {day}, and the lock of {trust.not_before}",
+            next="use a mirror that is up to date",
+        )
 
 
 def _read(mirrors: DebianMirrors, path: str, most: int, suite: str) -> bytes:
@@ -95,42 +143,6 @@ def _read(mirrors: DebianMirrors, path: str, most: int, suite: str) -> bytes:
             found=failed.fault.reason.replace("; ", "\n"),
             next=failed.fault.next,
         ) from None
-
-
-def _check_signature(
-    signed: bytes, name: str, env: Mapping[str, str], keyrings: Sequence[str]
-) -> Tuple[str, str]:
-    """The signed text, and words on who vouches for it."""
-    rings = [ring for pattern in keyrings for ring in sorted(glob.glob(pattern))]
-    gpgv = shutil.which("gpgv", path=env.get("PATH"))
-    if not gpgv or not rings:
-        lacking = "no gpgv" if not gpgv else "no Debian archive keys"
-        return _armoured_text(signed, name), f"not checked: {lacking} on this machine"
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = os.path.join(folder, "signed"), os.path.join(folder, "text")
-        with open(source, "wb") as file:
-            file.write(signed)
-        command = [gpgv, "--status-fd", "1", "--output", target]
-        for ring in rings:
-            command += ["--keyring", ring]
-        done = subprocess.run(
-            [*command, source],
-            env={**env, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_VERIFIER_SECONDS,
-            check=False,
-        )
-        status = re.findall(rb"^\[GNUPG:\] (\w+)", done.stdout, re.MULTILINE)
-        # Several keys sign; one that the machine knows is enough, a bad signature never is.
-        if b"VALIDSIG" not in status or b"BADSIG" in status:
-            raise SlipwayError(
-                f'the signature of "{name}" is not good',
-                found=done.stderr.decode("utf-8", "replace").strip(),
-                next="renew the keys with: apt-get install debian-archive-keyring",
-            )
-        with open(target, "rb") as file:
-            return file.read().decode("utf-8", "replace"), "good"
 
 
 def _armoured_text(signed: bytes, name: str) -> str:
@@ -160,13 +172,17 @@ def _release_fields(text: str, suite: str) -> Stanza:
 def _listed(release: Stanza, path: str, suite: str) -> Tuple[str, int]:
     lines: List[List[str]] = [line.split() for line in release.get("SHA256", "").split("\n")]
     for words in lines:
-        if len(words) == 3 and words[2] == path and words[1].isdigit():
+        if len(words) == 3 and words[2] == path and re.fullmatch(r"[0-9]{1,15}", words[1]):
             return words[0], int(words[1])
     raise SlipwayError(f'"{suite}" has no list of packages of that kind', found=path)
 
 
 def _day(release: Stanza) -> str:
-    parsed = email.utils.parsedate(release.get("Date", ""))
-    if parsed is None:
-        raise SlipwayError("the Release file has no date", found=release.get("Date", ""))
-    return f"{parsed[0]:04}-{parsed[1]:02}-{parsed[2]:02}"
+    return time.strftime("%Y-%m-%d", time.gmtime(_seconds(release.get("Date", ""), "Date")))
+
+
+def _seconds(date: str, name: str) -> float:
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
+        raise SlipwayError(f'the Release file has no date as "{name}"', found=date) from None

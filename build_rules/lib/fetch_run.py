@@ -36,6 +36,7 @@ class Settings:
     project_npmrc: Optional[str] = None
     home: Optional[str] = None
     debian_mirror: Optional[str] = None
+    trusted_suites: Tuple[str, ...] = ()
     mirrors: Mapping[str, str] = field(default_factory=dict)
     binary_mirrors: Mapping[str, str] = field(default_factory=dict)
     renew_command: str = "./pants generate-lockfiles"

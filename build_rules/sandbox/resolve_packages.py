@@ -10,17 +10,21 @@ reads apt's own configuration; the settings file says which mirror stands in for
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from typing import Sequence
+import tempfile
+from typing import Iterator, Optional, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from build_rules.lib import archive_signature
 from build_rules.lib.apt_config import read_apt_config
-from build_rules.lib.debian_archive import read_suite
+from build_rules.lib.debian_archive import Trust, Untrusted, read_suite
 from build_rules.lib.debian_fetch import DebianMirrors
 from build_rules.lib.debian_lock import DebianLock, LockedPackage, read_lock, write_lock
 from build_rules.lib.debian_resolve import resolve
+from build_rules.lib.errors import SlipwayError
 from build_rules.lib.fetch_run import Settings, guarded, read_settings, write_text
 from build_rules.lib.image_spec import read_image_spec
 
@@ -32,24 +36,34 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--below", action="append", default=[], help="a lock of an image below; repeatable"
     )
+    parser.add_argument("--resolve", required=True, help="how `generate-lockfiles` knows the lock")
+    parser.add_argument("--old", help="the lock as it was, if there is one")
+    parser.add_argument(
+        "--verifier", action="append", default=[], help="a package with what gpgv needs; repeatable"
+    )
     parser.add_argument("--settings", required=True, help="the JSON file with the settings")
     parser.add_argument("--out", required=True, help="the lock to write")
     options = parser.parse_args(arguments)
     settings = read_settings(options.settings)
-    path = options.spec_path or options.spec
-    return guarded(lambda: _run(options.spec, path, options.below, settings, options.out))
+    return guarded(lambda: _run(options, settings))
 
 
-def _run(
-    spec_file: str, path: str, below_files: Sequence[str], settings: Settings, out: str
-) -> int:
-    with open(spec_file, encoding="utf-8") as file:
-        spec = read_image_spec(file.read(), path)
-    below = [package for file in below_files for package in _read_packages(file)]
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    with open(options.spec, encoding="utf-8") as file:
+        spec = read_image_spec(file.read(), options.spec_path or options.spec)
+    below = [package for file in options.below for package in _read_packages(file)]
     config = read_apt_config(settings.env, settings.debian_mirror)
     mirrors = DebianMirrors(config, settings.patience)
-    suite = read_suite(mirrors, spec.suite, spec.component, spec.architecture, settings.env)
-    print(f"signature of {spec.suite}: {suite.signature}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        verifier = archive_signature.of_machine(settings.env)
+        if options.verifier:
+            verifier = archive_signature.of_packages(options.verifier, folder)
+        blind = spec.suite in settings.trusted_suites
+        trust = Trust(verifier, _day_of(options.old, spec.suite), blind)
+        with _suggesting_trust(spec.suite, options.resolve):
+            suite = read_suite(mirrors, spec.suite, spec.component, spec.architecture, trust)
+    for doubt in suite.doubts:
+        print(f"trusted all the same, as asked: {doubt}", file=sys.stderr)
     lock = DebianLock(
         suite=spec.suite,
         component=spec.component,
@@ -60,10 +74,36 @@ def _run(
         cut=tuple(sorted(spec.cut)),
         packages=resolve(spec, suite.packages, below),
     )
-    write_text(out, write_lock(lock))
+    write_text(options.out, write_lock(lock))
     size = sum(package.size for package in lock.packages) / 1e6
     print(f"{len(lock.packages)} packages, {size:.1f} MB, {lock.suite} {lock.release}")
     return 0
+
+
+def _day_of(old: Optional[str], suite: str) -> Optional[str]:
+    """Of which day the archive was that the old lock was made from, if it is one of `suite`."""
+    if not old or not os.path.exists(old):
+        return None
+    try:
+        with open(old, encoding="utf-8", errors="replace") as file:
+            lock = read_lock(file.read(), old)
+    except SlipwayError:
+        return None  # it is damaged, which is why it is written anew
+    return lock.date if lock.suite == suite else None
+
+
+@contextlib.contextmanager
+def _suggesting_trust(suite: str, resolve: str) -> Iterator[None]:
+    try:
+        yield
+    except Untrusted as error:
+        command = f"./pants --slipway-debian-trusted={suite} generate-lockfiles --resolve={resolve}"
+        raise SlipwayError(
+            error.what,
+            where=error.where,
+            found=error.found,
+            next=f"{error.next}\nor, for a run in which you know why and trust the mirror: {command}",
+        ) from None
 
 
 def _read_packages(file: str) -> Sequence[LockedPackage]:

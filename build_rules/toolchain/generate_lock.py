@@ -6,6 +6,8 @@ are built in.
 
 from __future__ import annotations
 
+import logging
+import pkgutil
 from dataclasses import dataclass
 
 from pants.core.goals.generate_lockfiles import (
@@ -17,16 +19,38 @@ from pants.core.goals.generate_lockfiles import (
     RequestedUserResolveNames,
     UserGenerateLockfiles,
 )
-from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, PathGlobs
-from pants.engine.internals.native_engine import EMPTY_DIGEST
-from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.env_vars import CompleteEnvironmentVars
+from pants.engine.fs import (
+    CreateDigest,
+    Digest,
+    DigestContents,
+    FileContent,
+    MergeDigests,
+    PathGlobs,
+    RemovePrefix,
+    Snapshot,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST, EMPTY_SNAPSHOT
+from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
 
+from build_rules.lib import archive_signature, debian_lock
 from build_rules.toolchain.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
+from build_rules.toolchain.locked_files import (
+    FetchedFiles,
+    FetchRequest,
+    LockedFile,
+    LockedFiles,
+)
 from build_rules.toolchain.network_step import NetworkStep, NetworkStepResult
 
-_NEW = "new.lock"
+logger = logging.getLogger(__name__)
+
+_NEW, _OLD = "new.lock", "old.lock"
+_VERIFIER = "archive_verifier.lock"
+"""Of `image.json` with `wanted` as it stands there; `sandbox/resolve_packages.py` writes it."""
 
 
 class KnownToolchainResolvesRequest(KnownUserResolveNamesRequest):
@@ -111,6 +135,36 @@ async def find_locks_below(request: ImageBelowRequest) -> LocksBelow:
 
 
 @dataclass(frozen=True)
+class VerifierPackages:
+    """The Debian packages that gpgv and Debian's keys come out of, in a folder `verifier`; empty on
+    a machine that has both."""
+
+    snapshot: Snapshot
+
+
+# Uncacheable: what the machine has is no input that Pants would know of.
+@_uncacheable_rule
+async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackages:
+    if archive_signature.of_machine(environment):
+        return VerifierPackages(EMPTY_SNAPSHOT)
+    text = pkgutil.get_data(__package__, _VERIFIER)
+    assert text is not None
+    lock = debian_lock.read_lock(text.decode(), _VERIFIER)
+    files = tuple(
+        LockedFile(
+            path=f"verifier/{package.name}.deb",
+            sha256=package.sha256,
+            size=package.size,
+            source=FrozenDict(kind="debian", name=package.name, filename=package.filename),
+        )
+        for package in lock.packages
+    )
+    fetched = await Get(FetchedFiles, FetchRequest(LockedFiles(files)))
+    below = await Get(Digest, RemovePrefix(fetched.digest, "out"))
+    return VerifierPackages(await Get(Snapshot, Digest, below))
+
+
+@dataclass(frozen=True)
 class PackagesStep:
     """The step that writes the lock of an image made of packages."""
 
@@ -118,22 +172,29 @@ class PackagesStep:
 
 
 @rule
-async def find_packages_step(wanted: GenerateToolchainLock) -> PackagesStep:
+async def find_packages_step(
+    wanted: GenerateToolchainLock, verifier: VerifierPackages
+) -> PackagesStep:
     path = wanted.image.image.file_path
-    spec, below = await MultiGet(
+    spec, below, old = await MultiGet(
         Get(DigestContents, PathGlobs([path])),
         Get(LocksBelow, ImageBelowRequest(wanted.image)),
+        Get(DigestContents, PathGlobs([wanted.lockfile_dest])),
     )
     files = [FileContent("image.json", file.content) for file in spec]
     files.extend(FileContent(f"below/{n}.lock", lock) for n, lock in enumerate(below.locks))
+    files.extend(FileContent(_OLD, file.content) for file in old)
+    own = await Get(Digest, CreateDigest(files))
     return PackagesStep(
         NetworkStep(
             program="resolve_packages",
             argv=(
-                *("--spec=image.json", f"--spec-path={path}", f"--out={_NEW}"),
+                *("--spec=image.json", f"--spec-path={path}", f"--old={_OLD}", f"--out={_NEW}"),
+                f"--resolve={wanted.resolve_name}",
+                *(f"--verifier={file}" for file in verifier.snapshot.files),
                 *(f"--below=below/{number}.lock" for number in range(len(below.locks))),
             ),
-            inputs=await Get(Digest, CreateDigest(files)),
+            inputs=await Get(Digest, MergeDigests([own, verifier.snapshot.digest])),
             description=f"Resolve the packages of {path}",
             output_files=(_NEW,),
         )
@@ -159,6 +220,8 @@ async def generate_toolchain_lock(wanted: GenerateToolchainLock) -> GenerateLock
     else:
         step = (await Get(PackagesStep, GenerateToolchainLock, wanted)).step
     result = await Get(NetworkStepResult, NetworkStep, step)
+    if result.stderr.strip():
+        logger.warning(f"{result.stderr.strip()}")
     written = await Get(DigestContents, Digest, result.digest)
     digest = await Get(
         Digest, CreateDigest([FileContent(wanted.lockfile_dest, written[0].content)])

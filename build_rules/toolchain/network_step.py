@@ -133,6 +133,7 @@ def _settings(
         "env": dict(environment),
         "cache_dir": os.path.join(settings.named_caches, "slipway_downloads"),
         "debian_mirror": slipway.debian_mirror,
+        "trusted_suites": slipway.debian_trusted,
         "mirrors": dict(slipway.mirrors),
         "binary_mirrors": dict(node_mirrors.mirrors),
     }

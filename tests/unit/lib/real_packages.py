@@ -27,12 +27,15 @@ def base_lock() -> DebianLock:
     return read_lock(path.read_text(), str(path))
 
 
-def fetch_packages(folder: Path, names: Optional[Sequence[str]] = None) -> Dict[str, Path]:
-    """Packages of the base image as `<sha256>.deb` in `folder`, by name; all without `names`."""
+def fetch_packages(
+    folder: Path, names: Optional[Sequence[str]] = None, lock: Optional[DebianLock] = None
+) -> Dict[str, Path]:
+    """Packages of `lock`, or else of the base image, as `<sha256>.deb` in `folder`, by name; all
+    without `names`."""
     mirrors = DebianMirrors(read_apt_config(os.environ, os.environ.get(MIRROR_VARIABLE)))
     cache = ContentCache(str(folder / "cache"))
     jobs, paths = [], {}
-    for package in base_lock().packages:
+    for package in (lock or base_lock()).packages:
         if names is None or package.name in names:
             content = Content(sha256=package.sha256, size=package.size)
             paths[package.name] = folder / f"{package.sha256}.deb"

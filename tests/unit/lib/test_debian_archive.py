@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import lzma
 import os
-import shutil
 import subprocess
+import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
+from build_rules.lib import archive_signature
 from build_rules.lib.apt_config import AptConfig
-from build_rules.lib.debian_archive import Suite, read_suite
+from build_rules.lib.archive_signature import Verifier
+from build_rules.lib.debian_archive import Suite, Trust, Untrusted, read_suite
 from build_rules.lib.debian_fetch import DebianMirrors
+from build_rules.lib.debian_lock import read_lock
 from build_rules.lib.errors import SlipwayError
+from tests.unit.lib.real_packages import TOP, fetch_packages
 
 LIST = "main/binary-amd64/Packages.xz"
 PACKAGES = "Package: tool\nVersion: 1.0\n\nPackage: other\nVersion: 2\n"
-NO_GPGV = {"PATH": "/nowhere"}
+PACKED = lzma.compress(PACKAGES.encode())
+BLIND = Trust(None, blind=True)
 
 
 def release_text(packed: bytes, **changed: Optional[str]) -> str:
@@ -55,13 +61,12 @@ def write_mirror(top: Path, release: str, packed: bytes) -> DebianMirrors:
 def read(
     top: Path,
     sign: Callable[[str], str] = armoured,
-    env: Mapping[str, str] = NO_GPGV,
-    keyrings: Tuple[str, ...] = (),
-    packed: bytes = lzma.compress(PACKAGES.encode()),
+    trust: Trust = BLIND,
+    packed: bytes = PACKED,
     **changed: Any,
 ) -> Suite:
     mirrors = write_mirror(top, sign(release_text(packed, **changed)), packed)
-    return read_suite(mirrors, "bullseye", "main", "amd64", env, keyrings)
+    return read_suite(mirrors, "bullseye", "main", "amd64", trust)
 
 
 def test_release_date_and_packages_are_read(tmp_path: Path) -> None:
@@ -78,15 +83,21 @@ def test_a_suite_may_be_asked_for_by_its_other_name(tmp_path: Path) -> None:
     assert read(tmp_path, Codename="forky", Suite="bullseye").date == "2024-08-31"
 
 
-def test_an_unchecked_signature_is_said_to_be(tmp_path: Path) -> None:
-    assert read(tmp_path).signature == "not checked: no gpgv on this machine"
+def test_a_signature_that_nobody_can_check_ends_it(tmp_path: Path) -> None:
+    with pytest.raises(Untrusted, match="nobody can check the signature") as caught:
+        read(tmp_path, trust=Trust(None))
+    assert caught.value.found == "no gpgv, or none of Debian's keys"
+    assert caught.value.next == "apt-get install gpgv debian-archive-keyring"
 
 
-def test_a_machine_without_debians_keys_says_so(tmp_path: Path) -> None:
-    env = {"PATH": str(write_gpgv(tmp_path, "exit 1"))}
-    missing = (str(tmp_path / "none-*.gpg"),)
-    suite = read(tmp_path, env=env, keyrings=missing)
-    assert suite.signature == "not checked: no Debian archive keys on this machine"
+def test_a_suite_that_is_trusted_all_the_same_has_its_doubts_told(tmp_path: Path) -> None:
+    trust = Trust(None, not_before="2024-09-01", blind=True)
+    suite = read(tmp_path, trust=trust, **{"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"})
+    assert [stanza["Package"] for stanza in suite.packages] == ["tool", "other"]
+    unchecked, expired, older = suite.doubts
+    assert "nobody can check the signature" in unchecked
+    assert "has expired" in expired
+    assert "of 2024-08-31, and the lock of 2024-09-01" in older
 
 
 BAD: Dict[str, Tuple[Dict[str, Any], str]] = {
@@ -104,6 +115,13 @@ BAD: Dict[str, Tuple[Dict[str, Any], str]] = {
     ),
     "a list that is too long": ({"SHA256": f"\n {'0' * 64} 1 {LIST}"}, "cannot be fetched"),
     "no date": ({"Date": None}, "has no date"),
+    "a date of no calendar": ({"Date": "Sat, 99 Aug 2024 09:32:03 UTC"}, "has no date"),
+    "no date of its end": ({"Valid-Until": "soon"}, 'has no date as "Valid-Until"'),
+    "a size that is no number": (
+        {"SHA256": f"\n {'0' * 64} \u00b2 {LIST}"},
+        "has no list of packages of that kind",
+    ),
+    "a size beyond all bounds": ({"SHA256": f"\n {'0' * 64} {10**13} {LIST}"}, "is too long"),
     "a damaged list": ({"packed": b"\xfd7zXZ\0" + b"x" * 50}, "is damaged"),
 }
 
@@ -120,100 +138,197 @@ def test_what_does_not_fit_together_is_told(case: str, tmp_path: Path) -> None:
 def test_a_suite_that_the_mirror_has_no_more_is_told_with_the_way_out(tmp_path: Path) -> None:
     mirrors = write_mirror(tmp_path, "", b"")
     with pytest.raises(SlipwayError, match='"buzz" cannot be fetched') as caught:
-        read_suite(mirrors, "buzz", "main", "amd64", NO_GPGV)
+        read_suite(mirrors, "buzz", "main", "amd64", BLIND)
     assert "dists/buzz/InRelease" in caught.value.found
     assert "name a mirror that still has it; in pants.toml: [slipway]" in caught.value.next
 
 
-def write_gpgv(top: Path, body: str) -> Path:
-    (top / "bin").mkdir(exist_ok=True)
-    (top / "bin" / "gpgv").write_text(f"#!/bin/sh\n{body}\n")
-    (top / "bin" / "gpgv").chmod(0o755)
-    return top / "bin"
-
-
-@pytest.mark.parametrize(
-    "status", ["[GNUPG:] VALIDSIG x\n[GNUPG:] BADSIG y", "[GNUPG:] NO_PUBKEY x", "Good signature"]
-)
-def test_only_a_valid_signature_and_no_bad_one_counts(status: str, tmp_path: Path) -> None:
-    script = f"printf '%s\\n' '{status}'; echo 'why not' >&2"
-    env = {"PATH": f"{write_gpgv(tmp_path, script)}:{os.environ['PATH']}"}
-    (tmp_path / "keys.gpg").write_bytes(b"")
-    with pytest.raises(SlipwayError, match=r"the signature of .* is not good") as caught:
-        read(tmp_path, env=env, keyrings=(str(tmp_path / "*.gpg"),))
-    assert caught.value.found == "why not"
-    assert "apt-get install debian-archive-keyring" in caught.value.next
-
-
 class Signer:
-    """A key of its own, and signatures with it."""
+    """A key of its own, and signatures with it; `since` is when the key is of, for gpg's clock."""
 
-    def __init__(self, home: Path, name: str) -> None:
+    def __init__(self, home: Path, name: str, *, ends: str = "never", since: str = "") -> None:
         self.home = home
         home.mkdir(mode=0o700)
-        self.gpg("--quick-gen-key", "--passphrase", "", name, "ed25519", "sign", "never")
+        self.name, self.clock = name, [f"--faked-system-time={since}!"] if since else []
+        # RSA: gpg signs SHA-1 digests with no other kind.
+        self.gpg(*self.clock, "--quick-gen-key", "--passphrase", "", name, "rsa2048", "sign", ends)
         self.keyring = str(home / "public-key.gpg")
+        self.export()
+
+    def export(self) -> None:
         Path(self.keyring).write_bytes(self.gpg("--export"))
 
     def gpg(self, *arguments: str, text: str = "") -> bytes:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--pinentry-mode"]
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--yes"]
         done = subprocess.run(
-            [*command, "loopback", *arguments],
+            [*command, "--pinentry-mode", "loopback", *arguments],
             input=text.encode(),
-            stdout=subprocess.PIPE,
+            capture_output=True,
             check=True,
         )
         return done.stdout
 
-    def sign(self, text: str) -> str:
-        return self.gpg("--clearsign", text=text).decode()
+    def sign(self, text: str, *options: str) -> str:
+        return self.gpg(*self.clock, *options, "--clearsign", text=text).decode()
+
+    def revoke(self) -> None:
+        """By the certificate that gpg makes beforehand for every key."""
+        (written,) = (self.home / "openpgp-revocs.d").iterdir()
+        self.gpg("--import", text=written.read_text().replace(":-----BEGIN", "-----BEGIN"))
+        self.export()
 
     def end(self) -> None:
         subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "all"], check=False)
 
 
-needs_gpg = pytest.mark.skipif(
-    not (shutil.which("gpg") and shutil.which("gpgv")), reason="gpg is not on this machine"
-)
+@contextlib.contextmanager
+def signers() -> Iterator[Callable[..., Signer]]:
+    """Makes signers, and ends gpg's agents, which listen in their folders: of short paths."""
+    made: List[Signer] = []
+    with tempfile.TemporaryDirectory(prefix="g") as folder:
+
+        def make(name: str, **settings: str) -> Signer:
+            made.append(Signer(Path(folder) / name, name, **settings))
+            return made[-1]
+
+        try:
+            yield make
+        finally:
+            for signer in made:
+                signer.end()
 
 
 @pytest.fixture(scope="module")
-def signers(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    top = tmp_path_factory.mktemp("g")
-    made = [Signer(top / "a", "archive"), Signer(top / "b", "somebody")]
-    yield made
-    for signer in made:
-        signer.end()
+def archive() -> Iterator[Signer]:
+    with signers() as make:
+        yield make("archive")
 
 
-@needs_gpg
-def test_a_good_signature_is_checked_with_gpgv(signers: Any, tmp_path: Path) -> None:
-    archive, _ = signers
-    suite = read(tmp_path, archive.sign, os.environ, (archive.keyring,))
-    assert suite.signature == "good"
-    assert suite.release == "11.11"
+@pytest.fixture(scope="module", params=["the machine's gpgv", "gpgv of locked packages"])
+def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """How gpgv is started: both must say the same of every signature."""
+    found = archive_signature.of_machine(os.environ)
+    assert found is not None, "apt-get install gpgv debian-archive-keyring"
+    if request.param == "the machine's gpgv":
+        return found.command
+    text = (TOP / "build_rules" / "toolchain" / "archive_verifier.lock").read_text()
+    lock = read_lock(text, "archive_verifier.lock")
+    files = map(str, fetch_packages(tmp_path_factory.mktemp("debs"), lock=lock).values())
+    unpacked = archive_signature.of_packages([*files], str(tmp_path_factory.mktemp("v")))
+    assert any("bookworm" in ring for ring in unpacked.keyrings)
+    return unpacked.command
 
 
-@needs_gpg
-def test_only_the_signed_text_counts(signers: Any, tmp_path: Path) -> None:
-    archive, _ = signers
+def trusting(command: Any, *signers: Signer, **settings: Any) -> Trust:
+    return Trust(Verifier(tuple(command), tuple(one.keyring for one in signers)), **settings)
+
+
+def test_a_good_signature(command: Any, archive: Signer, tmp_path: Path) -> None:
+    suite = read(tmp_path, archive.sign, trusting(command, archive))
+    assert (suite.release, suite.doubts) == ("11.11", ())
+
+
+def test_only_the_signed_text_counts(command: Any, archive: Signer, tmp_path: Path) -> None:
+    def sign(text: str) -> str:
+        return "Version: 99\n\n" + archive.sign(text) + "\nVersion: 98\n"
+
+    assert read(tmp_path, sign, trusting(command, archive)).release == "11.11"
+
+
+Make = Callable[..., Signer]
+NOT_GOOD: Dict[str, Tuple[Callable[[Make, Signer], Tuple[Signer, Callable[[str], str]]], str]] = {
+    "another text": (
+        lambda make, archive: (archive, lambda text: archive.sign(text).replace("11.11", "11.12")),
+        "the text is not the one that was signed",
+    ),
+    "an unknown key": (
+        lambda make, archive: (archive, make("somebody").sign),
+        "its key is not among Debian's keys",
+    ),
+    "nothing": (lambda make, archive: (archive, armoured), ""),
+    "a SHA-1 digest": (
+        lambda make, archive: (
+            archive,
+            lambda text: archive.sign(text, "--digest-algo=SHA1", "--allow-weak-digest-algos"),
+        ),
+        "it signs a SHA-1 digest",
+    ),
+    "an expired key": (lambda make, archive: expired(make), "its key has expired"),
+    "a revoked key": (lambda make, archive: revoked(make), "its key was revoked"),
+    "an expired signature": (lambda make, archive: briefly_signed(make), "it has expired"),
+}  # fmt: skip
+
+
+def expired(make: Make) -> Tuple[Signer, Callable[[str], str]]:
+    signer = make("old", ends="20210101T000000", since="20200601T000000")
+    return signer, signer.sign
+
+
+def briefly_signed(make: Make) -> Tuple[Signer, Callable[[str], str]]:
+    signer = make("brief", since="20200601T000000")
+    return signer, lambda text: signer.sign(text, "--default-sig-expire=seconds=60")
+
+
+def revoked(make: Make) -> Tuple[Signer, Callable[[str], str]]:
+    signer = make("lost")
+
+    def sign(text: str) -> str:
+        signed = signer.sign(text)
+        signer.revoke()
+        return signed
+
+    return signer, sign
+
+
+@pytest.mark.parametrize("case", NOT_GOOD)
+def test_a_signature_that_does_not_count_ends_it(
+    case: str, command: Any, archive: Signer, tmp_path: Path
+) -> None:
+    signer_of, why = NOT_GOOD[case]
+    with signers() as make:
+        signer, sign = signer_of(make, archive)
+        # The keyring as it is when the signature is checked.
+        signed = sign(release_text(PACKED))
+        with pytest.raises(Untrusted, match=r'the signature of ".*" is not good') as caught:
+            read(tmp_path, lambda text: signed, trusting(command, signer))
+    assert why in caught.value.found
+    assert "apt-get install debian-archive-keyring" in caught.value.next
+
+
+def test_one_good_signature_beside_one_of_an_unknown_key_is_enough(
+    command: Any, archive: Signer, tmp_path: Path
+) -> None:
+    """As Debian signs: by the key of this release and by that of the next."""
+    with signers() as make:
+        secret = make("next").gpg("--export-secret-keys", "--armor").decode()
+    archive.gpg("--import", text=secret)
     suite = read(
         tmp_path,
-        lambda text: "Version: 99\n\n" + archive.sign(text) + "\nVersion: 98\n",
-        os.environ,
-        (archive.keyring,),
+        lambda text: archive.sign(text, "--local-user=archive", "--local-user=next"),
+        trusting(command, archive),
     )
-    assert suite.release == "11.11"
+    assert suite.doubts == ()
 
 
-@needs_gpg
-@pytest.mark.parametrize("fault", ["changed", "unknown key", "not signed"])
-def test_a_signature_that_is_not_good_ends_it(fault: str, signers: Any, tmp_path: Path) -> None:
-    archive, somebody = signers
-    sign = {
-        "changed": lambda text: archive.sign(text).replace("11.11", "11.12"),
-        "unknown key": somebody.sign,
-        "not signed": armoured,
-    }[fault]
-    with pytest.raises(SlipwayError, match=r"the signature of .* is not good"):
-        read(tmp_path, sign, os.environ, (archive.keyring,))
+def test_what_has_expired_ends_it(command: Any, archive: Signer, tmp_path: Path) -> None:
+    until = {"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"}
+    ends = 1725701523.0
+    assert read(tmp_path / "1", archive.sign, trusting(command, archive, now=ends), **until)
+    with pytest.raises(Untrusted, match='"bullseye" has expired') as caught:
+        read(tmp_path / "2", archive.sign, trusting(command, archive, now=ends + 1), **until)
+    assert caught.value.found == "Valid-Until: Sat, 7 Sep 2024 09:32:03 UTC"
+
+
+def test_what_is_older_than_the_lock_ends_it(command: Any, archive: Signer, tmp_path: Path) -> None:
+    """A mirror that replays an old archive would withhold security updates."""
+    same = trusting(command, archive, not_before="2024-08-31")
+    assert read(tmp_path / "1", archive.sign, same)
+    newer = trusting(command, archive, not_before="2024-09-01")
+    with pytest.raises(Untrusted, match="is older than what the lock was made from") as caught:
+        read(tmp_path / "2", archive.sign, newer)
+    assert caught.value.found == "of 2024-08-31, and the lock of 2024-09-01"
+
+
+def test_a_machine_without_gpgv_or_without_keys_has_no_verifier(tmp_path: Path) -> None:
+    assert archive_signature.of_machine({"PATH": "/nowhere"}) is None
+    assert archive_signature.of_machine(os.environ, (f"{tmp_path}/none-*.gpg",)) is None

@@ -8,7 +8,7 @@ import lzma
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import pytest
 
@@ -51,11 +51,13 @@ def run(
     mirror: Optional[str],
     spec: Optional[Dict[str, Any]] = None,
     env: Optional[Dict[str, str]] = None,
+    trusted: Sequence[str] = ("bullseye",),
 ) -> subprocess.CompletedProcess[str]:
     (top / "image.json").write_text(json.dumps(spec or spec_fields()))
     settings = {
         "cache_dir": str(top / "cache"),
         "debian_mirror": mirror,
+        "trusted_suites": trusted,
         "env": env or {"PATH": "/nowhere"},
         "patience": {"connect": 2, "stall": 1, "tries": 1},
     }
@@ -63,7 +65,8 @@ def run(
     command = [
         *(sys.executable, "-I", "-S", "-B", str(PROGRAM)),
         *("--spec", "image.json", "--spec-path", "toolchains/base/image.json"),
-        *("--settings", "settings.json", "--out", "packages.lock"),
+        *("--settings", "settings.json", "--out", "packages.lock", "--old", "packages.lock"),
+        *("--resolve", "toolchain:base"),
     ]
     return subprocess.run(
         command,
@@ -80,7 +83,8 @@ def test_a_lock_is_written_without_the_mirrors_name(tmp_path: Path) -> None:
         done = run(tmp_path, server.address + "/debian")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2 packages, 2.0 MB, bullseye 11.11\n"
-    assert done.stderr == "signature of bullseye: not checked: no gpgv on this machine\n"
+    (doubt,) = done.stderr.splitlines()
+    assert doubt.startswith("trusted all the same, as asked: nobody can check the signature of ")
     text = (tmp_path / "packages.lock").read_text()
     lock = read_lock(text, "packages.lock")
     assert [package.name for package in lock.packages] == ["libtool", "tool"]
@@ -95,6 +99,39 @@ def test_the_same_mirror_gives_the_same_lock(tmp_path: Path) -> None:
             run(tmp_path, server.address + "/debian")
             texts.append((tmp_path / "packages.lock").read_text())
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("trusted", [(), ("bookworm",)])
+def test_a_mirror_that_nobody_vouches_for_writes_no_lock(
+    tmp_path: Path, trusted: Sequence[str]
+) -> None:
+    with serve(mirror_pages()) as server:
+        done = run(tmp_path, server.address + "/debian", trusted=trusted)
+    assert done.returncode == 1
+    assert 'nobody can check the signature of "dists/bullseye/InRelease"' in done.stderr
+    assert "in:    the mirrors of the option `[slipway] debian_mirror`" in done.stderr
+    assert "next:  apt-get install gpgv debian-archive-keyring" in done.stderr
+    assert (
+        "./pants --slipway-debian-trusted=bullseye generate-lockfiles --resolve=toolchain:base"
+        in done.stderr
+    )
+    assert not (tmp_path / "packages.lock").exists()
+
+
+@pytest.mark.parametrize("old", ["newer", "of another suite", "damaged"])
+def test_the_age_of_the_old_lock_counts_where_it_is_of_the_same_suite(
+    tmp_path: Path, old: str
+) -> None:
+    lock = tmp_path / "packages.lock"
+    with serve(mirror_pages()) as server:
+        run(tmp_path, server.address + "/debian")
+        text = lock.read_text().replace("2024-08-31", "2024-09-01")
+        if old == "of another suite":
+            text = text.replace('"bullseye"', '"bookworm"')
+        lock.write_text("{" if old == "damaged" else text)
+        done = run(tmp_path, server.address + "/debian")
+    assert done.returncode == 0
+    assert ("of 2024-08-31, and the lock of 2024-09-01" in done.stderr) is (old == "newer")
 
 
 FAULTS: Dict[str, Any] = {

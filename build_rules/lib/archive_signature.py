@@ -1,0 +1,124 @@
+"""Who signed the list of a Debian archive: gpgv's word, held to what apt holds it to.
+
+gpgv and Debian's keys are those of the machine, or come out of locked packages where it lacks one:
+that a signature is not checked is never a matter of what a machine has.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from typing import List, Mapping, Optional, Sequence, Tuple
+
+from build_rules.lib.deb import read_package
+from build_rules.lib.errors import SlipwayError
+from build_rules.lib.tar_reading import Kind
+
+KEYRINGS = ("/usr/share/keyrings/debian-archive-*.gpg", "/etc/apt/trusted.gpg.d/*.gpg")
+_SECONDS = 60
+_STATUS = re.compile(r"^\[GNUPG:\] (\w+) ?(.*)$", re.MULTILINE)
+# RFC 9580, 9.5: digests that are broken, or that nobody signs with.
+_WEAK_DIGESTS = {"1": "MD5", "2": "SHA-1", "3": "RIPEMD-160"}
+_WHY_NOT = {
+    "EXPKEYSIG": "its key has expired",
+    "EXPSIG": "it has expired",
+    "REVKEYSIG": "its key was revoked",
+    "ERRSIG": "its key is not among Debian's keys of this machine",
+    "BADSIG": "the text is not the one that was signed",
+}
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """How gpgv is started, with Debian's keyrings."""
+
+    command: Tuple[str, ...]
+    keyrings: Tuple[str, ...]
+
+
+def of_machine(env: Mapping[str, str], keyrings: Sequence[str] = KEYRINGS) -> Optional[Verifier]:
+    """The machine's own gpgv, by the PATH of `env`, and its keyrings; None where one is missing."""
+    gpgv = shutil.which("gpgv", path=env.get("PATH", ""))
+    rings = tuple(ring for pattern in keyrings for ring in sorted(glob.glob(pattern)))
+    return Verifier((gpgv,), rings) if gpgv and rings else None
+
+
+def of_packages(files: Sequence[str], folder: str) -> Verifier:
+    """gpgv with its libraries and Debian's keyrings, out of locked packages, in `folder`."""
+    for file in files:
+        with open(file, "rb") as archive:
+            package = read_package(archive.read(), os.path.basename(file))
+        for member in package.members:
+            # No two of these packages have programs, libraries or keyrings of one name.
+            place = os.path.join(folder, os.path.basename(member.name))
+            if member.kind is Kind.FILE:
+                with open(place, "wb") as target:
+                    target.write(package.data[member.offset : member.offset + member.size])
+                os.chmod(place, 0o755)
+            elif member.kind is Kind.SYMLINK and not os.path.lexists(place):
+                os.symlink(os.path.basename(member.target), place)
+    loader = os.path.join(folder, "ld-linux-x86-64.so.2")
+    rings = tuple(sorted(glob.glob(os.path.join(glob.escape(folder), "debian-archive-*.gpg"))))
+    return Verifier((loader, "--library-path", folder, os.path.join(folder, "gpgv")), rings)
+
+
+def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
+    """The text of `signed` that a key of the archive has signed.
+
+    Raises SlipwayError where no signature is good, or one is of another text.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = os.path.join(folder, "signed"), os.path.join(folder, "text")
+        with open(source, "wb") as file:
+            file.write(signed)
+        command = [*verifier.command, "--status-fd", "1", "--output", target]
+        for ring in verifier.keyrings:
+            command += ["--keyring", ring]
+        done = subprocess.run(
+            [*command, source],
+            # gpgv makes a folder for its settings in the home of who runs it.
+            env={"LC_ALL": "C", "GNUPGHOME": folder, "HOME": folder},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        faults = _faults(done.stdout.decode("utf-8", "replace"))
+        if faults is None and os.path.exists(target):
+            with open(target, "rb") as file:
+                return file.read().decode("utf-8", "replace")
+    raise SlipwayError(
+        f'the signature of "{name}" is not good',
+        found="\n".join(faults or [done.stderr.decode("utf-8", "replace").strip()]),
+        next="renew the keys with: apt-get install debian-archive-keyring",
+    )
+
+
+def _faults(status: str) -> Optional[List[str]]:
+    """What is wrong with the signatures that gpgv's status lines tell of; None if one is good."""
+    signatures: List[List[Tuple[str, List[str]]]] = []
+    for word, rest in _STATUS.findall(status):
+        if word == "NEWSIG" or not signatures:
+            signatures.append([])
+        signatures[-1].append((word, rest.split(" ")))
+    faults: List[str] = []
+    good = False
+    for lines in signatures:
+        words = {word for word, _ in lines}
+        wrong = [why for word, why in _WHY_NOT.items() if word in words]
+        wrong += [
+            f"it signs a {_WEAK_DIGESTS[details[7]]} digest, which is broken"
+            for word, details in lines
+            if word == "VALIDSIG" and details[7:8] and details[7] in _WEAK_DIGESTS
+        ]
+        if "BADSIG" in words:
+            return [f"a signature does not count: {_WHY_NOT['BADSIG']}"]
+        if {"GOODSIG", "VALIDSIG"} <= words and not wrong:
+            good = True
+        faults.extend(f"a signature does not count: {why}" for why in wrong)
+    return None if good else faults
