@@ -15,8 +15,8 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Tuple
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any, Callable, Dict, List, Optional, Tuple
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 # The first that exists is taken where the interpreter's own OpenSSL knows no certificate.
 _SYSTEM_BUNDLES = (
@@ -29,6 +29,8 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _PROXY_LOGIN = 407
 _CHUNK = 1 << 17
+# What stays as it is in an address; "%", for what is escaped already.
+_PLAIN = "!#$%&'()*+,/:;=?@[]~"
 
 Login = Callable[[str], Optional[str]]
 
@@ -41,6 +43,8 @@ class Patience:
     stall: float = 30.0
     tries: int = 4
     backoff: float = 0.5
+    # From the first packet to the end of an answer's head, by a proxy and TLS too.
+    head: float = 90.0
     # A body that drips in is cut off: this many seconds, and more by what has come.
     body: float = 120.0
     least_bytes_per_second: float = 16384.0
@@ -96,9 +100,71 @@ class Answer:
 
 def shown(url: str) -> str:
     """An address fit for people and logs."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Between brackets is no IPv6 address: where a login would end is not known either.
+        return f"{url.split(':', 1)[0]}://…"
     host = parts.netloc.rsplit("@", 1)[-1]
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+def usable_address(url: str) -> str:
+    """The http or https address `url` with what is not ASCII in its path and query escaped.
+
+    Raises HttpProblem for what is no such address: servers send any text as one.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        netloc = parts.netloc.encode("idna" if parts.netloc.isascii() is False else "ascii")
+        path, query = (quote(part, safe=_PLAIN) for part in (parts.path, parts.query))
+    except ValueError:
+        usable = False
+    if not usable:
+        raise HttpProblem("refused", f"{shown(url)} is no http or https address")
+    return urlunsplit((parts.scheme, netloc.decode("ascii"), path, query, ""))
+
+
+class Deadlines:
+    """Ends connections whose time is up: a socket's own timeout begins anew with every byte."""
+
+    def __init__(self) -> None:
+        self._until: Dict[http.client.HTTPConnection, float] = {}
+        self._changed = threading.Condition()
+        self._thread: Optional[threading.Thread] = None
+
+    def set(self, connection: http.client.HTTPConnection, until: float) -> None:
+        """Ends `connection` at `until`, by time.monotonic(), unless that is changed before."""
+        with self._changed:
+            self._until[connection] = until
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def clear(self, connection: http.client.HTTPConnection) -> None:
+        with self._changed:
+            self._until.pop(connection, None)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for connection in [one for one, until in self._until.items() if until <= now]:
+                    del self._until[connection]
+                    _cut(connection)
+                earliest = min(self._until.values(), default=None)
+                self._changed.wait(None if earliest is None else max(0.0, earliest - now))
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """Has every read and write of another thread on this connection end."""
+    try:
+        # Not a TLS socket's own way, which takes the encryption off what the other thread reads.
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+    except (AttributeError, OSError):
+        pass  # not connected yet, where the time to connect counts, or closed already
 
 
 class Transport:
@@ -111,6 +177,7 @@ class Transport:
         self._context: Optional[ssl.SSLContext] = None
         self._lock = threading.Lock()
         self._down: Dict[str, HttpProblem] = {}
+        self._deadlines = Deadlines()
 
     def get(
         self,
@@ -152,7 +219,7 @@ class Transport:
         login: Optional[Login],
         accept: str,
     ) -> Answer:
-        first = url
+        first = url = usable_address(url)
         for _ in range(_MOST_REDIRECTS + 1):
             headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "slipway"}
             header = login(url) if login and _origin(url) == _origin(first) else None
@@ -160,11 +227,8 @@ class Transport:
                 headers["Authorization"] = header
             response, connection = self._request(url, headers)
             if response.status in _REDIRECTS and response.getheader("Location"):
-                target = urljoin(url, str(response.getheader("Location")))
                 self._drain(response, connection, url)
-                if urlsplit(target).scheme not in ("http", "https"):
-                    raise HttpProblem("refused", f"{shown(url)} redirects to no http address")
-                url = target
+                url = _target(url, str(response.getheader("Location")))
                 continue
             return self._read(url, response, connection, write, limit)
         raise HttpProblem("refused", f"{shown(first)}: more than {_MOST_REDIRECTS} redirects")
@@ -182,24 +246,37 @@ class Transport:
             headers = dict(headers, **({"Proxy-Authorization": answer} if answer else {}))
         connections = self._connections()
         key = (_origin(url), proxy)
+        until = time.monotonic() + self.patience.head
         connection = connections.get(key)
         if connection is not None:
             try:
-                connection.request("GET", path, headers=headers)
-                return connection.getresponse(), connection
+                return self._ask(connection, path, headers, until), connection
             except (http.client.HTTPException, OSError):
                 # The other side closed an idle connection; that is no failure yet.
                 self._forget(url)
-        connection = self._connect(url, proxy)
+        connection = self._connect(url, proxy, until)
         connections[key] = connection
         try:
-            connection.request("GET", path, headers=headers)
-            return connection.getresponse(), connection
+            return self._ask(connection, path, headers, until), connection
         except (http.client.HTTPException, OSError) as error:
             self._forget(url)
-            raise HttpProblem("broken", f"{shown(url)}: {_reason(error)}") from None
+            raise HttpProblem("broken", f"{shown(url)}: {_reason(error, until)}") from None
 
-    def _connect(self, url: str, proxy: Optional[str]) -> http.client.HTTPConnection:
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        path: str,
+        headers: Dict[str, str],
+        until: float,
+    ) -> http.client.HTTPResponse:
+        self._deadlines.set(connection, until)
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse()
+        finally:
+            self._deadlines.clear(connection)
+
+    def _connect(self, url: str, proxy: Optional[str], until: float) -> http.client.HTTPConnection:
         parts = urlsplit(url)
         if not parts.hostname:
             raise HttpProblem("refused", f"{shown(url)} names no host")
@@ -210,9 +287,7 @@ class Transport:
         timeout = self.patience.connect
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                to_host, to_port, timeout=timeout, context=self._tls()
-            )
+            connection = _Tunnel(to_host, to_port, timeout=timeout, context=self._tls())
             if proxy:
                 answer = proxy_login(proxy)
                 connection.set_tunnel(
@@ -220,8 +295,11 @@ class Transport:
                 )
         else:
             connection = http.client.HTTPConnection(to_host, to_port, timeout=timeout)
+        self._deadlines.set(connection, until)
         try:
             connection.connect()
+            if isinstance(connection.sock, ssl.SSLSocket):
+                connection.sock.do_handshake()
         except ssl.SSLCertVerificationError as error:
             # verify_message is OpenSSL's own text and names no secret.
             raise HttpProblem(
@@ -230,10 +308,12 @@ class Transport:
             ) from None
         except (http.client.HTTPException, OSError) as error:
             whom = f"{_origin(url)} by the proxy {_origin(proxy)}" if proxy else _origin(url)
-            reason = _reason(error)
+            reason = _reason(error, until)
             if proxy and f" {_PROXY_LOGIN} " in reason:
                 raise HttpProblem("status", f"{whom}: {reason}", _PROXY_LOGIN) from None
             raise HttpProblem("unreachable", f"{whom}: {reason}") from None
+        finally:
+            self._deadlines.clear(connection)
         connection.sock.settimeout(self.patience.stall)
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
@@ -256,24 +336,28 @@ class Transport:
         if promised is not None and promised > limit:
             self._forget(url)
             raise HttpProblem("too-long", f"{shown(url)}: {promised} bytes, not {limit} or less")
-        patience = self.patience
         begin = time.monotonic()
         size = 0
         while True:
+            until = begin + self.patience.body + size / self.patience.least_bytes_per_second
+            self._deadlines.set(connection, until)
             try:
                 chunk = _some(response)
             except (http.client.HTTPException, ValueError, OSError) as error:
                 self._forget(url)
-                raise HttpProblem("broken", f"{shown(url)}: {_reason(error)}") from None
+                slow = f"too slow, {size} bytes came" if time.monotonic() >= until else ""
+                raise HttpProblem("broken", f"{shown(url)}: {slow or _reason(error)}") from None
+            finally:
+                self._deadlines.clear(connection)
+            if time.monotonic() >= until:
+                self._forget(url)
+                raise HttpProblem("broken", f"{shown(url)}: too slow, {size} bytes came")
             if not chunk:
                 break
             size += len(chunk)
             if size > limit:
                 self._forget(url)
                 raise HttpProblem("too-long", f"{shown(url)}: more than {limit} bytes")
-            if time.monotonic() - begin > patience.body + size / patience.least_bytes_per_second:
-                self._forget(url)
-                raise HttpProblem("broken", f"{shown(url)}: too slow, {size} bytes came")
             write(chunk)
         if promised is not None and size < promised:
             self._forget(url)
@@ -287,12 +371,15 @@ class Transport:
     ) -> None:
         """Reads the rest of an answer that nobody wants, so that its connection can be used on."""
         length = response.length
+        self._deadlines.set(connection, time.monotonic() + self.patience.stall)
         try:
             if length is not None and length <= _CHUNK and not response.will_close:
                 response.read()
                 return
         except (http.client.HTTPException, OSError):
             pass
+        finally:
+            self._deadlines.clear(connection)
         self._forget(url)
 
     def _connections(self) -> Dict[Tuple[str, Optional[str]], http.client.HTTPConnection]:
@@ -314,9 +401,31 @@ class Transport:
             return self._context
 
 
+class _Context(ssl.SSLContext):
+    """For connections whose end without TLS's own goodbye is a fault: they were cut."""
+
+    def wrap_socket(self, *arguments: Any, **settings: Any) -> ssl.SSLSocket:
+        settings["suppress_ragged_eofs"] = False
+        # A deadline needs the socket that the handshake is made with.
+        settings["do_handshake_on_connect"] = False
+        return super().wrap_socket(*arguments, **settings)
+
+
+class _Tunnel(http.client.HTTPSConnection):
+    """Asks a proxy for an IPv6 address in brackets, and the host's certificate without."""
+
+    def _tunnel(self) -> None:
+        host: str = self._tunnel_host  # type: ignore[has-type]
+        self._tunnel_host = f"[{host}]" if ":" in host else host
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        finally:
+            self._tunnel_host = host
+
+
 def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
     certificates, alone = config.ca_texts()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     if not config.strict_ssl:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -324,9 +433,10 @@ def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
     for text in certificates:
         try:
             context.load_verify_locations(cadata=text)
-        except ssl.SSLError as error:
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", "it is empty")
             raise HttpProblem(
-                "refused", f"a configured CA file holds no certificates ({error.reason})"
+                "refused", f"a configured CA file holds no certificates ({reason})"
             ) from None
     if not alone:
         context.load_default_certs()
@@ -336,6 +446,25 @@ def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
                     context.load_verify_locations(cafile=path)
                     break
     return context
+
+
+def _target(url: str, location: str) -> str:
+    """Where an answer from `url` redirects to."""
+    try:
+        # http.client reads headers as Latin-1; servers write addresses as UTF-8.
+        location = location.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        pass
+    try:
+        target = usable_address(urljoin(url, location))
+    except (HttpProblem, ValueError):
+        raise HttpProblem("refused", f"{shown(url)} redirects to no http address") from None
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
+        raise HttpProblem(
+            "refused",
+            f"{shown(url)} redirects to {shown(target)}, whose content anyone on the way can change",
+        )
+    return target
 
 
 def _origin(url: Optional[str]) -> str:
@@ -354,7 +483,8 @@ def proxy_login(proxy: str) -> Optional[str]:
 
 def _retry_after(header: Optional[str]) -> float:
     # A date is allowed too, but no registry was seen to send one.
-    return min(float(header), 30.0) if header and header.isdigit() else 0.0
+    digits = header.strip() if header else ""
+    return min(float(digits), 30.0) if digits.isascii() and digits.isdigit() else 0.0
 
 
 def _some(response: http.client.HTTPResponse) -> bytes:
@@ -371,7 +501,9 @@ def _some(response: http.client.HTTPResponse) -> bytes:
     return chunk
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, until: Optional[float] = None) -> str:
+    if until is not None and time.monotonic() >= until:
+        return "no answer in time"
     if isinstance(error, socket.gaierror):
         return f"its name cannot be resolved ({error.strerror})"
     for kind, text in (

@@ -137,8 +137,16 @@ def others() -> List[int]:
     """Visible processes outside of the script's own family."""
     own = family()
     if not os.path.exists("/proc/self/stat"):
-        own |= {os.getppid()}
+        # npm, which started the script, and the threads of both: they are in one session.
+        own |= {pid for pid in visible() if _session_of(pid) == os.getsid(0)}
     return [pid for pid in visible() if pid not in own and parent_of(pid) not in {os.getpid()}]
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def program() -> Optional[int]:
