@@ -10,6 +10,8 @@ from pants.option.option_types import DictOption, EnumOption, IntOption, StrList
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import help_text
 
+from build_rules.lib.npm_config import PROJECT_VARIABLES
+
 SERVER_ENVS = ("stable", "sit", "pre", "prod")
 
 
@@ -99,6 +101,17 @@ class Slipway(Subsystem):
             and what an `npm` on the PATH says.
 
             For example: `--slipway-npm-registry=https://npm.example.com/`.
+            """
+        ),
+    )
+    npmrc_variables = StrListOption(
+        default=list(PROJECT_VARIABLES),
+        help=help_text(
+            """
+            Variables of yours that a project's `.npmrc` may have sent to the registries that it
+            names, as `${NAME}`; `*` stands for any characters. Your own `~/.npmrc` may name all.
+
+            For example: `--slipway-npmrc-variables="+['OUR_REGISTRY_TOKEN']"`.
             """
         ),
     )

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from build_rules.lib.debian_control import parse_stanzas
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import NetworkSettings
+from build_rules.lib.http_transport import NetworkSettings, without_port
 
 FOLDER = "/etc/apt"
 OPTION = '[slipway] debian_mirror = "https://mirror.example/debian"'
@@ -106,18 +106,18 @@ class AptConfig(NetworkSettings):
             for key in (f"{base}::{parts.hostname}", base):
                 value = self.settings.get(key, "")
                 if value:
-                    return None if value.upper() == "DIRECT" else value
+                    return None if value.upper() == "DIRECT" else _proxy(value, f"apt's {key}")
         if self._bypasses_proxy(parts.hostname or ""):
             return None
         for name in (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper()):
             if self.env.get(name):
-                return self.env[name]
+                return _proxy(self.env[name], f"environment: {name}")
         return None
 
     def _bypasses_proxy(self, host: str) -> bool:
         listed = self.env.get("no_proxy") or self.env.get("NO_PROXY") or ""
-        names = [name.strip().lstrip(".") for name in listed.split(",") if name.strip()]
-        return any(name in ("*", host) or host.endswith("." + name) for name in names)
+        names = [without_port(name.strip()).lstrip(".") for name in listed.split(",")]
+        return any(name in ("*", host) or host.endswith("." + name) for name in names if name)
 
     @property
     def strict_ssl(self) -> bool:
@@ -293,6 +293,20 @@ def _parse_auth(words: Sequence[str]) -> Iterator[Login]:
             # Without a scheme, apt sends a login over TLS alone.
             schemes = (scheme,) if found else ("https",)
             yield Login(schemes, rest.rstrip("/"), _basic(user, value))
+
+
+def _proxy(address: str, source: str) -> str:
+    """An http proxy's address; another scheme would have its login sent without TLS, or fail."""
+    address = address if "://" in address else f"http://{address}"
+    parts = urlsplit(address)
+    if parts.scheme != "http" or not parts.hostname:
+        raise SlipwayError(
+            "only proxies with an http address are known",
+            where=source,
+            found=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+            next='Acquire::http::Proxy "http://<proxy>:<port>/";',
+        )
+    return address
 
 
 def _without_login(address: str) -> Tuple[str, Optional[Login]]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from build_rules.lib import binary_mirrors, npm_config
 from build_rules.lib.download import Content, ContentCache, Stored
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.http_transport import Patience, Transport, shown
+from build_rules.lib.http_transport import Patience, Strict, Transport, shown
 from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
 
 # Kept-open connections. More bring nothing, and registries begin to turn them away.
@@ -37,6 +37,7 @@ class Settings:
     home: Optional[str] = None
     debian_mirror: Optional[str] = None
     trusted_suites: Tuple[str, ...] = ()
+    npmrc_variables: Tuple[str, ...] = npm_config.PROJECT_VARIABLES
     mirrors: Mapping[str, str] = field(default_factory=dict)
     binary_mirrors: Mapping[str, str] = field(default_factory=dict)
     renew_command: str = "./pants generate-lockfiles"
@@ -64,9 +65,10 @@ class LazyClient:
     def get(self) -> RegistryClient:
         return self._make()[0]
 
-    def transport(self) -> Transport:
-        """With the same proxies and CAs, for what is no npm registry."""
-        return self._make()[1]
+    def strict_transport(self) -> Transport:
+        """With npm's proxies and CAs, for what is no npm registry: npm's `strict-ssl=false` is no
+        word on the logins of others."""
+        return Transport(Strict(self._make()[2]), self._settings.patience)
 
     def fetch_binary(self, package: str, variable: str, path: str, content: Content) -> Stored:
         """A file that the install script of a package takes, from where the user's configuration
@@ -107,6 +109,7 @@ class LazyClient:
                     project_npmrc=self._settings.project_npmrc,
                     home=self._settings.home,
                     env=self._settings.env,
+                    project_variables=self._settings.npmrc_variables,
                 )
                 transport = Transport(config, self._settings.patience)
                 client = RegistryClient(config, transport, self._cache)

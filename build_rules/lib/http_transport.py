@@ -67,6 +67,23 @@ class NetworkSettings:
         raise NotImplementedError
 
 
+class Strict(NetworkSettings):
+    """The same proxies and CAs, with certificates checked whatever `settings` say."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        self._settings = settings
+
+    def proxy_for(self, url: str) -> Optional[str]:
+        return self._settings.proxy_for(url)
+
+    def ca_texts(self) -> Tuple[List[str], bool]:
+        return self._settings.ca_texts()
+
+    @property
+    def strict_ssl(self) -> bool:
+        return True
+
+
 class HttpProblem(Exception):
     """A request that gave no usable answer. `kind` is what a caller decides on.
 
@@ -107,6 +124,13 @@ def shown(url: str) -> str:
         return f"{url.split(':', 1)[0]}://…"
     host = parts.netloc.rsplit("@", 1)[-1]
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+def without_port(host: str) -> str:
+    """The host of a list of hosts, where an IPv6 address may stand in brackets or without."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host if host.count(":") > 1 else host.partition(":")[0]
 
 
 def usable_address(url: str) -> str:

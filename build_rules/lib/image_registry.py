@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 from build_rules.lib import docker_login
 from build_rules.lib.download import Content, ContentCache, Sink, Stored, WrongContent
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import HttpProblem, Transport, shown
+from build_rules.lib.http_transport import HttpProblem, Transport, shown, usable_address
 from build_rules.lib.image_lock import Blob, ImageLock, ImageReference
 from build_rules.lib.json_fields import Field, read_json
 from build_rules.lib.npm_registry import FetchFailed, FetchFault
@@ -147,7 +147,7 @@ class ImageRegistry:
             return header is not None and header != used
 
     def _ask_for_token(self, wanted: Mapping[str, str], login: Optional[str]) -> Optional[str]:
-        realm = wanted["realm"]
+        realm = usable_address(wanted["realm"])
         parts = urlsplit(realm)
         if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
             raise HttpProblem("refused", f"a login would be sent unencrypted, to {shown(realm)}")
@@ -164,7 +164,7 @@ class ImageRegistry:
         try:
             found = json.loads(b"".join(answer))
             token = found.get("token") or found.get("access_token")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             token = None
         return f"Bearer {token}" if isinstance(token, str) and token.isprintable() else None
 

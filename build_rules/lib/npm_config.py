@@ -8,6 +8,7 @@ this module only as request headers and TLS settings, never in a text.
 from __future__ import annotations
 
 import base64
+import fnmatch
 import os
 import re
 import shutil
@@ -19,11 +20,14 @@ from urllib.parse import quote, urlsplit
 
 from build_rules.lib import npmrc
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import NetworkSettings
+from build_rules.lib.http_transport import NetworkSettings, without_port
 from build_rules.lib.npmrc import Setting
 
 _ENV_PREFIX = "npm_config_"
 _OFF = ("", "null", "false", "undefined")
+# Names that are for registries; `[slipway] npmrc_variables` has the same default.
+PROJECT_VARIABLES = ("*NPM*", "NODE_AUTH_TOKEN", "CI_JOB_TOKEN")
+_OF_THIS_MACHINE = ("ca", "cafile")
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,29 @@ class NpmConfig(NetworkSettings):
     layers: Tuple[Mapping[str, Setting], ...] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
     ask_npm: Callable[[], Optional[Registry]] = field(repr=False, compare=False)
+    project: Optional[str] = None  # the path of the project's .npmrc
+    project_variables: Tuple[str, ...] = PROJECT_VARIABLES
 
     def get(self, key: str) -> Optional[Setting]:
         for layer in self.layers:
             if key in layer:
+                self._require_known_variables(layer[key], key)
                 return layer[key]
         return None
+
+    def _require_known_variables(self, setting: Setting, key: str) -> None:
+        """A project must not have any variable of the user sent to the hosts that it names."""
+        if key in _OF_THIS_MACHINE or not self._is_of_project(setting):
+            return
+        for name in setting.variables:
+            if not any(fnmatch.fnmatchcase(name, one) for one in self.project_variables):
+                raise SlipwayError(
+                    f'the project\'s npm setting "{key}" asks for a variable of yours that is not '
+                    "known to be for a registry",
+                    where=setting.source,
+                    found="${" + name + "}",
+                    next=f'if it is, add to pants.toml: [slipway] npmrc_variables.add = ["{name}"]',
+                )
 
     def usable(self, key: str) -> Optional[Setting]:
         """A setting that is on and complete; a variable that it lacks is an error."""
@@ -90,8 +111,24 @@ class NpmConfig(NetworkSettings):
         """The Authorization header for `url`; `registry` is the one that is being asked.
 
         npm's rule: the longest configured prefix of the address; or else, on the registry's own
-        host, the registry's login, since tarballs may lie under another path there.
+        host, the registry's login, since tarballs may lie under another path there.  npm's lines
+        name no scheme: without TLS, a login goes only to a registry that is configured without.
         """
+        header = self._login(url, registry)
+        checks_off = self.get("strict-ssl")
+        if header and checks_off and not self.strict_ssl and self._is_of_project(checks_off):
+            raise SlipwayError(
+                "the project switches the checks of TLS off, and a login would be sent",
+                where=checks_off.source,
+                found="strict-ssl=false",
+                next="remove the line; where the registry has a CA of its own, add to ~/.npmrc: "
+                "cafile=<file with the registry's CA in PEM form>",
+            )
+        return header
+
+    def _login(self, url: str, registry: Optional[Registry]) -> Optional[str]:
+        if urlsplit(url).scheme != "https" and not self._is_plain_registry(url, registry):
+            return None
         found = self._login_below(urlsplit(url).netloc, urlsplit(url).path)
         if found or registry is None or not _same_origin(url, registry.url):
             return found
@@ -99,8 +136,24 @@ class NpmConfig(NetworkSettings):
         common = self.usable("registry")
         if found or (common and _registry(common).url != registry.url):
             return found
-        # Logins without an address, from the time of npm 6, belong to the common registry.
-        return self._header("")
+        # Logins without an address, from the time of npm 6, belong to the common registry: to the
+        # one of the user, who did not write them for whatever host a project names.
+        of_project = common is not None and self._is_of_project(common)
+        return self._header("", self._is_of_project if of_project else lambda _: True)
+
+    def _is_plain_registry(self, url: str, registry: Optional[Registry]) -> bool:
+        """Whether a registry of this address is configured with the scheme of `url`."""
+        known = [registry.url] if registry else []
+        for layer in self.layers:
+            known += [
+                setting.value
+                for key, setting in layer.items()
+                if key == "registry" or key.endswith(":registry")
+            ]
+        return any(_same_origin(url, one) for one in known)
+
+    def _is_of_project(self, setting: Setting) -> bool:
+        return self.project is not None and setting.source.rpartition(":")[0] == self.project
 
     def unset_login_variable(self, registry: Registry) -> Optional[Tuple[str, str]]:
         """The variable that a login of this registry lacks, and the line that asks for it."""
@@ -137,7 +190,7 @@ class NpmConfig(NetworkSettings):
         if listed is None:
             listed = self.env.get("NO_PROXY") or self.env.get("no_proxy") or ""
         for one in re.split(r"[,\s]+", listed):
-            domain = one.lstrip("*").split(":")[0].strip(".").lower()
+            domain = without_port(one.lstrip("*")).strip(".").lower()
             if one == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
                 return True
         return False
@@ -187,14 +240,17 @@ class NpmConfig(NetworkSettings):
             key = key[:-1] if key.endswith("/") else key[: key.rfind("/") + 1]
         return None
 
-    def _header(self, prefix: str) -> Optional[str]:
-        token = self._secret(f"{prefix}_authToken")
+    def _header(
+        self, prefix: str, allowed: Callable[[Setting], bool] = lambda _: True
+    ) -> Optional[str]:
+        token, basic, user, password = (
+            self._secret(prefix + key, allowed)
+            for key in ("_authToken", "_auth", "username", "_password")
+        )
         if token:
             return f"Bearer {token}"
-        basic = self._secret(f"{prefix}_auth")
         if basic:
             return f"Basic {basic}"
-        user, password = self._secret(f"{prefix}username"), self._secret(f"{prefix}_password")
         if user and password:
             try:
                 clear = base64.b64decode(password)
@@ -203,13 +259,14 @@ class NpmConfig(NetworkSettings):
             return "Basic " + base64.b64encode(user.encode() + b":" + clear).decode("ascii")
         return None
 
-    def _secret(self, key: str) -> Optional[str]:
+    def _secret(self, key: str, allowed: Callable[[Setting], bool]) -> Optional[str]:
         setting = self.get(key)
         # npm goes on without a login whose variable is not set, and so do developers' machines.
-        if setting is None or setting.unset or setting.value in _OFF:
+        if setting is None or setting.unset or setting.value in _OFF or not allowed(setting):
             return None
-        # A line break in a value would be a header of its own.
-        return setting.value if setting.value.isprintable() else None
+        # A line break in a value would be a header of its own, and headers are ASCII.
+        plain = setting.value.isascii() and setting.value.isprintable()
+        return setting.value if plain else None
 
 
 def load(
@@ -218,6 +275,7 @@ def load(
     project_npmrc: Optional[str],
     home: Optional[str],
     env: Mapping[str, str],
+    project_variables: Tuple[str, ...] = PROJECT_VARIABLES,
 ) -> NpmConfig:
     """The configuration from option, environment, project, user and npm itself, in this order."""
     layers: List[Mapping[str, Setting]] = []
@@ -238,7 +296,7 @@ def load(
         text = _read_npmrc(path) if path else None
         if path and text is not None:
             layers.append(npmrc.parse(text, path, env))
-    return NpmConfig(tuple(layers), env, AskNpm(env, home))
+    return NpmConfig(tuple(layers), env, AskNpm(env, home), project_npmrc, project_variables)
 
 
 def no_registry() -> SlipwayError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
 from build_rules.lib import npm_spec
@@ -17,8 +17,9 @@ from build_rules.lib.download import Content, ContentCache, Sink, Stored, WrongC
 from build_rules.lib.http_transport import HttpProblem, Transport, shown
 from build_rules.lib.npm_config import NpmConfig, Registry, packument_url
 
-# A large package's description is some ten megabytes.
-_PACKUMENT_LIMIT = 256 << 20
+# A large package's description is some ten megabytes.  As Python objects it takes ten times that,
+# so that one is read at a time.
+_PACKUMENT_LIMIT = 64 << 20
 _NOT_THERE = (404, 405, 410)
 _PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
 
@@ -46,8 +47,8 @@ class RegistryClient:
         self._config = config
         self._transport = transport
         self._cache = cache
-        self._packuments: Dict[str, Dict[str, Any]] = {}
-        self._lock = threading.Lock()
+        self._packuments: Dict[str, Dict[str, str]] = {}
+        self._describing = threading.Lock()
 
     def fetch(self, name: str, version: str, content: Content, renew: str) -> Stored:
         """The tarball of `name` at `version`; `renew` is the command for a content that changed."""
@@ -106,22 +107,22 @@ class RegistryClient:
         raise last
 
     def _tarball_address(self, name: str, version: str, registry: Registry) -> str:
-        packument = self._packument(name, registry)
-        versions = packument.get("versions")
-        entry = versions.get(version) if isinstance(versions, dict) else None
-        dist = entry.get("dist") if isinstance(entry, dict) else None
-        address = dist.get("tarball") if isinstance(dist, dict) else None
-        if not isinstance(address, str):
+        address = self._packument(name, registry).get(version)
+        if address is None:
             raise HttpProblem(
                 "status", f"{shown(packument_url(registry, name))} has no version {version}", 404
             )
         return address
 
-    def _packument(self, name: str, registry: Registry) -> Dict[str, Any]:
+    def _packument(self, name: str, registry: Registry) -> Dict[str, str]:
+        """Where the registry says that a package's tarballs are, by version."""
         url = packument_url(registry, name)
-        with self._lock:
-            if url in self._packuments:
-                return self._packuments[url]
+        with self._describing:
+            if url not in self._packuments:
+                self._packuments[url] = _only_tarballs(self._read_packument(url, registry))
+            return self._packuments[url]
+
+    def _read_packument(self, url: str, registry: Registry) -> Dict[str, Any]:
         parts: List[bytes] = []
         self._transport.get(
             url,
@@ -133,12 +134,10 @@ class RegistryClient:
         )
         try:
             packument = json.loads(b"".join(parts).decode("utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             packument = None
         if not isinstance(packument, dict):
             raise HttpProblem("refused", f"{shown(url)} answers with something that is not JSON")
-        with self._lock:
-            self._packuments[url] = packument
         return packument
 
     def _store(self, url: str, registry: Optional[Registry], content: Content) -> Stored:
@@ -204,6 +203,17 @@ class RegistryClient:
         )
 
 
+def _only_tarballs(packument: Mapping[str, Any]) -> Dict[str, str]:
+    versions = packument.get("versions")
+    found = {}
+    for version, entry in versions.items() if isinstance(versions, dict) else ():
+        dist = entry.get("dist") if isinstance(entry, dict) else None
+        address = dist.get("tarball") if isinstance(dist, dict) else None
+        if isinstance(address, str):
+            found[version] = address
+    return found
+
+
 def _login_line(registry: Registry) -> str:
     return f"add to ~/.npmrc: {registry.key}:_authToken=<token>"
 
@@ -214,7 +224,10 @@ def _candidates(address: str, registry: Registry) -> Tuple[str, ...]:
     A mirror often hands on the description of the registry that it mirrors, with that one's host;
     the same path on the mirror is then right, and reachable.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ()  # no address at all
     if parts.scheme not in ("http", "https"):
         return (registry.url.rstrip("/") + "/" + address.lstrip("/"),)
     path = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")

@@ -13,11 +13,13 @@ _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting and where it came from; `unset` names the variables that it lacks."""
+    """One setting and where it came from; `unset` names the variables that it lacks, `variables`
+    all that it asks for."""
 
     value: str
     source: str
     unset: Tuple[str, ...] = ()
+    variables: Tuple[str, ...] = ()
 
 
 def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
@@ -33,15 +35,18 @@ def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
         if not key or line.lstrip()[:1] in (";", "#", ""):
             continue
         key, unset_key = expand(_unquote(key.strip()), env)
-        value, unset = expand(_unquote(value.strip()).strip() if equals else "true", env)
+        written = _unquote(value.strip()).strip() if equals else "true"
+        value, unset = expand(written, env)
+        variables = tuple(name.rstrip("?") for _, name in _VARIABLE.findall(line))
         if len(key) > 2 and key.endswith("[]"):
             key = key[:-2]
             lists.add(key)
         if key in lists and key in found:
             value = f"{found[key].value},{value}"
             unset = found[key].unset + unset
+            variables = found[key].variables + variables
         if not unset_key:
-            found[key] = Setting(value, f"{path}:{number}", unset)
+            found[key] = Setting(value, f"{path}:{number}", unset, variables)
     return found
 
 

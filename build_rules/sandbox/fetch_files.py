@@ -179,7 +179,7 @@ class Fetcher:
     def _registry(self, reference: ImageReference) -> ImageRegistry:
         with self._lock:
             if reference not in self._registries:
-                transport = self._client.transport()
+                transport = self._client.strict_transport()
                 self._registries[reference] = ImageRegistry(
                     reference, transport, self._settings.env
                 )

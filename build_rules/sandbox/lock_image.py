@@ -45,7 +45,7 @@ def _run(image: str, where: str, settings: Settings, out: str) -> int:
 
 def _from_registry(reference: ImageReference, settings: Settings) -> ImageLock:
     client = LazyClient(settings, ContentCache(settings.cache_dir))
-    return ImageRegistry(reference, client.transport(), settings.env).read_lock()
+    return ImageRegistry(reference, client.strict_transport(), settings.env).read_lock()
 
 
 def _saved(reference: ImageReference, settings: Settings) -> ImageLock:

@@ -134,6 +134,7 @@ def _settings(
         "cache_dir": os.path.join(settings.named_caches, "slipway_downloads"),
         "debian_mirror": slipway.debian_mirror,
         "trusted_suites": slipway.debian_trusted,
+        "npmrc_variables": slipway.npmrc_variables,
         "mirrors": dict(slipway.mirrors),
         "binary_mirrors": dict(node_mirrors.mirrors),
     }
