@@ -25,6 +25,7 @@ _SYSTEM_BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_IGNORE_UNEXPECTED_EOF = ssl.Options(1 << 7)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _PROXY_LOGIN = 407
@@ -184,11 +185,14 @@ class Deadlines:
 
 def _cut(connection: http.client.HTTPConnection) -> None:
     """Has every read and write of another thread on this connection end."""
+    connected: Optional[socket.socket] = connection.sock
+    if connected is None:
+        return  # the time to connect counts
     try:
         # Not a TLS socket's own way, which takes the encryption off what the other thread reads.
-        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-    except (AttributeError, OSError):
-        pass  # not connected yet, where the time to connect counts, or closed already
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
+    except OSError:
+        pass  # closed already
 
 
 class Transport:
@@ -244,21 +248,22 @@ class Transport:
         accept: str,
     ) -> Answer:
         first = url = usable_address(url)
+        until = time.monotonic() + self.patience.head
         for _ in range(_MOST_REDIRECTS + 1):
             headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "slipway"}
             header = login(url) if login and _origin(url) == _origin(first) else None
             if header:
                 headers["Authorization"] = header
-            response, connection = self._request(url, headers)
+            response, connection = self._request(url, headers, until)
             if response.status in _REDIRECTS and response.getheader("Location"):
-                self._drain(response, connection, url)
+                self._drain(response, connection, url, until)
                 url = _target(url, str(response.getheader("Location")))
                 continue
             return self._read(url, response, connection, write, limit)
         raise HttpProblem("refused", f"{shown(first)}: more than {_MOST_REDIRECTS} redirects")
 
     def _request(
-        self, url: str, headers: Dict[str, str]
+        self, url: str, headers: Dict[str, str], until: float
     ) -> Tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
         parts = urlsplit(url)
         proxy = self._config.proxy_for(url)
@@ -270,7 +275,6 @@ class Transport:
             headers = dict(headers, **({"Proxy-Authorization": answer} if answer else {}))
         connections = self._connections()
         key = (_origin(url), proxy)
-        until = time.monotonic() + self.patience.head
         connection = connections.get(key)
         if connection is not None:
             try:
@@ -296,9 +300,13 @@ class Transport:
         self._deadlines.set(connection, until)
         try:
             connection.request("GET", path, headers=headers)
-            return connection.getresponse()
+            response = connection.getresponse()
         finally:
             self._deadlines.clear(connection)
+        if time.monotonic() >= until:
+            # A head that was cut off reads as one that has ended.
+            raise socket.timeout
+        return response
 
     def _connect(self, url: str, proxy: Optional[str], until: float) -> http.client.HTTPConnection:
         parts = urlsplit(url)
@@ -354,7 +362,7 @@ class Transport:
             wait = _retry_after(response.getheader("Retry-After"))
             challenge = response.getheader("WWW-Authenticate") or ""
             text = f"{shown(url)}: HTTP {response.status} {response.reason}".rstrip()
-            self._drain(response, connection, url)
+            self._drain(response, connection, url, time.monotonic() + self.patience.stall)
             raise HttpProblem("status", text, response.status, wait, challenge)
         promised = response.length
         if promised is not None and promised > limit:
@@ -391,11 +399,15 @@ class Transport:
         return Answer(url, size)
 
     def _drain(
-        self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, url: str
+        self,
+        response: http.client.HTTPResponse,
+        connection: http.client.HTTPConnection,
+        url: str,
+        until: float,
     ) -> None:
         """Reads the rest of an answer that nobody wants, so that its connection can be used on."""
         length = response.length
-        self._deadlines.set(connection, time.monotonic() + self.patience.stall)
+        self._deadlines.set(connection, until)
         try:
             if length is not None and length <= _CHUNK and not response.will_close:
                 response.read()
@@ -450,6 +462,8 @@ class _Tunnel(http.client.HTTPSConnection):
 def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
     certificates, alone = config.ca_texts()
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    # CPython has OpenSSL 3 take a cut for an end; the flag has no name before CPython 3.10.
+    context.options &= ~_IGNORE_UNEXPECTED_EOF
     if not config.strict_ssl:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
