@@ -205,6 +205,25 @@ PROXIES: Tuple[Tuple[str, Dict[str, str], str, Optional[str]], ...] = (
 )
 
 
+@pytest.mark.parametrize(
+    ("settings", "env"),
+    [
+        ("Acquire::http::Proxy=https://user:sesame@p.example:1/", {}),
+        ("Acquire::http::Proxy=socks5h://p.example:1", {}),
+        ("", {"http_proxy": "https://user:sesame@p.example:1/"}),
+    ],
+)
+def test_a_proxy_whose_login_would_go_in_clear_is_refused(
+    settings: str, env: Dict[str, str], tmp_path: Path
+) -> None:
+    env = {**env, **write_tool(tmp_path, "apt-config", settings + "\n")}
+    config = read(tmp_path, {"sources.list": ONE_LINE}, env)
+    with pytest.raises(SlipwayError, match="only proxies with an http address") as caught:
+        config.proxy_for("http://m.example/x")
+    assert "sesame" not in str(caught.value)
+    assert caught.value.found.endswith("://p.example:1")
+
+
 @pytest.mark.parametrize(("settings", "env", "url", "proxy"), PROXIES)
 def test_proxies(
     settings: str, env: Dict[str, str], url: str, proxy: Optional[str], tmp_path: Path

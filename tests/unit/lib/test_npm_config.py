@@ -171,6 +171,10 @@ LOGINS: Dict[str, Tuple[List[str], str, Optional[str]]] = {
     ),
     "a variable": ([REGISTRY, "//r.example/:_authToken=${MINE}"], TARBALL, "Bearer mine"),
     "a variable that is not set": ([REGISTRY, "//r.example/:_authToken=${NO}"], TARBALL, None),
+    "without TLS on a registry that has it": (
+        [REGISTRY, f"//r.example/:_authToken={TOKEN}"], "http://r.example/npm/left.tgz", None,
+    ),
+    "no ASCII": ([REGISTRY, "//r.example/:_authToken=abc→"], TARBALL, None),
     "a line break": ([REGISTRY, '//r.example/:_authToken="a\\r\\nX: y"'], TARBALL, None),
 }  # fmt: skip
 
@@ -200,6 +204,93 @@ def test_logins_come_from_the_environment_too(home: Path) -> None:
     assert config.login(TARBALL, None) == f"Bearer {TOKEN}"
 
 
+def test_a_login_goes_without_tls_only_to_a_registry_that_is_configured_so(home: Path) -> None:
+    token = f"//team.example/:_authToken={TOKEN}"
+    config = _load(home, REGISTRY, "@team:registry=http://team.example/npm/", token)
+    assert config.login("http://team.example/npm/left.tgz", None) == f"Bearer {TOKEN}"
+    assert config.login("http://team.example:8080/npm/left.tgz", None) is None
+    config = _load(home, REGISTRY, "@team:registry=https://team.example/npm/", token)
+    assert config.login("http://team.example/npm/left.tgz", None) is None
+    assert config.login("https://team.example/npm/left.tgz", None) == f"Bearer {TOKEN}"
+
+
+class TestProjects:
+    """What a project's own .npmrc, which anyone may have written, does with a user's secrets."""
+
+    def project(self, tmp_path: Path, *lines: str) -> Path:
+        path = tmp_path / "project.npmrc"
+        path.write_text("\n".join(lines))
+        return path
+
+    @pytest.mark.parametrize("login", [f"_authToken={TOKEN}", f"_auth={BASIC}"])
+    def test_its_registry_does_not_get_the_user_s_login_without_an_address(
+        self, home: Path, tmp_path: Path, login: str
+    ) -> None:
+        project = self.project(tmp_path, "registry=https://p.example/")
+        config = _load(home, REGISTRY, login, project=project)
+        registry = config.registry_for("left")
+        assert registry.url == "https://p.example/"
+        assert config.login("https://p.example/left.tgz", registry) is None
+        project = self.project(tmp_path, "registry=https://p.example/", login)
+        config = _load(home, REGISTRY, project=project)
+        assert config.login("https://p.example/left.tgz", registry) is not None
+
+    @pytest.mark.parametrize("name", ["NPM_TOKEN", "MY_NPM_LOGIN", "NODE_AUTH_TOKEN", "OURS"])
+    def test_variables_for_registries_are_filled_in(
+        self, home: Path, tmp_path: Path, name: str
+    ) -> None:
+        project = self.project(tmp_path, f"//p.example/:_authToken=${{{name}}}")
+        config = npm_config.load(
+            option_registry=None,
+            project_npmrc=str(project),
+            home=str(home),
+            env={name: TOKEN},
+            project_variables=(*npm_config.PROJECT_VARIABLES, "OURS"),
+        )
+        assert config.login("https://p.example/left.tgz", None) == f"Bearer {TOKEN}"
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "//p.example/:_authToken=${CLOUD_SECRET}",
+            "//p.example/:_authToken=a${CLOUD_SECRET?}b",
+            "//p.example/:_auth=${CLOUD_SECRET}",
+            "registry=https://${CLOUD_SECRET}.p.example/",
+            "https-proxy=http://p.example/${CLOUD_SECRET}",
+        ],
+    )
+    def test_no_other_variable_of_the_user_is_sent(
+        self, home: Path, tmp_path: Path, line: str
+    ) -> None:
+        project = self.project(tmp_path, "; a comment", line)
+        config = _load(home, REGISTRY, project=project, env={"CLOUD_SECRET": TOKEN})
+        address = "https://p.example/left.tgz"
+        with pytest.raises(SlipwayError, match="asks for a variable of yours") as caught:
+            # What a fetch asks for.
+            _ = config.registry_for("left"), config.proxy_for(address), config.login(address, None)
+        assert caught.value.where == f"{project}:2"
+        assert caught.value.found == "${CLOUD_SECRET}"
+        assert caught.value.next.endswith('[slipway] npmrc_variables.add = ["CLOUD_SECRET"]')
+        assert TOKEN not in str(caught.value)
+
+    def test_the_user_s_own_file_may_name_every_variable(self, home: Path) -> None:
+        config = _load(home, "//p.example/:_authToken=${CLOUD_SECRET}", env={"CLOUD_SECRET": TOKEN})
+        assert config.login("https://p.example/left.tgz", None) == f"Bearer {TOKEN}"
+
+    def test_it_cannot_have_a_login_sent_with_the_checks_of_tls_off(
+        self, home: Path, tmp_path: Path
+    ) -> None:
+        project = self.project(tmp_path, "strict-ssl=false")
+        config = _load(home, REGISTRY, f"//r.example/:_authToken={TOKEN}", project=project)
+        with pytest.raises(SlipwayError, match="switches the checks of TLS off") as caught:
+            config.login(TARBALL, None)
+        assert (caught.value.where, caught.value.found) == (f"{project}:1", "strict-ssl=false")
+        # Nothing is lost where no login is sent, or where the user says so.
+        assert config.login("https://other.example/left.tgz", None) is None
+        config = _load(home, "strict-ssl=false", f"//r.example/:_authToken={TOKEN}")
+        assert config.login(TARBALL, None) == f"Bearer {TOKEN}"
+
+
 def test_no_secret_is_in_a_repr(home: Path) -> None:
     config = _load(home, f"//r.example/:_authToken={TOKEN}", env={"X": TOKEN})
     assert TOKEN not in repr(config)
@@ -225,6 +316,13 @@ PROXIES: Dict[str, Tuple[List[str], Dict[str, str], str, Optional[str]]] = {
     "noproxy": (["proxy=http://p.example/", "noproxy=.example"], {}, "http://r.example/", None),
     "noproxy of a part": (
         ["proxy=http://p.example/", "noproxy=ample"], {}, "http://r.example/", "http://p.example/",
+    ),
+    "NO_PROXY with IPv6": ([], {"HTTP_PROXY": "http://p.example/", "NO_PROXY": "a,::1"}, "http://[::1]:4873/", None),
+    "NO_PROXY with IPv6 in brackets": (
+        [], {"HTTP_PROXY": "http://p.example/", "NO_PROXY": "[::1]:4873"}, "http://[::1]:4873/", None,
+    ),
+    "NO_PROXY of another address": (
+        [], {"HTTP_PROXY": "http://p.example/", "NO_PROXY": "::1"}, "http://[::2]/", "http://p.example/",
     ),
     "NO_PROXY": (
         [], {"HTTP_PROXY": "http://p.example/", "NO_PROXY": "a, r.example"}, "http://r.example/", None,
