@@ -70,6 +70,10 @@ OTHER_WAY = "uv python install 3.9   (or pyenv install 3.9: any CPython 3.9, 3.8
 FAULTS = (OSError, ValueError, http.client.HTTPException)
 
 
+class OtherContent(Exception):
+    """A mirror's file is whole, and not the one that the lock names."""
+
+
 class Package(NamedTuple):
     name: str
     version: str
@@ -173,14 +177,17 @@ def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
             faults.append((without_login(address), fault))
             continue
         digest = hashlib.sha256(content).hexdigest()
-        if digest != package.sha256:
-            raise RunnerError(
-                "a package of Debian 11 is not the one that the lock names",
-                where=without_login(address),
-                found=f"SHA-256 {digest}, expected {package.sha256}",
-                next=f"export {MIRROR_VARIABLE}=<address of another mirror>\n{OTHER_WAY}",
-            )
-        return content
+        if digest == package.sha256:
+            return content
+        fault = OtherContent(f"SHA-256 {digest}, expected {package.sha256}")
+        faults.append((without_login(address), fault))
+    if all(isinstance(fault, OtherContent) for _, fault in faults):
+        raise RunnerError(
+            "a package of Debian 11 is not the one that the lock names",
+            where="\n".join(address for address, _ in faults),
+            found="\n".join(str(fault) for _, fault in faults),
+            next=f"export {MIRROR_VARIABLE}=<address of another mirror>\n{OTHER_WAY}",
+        )
     if all(is_missing(fault) for _, fault in faults):
         raise RunnerError(
             "this mirror has no Debian 11 (any more), which a CPython 3.9 would be made from",
@@ -200,12 +207,17 @@ def download(address: str, size: int, opener: Any) -> bytes:
     request = urllib.request.Request(without_login(address))
     login = login_of(address)
     if login:
-        request.add_header("Authorization", "Basic " + base64.b64encode(login).decode("ascii"))
+        # Not to the host of a redirect, which has no login of the user's.
+        basic = "Basic " + base64.b64encode(login).decode("ascii")
+        request.add_unredirected_header("Authorization", basic)
     for attempt in (1, 2, 3):
         try:
             with opener.open(request, timeout=60) as reply:
                 # One byte more shows a content that is too long, without reading it all.
-                return bytes(reply.read(size + 1))
+                content = bytes(reply.read(size + 1))
+            if len(content) < size:
+                raise OSError(f"cut off after {len(content)} of {size} bytes")
+            return content
         except FAULTS as fault:
             if attempt == 3 or is_missing(fault):
                 raise

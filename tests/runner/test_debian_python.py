@@ -182,9 +182,18 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     body: Optional[bytes] = None
     lacking = "-"
     authorization = ""
+    redirect = ""
+    logins: List[str]
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        if self.headers.get("Authorization"):
+            self.logins.append(self.headers["Authorization"])
+        if self.redirect:
+            self.send_response(302)
+            self.send_header("Location", self.redirect + self.path)
+            self.end_headers()
+            return
         path = self.folder / ("pool/" + self.path.partition("/pool/")[2])
         if self.status is not None or not path.is_file() or self.lacking in self.path:
             self.send_error(self.status or 404)
@@ -205,7 +214,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
 class Served:
     def __init__(self, folder: Path) -> None:
-        fields = {"folder": folder, "asked": []}
+        fields = {"folder": folder, "asked": [], "logins": []}
         self.handler = type("Handler", (Mirror,), fields)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
@@ -216,8 +225,8 @@ class Served:
         return asked
 
 
-@pytest.fixture
-def served(mirror: Path) -> Iterator[Served]:
+@contextlib.contextmanager
+def serving(mirror: Path) -> Iterator[Served]:
     served = Served(mirror)
     thread = threading.Thread(target=served.server.serve_forever)
     thread.start()
@@ -225,6 +234,12 @@ def served(mirror: Path) -> Iterator[Served]:
     served.server.shutdown()
     served.server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def served(mirror: Path) -> Iterator[Served]:
+    with serving(mirror) as served:
+        yield served
 
 
 def use_apt(bench: Bench, sources: Dict[str, str], settings: str = "") -> None:
@@ -327,14 +342,52 @@ def test_a_mirror_without_debian_11(bench: Bench, served: Served) -> None:
     assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=served.address)
 
 
-@pytest.mark.parametrize("change", ["other", "longer", "truncated", "empty"])
+def test_a_login_does_not_go_to_where_the_mirror_redirects(
+    bench: Bench, served: Served, mirror: Path
+) -> None:
+    address = served.address.replace("//", "//user:secret-word@")
+    with serving(mirror) as other:
+        served.handler.redirect = other.address  # type: ignore[attr-defined]
+        assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=address)
+    assert served.handler.logins  # type: ignore[attr-defined]
+    assert other.asked
+    assert other.handler.logins == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("left", [99, 0])
+def test_a_package_that_is_cut_off_is_tried_again(
+    bench: Bench, served: Served, mirror: Path, left: int
+) -> None:
+    good = next(mirror.rglob("*.deb")).read_bytes()
+    served.handler.body = good[:left]  # type: ignore[attr-defined]
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=served.address)
+    assert result.status == 1
+    assert f"found: cut off after {left} of {len(good)} bytes" in result.err
+    assert len(served.asked) == 3
+    assert_nothing_was_made(bench)
+
+
+@pytest.mark.parametrize("change", ["cut off", "other"])
+def test_the_next_mirror_is_asked_where_the_first_gives_something_else(
+    bench: Bench, served: Served, mirror: Path, change: str
+) -> None:
+    good = next(mirror.rglob("*.deb")).read_bytes()
+    with serving(mirror) as bad:
+        body = good[:99] if change == "cut off" else good[:-1] + b"x"
+        bad.handler.body = body  # type: ignore[attr-defined]
+        lines = f"deb {bad.address}/debian bookworm main\ndeb {served.address}/debian sid main\n"
+        use_apt(bench, {"sources.list": lines})
+        assert make_only(bench)
+    assert bad.asked
+    assert served.asked
+
+
+@pytest.mark.parametrize("change", ["other", "longer"])
 def test_another_content(bench: Bench, served: Served, mirror: Path, change: str) -> None:
     good = next(mirror.rglob("*.deb")).read_bytes()
     bodies = {
         "other": good[:-1] + b"x",
         "longer": good + b"x",
-        "truncated": good[:99],
-        "empty": b"",
     }
     served.handler.body = bodies[change]  # type: ignore[attr-defined]
     result = bench.run(SLIPWAY_DEBIAN_MIRROR=served.address.replace("//", "//user:secret-word@"))
