@@ -319,6 +319,7 @@ class Arena:
         # The daemon would start again with another folder for sandboxes.
         sandboxes = self.scratch / "sandboxes"
         sandboxes.mkdir(exist_ok=True)
+        self._renew_job()
         if self.owner is not None:
             os.chown(sandboxes, self.owner.uid, self.owner.gid)
         with contextlib.suppress(FileNotFoundError):
@@ -342,6 +343,7 @@ class Arena:
             "env": env,
             "uid": starter.uid if starter else None,
             "gid": starter.gid if starter else None,
+            "isolator": self.isolator,
             "builder": self.owner.uid if self.owner else os.geteuid(),
             "seconds": seconds,
             "canary": f"secret-{self.run_name}",
@@ -355,6 +357,15 @@ class Arena:
         for sandbox in sandboxes.glob("pants-sandbox-*"):
             sandbox.rename(kept / sandbox.name)
         return Run(outcome, list(kept_steps(kept)), self.traces())
+
+    def _renew_job(self) -> None:
+        """Empties what a killed step has left, in a job whose scripts may kill what would do it: of
+        CI, each job has a new container."""
+        if self.before and self.owner is not None:
+            for folder in ("build", "home/build"):
+                place = f"{self.machine_root}/{folder}"
+                # rm takes trees that are too deep for Python.
+                subprocess.run(["find", place, "-mindepth", "1", "-delete"], check=True)
 
     def traces(self) -> List[str]:
         """Files on the machine that carry the mark of this run: scripts alone make such."""

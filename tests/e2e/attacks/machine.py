@@ -36,6 +36,7 @@ from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 GRACE = 10.0  # seconds until a supervisor has removed what a killed build left
 STEP_USER = 1000
+NOBODY = 65534
 _ADD_KEY, _KEYCTL = 248, 250
 _JOIN, _DESCRIBE, _UNLINK, _READ = 1, 6, 9, 11
 _SESSION_RING, _USER_RING = -3, -4
@@ -241,7 +242,9 @@ def state_of(pid: int) -> str:
 
 def start_victims(spec: Dict[str, Any]) -> Dict[str, subprocess.Popen[bytes]]:
     """Processes of the other users of the machine: of the user that steps run as, and of who builds."""
-    users = {"user 1000": STEP_USER, "who builds": spec["builder"]}
+    # Inside, where steps run as user 1000 of this very machine, its other processes are refused.
+    stranger = NOBODY if spec["isolator"] == "inside" else STEP_USER
+    users = {f"user {stranger}": stranger, "who builds": spec["builder"]}
     return {
         name: subprocess.Popen(["sleep", "100000"], preexec_fn=lambda uid=uid: _become(uid))  # noqa: PLW1509
         for name, uid in users.items()
