@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import IO, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 
 from build_rules.lib import integrity as sri
+from build_rules.lib import own_folder
 from build_rules.lib.errors import SlipwayError
 
 _CHUNK = 1 << 20
@@ -99,14 +100,14 @@ class ContentCache:
         self._contents = os.path.join(folder, "sha256")
         self._names = os.path.join(folder, "names")
         for one in (self._partial, self._contents, self._names):
-            os.makedirs(one, exist_ok=True)
+            own_folder.make(one)
 
     def sweep(self) -> None:
         """Removes what killed runs left half-written."""
         before = time.time() - _ABANDONED
         for entry in os.scandir(self._partial):
             try:
-                if entry.stat().st_mtime < before:
+                if entry.stat(follow_symlinks=False).st_mtime < before:
                     os.unlink(entry.path)
             except OSError:
                 pass  # Another run was faster.

@@ -22,6 +22,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
+from build_rules.lib import own_folder
+
 UNUSED_SECONDS = 30 * 24 * 3600
 # A part of each tree's name: what an earlier version unpacked, with fewer checks, is not used.
 _FORMAT = 2
@@ -52,7 +54,7 @@ def unpacked(cache: str, layers: Sequence[Layer]) -> Iterator[str]:
 
     It is locked as long as the context lasts. Upper layers add and replace; none takes away.
     """
-    os.makedirs(cache, exist_ok=True)
+    own_folder.make(os.path.realpath(cache))  # Pants links a step's folder to it
     name = name_of(layers)
     tree = os.path.join(cache, name)
     with open(tree + ".lock", "w") as lock:

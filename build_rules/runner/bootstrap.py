@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -89,6 +90,7 @@ def main(call: Call) -> None:
     check_machine()
     check_paths(call)
     os.makedirs(call.cache, mode=0o700, exist_ok=True)
+    check_cache(call.cache)
     with locked(os.path.join(call.cache, "lock")) as lock:
         interpreter = own_interpreter() if call.found == "pants" else made_interpreter(call)
         environment = made_environment(call, interpreter, lock)
@@ -123,6 +125,17 @@ def check_paths(call: Call) -> None:
             where=settings,
             found=call.workspace,
             next="rename the folder",
+        )
+
+
+def check_cache(cache: str) -> None:
+    """Refuses a cache in which others than this user may put what will be run."""
+    if stat.S_IMODE(os.stat(cache).st_mode) & stat.S_IWOTH:
+        raise RunnerError(
+            "every user of this machine may write to the runner's cache",
+            where=cache,
+            found=oct(stat.S_IMODE(os.stat(cache).st_mode)),
+            next=f"chmod o-w '{cache}'; rm -r '{cache}'/environments '{cache}'/workspaces",
         )
 
 

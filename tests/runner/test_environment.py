@@ -296,6 +296,37 @@ def test_a_cache_that_cannot_be_written(bench: Bench) -> None:
     assert_whole_and_alone(bench)
 
 
+@pytest.mark.parametrize("whose", ["the folder", "the stamp"])
+def test_a_cache_of_another_user_runs_nothing(warm: Bench, shell: str, whose: str) -> None:
+    """As root with a user's HOME: what stands in the cache is that user's to choose."""
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    assert warm.run("goal").ok
+    stamp = warm.cache / f"slipway/workspaces{warm.workspace}/.runner-stamp"
+    place = stamp if whose == "the stamp" else warm.cache / "slipway"
+    os.chown(place, 65534, 65534)
+    result = warm.run("goal", shell=shell)
+    assert result.status == 1
+    assert result.out == b""
+    assert result.err == (
+        "pants: the runner's cache belongs to another user\n"
+        f"  in:    {place}\n"
+        "  next:  export XDG_CACHE_HOME=<a folder of your own>   (or, with sudo: sudo -H)\n"
+    )
+
+
+def test_a_cache_that_everybody_may_write_to_is_not_filled(bench: Bench) -> None:
+    (bench.cache / "slipway").mkdir(parents=True)
+    (bench.cache / "slipway").chmod(0o777)
+    result = bench.run("goal")
+    assert result.status == 1
+    assert "pants: every user of this machine may write to the runner's cache\n" in result.err
+    assert f"next:  chmod o-w '{bench.cache}/slipway'" in result.err
+    assert_nothing_was_made(bench)
+    (bench.cache / "slipway").chmod(0o700)
+    assert_whole_and_alone(bench)
+
+
 def test_interrupted_by_the_user(bench: Bench) -> None:
     run = bench.start()
     wait_until(lambda: any(found(path, "bin/python") for path in bench.unfinished))
