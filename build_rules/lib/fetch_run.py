@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from build_rules.lib import binary_mirrors, npm_config
+from build_rules.lib import binary_mirrors, npm_config, scope_registries
 from build_rules.lib.download import Content, ContentCache, Stored
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.http_transport import Patience, Strict, Transport, shown
+from build_rules.lib.npm_package import Tarball
 from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
 
 # Kept-open connections. More bring nothing, and registries begin to turn them away.
@@ -69,6 +70,18 @@ class LazyClient:
         """With npm's proxies and CAs, for what is no npm registry: npm's `strict-ssl=false` is no
         word on the logins of others."""
         return Transport(Strict(self._make()[2]), self._settings.patience)
+
+    def doubts_of_scopes(self, lock_text: str, tarballs: Sequence[Tarball]) -> List[str]:
+        """What speaks against asking for scoped packages where the configuration has them."""
+        if not any(one.name.startswith("@") for one in tarballs):
+            return []
+        config = self._make()[2]
+        return scope_registries.doubts(
+            lock_text,
+            tarballs,
+            lambda scope: config.usable(f"{scope}:registry") is not None,
+            config.registry_for,
+        )
 
     def fetch_binary(self, package: str, variable: str, path: str, content: Content) -> Stored:
         """A file that the install script of a package takes, from where the user's configuration

@@ -66,7 +66,10 @@ def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> i
             entries.append(entry)
         else:
             new.append(tarball)
-    stored = _fetch(new, cache, settings, command)
+    client = LazyClient(settings, cache)
+    for doubt in client.doubts_of_scopes(lock.text, new):
+        print(doubt, file=sys.stderr)
+    stored = _fetch(new, cache, client, command)
     entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
     write_text(out, fetch_locks.render(entries, command, binaries))
     _tell_weak(new, path)
@@ -92,10 +95,8 @@ def _read_old(old: str, command: str) -> FetchLock:
 
 
 def _fetch(
-    tarballs: Sequence[Tarball], cache: ContentCache, settings: Settings, command: str
+    tarballs: Sequence[Tarball], cache: ContentCache, client: LazyClient, command: str
 ) -> List[Stored]:
-    client = LazyClient(settings, cache)
-
     def fetch(tarball: Tarball) -> Stored:
         content = Content(hashes=sri.parse(tarball.integrity))
         found = cache.find(content.hashes)

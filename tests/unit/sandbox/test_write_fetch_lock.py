@@ -189,3 +189,21 @@ def test_a_lock_that_cannot_be_installed_is_refused_before_anything_is_fetched(r
     assert done.returncode == 1
     assert "apps/x/package-lock.json:11: node_modules/left: has no integrity" in done.stderr
     assert not run.out.exists()
+
+
+def test_a_scope_of_the_team_that_is_asked_for_at_the_common_registry_is_told(run: Run) -> None:
+    lock = lock_text(
+        {
+            "node_modules/left": _entry(LEFT, resolved="https://registry.example/left.tgz"),
+            "node_modules/@corp/right": {
+                **_entry(RIGHT), "resolved": "https://npm.corp.example/right.tgz",
+            },
+        }
+    )  # fmt: skip
+    packages = {"left": {"1.0.0": LEFT}, "@corp/right": {"1.0.0": RIGHT}}
+    with Registry(packages) as registry:
+        run.registry = registry.url
+        done = run.program(lock)
+    assert done.returncode == 0, done.stderr
+    assert "@corp/right: asked for at the registry of [slipway].npm_registry" in done.stderr
+    assert "add to ~/.npmrc: @corp:registry=https://npm.corp.example/" in done.stderr
