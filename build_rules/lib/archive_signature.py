@@ -21,6 +21,7 @@ from build_rules.lib.tar_reading import Kind
 
 KEYRINGS = ("/usr/share/keyrings/debian-archive-*.gpg", "/etc/apt/trusted.gpg.d/*.gpg")
 _SECONDS = 60
+_MOST_LINES = 5
 _STATUS = re.compile(r"^\[GNUPG:\] (\w+) ?(.*)$", re.MULTILINE)
 # RFC 9580, 9.5: digests that are broken, or that nobody signs with.
 _WEAK_DIGESTS = {"1": "MD5", "2": "SHA-1", "3": "RIPEMD-160"}
@@ -92,11 +93,13 @@ def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
         if faults is None and os.path.exists(target):
             with open(target, "rb") as file:
                 return file.read().decode("utf-8", "replace")
-    raise SlipwayError(
-        f'the signature of "{name}" is not good',
-        found="\n".join(faults or [done.stderr.decode("utf-8", "replace").strip()]),
-        next="renew the keys with: apt-get install debian-archive-keyring",
-    )
+    if faults:
+        found, next_ = faults, "renew the keys with: apt-get install debian-archive-keyring"
+    else:
+        said = done.stderr.decode("utf-8", "replace").splitlines()
+        # It repeats itself for each letter that no signature has.
+        found, next_ = list(dict.fromkeys(said))[:_MOST_LINES], "use another mirror"
+    raise SlipwayError(f'the signature of "{name}" is not good', found="\n".join(found), next=next_)
 
 
 def _faults(status: str) -> Optional[List[str]]:

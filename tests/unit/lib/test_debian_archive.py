@@ -292,7 +292,8 @@ def test_a_signature_that_does_not_count_ends_it(
         with pytest.raises(Untrusted, match=r'the signature of ".*" is not good') as caught:
             read(tmp_path, lambda text: signed, trusting(command, signer))
     assert why in caught.value.found
-    assert "apt-get install debian-archive-keyring" in caught.value.next
+    way_out = "apt-get install debian-archive-keyring" if why else "use another mirror"
+    assert way_out in caught.value.next
 
 
 def test_one_good_signature_beside_one_of_an_unknown_key_is_enough(
