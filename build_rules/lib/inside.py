@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import os
 import stat
-from typing import Dict, Iterator, Sequence, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
 
 from build_rules.lib import build_users, own_network, tree_cache, unpacking
 from build_rules.lib.cgroups import Cgroup
@@ -35,6 +35,8 @@ from build_rules.lib.tree_cache import Layer
 
 # Files that engines put there for each container.
 _OF_ENGINES = ("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
+# Where every user may leave files, which a container's processes share.
+_FOR_EVERYBODY = ("/tmp", "/var/tmp", "/dev/shm")
 _CHUNK = 1 << 20
 
 
@@ -53,9 +55,10 @@ def run(job: Job) -> int:
         command, (jail, program_user) = job.command, jailed
         _prepare(own, program_user)
         own_loopback = jail.surroundings.neighbours is None
+        before = _entries(_FOR_EVERYBODY) if os.geteuid() == 0 else None
         with Cgroup.make(job.limits) as cgroup, supervised(
             as_request(command) if command.foreign else lambda: become("", command, program_user),
-            lambda: _empty(own),
+            lambda: _clean(own, before, (USER_ID, program_user)),
             jail,
             command.attempts,
             own_network.enter if own_loopback else lambda: None,
@@ -153,7 +156,24 @@ def _prepare(own: Sequence[str], program_user: int) -> None:
             raise IsolationRefused(f"user {USER_ID} cannot write to {folder}")
 
 
-def _empty(own: Sequence[str]) -> None:
-    for folder in own:
-        for name in os.listdir(folder):
-            remove_tree(os.path.join(folder, name))
+def _entries(folders: Sequence[str]) -> Set[str]:
+    found: Set[str] = set()
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            found.update(os.path.join(folder, name) for name in os.listdir(folder))
+    return found
+
+
+def _clean(own: Sequence[str], before: Optional[Set[str]], users: Sequence[int]) -> None:
+    """Empties the step's own folders, and removes what its `users` left elsewhere for other steps.
+
+    `before` is what was there before the step; None where the user is that of the job, whose files
+    nobody could tell from the step's.
+    """
+    left = _entries(own)
+    for path in _entries(_FOR_EVERYBODY) - before if before is not None else ():
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_uid in users:
+                left.add(path)
+    for path in left:
+        remove_tree(path)

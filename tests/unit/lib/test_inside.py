@@ -9,6 +9,7 @@ from typing import List
 
 import pytest
 
+from build_rules.lib import inside
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.inside import first_difference
 from build_rules.lib.tree_cache import Layer, all_unpacked
@@ -79,3 +80,38 @@ def test_a_layer_that_no_step_wrote_is_refused(tmp_path: Path) -> None:
     layer = Layer(str(tmp_path / "x.tar"), hashlib.sha256(content).hexdigest())
     with pytest.raises(SlipwayError, match="its name leaves the archive"):
         first_difference([layer], str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
+def test_what_a_step_left_in_folders_for_everybody_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, own = tmp_path / "tmp", tmp_path / "build"
+    for place in (shared, own, own / "out", shared / "of-before", shared / "of-the-step"):
+        place.mkdir()
+    (own / "out" / "layer").touch()
+    (shared / "of-the-job").touch()
+    monkeypatch.setattr(inside, "_FOR_EVERYBODY", (str(shared), str(tmp_path / "not-there")))
+    os.chown(shared / "of-before", 1000, 1000)
+    before = inside._entries(inside._FOR_EVERYBODY) - {str(shared / "of-the-step")}
+    os.chown(shared / "of-the-step", 1000, 1000)
+    (shared / "of-the-step" / "poison.js").touch()
+    (shared / "link").symlink_to("/etc/passwd")
+    os.chown(shared / "link", 1000, 1000, follow_symlinks=False)
+    (shared / "later-of-the-job").touch()
+    inside._clean([str(own)], before, (1000, 61001))
+    assert sorted(one.name for one in shared.iterdir()) == [
+        *("later-of-the-job", "of-before", "of-the-job")
+    ]
+    assert own.is_dir()
+    assert list(own.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
+def test_a_job_s_own_files_are_left_alone_where_the_step_has_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of-pants").touch()
+    monkeypatch.setattr(inside, "_FOR_EVERYBODY", (str(tmp_path),))
+    inside._clean([], None, (os.geteuid(),))
+    assert (tmp_path / "of-pants").exists()
