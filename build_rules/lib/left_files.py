@@ -18,13 +18,19 @@ MOST_TEXT = 16 << 20
 
 
 @contextlib.contextmanager
-def collecting(what: str, where: str) -> Iterator[None]:
-    """Names `what` left a tree that cannot be collected, and `where` it is declared."""
+def collecting(what: str, where: str, *tops: str) -> Iterator[None]:
+    """Names `what` left a tree that cannot be collected, and `where` it is declared.
+
+    `tops` are the folders that it may have replaced: a link in the place of one leads anywhere.
+    """
     try:
+        for top in tops:
+            if os.path.islink(top) or not os.path.isdir(top):
+                raise NotADirectoryError(0, "it was replaced by something else", top)
         yield
-    except (RecursionError, PermissionError) as error:
+    except (RecursionError, PermissionError, FileNotFoundError, NotADirectoryError) as error:
         found = "folders that are nested too deeply"
-        if isinstance(error, PermissionError):
+        if isinstance(error, OSError):
             found = f"{error.filename}: {error.strerror}"
         raise SlipwayError(
             f"{what} left files that a build step cannot read",

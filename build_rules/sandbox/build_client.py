@@ -33,7 +33,9 @@ def build(arguments: Dict[str, Any]) -> None:
         _run_script(script, [], subject, arguments)
     more = arguments["script_arguments"]
     _run_script(arguments["script"], ["--", *more] if more else [], subject, arguments)
-    with left_files.collecting(f'the script "{arguments["script"]}"', placeholders.PACKAGE_JSON):
+    with left_files.collecting(
+        f'the script "{arguments["script"]}"', placeholders.PACKAGE_JSON, _APP
+    ):
         _collect(outputs, before, arguments)
 
 

@@ -50,7 +50,7 @@ def compile_addon(arguments: Dict[str, Any]) -> None:
     headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
     with LoopbackServer((), {}, headers) as server:
         npm_rebuild.rebuild(subject, _APP, server, python=arguments["python"], from_source=True)
-    with left_files.collecting(f'the install script of "{label}"', ORIGIN):
+    with left_files.collecting(f'the install script of "{label}"', ORIGIN, _APP, place):
         _collect(place, before, subject, arguments)
 
 

@@ -76,7 +76,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
             from_source=arguments["decision"] == "source",
         )
     where = f"{placeholders.ORIGIN}, field install_scripts"
-    with left_files.collecting(f'the install script of "{label}"', where):
+    with left_files.collecting(f'the install script of "{label}"', where, _APP):
         changed = [name for name, state in _states().items() if before.get(name) != state]
         _collect(arguments, closure, frozenset(before), changed)
 

@@ -211,3 +211,24 @@ def test_left_files_are_named_with_what_left_them() -> None:
         "  found: app/locked: Permission denied",
         "  next:  have the script remove them, or make them readable",
     ]
+
+
+@pytest.mark.parametrize("with_what", ["a link", "a file", "nothing"])
+def test_a_script_that_replaces_the_whole_application_is_named(
+    step: Path, monkeypatch: pytest.MonkeyPatch, with_what: str
+) -> None:
+    """Where the user of scripts is that of the step, nothing keeps one from it."""
+
+    def npm(*_: object, **__: object) -> Any:
+        shutil.rmtree("app")
+        if with_what == "a link":
+            Path("app").symlink_to("/")
+        elif with_what == "a file":
+            Path("app").touch()
+        return 0, []
+
+    write_closure()
+    with pytest.raises(SlipwayError, match="left files that a build step cannot read") as raised:
+        compile_it(monkeypatch, {}, npm=npm)
+    assert 'the install script of "addon@1.0.0"' in raised.value.what
+    assert raised.value.found == "app: it was replaced by something else"

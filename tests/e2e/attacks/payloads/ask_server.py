@@ -23,7 +23,7 @@ for value in os.environ.values():
 
 
 def ask(port, path):
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+    with socket.create_connection(("127.0.0.1", port), 1) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         answer = b""
         while len(answer) < 1 << 20:
@@ -56,7 +56,7 @@ for _, port in found:
         kit.note("bind", kit.word_of(error))
     for _ in range(200):
         try:
-            connection = socket.create_connection(("127.0.0.1", port), 5)
+            connection = socket.create_connection(("127.0.0.1", port), 0.2)
             connection.sendall(b"GET /half")
             held.append(connection)
         except OSError:
