@@ -17,9 +17,9 @@ import pytest
 
 from tests.e2e.attacks.arena import Package
 from tests.e2e.attacks.arenas import ARENAS, Surroundings, fill_caches, open_arena
-from tests.e2e.attacks.campaign import ALL_TOGETHER, Campaign, Cell
+from tests.e2e.attacks.campaign import Campaign, Cell
 from tests.e2e.attacks.fence import NoFence, fence
-from tests.e2e.attacks.table import ATTACKS, EXHAUSTING, INSTALL, reason_of
+from tests.e2e.attacks.table import ALL_TOGETHER, ATTACKS, EXHAUSTING, INSTALL, reason_of
 from tests.e2e.conftest import First
 from tests.e2e.engine import Engine, running_engine
 

@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from tests.e2e.attacks.arena import BUILD_TIME_LIMIT, Arena, Member, Package, Run
 from tests.e2e.attacks.table import (
+    ALL_TOGETHER,
     ALONE,
     ALWAYS,
     BUILD,
@@ -31,7 +32,6 @@ from tests.e2e.attacks.table import (
     of_run,
 )
 
-ALL_TOGETHER = "all together"
 """The row for what no single attack can be told to have done."""
 _OPTIONS = ("--node-mirrors-variables={'attack-asks-with-escapes': ['ESCAPES_MIRROR']}",)
 _LIMITS = (

@@ -611,6 +611,7 @@ EXHAUSTING: Tuple[Attack, ...] = (
 )
 """One build for each: it ends in one message, with a machine that can be used meanwhile."""
 
+ALL_TOGETHER = "all together"
 LOOKS_AROUND = f"{BYSTANDER}-who-looks"
 
 
@@ -633,7 +634,10 @@ _GUARD_ALONE = (
     "Where no network namespace can be made, the guard alone stands before the machine's network. A "
     "process can change an address in its memory after the guard has looked at it."
 )
-_LOOPBACK = "A job in a chroot or a container shares the loopback interface of its machine."
+_LOOPBACK = (
+    "A job in a container shares folders of its machine, with the sockets in them; as a plain user "
+    "also the loopback interface."
+)
 _SAME_USER = (
     "The scripts of a job that is user 1000 itself are of the same user as the build tool and the "
     "rest of the job. The kernel lets them signal its processes and read those that can be traced."
@@ -651,12 +655,15 @@ _CONTAINER_TERMINALS = (
 )
 _INSIDE = ("inside as root", INSIDE_PLAIN)
 _OPEN: Sequence[Tuple[str, Sequence[str], Sequence[str]]] = (
-    (_GUARD_ALONE, ("guard-race",), ("chroot", *_INSIDE)),
-    (_LOOPBACK, ("machine-loopback",), ("chroot", *_INSIDE)),
+    (_GUARD_ALONE, ("guard-race",), (INSIDE_PLAIN,)),
+    (_LOOPBACK, ("machine-loopback",), _INSIDE),
     (_SAME_USER, ("kill", "stop", "limits", "hydra", "memory", "proc"), (INSIDE_PLAIN,)),
     (
         _SAME_FILES,
-        ("writes-around", "forged-reports", "poison", "hard-links", "traces", "output-file"),
+        (
+            *("writes-around", "forged-reports", "poison", "hard-links", "traces", "output-file"),
+            *("forged-failure", "report-link", "report-fifo", ALL_TOGETHER),
+        ),
         (INSIDE_PLAIN,),
     ),
     (_OWN_MACHINE, ("leaves-root",), _INSIDE),

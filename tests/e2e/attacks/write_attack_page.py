@@ -14,14 +14,23 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from tests.e2e import harness
 from tests.e2e.attacks.arenas import ARENAS, Surroundings, fill_caches, open_arena
-from tests.e2e.attacks.campaign import ALL_TOGETHER, Campaign, Cell, read_cells, write_cells
-from tests.e2e.attacks.table import ATTACKS, BUILD, INSTALL, MAKE, NOT_PROTECTED, reason_of
+from tests.e2e.attacks.campaign import Campaign, Cell, read_cells, write_cells
+from tests.e2e.attacks.table import (
+    ALL_TOGETHER,
+    ATTACKS,
+    BUILD,
+    INSTALL,
+    MAKE,
+    NOT_PROTECTED,
+    reason_of,
+)
 from tests.e2e.engine import Engine, running_engine
 from tests.e2e.harness import Caches
 
 PAGE = harness.REPOSITORY / "docs" / "reference" / "step-attacks.md"
 OUTCOMES = harness.REPOSITORY / "docs" / "reference" / "step-attacks.json"
 HELD, OPEN, BROKEN, NOT_RUN = "held", "not protected", "**not held**", "not run"
+UNPROMISED = "held by chance"
 
 TEXT = """\
 # What a hostile build script can reach
@@ -32,6 +41,7 @@ a package; where the table says so, also as the build script of an application a
 
 * `{held}`: the script reached nothing outside of its package's output, and the build reported what it had to report.
 * `{open}`: the isolator cannot prevent the attack. The number refers to the reasons below the table.
+* `{unpromised}`: the attack reached nothing in this run, and nothing keeps it from that in another.
 * `{broken}`: the attack reached something that this page says is protected. This is a bug.
 
 {table}
@@ -99,6 +109,7 @@ def render(cells: Iterable[Cell]) -> str:
         reasons=listed,
         held=HELD,
         open=OPEN,
+        unpromised=UNPROMISED,
         broken=BROKEN.strip("*"),
         together=ALL_TOGETHER,
     )
@@ -122,10 +133,10 @@ def write_page(cells: Sequence[Cell]) -> None:
 def _word(cell: Optional[Cell], reasons: Sequence[str]) -> str:
     if cell is None:
         return NOT_RUN
-    if not cell.wrong:
-        return HELD
     reason = reason_of(cell.attack, cell.arena)
-    return f"{OPEN} ({reasons.index(reason) + 1})" if reason else BROKEN
+    if not reason:
+        return BROKEN if cell.wrong else HELD
+    return f"{OPEN if cell.wrong else UNPROMISED} ({reasons.index(reason) + 1})"
 
 
 def main(names: Sequence[str]) -> int:
