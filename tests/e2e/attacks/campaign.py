@@ -32,7 +32,6 @@ from tests.e2e.attacks.table import (
     of_run,
 )
 
-"""The row for what no single attack can be told to have done."""
 _OPTIONS = ("--node-mirrors-variables={'attack-asks-with-escapes': ['ESCAPES_MIRROR']}",)
 _LIMITS = (
     *("--slipway-step-memory-limit=1GB", "--slipway-step-process-limit=300"),

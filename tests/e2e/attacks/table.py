@@ -612,6 +612,7 @@ EXHAUSTING: Tuple[Attack, ...] = (
 """One build for each: it ends in one message, with a machine that can be used meanwhile."""
 
 ALL_TOGETHER = "all together"
+"""The row for what no single attack can be told to have done."""
 LOOKS_AROUND = f"{BYSTANDER}-who-looks"
 
 
