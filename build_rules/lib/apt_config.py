@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from build_rules.lib import http_proxy
 from build_rules.lib.debian_control import parse_stanzas
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.http_transport import NetworkSettings, without_port
@@ -26,6 +27,7 @@ FOLDER = "/etc/apt"
 OPTION = '[slipway] debian_mirror = "https://mirror.example/debian"'
 """The line of pants.toml that stands in for apt's configuration, with a made-up host."""
 
+_PROXY = 'Acquire::http::Proxy "http://<proxy>:<port>/";'
 _COMPONENT = "main"
 _DEBIAN_SUITES = frozenset(
     [
@@ -106,12 +108,16 @@ class AptConfig(NetworkSettings):
             for key in (f"{base}::{parts.hostname}", base):
                 value = self.settings.get(key, "")
                 if value:
-                    return None if value.upper() == "DIRECT" else _proxy(value, f"apt's {key}")
+                    return (
+                        None
+                        if value.upper() == "DIRECT"
+                        else http_proxy.parse(value, f"apt's {key}", _PROXY)
+                    )
         if self._bypasses_proxy(parts.hostname or ""):
             return None
         for name in (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper()):
             if self.env.get(name):
-                return _proxy(self.env[name], f"environment: {name}")
+                return http_proxy.parse(self.env[name], f"environment: {name}", _PROXY)
         return None
 
     def _bypasses_proxy(self, host: str) -> bool:
@@ -293,20 +299,6 @@ def _parse_auth(words: Sequence[str]) -> Iterator[Login]:
             # Without a scheme, apt sends a login over TLS alone.
             schemes = (scheme,) if found else ("https",)
             yield Login(schemes, rest.rstrip("/"), _basic(user, value))
-
-
-def _proxy(address: str, source: str) -> str:
-    """An http proxy's address; another scheme would have its login sent without TLS, or fail."""
-    address = address if "://" in address else f"http://{address}"
-    parts = urlsplit(address)
-    if parts.scheme != "http" or not parts.hostname:
-        raise SlipwayError(
-            "only proxies with an http address are known",
-            where=source,
-            found=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
-            next='Acquire::http::Proxy "http://<proxy>:<port>/";',
-        )
-    return address
 
 
 def _without_login(address: str) -> Tuple[str, Optional[Login]]:

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
-from build_rules.lib import npmrc
+from build_rules.lib import http_proxy, npmrc
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.http_transport import NetworkSettings, without_port
 from build_rules.lib.npmrc import Setting
 
 _ENV_PREFIX = "npm_config_"
+_PROXY = "https-proxy=http://<proxy>:<port>/"
 _OFF = ("", "null", "false", "undefined")
 # Names that are for registries; `[slipway] npmrc_variables` has the same default.
 PROJECT_VARIABLES = ("*NPM*", "NODE_AUTH_TOKEN", "CI_JOB_TOKEN")
@@ -175,13 +176,13 @@ class NpmConfig(NetworkSettings):
                 return None
             usable = self.usable(key)
             if usable:
-                return _proxy(usable.value, usable.source)
+                return http_proxy.parse(usable.value, usable.source, _PROXY)
         names = ["HTTP_PROXY", "http_proxy", "PROXY", "proxy"]
         if parts.scheme == "https":
             names = ["HTTPS_PROXY", "https_proxy", *names]
         for name in names:
             if self.env.get(name):
-                return _proxy(self.env[name], f"environment: {name}")
+                return http_proxy.parse(self.env[name], f"environment: {name}", _PROXY)
         return None
 
     def _bypasses_proxy(self, host: str) -> bool:
@@ -363,19 +364,6 @@ def _registry(setting: Setting) -> Registry:
             next=f"//{url.rsplit('@', 1)[-1].rstrip('/')}/:_authToken=<token>",
         )
     return Registry(url.rstrip("/") + "/", setting.source)
-
-
-def _proxy(url: str, source: str) -> str:
-    url = url if "://" in url else f"http://{url}"
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise SlipwayError(
-            "only proxies with an http address are known",
-            where=source,
-            found=url.rsplit("@", 1)[-1],
-            next="https-proxy=http://<proxy>:<port>/",
-        )
-    return url
 
 
 def _same_origin(one: str, other: str) -> bool:

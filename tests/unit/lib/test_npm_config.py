@@ -340,7 +340,7 @@ def test_a_proxy_that_cannot_be_used_is_told_without_its_password(home: Path) ->
     with pytest.raises(SlipwayError) as caught:
         _load(home, f"proxy=socks5://u:{TOKEN}@p.example").proxy_for("http://r.example/")
     assert TOKEN not in str(caught.value)
-    assert caught.value.found == "p.example"
+    assert caught.value.found == "socks5://p.example"
 
 
 class TestCertificates:
