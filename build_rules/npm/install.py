@@ -172,7 +172,8 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
                 npm_lock=lock.path,
                 rewrite_lock=npm_lock.rewrite_lock(lock.path),
                 fetch_lock=fetched.path,
-                renew_fetch_lock=fetch_lock.start_over(fetched.path),
+                # Below the first line of a message's last part.
+                renew_fetch_lock=fetch_lock.start_over(fetched.path).replace("\n", "\n" + " " * 9),
             ),
         ),
     )
