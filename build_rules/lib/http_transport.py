@@ -142,7 +142,7 @@ def usable_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        netloc = parts.netloc.encode("idna" if parts.netloc.isascii() is False else "ascii")
+        netloc = parts.netloc.encode("ascii" if parts.netloc.isascii() else "idna")
         path, query = (quote(part, safe=_PLAIN) for part in (parts.path, parts.query))
     except ValueError:
         usable = False
