@@ -80,15 +80,22 @@ def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
         command = [*verifier.command, "--status-fd", "1", "--output", target]
         for ring in verifier.keyrings:
             command += ["--keyring", ring]
-        done = subprocess.run(
-            [*command, source],
-            # gpgv makes a folder for its settings in the home of who runs it.
-            env={"LC_ALL": "C", "GNUPGHOME": folder, "HOME": folder},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, source],
+                # gpgv makes a folder for its settings in the home of who runs it.
+                env={"LC_ALL": "C", "GNUPGHOME": folder, "HOME": folder},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SlipwayError(
+                f'the signature of "{name}" was not checked in {_SECONDS} seconds',
+                found=verifier.command[-1],
+                next="see what that program does, or take it off PATH",
+            ) from None
         faults = _faults(done.stdout.decode("utf-8", "replace"))
         if faults is None and os.path.exists(target):
             with open(target, "rb") as file:

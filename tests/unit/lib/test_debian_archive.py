@@ -333,3 +333,10 @@ def test_what_is_older_than_the_lock_ends_it(command: Any, archive: Signer, tmp_
 def test_a_machine_without_gpgv_or_without_keys_has_no_verifier(tmp_path: Path) -> None:
     assert archive_signature.of_machine({"PATH": "/nowhere"}) is None
     assert archive_signature.of_machine(os.environ, (f"{tmp_path}/none-*.gpg",)) is None
+
+
+def test_a_gpgv_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_signature, "_SECONDS", 0.2)
+    hanging = Verifier(("/bin/sh", "-c", "sleep 30"), ())
+    with pytest.raises(Untrusted, match=r"the signature of .* was not checked"):
+        read(tmp_path, trust=Trust(hanging))
