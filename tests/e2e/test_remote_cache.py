@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import re
 import shutil
+import tarfile
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List, Match, Tuple
 
 import pytest
 
@@ -15,6 +19,8 @@ from tests.e2e.conftest import First, OtherUser
 from tests.e2e.counts import HIT_REMOTELY
 from tests.e2e.harness import Caches, Result, Workspace
 from tests.e2e.registry_stub import RegistryStub
+from tests.inputs import page
+from tests.unit.lib.own_archives import CHARACTERS, Item, file, own_gzip, own_tar, special
 
 PACKAGE = ("package", "//apps/koa-kkl:release")
 _HIT = re.compile(r'remote cache hit for: "(.*?)" digest=Digest \{ hash: Fingerprint<(\w+)>')
@@ -147,3 +153,134 @@ def test_server_that_is_down_costs_a_warning(cold: Workspace, session_folder: Pa
     server = CacheServer(session_folder / "never-started")
     result = cold.pants("package", "//toolchains/node:16.20.2", env=with_cache(server)).ok()
     assert "Make Node.js 16.20.2 with npm 8.19.4" in result.counts.ran
+
+
+# --- Who can write to the server, and means harm.
+
+
+@pytest.fixture
+def copied(filled: CacheServer, scratch: Path) -> Path:
+    """The server's folder, to be tampered with."""
+    folder = scratch / "poisoned"
+    filled.stop()
+    try:
+        shutil.copytree(filled.folder, folder, symlinks=True)
+    finally:
+        filled.start()
+    return folder
+
+
+@pytest.mark.long
+def test_contents_that_locks_name_are_not_taken_from_the_server(
+    first: First, copied: Path, cold: Workspace
+) -> None:
+    """It knows no result, and has other bytes under the name of every tarball and package."""
+    shutil.rmtree(copied / "actioncache" / "objects")
+    downloads = first.workspace.caches.named / "slipway_downloads" / "sha256"
+    locked = [path for path in downloads.rglob("*") if path.is_file()]
+    assert len(locked) > 700
+    for path in locked:
+        place = object_of(copied, path.name)
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(bytes(reversed(path.read_bytes())))
+    with CacheServer(copied) as server:
+        result = cold.pants(*PACKAGE, env=with_cache(server)).ok()
+    assert result.counts.steps(HIT_REMOTELY) == []
+    assert archives.first_difference(first.workspace.release(), cold.release()) == ""
+    for name in ("npm tarball", "Node.js and npm as npm packages", "Debian package"):
+        page.hold(name, page.REMOTE, "not taken")
+
+
+LAYER = b"out/dependencies.layer"
+HOSTILE: Dict[str, Tuple[Item, str]] = {
+    "names": (file("../../outside"), "../../outside"),
+    "places": (file("node_runtime/bin/node"), "node_runtime/bin/node"),
+    "kinds": (special("node_modules/accepts/device", CHARACTERS), "node_modules/accepts/device"),
+    "modes": (file("node_modules/accepts/tool", mode=0o4755), "node_modules/accepts/tool"),
+}
+
+
+@pytest.mark.long
+def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_trusted(
+    first: First, filled: CacheServer, copied: Path, cold: Workspace, session_folder: Path
+) -> None:
+    """The layer of the npm packages is replaced by who can write to the server."""
+    found = cold.pants(*PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug")).ok()
+    action = action_digests(found)["Install 674 npm packages of apps/koa-kkl"]
+    result = copied / "actioncache" / "objects" / action[:2] / action[2:]
+    sound = result.read_bytes()
+    layer = gzip.decompress(object_of(copied, output_of(sound, LAYER)).read_bytes())
+
+    def package_with(name: str, content: bytes) -> Result:
+        write_object(copied, content)
+        result.chmod(0o644)
+        result.write_bytes(with_output(sound, LAYER, content))
+        cold.caches = own_caches(first, session_folder, f"poisoned-{name}")
+        with CacheServer(copied) as server:
+            return cold.pants(*PACKAGE, env=with_cache(server))
+
+    for name, (item, told) in HOSTILE.items():
+        refused = package_with(name, own_gzip(layer + own_tar([item], end=b""))).failed()
+        assert "Traceback" not in refused.output
+        assert told in refused.output
+    content, other = other_code(layer)
+    changed = layer.replace(content, other, 1)
+    refused = package_with("list", own_gzip(changed)).failed()
+    assert "does not list the files of the layer with their hashes" in refused.output
+    listed = changed.replace(sha256(content), sha256(other), 1)
+    package_with("content", own_gzip(listed)).ok()
+    assert archives.first_difference(first.workspace.release(), cold.release()) != ""
+    told = f"{', '.join(HOSTILE)}, its own list of files; the contents are trusted"
+    page.hold("result of a step", page.REMOTE, told)
+
+
+def other_code(layer: bytes) -> Tuple[bytes, bytes]:
+    """The content of a file of a layer, and one of the same size."""
+    with tarfile.open(fileobj=io.BytesIO(layer + bytes(1024))) as tar:
+        found = tar.extractfile("node_modules/accepts/index.js")
+        assert found is not None
+        content = found.read()
+    return content, content.replace(b"Copyright", b"Copywrong", 1)
+
+
+def sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def object_of(folder: Path, sha256: str) -> Path:
+    return folder / "cas" / "objects" / sha256[:2] / sha256[2:]
+
+
+def write_object(folder: Path, content: bytes) -> None:
+    place = object_of(folder, hashlib.sha256(content).hexdigest())
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(content)
+
+
+def output_of(result: bytes, path: bytes) -> str:
+    """The SHA-256 of an output in a record of the Remote Execution API."""
+    found = re.search(_digest_after(path), result)
+    assert found is not None
+    return found.group(2).decode()
+
+
+def with_output(result: bytes, path: bytes, content: bytes) -> bytes:
+    """The record with another content for that output; its messages must keep their lengths."""
+    sha256 = hashlib.sha256(content).hexdigest().encode()
+
+    def change(found: Match[bytes]) -> bytes:
+        size = varint(len(content))
+        assert len(size) == len(found.group(3))
+        return found.group(1) + sha256 + b"\x10" + size
+
+    return re.sub(_digest_after(path), change, result)
+
+
+def _digest_after(path: bytes) -> bytes:
+    return rb"(" + re.escape(path) + rb"\x12.\n@)([0-9a-f]{64})\x10([\x80-\xff]*[\x00-\x7f])"
+
+
+def varint(number: int) -> bytes:
+    """As protocol buffers write numbers."""
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])

@@ -53,6 +53,10 @@ def make_deb(files: Dict[str, Tuple[bytes, int]], links: Dict[str, str]) -> byte
 
 @pytest.fixture
 def mirror(bench: Bench) -> Path:
+    return write_mirror(bench)
+
+
+def write_mirror(bench: Bench) -> Path:
     """A mirror with one package, whose interpreter is the one of these tests; and its lock."""
     pip = find_pip_wheel()
     package = make_deb(
