@@ -142,6 +142,8 @@ def usable_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        # Of a host with an empty or too long label this says so; later, a socket would.
+        (parts.hostname or "").encode("idna")
         netloc = parts.netloc.encode("ascii" if parts.netloc.isascii() else "idna")
         path, query = (quote(part, safe=_PLAIN) for part in (parts.path, parts.query))
     except ValueError:

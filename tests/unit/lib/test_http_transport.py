@@ -199,7 +199,8 @@ def test_a_redirect_from_https_to_http_is_refused() -> None:
 
 ODD_LOCATIONS = [
     *("http://[bad/", "http://127.0.0.1:99999/", "http://127.0.0.1:port/", "ftp://h.example/x"),
-    *("file:///etc/passwd", "http://[::1%eth0/", "http://h.example:0/", "mailto:x"),
+    *("file:///etc/passwd", "http://[::1%eth0/", "http://h.example:0/", "mailto:x", "http://a..b/"),
+    *("http://.example/", f"http://{'a' * 64}.example/"),
 ]
 
 
@@ -264,7 +265,9 @@ def test_a_host_in_a_list_of_hosts(written: str, host: str) -> None:
     assert without_port(written) == host
 
 
-@pytest.mark.parametrize("url", ["http://[bad/", "https://h:99999/", "http:/x", "x", "", "//h/x"])
+@pytest.mark.parametrize(
+    "url", ["http://[bad/", "https://h:99999/", "http:/x", "x", "", "//h/x", "https://a..b/x"]
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(HttpProblem, match="is no http or https address") as caught:
         usable_address(url)
