@@ -21,7 +21,7 @@ from build_rules.toolchain.step import HostStep, StepResult
 
 PROGRAM = "build_rules.sandbox.deploy"
 _PACKAGE = "build_rules.lib.deploy"
-_DATA = ("__init__.py", "agent.sh")
+_DATA = ("__init__.py", "agent.sh", "ask.js")
 # For CPython 3.10 and older, which cannot read TOML by themselves.
 _TOML = ("__init__.py", "decoder.py", "encoder.py", "ordered.py", "tz.py")
 

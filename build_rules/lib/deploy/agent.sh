@@ -7,14 +7,19 @@
 # process that waits for the lock, the next boot or the next deploy, completes it or goes back.
 #
 #   releases/<id>/  current -> releases/<id>  shared/  .slipway/{lock,doing,config,journal,...}
+#
+# A release is this script's own if .slipway/facts/<id> is there; no other is ever removed. "@" is
+# the id of whatever `current` leads to where that is no folder of releases/.
 
-# What a shell takes from its environment must not change what this script does.
+# What a shell takes from its environment must not change what this script does; services get it back.
 unset -v CDPATH ENV BASH_ENV
+locale=${LC_ALL-}
 export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 umask 022 && set -u
 
 BY_HAND=00000000T000000Z-by-hand
 SILENT=6 # seconds without a line after which the session is taken for lost
+LONGEST_LOG=10000000 # bytes of service.log, and as many of the one before
 
 # say KIND [KEY TEXT]...: a line for the coordinator, which may be gone; no control characters.
 say() {
@@ -25,6 +30,13 @@ say() {
     shift 2
   done
   printf '%s}\n' "$said" >&4 2>/dev/null || :
+}
+
+# refuse TEXT: the step is not done; with the last words of a command that failed, if there are any.
+refuse() {
+  words=$(tail -n 1 "$way/errors" 2>/dev/null | tail -c 300)
+  say error text "$1${words:+: $words}"
+  return 1
 }
 
 # The text of a key in the line that came; lines hold neither backslashes nor quotes in texts.
@@ -38,19 +50,47 @@ note() {
   printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >>"$own/journal" || :
 }
 
-# The release that is linked, or nothing.
-linked() {
-  [ ! -L "$top/current" ] || basename "$(readlink "$top/current")"
+# write FILE: puts its input into a file at once, or not at all, and on the disk.
+write() {
+  if dd of="$1.new" bs=65536 conv=fsync 2>/dev/null && mv "$1.new" "$1"; then return; fi
+  rm -f "$1.new" && return 1
 }
 
-# A setting of the deployment, kept for whoever completes a switch without the coordinator.
-setting() {
+# asked NAME: a setting of the deployment, kept for whoever completes a switch without the coordinator.
+asked() {
   sed -n "s/^$1=//p" "$own/config" 2>/dev/null
+}
+
+# setting ID NAME: one that a release was deployed with; `.next` is there while it is switched to.
+setting() {
+  for file in "$own/settings/$1.next" "$own/settings/$1" "$own/config"; do
+    [ ! -f "$file" ] || { sed -n "s/^$2=//p" "$file" && return; }
+  done
+}
+
+# --- Releases, and what runs from them.
+
+# The id that is linked, or nothing.
+linked() {
+  [ -L "$top/current" ] || return 0
+  folder=$(cd "$top/current" 2>/dev/null && pwd -P) || folder=$(readlink "$top/current")
+  case $folder in
+  "$top"/releases/*/* | releases/*/*) echo @ ;;
+  "$top"/releases/* | releases/*) echo "${folder##*/}" ;;
+  *) echo @ ;;
+  esac
 }
 
 # The folder of a release; "." is that of a deploy by hand, which lies where the releases should.
 place() {
-  if [ "$1" = . ]; then echo "$top"; else echo "$top/releases/$1"; fi
+  case $1 in
+  .) echo "$top" ;;
+  @)
+    folder=$(cd "$top" && readlink -f "$(readlink "$own/link-@" || readlink current)")
+    echo "${folder:-$top/releases/@}"
+    ;;
+  *) echo "$top/releases/$1" ;;
+  esac
 }
 
 # Where the link is gone: what something runs from.
@@ -60,36 +100,106 @@ served() {
   done | tail -n 1
 }
 
-# Process ids of all that runs from a release: by its own Node, or where it has none, in its folder.
+# Process ids of all that runs from a release: by a program of its own; where it has no Node, by a
+# host's Node in its folder.
 processes_of() {
-  found="exe $(place "$1")/node_runtime/"
-  [ -x "${found#* }bin/node" ] || found="cwd $(place "$1")\$"
+  from=$(place "$1")
   # shellcheck disable=SC2012  # the names in /proc are numbers
-  ls -l /proc/[0-9]*/"${found%% *}" 2>/dev/null |
-    sed -n "s|.* /proc/\([0-9]*\)/[a-z]* -> ${found#* }.*|\1|p"
+  if [ -x "$from/node_runtime/bin/node" ] && [ "$1" != . ]; then
+    ls -l /proc/[0-9]*/exe 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/exe -> $from/.*|\1|p"
+  else
+    for process in $(ls -l /proc/[0-9]*/cwd 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/cwd -> $from\$|\1|p"); do
+      case $(readlink "/proc/$process/exe") in */node | */nodejs | */node[0-9]*) echo "$process" ;; esac
+    done
+  fi
+}
+
+# The time of boot at which a process began, in ticks: with its number, the same process.
+started() {
+  sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
+}
+
+# since PID: when it began.
+since() {
+  ticks=$(started "$1") boot=$(sed -n 's/^btime //p' /proc/stat)
+  [ -z "$ticks" ] || date -u -d "@$((boot + ticks / $(getconf CLK_TCK 2>/dev/null || echo 100)))" \
+    +%Y-%m-%dT%H:%M:%SZ 2>/dev/null
+}
+
+# Ids of this script's own releases that were healthy, by when they began to serve last.
+in_order() {
+  if [ -f "$own/served" ]; then cat "$own/served"; else
+    for file in "$own"/healthy/*; do
+      [ ! -f "$file" ] || echo "$(head -n 1 "$file") ${file##*/}"
+    done | sort | sed 's/.* //'
+  fi
+}
+
+# --- What is run for a release.
+
+# The environment of a login, for `eval`. Profiles may print, fail or hang, and then add nothing.
+login() {
+  # shellcheck disable=SC2016  # for the inner shell
+  timeout 10 sh -c 'for file in /etc/profile "$HOME/.profile"; do
+      [ ! -r "$file" ] || . "$file"
+    done >/dev/null 2>&1
+    export -p' 2>/dev/null || :
 }
 
 # apart SECONDS COMMAND...: a command without the lock and the session, which may outlive this one.
 apart() {
   exec 3<&- 4>&- 9>&- </dev/null >>"$own/service.log" 2>&1
+  unset -v LC_ALL
+  [ -z "$locale" ] || export LC_ALL="$locale"
+  : "${LOGNAME:=$(id -un)}" "${HOME:=$(eval "echo ~$LOGNAME")}" && export HOME LOGNAME USER="$LOGNAME"
   # shellcheck disable=SC2016  # for the inner shell
-  timeout -k 5 "$1" sh -c 'echo $$ >"$0"; shift; exec "$@"' "$own/running" "$@"
+  set -- timeout -k 5 "$1" sh -c 'echo $$ >"$0"; shift; exec "$@"' "$own/running" "$@"
+  eval "$(login)" # may set any variable
+  PATH=${PATH-}:/usr/local/bin:/usr/bin:/bin
+  "$@"
 }
 
 # script ID NAME: runs a script of the release's package.json.
 script() (
   cd "$(place "$1")" || exit 1
-  SERVER_ENV=$(setting server_env) && export SERVER_ENV
+  SERVER_ENV=$(setting "$1" server_env) && export SERVER_ENV
   if [ -x bin/app ]; then program=bin/app; else program='npm run --silent'; fi
   # shellcheck disable=SC2086  # words
-  apart "$(setting "$2"_timeout)" $program "$2"
+  apart "$(setting "$1" "$2_timeout")" $program "$2"
 )
 
-# Its own script first, then signals to what is left of it.
+# start ID: its lines begin here in the log, which is kept short while something of it runs.
+start() {
+  logged=$(wc -c <"$own/service.log" 2>/dev/null) || logged=0
+  script "$1" start || return 1
+  (trap '' HUP && exec sh "$own/agent" "$top" keep-log "$1") </dev/null >/dev/null 2>&1 3<&- 4>&- 9>&- &
+}
+
+# A copy and not a rename, for a service keeps its file open. Of two for one release, the later stays.
+keep_log() {
+  echo $$ >"$own/log-keeper"
+  while sleep 30 && [ "$(cat "$own/log-keeper")" = $$ ] && [ -n "$(processes_of "$1")" ]; do
+    [ "$(wc -c <"$own/service.log")" -lt "$LONGEST_LOG" ] ||
+      { tail -c "$LONGEST_LOG" "$own/service.log" >"$own/service.log.1" && : >"$own/service.log"; }
+  done
+}
+
+# The last lines since the start.
+last_lines() {
+  tail -c "+$((logged + 1))" "$own/service.log" 2>/dev/null | tail -c 2000 | tail -n 5
+}
+
+# Its own script first, which may only ask it to end; then signals to what is left of it.
 # shellcheck disable=SC2086  # process ids
 stop() {
-  script "$1" stop || note "stop $1: its script failed"
-  for signal in TERM KILL; do
+  signals='TERM KILL' until=$(($(date +%s) + $(setting "$1" stop_timeout)))
+  if ! script "$1" stop; then
+    left=$(processes_of "$1") signals=KILL
+    note "stop $1: its script failed, TERM to" $left
+    [ -z "$left" ] || kill $left 2>/dev/null
+  fi
+  while [ -n "$(processes_of "$1")" ] && [ "$(date +%s)" -lt "$until" ]; do sleep 1; done
+  for signal in $signals; do
     left=$(processes_of "$1")
     [ -n "$left" ] || return 0
     note "stop $1: $signal to" $left && kill -s "$signal" $left 2>/dev/null
@@ -98,29 +208,72 @@ stop() {
   [ -z "$(processes_of "$1")" ]
 }
 
-# One look at its health, by address or by script.
+# The program of ask.js, which the coordinator puts here.
+ASK='@ask.js@'
+
+# One look at its health, by address or by script: a process of its own is well.
 looks_healthy() {
-  url=$(setting health_url)
-  [ -n "$url" ] || { script "$1" health; return; }
-  get='require("http").get(process.argv[1],r=>process.exit(r.statusCode<400?0:1)).on("error",()=>process.exit(1))'
-  node=$(place "$1")/node_runtime/bin/node
-  [ -x "$node" ] || node=node
-  (apart "$(setting health_timeout)" "$node" -e "$get" "$url")
+  running=$(processes_of "$1")
+  url=$(setting "$1" health_url)
+  if [ -z "$url" ]; then
+    script "$1" health || return 1
+  else
+    node=$(place "$1")/node_runtime/bin/node
+    [ -x "$node" ] || node=node
+    # shellcheck disable=SC2086  # process ids
+    (apart "$(setting "$1" health_timeout)" env -u NODE_OPTIONS "$node" -e "$ASK" "$url" $running) || return 1
+  fi
+  # What is deployed by hand may run in any folder.
+  [ -n "$running" ] || [ ! -x "$(place "$1")/node_runtime/bin/node" ] ||
+    { echo "health: nothing runs from the release" >>"$own/service.log" && return 1; }
 }
 
 # Healthy within the tries, and still so after it was left alone for a while.
 is_healthy() {
-  tries=$(setting health_retries)
+  tries=$(setting "$1" health_retries)
   until looks_healthy "$1"; do
     tries=$((tries - 1))
-    [ "$tries" -gt 0 ] && sleep "$(setting health_interval)" || return 1
+    [ "$tries" -gt 0 ] && sleep "$(setting "$1" health_interval)" || return 1
   done
-  sleep "$(setting health_hold)" && looks_healthy "$1"
+  well=$running
+  { sleep "$(setting "$1" health_hold)" && looks_healthy "$1"; } || return 1
+  # Not one that died and was started again by something.
+  [ -z "$well" ] || printf '%s\n' "$running" | grep -qFx "$well" ||
+    { echo "health: the process that was healthy has ended" >>"$own/service.log" && return 1; }
 }
+
+# Starts a release unless it is healthy already.
+bring_up() {
+  { [ -n "$(processes_of "$1")" ] && looks_healthy "$1"; } || { start "$1" && is_healthy "$1"; }
+}
+
+# hook NAME ID: runs a hook of the deployment once for a switch, whoever completes it. A hook that
+# outlives this process notes its own end; one that a power cut ended is run again.
+hook() {
+  command=$(asked "$1") && [ -n "$command" ] || return 0
+  ended=$(sed -n "s/^$1=//p" "$own/doing" 2>/dev/null | tail -n 1)
+  [ -z "$ended" ] || return "$ended"
+  note "$1: begin"
+  # shellcheck disable=SC2016  # for the inner shell
+  (cd "$(place "$2")" && apart "$(asked hook_timeout)" \
+    sh -c 'sh -c "$1"; status=$?; [ "$status" = 0 ] || status=1; echo "$2=$status" >>"$3"; exit "$status"' \
+    sh "$command" "$1" "$own/doing") && note "$1: end" && return
+  grep -q "^$1=" "$own/doing" || echo "$1=1" >>"$own/doing"
+  note "$1: failed" && return 1
+}
+
+# --- The switch.
 
 # The way to a release and the one back lie ready before anything stops: a full disk takes no links.
 make_links() {
-  for id in "$@"; do ln -sfn "releases/$id" "$own/link-$id" || return 1; done
+  for id in "$@"; do
+    rm -f "$own/link-$id"
+    if [ "$id" = "$(linked)" ]; then
+      cp -P "$top/current" "$own/link-$id" || return 1 # as it was made, by whoever made it
+    else
+      ln -sfn "releases/$id" "$own/link-$id" || return 1
+    fi
+  done
 }
 
 link() {
@@ -129,44 +282,37 @@ link() {
     { { [ -L "$own/link-$1" ] || make_links "$1"; } && mv -T "$own/link-$1" "$top/current"; }
 }
 
-# Starts a release unless it is healthy already.
-bring_up() {
-  { [ -n "$(processes_of "$1")" ] && looks_healthy "$1"; } || { script "$1" start && is_healthy "$1"; }
-}
-
-# Puts its input into a file at once, or not at all.
-write() {
-  cat >"$1.new" && mv "$1.new" "$1" && sync
-}
-
-hook() {
-  command=$(setting "$1") && [ -n "$command" ] || return 0
-  note "$1: begin"
-  (cd "$(place "$2")" && apart "$(setting hook_timeout)" sh -c "$command") || return 1
-  note "$1: end"
-}
-
 go_back() {
   note "back from $2 to ${1:-nothing}: begin"
+  echo back=yes >>"$own/doing" || :
   [ "$(linked)" != "$2" ] || stop "$2" || note "stop $2: something of it is left"
-  rm -f "$own/healthy/$2"
+  # Of one that was served before with other settings, nothing but these has failed.
+  [ "$1" = "$2" ] || rm -f "$own/healthy/$2"
+  rm -f "$own/settings/$2.next"
   # Half of what was deployed by hand may be moved yet.
   [ "$1" != "$BY_HAND" ] || adopt "$1" || return 1
   ended="NOT healthy"
   if [ -z "$1" ]; then
-    rm -f "$top/current"
+    [ "$(linked)" != "$2" ] || rm -f "$top/current"
   elif link "$1" && bring_up "$1"; then
     ended=healthy
   fi
-  mv "$own/doing" "$own/failed/$2"
-  rm -f "$own"/link-*
+  hook on_failure "$2" || ended="$ended, and the hook on_failure failed"
+  hook always "$2" || ended="$ended, and the hook always failed"
+  [ "$1" = "$2" ] || mv "$own/doing" "$own/failed/$2"
+  rm -f "$own/doing" "$own"/link-*
   note "back to ${1:-nothing}: end, $ended"
 }
 
 settle() {
+  told='' full=''
   [ -z "$leaving" ] || echo left >>"$own/healthy/$leaving"
-  # The coordinator's time: rollbacks go by it, and the clocks of hosts may differ.
-  setting at | write "$own/healthy/$1" || mv "$own/doing" "$own/healthy/$1"
+  [ ! -f "$own/settings/$1.next" ] || mv "$own/settings/$1.next" "$own/settings/$1"
+  { in_order | grep -Fvx "$1" || :; echo "$1"; } | write "$own/served"
+  # The coordinator's time, for people: the clocks of hosts may differ.
+  asked at | write "$own/healthy/$1" || full=yes
+  [ ! -f "$own/doing" ] || hook always "$1" || told="the hook always failed"
+  [ -z "$full" ] || mv "$own/doing" "$own/healthy/$1"
   rm -f "$own/failed/$1" "$own/doing" "$own"/link-*
   note "switch to $1: end, healthy"
 }
@@ -192,7 +338,8 @@ switch() {
   if ! make_links "$1" ${old:+"$old"} || ! printf 'old=%s\nnew=%s\n' "$old" "$1" | write "$own/doing"; then
     rm -f "$own"/link-* && return 1
   fi
-  note "switch from ${old:-nothing} to $1: begin, $(setting by)"
+  note "switch from ${old:-nothing} to $1: begin, $(asked by)"
+  logged=$(wc -c <"$own/service.log" 2>/dev/null) || logged=0
   if ! hook before_switch "$1"; then
     failure="the hook before_switch failed"
   elif [ -n "$by_hand" ] && ! { stop . && adopt "$old"; }; then
@@ -201,7 +348,7 @@ switch() {
     failure="the old release does not stop"
   elif note "stopped ${old:-nothing}" && ! link "$1"; then
     failure="the link cannot be renamed"
-  elif note "linked $1" && ! script "$1" start; then
+  elif note "linked $1" && ! start "$1"; then
     failure="it does not start"
   elif note "started $1" && ! is_healthy "$1"; then
     failure="it is not healthy"
@@ -212,23 +359,29 @@ switch() {
     return 0
   fi
   note "switch to $1: $failure"
+  lines=$(last_lines)
   go_back "$old" "$1"
   return 1
 }
 
 # Completes what a switch left half-way; the lock is held.
 recover() {
-  [ -f "$own/doing" ] || return 0
+  [ -f "$own/doing" ] || { rm -f "$own"/settings/*.next "$own"/link-* && return 0; }
   guard
   # What the other one had started ends by its own time limit; later, its number is another's.
-  left=$(($(setting hook_timeout) + $(setting start_timeout) + $(setting stop_timeout)))
+  left=$(($(asked hook_timeout) + $(asked start_timeout) + $(asked stop_timeout)))
   while [ "$left" -gt 0 ] && kill -0 "$(cat "$own/running" 2>/dev/null)" 2>/dev/null; do
     left=$((left - 1)) && sleep 1
   done
   old=$(sed -n 's/^old=//p' "$own/doing")
   new=$(sed -n 's/^new=//p' "$own/doing")
   note "recover: a switch from ${old:-nothing} to $new was left"
-  if [ "$(linked)" = "$new" ] && bring_up "$new"; then settle "$new"; else go_back "$old" "$new"; fi
+  if [ "$(linked)" = "$new" ] && ! grep -qx back=yes "$own/doing" && bring_up "$new" &&
+    hook after_switch "$new"; then
+    settle "$new"
+  else
+    go_back "$old" "$new"
+  fi
 }
 
 # A process that completes what this one leaves `doing` when it is killed: the lock is free then.
@@ -237,6 +390,8 @@ guard() {
   (trap '' HUP INT TERM && exec sh "$own/agent" "$top" recover) \
     </dev/null >/dev/null 2>&1 3<&- 4>&- 9>&- &
 }
+
+# --- The lock.
 
 # hold SECONDS: waits that long for the lock; 1 if another one has it.
 hold() {
@@ -248,13 +403,14 @@ hold() {
   printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder" || :
 }
 
+# Without flock, a link that names a process and its start: its number alone may be another's by now.
 locked() {
   if command -v flock >/dev/null 2>&1; then
     command exec 9>>"$own/lock" && flock -n 9
-  elif ! ln -s "$$" "$own/lock.pid" 2>/dev/null; then
-    # Whoever made it may be gone.
-    kill -0 "$(readlink "$own/lock.pid")" 2>/dev/null && return 1
-    rm -f "$own/lock.pid" && ln -s "$$" "$own/lock.pid" 2>/dev/null
+  elif ! ln -s "$$-$(started $$)" "$own/lock.pid" 2>/dev/null; then
+    holder=$(readlink "$own/lock.pid")
+    [ "$(started "${holder%-*}")" != "${holder#*-}" ] || return 1
+    rm -f "$own/lock.pid" && ln -s "$$-$(started $$)" "$own/lock.pid" 2>/dev/null
   fi
 }
 
@@ -262,32 +418,68 @@ release() {
   rm -f "$own/holder" "$own/lock.pid" && exec 9>&-
 }
 
+# --- The steps. Each answers with a line.
+
 # What the host has: for the plan, and for `releases`.
 do_look() {
   near=$top # or the nearest folder above it that is there
   while [ ! -d "$near" ]; do near=$(dirname "$near"); done
-  say host user "$(id -un)" machine "$(uname -m)" linked "$(linked)" \
+  at=$(linked)
+  [ "$at" != @ ] || at=$(readlink "$top/current")
+  say host user "$(id -un)" machine "$(uname -m)" linked "$at" \
     zstd "$(command -v zstd)" in_the_way "$([ -L "$top/current" ] || ls -d "$top/current" 2>/dev/null)" \
     libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | head -n 1)" \
     free_kb "$(df -Pk "$near" | awk 'NR == 2 { print $4 }')" \
     free_inodes "$(df -Pi "$near" | awk 'NR == 2 && $2 > 0 { print $4 }')" \
     writable "$([ -w "$near" ] && echo yes)"
+  in_order >"$way/order"
   for folder in "$top"/releases/*/; do
     [ -d "$folder" ] || continue
     id=$(basename "$folder")
+    running=$(processes_of "$id" | tr '\n' ' ')
     say release id "$id" healthy "$(cat "$own/healthy/$id" 2>/dev/null)" \
       failed "$([ -e "$own/failed/$id" ] && echo yes)" facts "$(cat "$own/facts/$id" 2>/dev/null)" \
-      running "$(processes_of "$id" | tr '\n' ' ')" \
+      order "$(grep -Fnx "$id" "$way/order" | cut -d : -f 1)" \
+      running "$running" since "$([ -z "$running" ] || since "${running%% *}")" \
       lists "$(cd "$folder/.release" 2>/dev/null && sha256sum -- *.sha256 | tr '\n' ' ')"
   done
   say ok
 }
 
+# Whether what is there is this user's: links lead anywhere, and who owns a folder above can replace
+# what root runs.
+is_safe() {
+  for path in "$own" "$top/releases" "$top/shared"; do
+    [ ! -L "$path" ] || { why="$path is a link: remove it" && return 1; }
+    [ ! -d "$path" ] || [ "$(owner "$path")" = "$(id -u)" ] ||
+      { why="$path belongs to another user, $(owner "$path"): log in as that one" && return 1; }
+  done
+  [ "$(id -u)" = 0 ] || return 0
+  path=$own
+  while path=$(dirname "$path") && [ "$path" != / ]; do
+    # shellcheck disable=SC2012  # one name
+    case $([ ! -d "$path" ] || ls -ldn "$path" | awk '{ print $1, $3 }') in
+    '' | d????-??-?' 0' | d????-??-?[.+]' 0' | d????????[tT]*' 0') ;;
+    *)
+      why="$path can be changed by others than root, who could so run anything as root: log in as the user who owns it, or make it root's alone"
+      return 1
+      ;;
+    esac
+  done
+}
+
+owner() {
+  # shellcheck disable=SC2012  # one name
+  ls -ldn "$1" | awk '{ print $3 }'
+}
+
 # Takes the lock; who has it is told.
 do_begin() {
   by=$(field by)
-  mkdir -p "$own/healthy" "$own/failed" "$own/facts" "$own/incoming" "$top/releases" ||
-    { say error text "folders cannot be made in $top" && return; }
+  is_safe || { say error text "$why" && return; }
+  mkdir -p "$own/healthy" "$own/failed" "$own/facts" "$own/settings" "$own/incoming" "$top/releases" \
+    2>"$way/errors" || { refuse "folders cannot be made in $top" || return; }
+  chmod 700 "$own"
   hold 2 || { say locked holder "$(cat "$own/holder" 2>/dev/null)" && return; }
   recover
   say ok
@@ -312,11 +504,34 @@ arrive() {
 take() {
   rm -f "$1"
   arrive "$(field size)" "$1"
-  is_whole "$1" || { say error text "other bytes came than were sent, or there is no room" && return 1; }
+  is_whole "$1" || refuse "other bytes came than were sent, or there is no room"
 }
 
 is_whole() {
   [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = "$(field sha256)" ]
+}
+
+# Names of the files that a release's lists name.
+listed() {
+  cat "$1"/.release/*.sha256 2>/dev/null | sed 's/^[0-9a-f]*  //' | sort
+}
+
+# Names of the files that are there, but for those that no list names.
+present() {
+  (cd "$1" && find . -type f ! -path './.release/*' ! -path ./release.json) | sed 's|^\./||' | sort
+}
+
+# Files of a release that are not as its lists say, or are no files any more, the first of them.
+changed() {
+  listed "$1" >"$way/listed" && present "$1" | comm -13 - "$way/listed" | head -n 3
+  (cd "$1" && cat .release/*.sha256 2>/dev/null | sha256sum -c 2>/dev/null |
+    sed -n 's/: FAILED.*//p' | head -n 3)
+}
+
+# Files that somebody added to a release, the first of them and how many more.
+added() {
+  listed "$1" >"$way/listed" && present "$1" | comm -23 - "$way/listed" |
+    awk 'NR <= 3 { print } END { if (NR > 3) print "and " NR - 3 " more" }' | tr '\n' ' '
 }
 
 # The lists of a release that are asked for, and its executable files, as one compressed text.
@@ -329,19 +544,42 @@ do_lists() {
   cat "$way/lists" >&4
 }
 
-# The copy of a release, less the files that are named and all links; or an empty folder.
+# What the lists of a release name, less the files that are named and all links; or an empty folder.
 do_stage() {
-  staged=$own/staged base=$(field base)
+  staged=$own/staged base=$(field base) more=''
   take "$own/incoming/removed" || return
   rm -rf "$staged"
-  if [ -z "$base" ]; then mkdir "$staged"; else
-    # Files that nobody can write are shared with that release; root can write all.
-    { [ "$(id -u)" != 0 ] && cp -al "$top/releases/$base" "$staged" 2>/dev/null; } ||
-      { rm -rf "$staged" && cp -a "$top/releases/$base" "$staged"; } && rm -rf "$staged/.release" &&
-      find "$staged" -type l -exec rm -f {} + &&
-      gzip -dc "$own/incoming/removed" | (cd "$staged" && tr '\n' '\0' | xargs -0 rm -f --)
-  fi || { say error text "the release $base cannot be copied" && return; }
-  say ok
+  { mkdir "$staged" && printf '#!/bin/sh\n' >"$own/probe" && chmod 700 "$own/probe"; } 2>"$way/errors" ||
+    { refuse "nothing can be staged" || return; }
+  "$own/probe" 2>/dev/null || { refuse "programs below $top do not start: is it mounted with noexec?" || return; }
+  if [ -n "$base" ]; then
+    gzip -dc "$own/incoming/removed" | sort >"$way/removed"
+    listed "$top/releases/$base" | comm -23 - "$way/removed" >"$way/wanted"
+    more=$(added "$top/releases/$base")
+    copy "$top/releases/$base" 2>"$way/errors" || { refuse "the release $base cannot be copied" || return; }
+  fi
+  say ok added "$more"
+}
+
+# Files that nobody can write are shared with that release; root can write all. What the application
+# wrote there is none of the new one's, and what it may write is never shared.
+copy() {
+  if [ "$(id -u)" != 0 ] && rmdir "$staged" && cp -al "$1" "$staged"; then
+    rm -rf "$staged/.release" && find "$staged" ! -type d ! -type f -exec rm -f {} +
+    present "$staged" | comm -23 - "$way/wanted" | tr '\n' '\0' | (cd "$staged" && xargs -0 rm -f --)
+    # shellcheck disable=SC2016  # for the inner shell
+    writable "$staged" -exec sh -c 'for file; do cp -p "$file" "$file~" && mv "$file~" "$file"; done' sh {} +
+    find "$staged" -depth -mindepth 1 -type d -exec rmdir {} + 2>/dev/null || :
+  else
+    rm -rf "$staged" && mkdir "$staged" && sed 's|^|./|' "$way/wanted" >"$way/names" &&
+      tar -cf - -C "$1" -T "$way/names" | tar -xpf - -C "$staged"
+  fi
+}
+
+# writable FOLDER WHAT...: does that to the files that anybody can write.
+writable() {
+  folder=$1 && shift
+  find "$folder" -type f \( -perm -200 -o -perm -020 -o -perm -002 \) "$@"
 }
 
 # How much of an archive is here already, from a session that was lost.
@@ -357,62 +595,80 @@ do_receive() {
   arrive "$(field rest)" "$part"
   is_whole "$part" || {
     [ "$(wc -c <"$part")" -lt "$(field size)" ] || rm -f "$part"
-    say error text "the archive that came is another than was sent, or there is no room" && return
+    refuse "the archive that came is another than was sent, or there is no room" || return
   }
-  "$(field packed)" -dc <"$part" | tar -xf - -C "$own/staged" || { say error text "tar failed" && return; }
+  { "$(field packed)" -dc <"$part" | tar -xf - -C "$own/staged"; } 2>"$way/errors" ||
+    { refuse "the archive cannot be unpacked" || return; }
   rm -f "$part"
-  find "$own/staged" -type f -exec chmod a-w {} +
+  on_disk "$own/staged"
+  writable "$own/staged" -exec chmod a-w {} +
   # What the lists name, whole, and nothing else.
-  damaged=$(changed "$own/staged" && cd "$own/staged" &&
-    cat .release/*.sha256 | sed 's/^[0-9a-f]*  //' | sort >"$way/names" &&
-    find . -type f ! -path './.release/*' ! -path ./release.json -print | sed 's|^\./||' | sort |
-    comm -3 - "$way/names" | tr -d '\t' | head -n 3)
+  damaged=$(changed "$own/staged")$(added "$own/staged")
   [ -z "$damaged" ] || { say damaged files "$damaged" && return; }
-  # Paths that outlive releases.
-  for path in $(setting shared); do
-    mkdir -p "$top/shared/$path" "$(dirname "$own/staged/$path")"
-    ln -s "$(printf '%s/' "$path" | sed 's|[^/]*/|../|g')../shared/$path" "$own/staged/$path"
+  share "$own/staged" || { refuse "the shared path $path is taken" || return; }
+  { cp "$own/config" "$own/settings/$(field id)" &&
+    printf '%s' "$(field facts)" | write "$own/facts/$(field id)" &&
+    mv -T "$own/staged" "$top/releases/$(field id)"; } 2>"$way/errors" || { refuse "there is no room" || return; }
+  note "staged $(field id)" && say ok
+}
+
+# What was written, on the disk before it counts: of a busy host, nothing else.
+on_disk() {
+  find "$1" -type f -links 1 -exec sync -d {} + 2>/dev/null ||
+    find "$1" -type f -links 1 -exec dd if=/dev/null of={} conv=notrunc,fsync \; 2>/dev/null || :
+}
+
+# share FOLDER: links to the paths that outlive releases; 1 where `path` is something else there.
+share() {
+  for path in $(asked shared); do
+    target=$(printf '%s/' "$path" | sed 's|[^/]*/|../|g')../shared/$path
+    [ "$(readlink "$1/$path")" != "$target" ] || continue
+    rmdir "$1/$path" 2>/dev/null || [ ! -e "$1/$path" ] || return 1
+    mkdir -p "$top/shared/$path" "$(dirname "$1/$path")" && ln -s "$target" "$1/$path" || return 1
   done
-  { printf '%s' "$(field facts)" | write "$own/facts/$(field id)" &&
-    mv -T "$own/staged" "$top/releases/$(field id)"; } || { say error text "there is no room" && return; }
-  sync && note "staged $(field id)" && say ok
 }
 
-# Files of a release that are not as its lists say, the first of them.
-changed() (
-  cd "$1" && cat .release/*.sha256 2>/dev/null | sha256sum -c 2>/dev/null |
-    sed -n 's/: FAILED.*//p' | head -n 3
-)
-
-# Whether a release that is kept is still what it was: the files of it that are not.
+# Whether a release that is kept is still what it was: files of it that are not, and new ones.
 do_verify() {
-  say ok files "$(changed "$top/releases/$(field id)")"
+  say ok files "$(changed "$top/releases/$(field id)")" added "$(added "$top/releases/$(field id)")"
 }
 
+# With `settings` kept, it is a rollback: a release is served as it was deployed.
 do_switch() {
-  new=$(field id) leaving=$(field leaving)
-  [ -d "$top/releases/$new" ] || { say error text "the release $new is not there" && return; }
+  new=$(field id) leaving=$(field leaving) lines='' told=''
+  [ -d "$top/releases/$new" ] || { refuse "the release $new is not there" || return; }
+  if [ "$(field settings)" != kept ] || [ ! -f "$own/settings/$new" ]; then
+    share "$top/releases/$new" || { refuse "the shared path $path is taken in releases/$new" || return; }
+    cp "$own/config" "$own/settings/$new.next" 2>"$way/errors" || { refuse "there is no room" || return; }
+  fi
   if { [ "$(linked)" = "$new" ] && bring_up "$new" && settle "$new"; } || switch "$new"; then
-    say ok
+    say ok text "$told"
   else
-    say failed text "$failure" linked "$(linked)" log "$(tail -n 5 "$own/service.log")" \
-      healthy "$([ -n "$(linked)" ] && looks_healthy "$(linked)" && echo yes)"
+    rm -f "$own/settings/$new.next"
+    at=$(linked)
+    say failed text "$failure" linked "$at" log "$lines" \
+      healthy "$([ -n "$at" ] && looks_healthy "$at" && echo yes)"
   fi
 }
 
-# Keeps the newest, what is served, and what something still runs from; failed ones go first.
+# Of its own releases keeps what is served, what something still runs from, and those that served
+# last; what cannot be removed is told.
 do_prune() {
-  kept=0
-  for folder in $(cd "$top/releases" && printf '%s\n' * | sort -r); do
-    if [ "$folder" = "$(linked)" ] || [ -n "$(processes_of "$folder")" ]; then continue; fi
-    if [ -e "$own/healthy/$folder" ] || [ "$folder" = "$BY_HAND" ]; then
-      kept=$((kept + 1))
-      [ "$kept" -lt "$(field keep)" ] && continue
+  kept=1 stuck=''
+  in_order | sed '1!G;h;$!d' >"$way/order"
+  for id in $(cat "$way/order"; cd "$own/facts" && printf '%s\n' * | grep -Fvx -f "$way/order"); do
+    [ -f "$own/facts/$id" ] || continue
+    if [ "$id" = "$(linked)" ] || [ -n "$(processes_of "$id")" ]; then continue; fi
+    if [ -f "$own/healthy/$id" ] && [ ! -f "$own/failed/$id" ] && [ "$kept" -lt "$(field keep)" ]; then
+      kept=$((kept + 1)) && continue
     fi
-    rm -rf "$top/releases/$folder"
-    rm -f "$own/healthy/$folder" "$own/failed/$folder" "$own/facts/$folder"
+    rm -f "$own/healthy/$id"
+    rm -rf "$top/releases/$id" 2>"$way/errors" ||
+      { stuck="$stuck$id ($(tail -n 1 "$way/errors")) " && continue; }
+    rm -f "$own/failed/$id" "$own/settings/$id" "$own/facts/$id"
+    in_order | grep -Fvx "$id" | write "$own/served"
   done
-  say ok
+  say ok stuck "$stuck"
 }
 
 # Has systemd bring the release up.
@@ -424,29 +680,42 @@ enable_unit() {
     write "/etc/systemd/system/$name" && systemctl enable "$name"
 }
 
+# Adds a line to the user's crontab, which another deployment of theirs may be changing now.
+add_to_crontab() (
+  command -v flock >/dev/null 2>&1 && command exec 8>>"$HOME/.slipway-crontab.lock" && flock -w 30 8
+  crontab -l >"$way/crontab" 2>"$way/errors" || grep -qi 'no crontab' "$way/errors" || exit 1
+  grep -Fqx "$1" "$way/crontab" && exit
+  echo "$1" >>"$way/crontab" && crontab - <"$way/crontab" && crontab -l | grep -Fqx "$1"
+)
+
 # What brings the release up after a reboot: systemd for root, else cron; said is which, or nothing.
 do_boot() {
-  entry="@reboot sh $own/agent $top boot" how=''
+  how=''
   if [ "$(field boot)" = off ]; then
     how=off
   elif [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     enable_unit && how=systemd
   elif command -v crontab >/dev/null 2>&1; then
-    crontab -l 2>/dev/null | grep -Fqx "$entry" || { crontab -l 2>/dev/null; echo "$entry"; } | crontab -
-    crontab -l | grep -Fqx "$entry" && how=cron
+    add_to_crontab "@reboot sh $own/agent $top boot" && how=cron
   fi
   say ok boot "$how"
 }
+
+# --- The session.
 
 # Reads through a process that can be ended when nothing comes any more: a partition says nothing.
 serve() {
   trap '' HUP PIPE
   # Only lines for the coordinator go to the session, and it ends with this process.
   exec 3<&0 4>&1 >/dev/null
-  way=$(mktemp -d) && mkfifo "$way/in" && true >"$way/count" || exit 1
+  for folder in "${TMPDIR:-/tmp}" /var/tmp /dev/shm "${HOME:-/}" "$top"; do
+    way=$(mktemp -d "$folder/slipway.XXXXXX" 2>/dev/null) && break
+  done
+  { mkfifo "$way/in" && true >"$way/count"; } ||
+    { say error text "no folder for temporary files: /tmp, /var/tmp, /dev/shm, the home and $top are read-only" && exit 1; }
   cat <&3 >"$way/in" 4>&- &
   relay=$!
-  exec 0<"$way/in" 3<&-
+  exec 0<"$way/in" 3<&- 2>"$way/said"
   watch & watcher=$!
   while IFS= read -r line; do
     echo . >>"$way/count"
@@ -456,6 +725,7 @@ serve() {
     end) break ;;
     esac
     true >"$way/busy"
+    rm -f "$way/errors"
     "do_$step"
     rm -f "$way/busy"
   done
@@ -479,17 +749,18 @@ watch() {
   rm -rf "$way"
 }
 
-# agent TOP serve|recover|boot
+# agent TOP serve|recover|boot|keep-log
 main() {
   top=$1
   if [ -d "$top" ]; then top=$(cd -- "$top" && pwd -P); fi
   own=$top/.slipway
-  by=recovery failure='' holding='' leaving=''
+  by=recovery failure='' holding='' leaving='' lines='' logged=0 running=''
   case $2 in
   serve) serve ;;
   recover) hold 86400 && recover && release ;;
+  keep-log) keep_log "$3" ;;
   boot)
-    hold 60 || exit 1
+    is_safe && hold 60 || exit 1
     rm -f "$own/running" && recover
     [ -z "$(linked)" ] || bring_up "$(linked)" || note "boot: $(linked) is NOT healthy"
     release

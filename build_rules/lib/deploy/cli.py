@@ -8,18 +8,24 @@ deploy.pex releases --to=prod.toml
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
+import signal
 import sys
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from build_rules.lib.deploy import deployment, report, shipped_release
+from build_rules.lib.deploy.children import Interrupted
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.flow import Coordinator
+from build_rules.lib.deploy.host import Host
 from build_rules.lib.deploy.progress import Progress
+from build_rules.lib.deploy.report import Exit
 from build_rules.lib.deploy.session import Session, agent_text, remote_command
 from build_rules.lib.errors import SlipwayError
 
+_ENDING = "hosts that are switching complete that alone, nothing else is begun"
 _OPTIONS = (
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
@@ -28,15 +34,23 @@ _OPTIONS = (
 
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
+    command = "plan" if getattr(asked, "plan", False) else str(asked.command)
+    hosts: Sequence[Host] = ()
+    error: Optional[SlipwayError] = None
     try:
-        described = _read(asked.to)
-        return _run(asked, deployment.parse(described, asked.to))
-    except SlipwayError as error:
+        described = deployment.parse(_read(asked.to), asked.to)
+    except SlipwayError as wrong:
+        status, error = Exit.USAGE, wrong
+    else:
+        hosts, status, error = _run(asked, command, described)
+    # First what programs read: who reads the message may end both.
+    if asked.format == "json":
+        print(report.as_json(hosts, command, status, error), flush=True)
+    elif hosts:
+        print(report.table(hosts, command), flush=True)
+    if error:
         print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("ended; hosts that were switching go on to a safe state alone", file=sys.stderr)
-        return 130
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,28 +73,54 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(asked: argparse.Namespace, described: Deployment) -> int:
-    release = shipped_release.read(asked.release) if asked.command == "deploy" else None
+def _run(
+    asked: argparse.Namespace, command: str, described: Deployment
+) -> Tuple[Sequence[Host], Exit, Optional[SlipwayError]]:
     progress = Progress(sys.stderr)
     coordinator = Coordinator(
-        described, lambda host: Session(ssh_command(described, host)), progress.tell
+        described,
+        lambda host: Session(ssh_command(described, host), children=coordinator.children),
+        progress.tell,
     )
-    progress.hosts = coordinator.hosts
-    kind = "outcome"
+    progress.hosts = hosts = coordinator.hosts
+    error: Optional[SlipwayError] = None
+    with _ended_by_signals(coordinator, progress) as ended:
+        try:
+            if asked.command == "deploy":
+                release = shipped_release.read(asked.release)
+                coordinator.deploy(release, only_plan=asked.plan)
+            elif asked.command == "rollback":
+                coordinator.rollback(asked.release)
+            else:
+                coordinator.releases()
+        except SlipwayError as wrong:
+            error = wrong
+        except Interrupted:
+            pass
+        finally:
+            coordinator.close()
+            progress.close()
+    status = ended[0] if ended else report.exit_of(hosts, command, error)
+    return hosts, status, error
+
+
+@contextlib.contextmanager
+def _ended_by_signals(coordinator: Coordinator, progress: Progress) -> Iterator[List[Exit]]:
+    """The first SIGINT or SIGTERM ends what runs here; what hosts have begun they complete alone."""
+    ended: List[Exit] = []
+
+    def end(number: int, frame: object) -> None:
+        if not ended:
+            ended.append(Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED)
+            coordinator.end()
+            progress.tell(f"ended by {signal.Signals(number).name}: {_ENDING}", "")
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if release is not None:
-            kind = "plan" if asked.plan else kind
-            coordinator.deploy(release, only_plan=asked.plan)
-        elif asked.command == "rollback":
-            coordinator.rollback(asked.release)
-        else:
-            kind = "releases"
-            coordinator.releases()
+        yield ended
     finally:
-        coordinator.close()
-        progress.close()
-        print(report.render(coordinator.hosts, kind, asked.format))
-    return 1 if any(host.failed for host in coordinator.hosts) else 0
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def ssh_command(described: Deployment, host: str) -> List[str]:

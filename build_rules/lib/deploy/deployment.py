@@ -38,10 +38,15 @@ class Health:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Commands for a shell: on each host in the release's folder, or on this machine, once."""
+    """Commands for a shell: on each host in the release's folder, or on this machine, once.
+
+    Of a switch that began, `on_failure` runs where the host went back, and `always` at the end.
+    """
 
     before_switch: str = ""
     after_switch: str = ""
+    on_failure: str = ""
+    always: str = ""
     before_local: str = ""
     after_local: str = ""
     timeout: int = 300
@@ -155,6 +160,8 @@ _CHECKS: Mapping[str, _Check] = {
     "health.hold": _TIME,
     "hooks.before_switch": _TEXT,
     "hooks.after_switch": _TEXT,
+    "hooks.on_failure": _TEXT,
+    "hooks.always": _TEXT,
     "hooks.before_local": _TEXT,
     "hooks.after_local": _TEXT,
     "hooks.timeout": _number(1, 3600),
@@ -274,6 +281,8 @@ def config_text(deployment: Deployment, by: str, at: str) -> str:
         "health_hold": health.hold,
         "before_switch": hooks.before_switch,
         "after_switch": hooks.after_switch,
+        "on_failure": hooks.on_failure,
+        "always": hooks.always,
         "hook_timeout": hooks.timeout,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())

@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import datetime
 import getpass
+import os
+import resource
 import socket
 import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterable, List, Optional, Sequence, Set, Tuple
 
 from build_rules.lib.deploy import static_files, static_keep
+from build_rules.lib.deploy.children import Children, Interrupted
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.host import Connect, Host, HostFailed, HostState
 from build_rules.lib.deploy.shipped_release import ShippedRelease
@@ -27,6 +32,8 @@ from build_rules.lib.errors import SlipwayError, SlipwayErrors
 MOST_STARTS = 20
 """Connections that begin at once: sshd's MaxStartups refuses some beyond ten that wait."""
 
+_DESCRIPTORS_OF_A_HOST = 4  # two pipes, what ssh says, and one while it starts
+_OTHER_DESCRIPTORS = 100
 MACHINE = "x86_64"
 Tell = Callable[[str, str], None]
 """Takes a line that is worth knowing, and the host it is of, or nothing."""
@@ -37,10 +44,12 @@ class Coordinator:
 
     def __init__(self, deployment: Deployment, connect: Connect, tell: Tell) -> None:
         self.deployment = deployment
-        self.hosts = [Host(name, connect) for name in deployment.hosts]
+        self.children = Children()
+        self.hosts = [Host(name, connect, self.children) for name in deployment.hosts]
         self.tell = tell
-        self.by = f"{getpass.getuser()}@{socket.gethostname()}"
+        self.by = _who()
         self.at = _now()
+        self.has_switched = False
 
     # --- The three lists.
 
@@ -62,10 +71,12 @@ class Coordinator:
         )
         self._on_all("ship", lambda host: host.ship(release, self.at, facts))
         self._stop_beyond_budget()
-        static_files.publish(self.deployment, release, self.at, self.tell)
+        static_files.publish(self.deployment, release, self.at, self.tell, self.children)
         self._switch_all(lambda host: host.plan.id if host.plan else "")
         if not any(host.failed for host in self.hosts):
-            static_files.remove_outdated(self.deployment, self.at, self._kept(), self.tell)
+            static_files.remove_outdated(
+                self.deployment, self.at, self._kept(), self.tell, self.children
+            )
 
     def rollback(self, to: Optional[str] = None) -> None:
         self._look()
@@ -79,6 +90,10 @@ class Coordinator:
 
     def releases(self) -> None:
         self._look()
+
+    def end(self) -> None:
+        """From a signal handler: what hosts have begun they complete alone, nothing else is begun."""
+        self.children.end()
 
     # --- The steps.
 
@@ -102,6 +117,7 @@ class Coordinator:
                 )
 
     def _look(self) -> None:
+        _allow_descriptors(len(self.hosts))
         self._on_all("look", lambda host: host.look())
 
     def _plan(self, host: Host, release: ShippedRelease) -> None:
@@ -116,13 +132,15 @@ class Coordinator:
         for batch in self.deployment.batches():
             self._stop_beyond_budget()
             hosts = [by_name[name] for name in batch]
+            self.has_switched = True
             self._on_all(
                 "switch",
                 lambda host: host.switch(
                     target(host),
                     self._longest_switch(),
                     self.deployment.boot,
-                    _left(host) if goes_back else "",
+                    goes_back=goes_back,
+                    leaving=_left(host) if goes_back else "",
                 ),
                 hosts,
             )
@@ -134,7 +152,7 @@ class Coordinator:
         """Seconds: forward and back, with every limit used up."""
         one, health = self.deployment, self.deployment.health
         looks = (health.retries + 1) * (health.timeout + health.interval + 10) + health.hold
-        return 2 * (one.start_timeout + one.stop_timeout + looks + one.hooks.timeout + 60)
+        return 2 * (one.start_timeout + one.stop_timeout + looks + 2 * one.hooks.timeout + 60)
 
     def _choose(self, to: Optional[str]) -> str:
         """The key of the release to go back to: every host that answers must have it."""
@@ -188,10 +206,10 @@ class Coordinator:
             return
         self.tell(f"hook {name}", "")
         limit = self.deployment.hooks.timeout
+        # On standard output stands what programs read.
+        sys.stderr.flush()
         try:
-            done = subprocess.run(
-                ["/bin/sh", "-c", command], timeout=limit, check=False, stdin=subprocess.DEVNULL
-            )
+            done = self.children.run(["/bin/sh", "-c", command], limit, stdout=2)
             status = f"exit status {done.returncode}" if done.returncode else ""
         except subprocess.TimeoutExpired:
             status = f"it ran for more than {limit} seconds"
@@ -206,15 +224,46 @@ class Coordinator:
 
         def run(host: Host) -> None:
             host.step = what
+            began = time.monotonic()
             host.attempt(lambda: step(host))
-            self.tell(f"{what}: {host.text or host.status}", host.name)
+            status = host.status if host.failed or host.was_switched else "done"
+            words = f", {host.text}" if host.text else ""
+            self.tell(f"{what}: {status} after {time.monotonic() - began:.1f} s{words}", host.name)
 
+        if self.children.ended.is_set():
+            raise Interrupted
         with ThreadPoolExecutor(max_workers=MOST_STARTS) as pool:
             list(pool.map(run, chosen))
+        if self.children.ended.is_set():
+            raise Interrupted
 
     def close(self) -> None:
         with ThreadPoolExecutor(max_workers=MOST_STARTS) as pool:
             list(pool.map(lambda host: host.close(), self.hosts))
+
+
+def _who() -> str:
+    """For people on the hosts, in letters that a line for a shell may have."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a number without a name
+        name = str(os.getuid())
+    asked = f"{name}@{socket.gethostname()}"
+    return "".join(one if one.isprintable() and one not in '"\\' else "/" for one in asked)
+
+
+def _allow_descriptors(hosts: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hosts * _DESCRIPTORS_OF_A_HOST + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise SlipwayError(
+            f"{hosts} hosts take {wanted} open files at once, and this process may have {hard}",
+            where="ulimit -Hn",
+            found=str(hard),
+            next="raise it, or deploy to fewer hosts at a time",
+        )
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _now() -> str:
@@ -260,8 +309,15 @@ def _names(states: Iterable[HostState]) -> List[str]:
 
 
 def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
-    """What was healthy on all hosts last, and is not what all of them serve."""
-    targets = [{one.key: one for one in state.releases if one.is_target} for state in states]
+    """What served on all hosts last, and is not what all of them serve.
+
+    By the order in which each host served it: clocks may differ.
+    """
+    targets = [
+        # Of two with one key, the one that served last.
+        {one.key: at for at, one in reversed(list(enumerate(state.targets())))}
+        for state in states
+    ]
     served = {state.current.key if state.current else "" for state in states}
     everywhere = [
         key
@@ -274,4 +330,4 @@ def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
             found=", ".join(sorted(set(_names(states)))) or "no release",
             next="--to= with one of these, or deploy the wanted release",
         )
-    return max(everywhere, key=lambda key: (max(one[key].healthy for one in targets), key))
+    return min(everywhere, key=lambda key: (sum(one[key] for one in targets), key))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
-import time
 from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
 
+from build_rules.lib.deploy.children import Children, Interrupted
 from build_rules.lib.deploy.deployment import Deployment, config_text
 from build_rules.lib.deploy.session import (
     Answer,
@@ -44,13 +44,19 @@ Connect = Callable[[str], Session]
 
 @dataclass(frozen=True)
 class KeptRelease:
-    """A release on a host; `lists` are hashes of its file lists by layer."""
+    """A release on a host; `lists` are hashes of its file lists by layer.
+
+    `order` counts up by when releases began to serve last, 0 for one that never did; `running` are
+    process ids, and `since` is when the first of them began.
+    """
 
     id: str
     healthy: str
     failed: bool
     facts: Dict[str, str]
-    running: str
+    order: int
+    running: Tuple[str, ...]
+    since: str
     lists: Dict[str, str]
 
     @property
@@ -86,9 +92,14 @@ class HostState:
         return next((one for one in self.releases if one.id == self.linked), None)
 
     def find(self, key: str) -> Optional[KeptRelease]:
-        """The newest release with this key; one that failed may be tried again."""
+        """The release with this key that served last; one that failed may be tried again."""
         found = [one for one in self.releases if one.key == key]
-        return found[-1] if found else None
+        return max(found, key=lambda one: (one.order, one.id)) if found else None
+
+    def targets(self) -> List[KeptRelease]:
+        """What a rollback may choose, the one that served last first."""
+        found = [one for one in self.releases if one.is_target]
+        return sorted(found, key=lambda one: -one.order)
 
 
 @dataclass(frozen=True)
@@ -109,10 +120,11 @@ class HostFailed(Exception):
 
 class Host:
     """`step` is under way or was the last, `status` is one word for the table and `text` explains
-    it, `served` is what it was switched to.
+    it.  `before` was served when the deploy began, `target` is what it should serve, and `served`
+    what it serves as far as is known.
     """
 
-    def __init__(self, name: str, connect: Connect) -> None:
+    def __init__(self, name: str, connect: Connect, children: Children) -> None:
         self.name = name
         self.status = "waiting"
         self.step = ""
@@ -120,20 +132,26 @@ class Host:
         self.state: Optional[HostState] = None
         self.plan: Optional[HostPlan] = None
         self.sent = 0
+        self.before = ""
+        self.target = ""
         self.served = ""
+        self.was_switched = False
         self._resumed = False
         self._connect = connect
+        self._children = children
         self._session: Optional[Session] = None
 
     @property
     def failed(self) -> bool:
-        return self.status in ("unreachable", "refused", "lost", "returned", "DOWN")
+        return self.status in ("unreachable", "refused", "lost", "returned", "DOWN", "ended")
 
     def fail(self, status: str, text: str) -> None:
-        # A server's words may be anything, and go to a terminal.
-        printable = "".join(one if one.isprintable() else " " for one in text)
-        self.status, self.text = status, printable
+        self.status, self.text = status, _printable(text)
         self.close()
+
+    def add_words(self, text: str) -> None:
+        """What is worth knowing of a host that has not failed."""
+        self.text = "; ".join(filter(None, (self.text, _printable(text))))
 
     def attempt(self, step: Callable[[], None], status: str = "refused") -> None:
         """Runs a step unless this host has failed already; its faults are kept for the table."""
@@ -141,10 +159,19 @@ class Host:
             return
         try:
             step()
+        except Interrupted:
+            self._fail_as_ended()
         except SessionLost as error:
-            self.fail("unreachable" if self.state is None else "lost", str(error))
+            if self._children.ended.is_set():
+                self._fail_as_ended()
+            else:
+                self.fail("unreachable" if self.state is None else "lost", str(error))
         except (StepFailed, HostFailed) as error:
             self.fail(status, str(error))
+
+    def _fail_as_ended(self) -> None:
+        is_half_way = self.was_switched and not self.served
+        self.fail("ended", "it completes the switch alone" if is_half_way else "")
 
     def close(self) -> None:
         if self._session is not None:
@@ -158,6 +185,7 @@ class Host:
         self.state = HostState(
             answers[0], tuple(_kept(one) for one in answers if one["say"] == "release")
         )
+        self.before = self.served = self.state.linked
 
     def _first_look(self) -> List[Answer]:
         for pause in (*_AGAIN_AFTER, 0.0):
@@ -170,14 +198,15 @@ class Host:
                     raise
             self.close()
             # Not all at the same time again.
-            time.sleep(pause * random.uniform(1, 2))
+            self._children.ended.wait(pause * random.uniform(1, 2))
         raise AssertionError
 
     def begin(self, by: str) -> None:
         """Takes the lock, and has what an earlier deploy left half-way completed."""
         answer = self._ask("begin", _LONG, by=by)[-1]
         if answer["say"] == "locked":
-            raise HostFailed(f"another deploy has this host: {answer['holder']}")
+            holder = answer["holder"] or "one that has just begun"
+            raise HostFailed(f"another deploy has this host: {holder}")
         self.look()
 
     def configure(self, deployment: Deployment, by: str, at: str) -> None:
@@ -205,8 +234,8 @@ class Host:
     def _base(self, release: ShippedRelease) -> Optional[KeptRelease]:
         """The release there that most layers are shared with; of equal ones the newest."""
         assert self.state is not None
-        usable = [one for one in self.state.releases if one.lists]
-        usable.sort(key=lambda one: (len(release.kept(one.lists)), one.id))
+        usable = [one for one in self.state.releases if one.lists and one.facts]
+        usable.sort(key=lambda one: (len(release.kept(one.lists)), one.order, one.id))
         return usable[-1] if usable else None
 
     def _planned(
@@ -244,13 +273,15 @@ class Host:
             self._ship(self.plan, release, facts)
 
     def verify(self, id: str) -> None:
-        """Refuses a release that is not what it was when it was shipped."""
-        changed = self._changed(id)
-        if changed:
-            raise HostFailed(f"files of {id} have been changed: {changed}")
+        """Refuses a release that is not what it was when it was shipped; new files are told."""
+        answer = self._ask("verify", _LONG, id=id)[-1]
+        if answer["files"]:
+            raise HostFailed(f"files of {id} have been changed: {answer['files']}")
+        if answer["added"]:
+            self.add_words(f"files of {id} that no deploy brought: {answer['added']}")
 
     def _changed(self, id: str) -> str:
-        return self._ask("verify", _LONG, id=id)[-1].get("files", "")
+        return self._ask("verify", _LONG, id=id)[-1]["files"]
 
     def _ship(self, plan: HostPlan, release: ShippedRelease, facts: str) -> None:
         try:
@@ -263,7 +294,12 @@ class Host:
 
     def _send(self, plan: HostPlan, release: ShippedRelease, facts: str) -> None:
         names = "".join(f"{name}\n" for name in plan.removed).encode()
-        self._ask("stage", _LONG, gzip.compress(names, mtime=0), base=plan.base)
+        staged = self._ask("stage", _LONG, gzip.compress(names, mtime=0), base=plan.base)[-1]
+        if staged["added"]:
+            self.add_words(
+                f"files of {plan.base} that no deploy brought are not part of the new release: "
+                f"{staged['added']}"
+            )
         archive = release.archive(plan.missing, self.packed)
         digest = _sha256(archive)
         offset = int(self._ask("offer", _QUICK, sha256=digest)[-1]["offset"] or 0)
@@ -289,15 +325,22 @@ class Host:
         assert self.state is not None
         return "zstd" if self.state.about["zstd"] and has_zstd() else "gzip"
 
-    def switch(self, id: str, seconds: float, boot: str, leaving: str = "") -> None:
+    def switch(
+        self, id: str, seconds: float, boot: str, *, goes_back: bool = False, leaving: str = ""
+    ) -> None:
         """`leaving` is a release that is gone back from: no later rollback chooses it."""
+        self.target = id
         comes_up = self._ask("boot", _QUICK, boot=boot)[-1]["boot"]
-        answer = self._ask("switch", seconds, id=id, leaving=leaving)[-1]
+        settings = "kept" if goes_back else "new"
+        self.was_switched, self.served = True, ""
+        answer = self._ask("switch", seconds, id=id, leaving=leaving, settings=settings)[-1]
         if answer["say"] == "ok":
             self.status, self.served = "healthy", id
-            self.text = "" if comes_up else _NOT_AFTER_A_REBOOT
+            self.add_words(answer["text"])
+            self.add_words("" if comes_up else _NOT_AFTER_A_REBOOT)
             return
         text, back = answer["text"], answer["linked"]
+        self.served = back
         if answer["healthy"] == "yes":
             self.fail("returned", f"{text}; {back} is served again. {answer['log']}")
         elif back:
@@ -306,7 +349,9 @@ class Host:
             self.fail("DOWN", f"{text}; nothing was served before. {answer['log']}")
 
     def prune(self, keep: int) -> None:
-        self._ask("prune", _LONG, keep=keep)
+        stuck = self._ask("prune", _LONG, keep=keep)[-1]["stuck"]
+        if stuck:
+            self.add_words(f"old releases cannot be removed: {stuck}")
 
     def _ask(self, do: str, seconds: float, body: bytes = b"", **fields: object) -> List[Answer]:
         assert self._session is not None
@@ -321,6 +366,11 @@ class _Damaged(Exception):
     pass
 
 
+def _printable(text: str) -> str:
+    # A server's words may be anything, and go to a terminal.
+    return "".join(one if one.isprintable() else " " for one in text).strip()
+
+
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -333,6 +383,8 @@ def _kept(answer: Answer) -> KeptRelease:
         answer["healthy"].strip(),
         answer["failed"] == "yes",
         facts_of(answer["facts"]),
-        answer["running"],
+        int(answer["order"] or 0),
+        tuple(answer["running"].split()),
+        answer["since"],
         lists,
     )

@@ -22,7 +22,7 @@ class Progress:
         self._stream = stream
         self._is_live = stream.isatty()
         self._drawn = 0
-        self._drawing = threading.Lock()
+        self._drawing = threading.RLock()  # a signal may come while it is held
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._draw_again, daemon=True)
         if self._is_live:

@@ -1,20 +1,53 @@
-"""What people see of a deploy: a line for each event, and a table of the hosts at its end."""
+"""What people see of a deploy: a table of the hosts at its end; and what programs read of it."""
 
 from __future__ import annotations
 
+import enum
 import json
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from build_rules.lib import text_table
-from build_rules.lib.deploy.host import Host
+from build_rules.lib.deploy.host import Host, KeptRelease
+from build_rules.lib.errors import SlipwayError
 
-FORMAT = 1
+FORMAT = 2
+"""Of the JSON; docs/reference/deploy-outcomes.md describes it."""
+
+
+class Exit(enum.IntEnum):
+    """How a command ended; the higher number counts where several hold."""
+
+    DONE = 0
+    REFUSED = 1  # nothing was switched; of `releases`: a service does not live
+    USAGE = 2  # the command line, or the file that describes the deployment
+    RETURNED = 3  # hosts went back to the release before
+    INCOMPLETE = 4  # hosts are lost or down, or were left out
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+def exit_of(hosts: Sequence[Host], command: str, error: Optional[Exception]) -> Exit:
+    """From what the hosts came to, and an error that ended the command."""
+    failed = {host.status for host in hosts if host.failed}
+    if command == "releases":
+        return Exit.REFUSED if failed or error or not all(map(_lives, hosts)) else Exit.DONE
+    if not any(host.was_switched for host in hosts):
+        return Exit.REFUSED if failed or error else Exit.DONE
+    if failed - {"returned"} or any(not host.was_switched for host in hosts):
+        return Exit.INCOMPLETE
+    return Exit.RETURNED if failed else Exit.REFUSED if error else Exit.DONE
+
+
+def _lives(host: Host) -> bool:
+    """Whether something runs from what is linked, if anything is."""
+    current = host.state.current if host.state else None
+    return current is None or bool(current.running)
 
 
 def plan_table(hosts: Sequence[Host]) -> str:
     rows = [["host", "now", "next", "files", "bytes", "what happens"]]
     for host in hosts:
-        now = host.state.linked if host.state else ""
+        now = host.before
         plan = host.plan
         if host.failed or plan is None:
             rows.append([host.name, now, "", "", "", f"{host.status}: {host.text}"])
@@ -34,18 +67,33 @@ def outcome_table(hosts: Sequence[Host]) -> str:
 
 
 def releases_table(hosts: Sequence[Host]) -> str:
-    rows = [["host", "release", "", "healthy since", "deployed by", "at"]]
+    rows = [["host", "release", "", "service", "healthy since", "deployed by", "at"]]
     for host in hosts:
         if host.state is None:
-            rows.append([host.name, "", host.status, "", "", host.text])
+            rows.append([host.name, "", host.status, "", "", "", host.text])
             continue
         if not host.state.releases:
-            rows.append([host.name, "none", "", "", "", ""])
+            rows.append([host.name, "none", "", "", "", "", ""])
         for one in host.state.releases[::-1]:
-            mark = "current" if one.id == host.state.linked else "failed" if one.failed else ""
             by, at = one.facts.get("by", ""), one.facts.get("at", "")
-            rows.append([host.name, one.id, mark, one.healthy, by, at])
+            is_current = one.id == host.state.linked
+            rows.append(
+                [host.name, one.id, _mark(one, is_current), _service(one, is_current)]
+                + [one.healthy, by, at]
+            )
     return "\n".join(filter(None, (text_table.render(rows), drift(hosts))))
+
+
+def _mark(one: KeptRelease, is_current: bool) -> str:
+    if is_current:
+        return "current"
+    return "failed" if one.failed else "" if one.facts else "not Slipway's"
+
+
+def _service(one: KeptRelease, is_current: bool) -> str:
+    if one.running:
+        return f"process {one.running[0]} since {one.since}"
+    return "NOT running" if is_current else ""
 
 
 def drift(hosts: Sequence[Host]) -> str:
@@ -59,34 +107,56 @@ def drift(hosts: Sequence[Host]) -> str:
     return f"hosts differ: {'; '.join(told)}" if len(told) > 1 else ""
 
 
-def as_json(hosts: Sequence[Host]) -> str:
-    return json.dumps({"format": FORMAT, "hosts": [_record(one) for one in hosts]}, indent=1)
+def as_json(
+    hosts: Sequence[Host], command: str, status: Exit, error: Optional[SlipwayError] = None
+) -> str:
+    told = error and {
+        key: getattr(error, key)
+        for key in ("what", "where", "found", "next")
+        if getattr(error, key)
+    }
+    document = {
+        "format": FORMAT,
+        "command": command,
+        "exit_status": int(status),
+        "error": told,
+        "hosts": [_record(one) for one in hosts],
+    }
+    return json.dumps(document, indent=1)
 
 
 def _record(host: Host) -> Dict[str, Any]:
-    record: Dict[str, Any] = {"host": host.name, "status": host.status, "text": host.text}
+    record: Dict[str, Any] = {
+        "host": host.name,
+        "status": host.status,
+        "text": host.text,
+        "before": host.before,
+        "target": host.target or (host.plan.id if host.plan else ""),
+        "served": host.served,
+        "sent": host.sent,
+    }
     if host.plan is not None:
         plan = host.plan
         record["plan"] = {"release": plan.id, "files": len(plan.missing), "bytes": plan.bytes}
-    record["sent"] = host.sent
     if host.state is not None:
-        record["current"] = host.state.linked
         record["releases"] = [_kept(one) for one in host.state.releases]
     return record
 
 
-def _kept(one: Any) -> Dict[str, Any]:
+def _kept(one: KeptRelease) -> Dict[str, Any]:
     return {
         "id": one.id,
         "healthy": one.healthy,
         "failed": one.failed,
-        "running": bool(one.running),
+        "order": one.order,
+        "pids": [int(pid) for pid in one.running],
+        "since": one.since,
         **{key: one.facts[key] for key in sorted(one.facts)},
     }
 
 
-def render(hosts: Sequence[Host], kind: str, form: str) -> str:
-    """`kind` is plan, releases or outcome; `form` is json or table."""
-    if form == "json":
-        return as_json(hosts)
-    return {"plan": plan_table, "releases": releases_table}.get(kind, outcome_table)(hosts)
+_TABLES = {"plan": plan_table, "releases": releases_table}
+
+
+def table(hosts: Sequence[Host], command: str) -> str:
+    return _TABLES.get(command, outcome_table)(hosts)

@@ -17,6 +17,8 @@ import tempfile
 import threading
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
 
+from build_rules.lib.deploy.children import Children
+
 BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after six without a line
 _SHOWN = 60  # bytes of what came instead of an answer
 _FORBIDDEN = frozenset('"\\') | {chr(code) for code in range(32)}
@@ -37,8 +39,12 @@ class StepFailed(Exception):
 
 
 def agent_text() -> str:
+    return _data("agent.sh").replace("@ask.js@", _data("ask.js"))
+
+
+def _data(name: str) -> str:
     # Also out of an archive that is a program.
-    content = pkgutil.get_data("build_rules.lib.deploy", "agent.sh")
+    content = pkgutil.get_data("build_rules.lib.deploy", name)
     assert content is not None
     return content.decode()
 
@@ -67,15 +73,17 @@ def as_line(asked: Mapping[str, str]) -> bytes:
 class Session:
     """Starts `command` at once; `close` it, also after a fault."""
 
-    def __init__(self, command: Sequence[str], *, env: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Optional[Mapping[str, str]] = None,
+        children: Optional[Children] = None,
+    ) -> None:
+        self._children = children or Children()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env=env,
-            start_new_session=True,
+        self._process = self._children.start(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=env
         )
         self._talking = threading.Lock()
         self._closed = threading.Event()
@@ -122,6 +130,7 @@ class Session:
             pass
         self._process.kill()
         self._process.wait()
+        self._children.forget(self._process)
         for stream in (self._process.stdin, self._process.stdout, self._said):
             try:
                 if stream is not None:
@@ -150,23 +159,48 @@ class Session:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         try:
-            answer = json.loads(line)
+            # An application's log has any bytes.
+            answer = json.loads(line.decode("utf-8", "surrogateescape"))
         except ValueError:
             if line.strip():
                 self._process.kill()
-                raise SessionLost(
-                    f"instead of the agent it says {line[:_SHOWN].decode(errors='replace').strip()!r}: "
-                    "what its login shell starts may print to terminals alone"
-                ) from None
+                raise SessionLost(_not_the_agent(line)) from None
             self._lost()
-        return {str(key): str(value) for key, value in answer.items()}
+        return {str(key): _shown(str(value)) for key, value in answer.items()}
 
     def _lost(self) -> NoReturn:
         self._process.kill()
         self._process.wait()
         self._said.seek(0)
-        said = self._said.read().decode(errors="replace").strip().splitlines()
-        raise SessionLost(said[-1] if said else "the session ended")
+        raise SessionLost(_words_of_ssh(self._said.read().decode(errors="replace")))
+
+
+def _shown(text: str) -> str:
+    """With what is no UTF-8 as \\xff."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _not_the_agent(line: bytes) -> str:
+    said = line[:_SHOWN].decode(errors="replace").strip()
+    if "not available" in said:
+        return f"its user may not run commands, for it has no login shell: it says {said!r}"
+    return (
+        f"instead of the agent it says {said!r}: "
+        "what its login shell starts may print to terminals alone"
+    )
+
+
+def _words_of_ssh(said: str) -> str:
+    """The line that says what happened; host keys take more words of ssh than their last line."""
+    lines = said.strip().splitlines()
+    if "IDENTIFICATION HAS CHANGED" in said:
+        return (
+            "its host key is another than the one in known_hosts: somebody else may answer. Where it "
+            "was made anew: ssh-keygen -R <host>, and log in once by hand"
+        )
+    if "Host key verification failed" in said:
+        return "its host key is not known: log in once by hand, and compare the key"
+    return lines[-1] if lines else "the session ended"
 
 
 class _limited:

@@ -16,6 +16,7 @@ from typing import Callable, Collection, List
 
 from build_rules.lib import unpacking
 from build_rules.lib.deploy import static_keep
+from build_rules.lib.deploy.children import Children
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
@@ -34,7 +35,9 @@ _CHANGED = re.compile(r"<fc")
 Tell = Callable[[str, str], None]
 
 
-def publish(deployment: Deployment, release: ShippedRelease, at: str, tell: Tell) -> None:
+def publish(
+    deployment: Deployment, release: ShippedRelease, at: str, tell: Tell, children: Children
+) -> None:
     if not (deployment.static_hosts or deployment.static_publish):
         return
     if not release.static:
@@ -48,16 +51,16 @@ def publish(deployment: Deployment, release: ShippedRelease, at: str, tell: Tell
         names = frozenset(member.name for member in members if member.kind is Kind.FILE)
         if deployment.static_publish:
             tell("static_publish", "")
-            _run(["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
+            _run(children, ["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
         if deployment.static_hosts:
             _write_list(folder, static_keep.Published(at, release.digest, names))
         for host in deployment.static_hosts:
             tell("static files", host)
             rsync, target = _rsync(deployment), _target(deployment, host)
             asked = [*rsync, "--dry-run", "--itemize-changes", f"{folder}/", target]
-            _refuse_other_contents(_run(asked, host), host)
-            _run([*rsync, *_WITHOUT_PAGES, f"{folder}/", target], host)
-            _run([*rsync, f"{folder}/", target], host)
+            _refuse_other_contents(_run(children, asked, host), host)
+            _run(children, [*rsync, *_WITHOUT_PAGES, f"{folder}/", target], host)
+            _run(children, [*rsync, f"{folder}/", target], host)
 
 
 def _write_list(folder: str, listed: static_keep.Published) -> None:
@@ -66,26 +69,33 @@ def _write_list(folder: str, listed: static_keep.Published) -> None:
         file.write(listed.content)
 
 
-def remove_outdated(deployment: Deployment, at: str, kept: Collection[str], tell: Tell) -> None:
+def remove_outdated(
+    deployment: Deployment, at: str, kept: Collection[str], tell: Tell, children: Children
+) -> None:
     """By rsync too, which may be all that a host allows.
 
     A fault here is told, and changes nothing: the deploy is done.
     """
     for host in deployment.static_hosts:
         try:
-            _remove_outdated(deployment, host, at, kept, tell)
+            _remove_outdated(deployment, host, at, kept, tell, children)
         except SlipwayError as error:
             tell(f"old static files stay: {error}", host)
 
 
 def _remove_outdated(
-    deployment: Deployment, host: str, at: str, kept: Collection[str], tell: Tell
+    deployment: Deployment,
+    host: str,
+    at: str,
+    kept: Collection[str],
+    tell: Tell,
+    children: Children,
 ) -> None:
     rsync, target = _rsync(deployment), _target(deployment, host)
     with tempfile.TemporaryDirectory(prefix="static-") as folder:
         there, nothing = os.path.join(folder, "lists"), os.path.join(folder, "nothing")
         os.mkdir(nothing)
-        _run([*rsync, f"{target}{static_keep.FOLDER}/", f"{there}/"], host)
+        _run(children, [*rsync, f"{target}{static_keep.FOLDER}/", f"{there}/"], host)
         lists = static_keep.read_lists(there)
         gone, names = static_keep.outdated(lists, at, deployment.static_keep, kept)
         if not gone:
@@ -96,7 +106,7 @@ def _remove_outdated(
         with open(asked, "wb") as file:
             file.write(static_keep.as_bytes(names))
         chosen = ("--delete-missing-args", "--from0", f"--files-from={asked}")
-        _run([*rsync, *chosen, f"{nothing}/", target], host)
+        _run(children, [*rsync, *chosen, f"{nothing}/", target], host)
 
 
 def _refuse_other_contents(said: str, host: str) -> None:
@@ -129,18 +139,10 @@ def _target(deployment: Deployment, host: str) -> str:
     return f"{user}{host}:{deployment.static_path}/"
 
 
-def _run(command: List[str], what: str, folder: str = "") -> str:
+def _run(children: Children, command: List[str], what: str, folder: str = "") -> str:
     env = {**os.environ, "STATIC_FOLDER": folder}
     try:
-        done = subprocess.run(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_LIMIT,
-            check=False,
-        )
+        done = children.run(command, _LIMIT, env=env, stderr=subprocess.STDOUT)
         said, status = done.stdout.decode(errors="replace").strip(), done.returncode
     except (OSError, subprocess.TimeoutExpired) as error:
         said, status = str(error), -1

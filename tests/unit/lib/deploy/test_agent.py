@@ -298,6 +298,17 @@ def kill_within_switch(farm: Farm, pid: int, after: float) -> threading.Thread:
     return thread
 
 
+def recoveries(host: Path) -> List[str]:
+    """Processes that complete what was left on a host, or wait for that."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{name}/cmdline").read_bytes().decode().split("\0")
+            if command[1:4] == [f"{host}/.slipway/agent", str(host), "recover"]:
+                found.append(name)
+    return found
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
@@ -313,6 +324,7 @@ def test_a_process_number_that_is_another_s_by_now_holds_nobody_up(
     )
     farm.deploy(write_release(tmp_path / "one", "1.0.0"))
     own = farm.host() / ".slipway"
+    wait_until(lambda: not recoveries(farm.host()))  # of that deploy
     (own / "doing").write_text(f"old=\nnew={farm.served()}\n")
     (own / "running").write_text(f"{os.getpid()}\n")
     (host,) = farm.deploy(write_release(tmp_path / "two", "2.0.0")).hosts

@@ -8,6 +8,7 @@ import os
 import pty
 import time
 
+from build_rules.lib.deploy.children import Children
 from build_rules.lib.deploy.host import Host
 from build_rules.lib.deploy.progress import Progress, overview
 from build_rules.lib.deploy.session import Session
@@ -18,7 +19,7 @@ def unreachable(name: str) -> Session:
 
 
 def hosts(count: int) -> list[Host]:
-    made = [Host(f"h{number}", unreachable) for number in range(1, count + 1)]
+    made = [Host(f"h{number}", unreachable, Children()) for number in range(1, count + 1)]
     for one in made:
         one.step = "ship"
     return made

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict
 import pytest
 
 from build_rules.lib.deploy import shipped_release, static_files
+from build_rules.lib.deploy.children import Children
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.shipped_release import BaseFiles
 from build_rules.lib.errors import SlipwayError
@@ -98,4 +99,6 @@ def test_static_files_are_not_unpacked_outside_of_their_folder(tmp_path: Path) -
     Path(release.static).write_bytes(own_gzip(own_tar([file("../outside")])))
     deployment = Deployment("/home/app", ("h",), "prod", static_publish="true")
     with pytest.raises(SlipwayError, match="its name leaves the archive"):
-        static_files.publish(deployment, release, "20260101T000000Z", lambda text, host: None)
+        static_files.publish(
+            deployment, release, "20260101T000000Z", lambda text, host: None, Children()
+        )

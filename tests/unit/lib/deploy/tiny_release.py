@@ -2,9 +2,9 @@
 
     release = write_release(folder, "1.0.0", files={"service/a.js": "1"})
 
-Its Node is a copy of this machine's own Python, so that what runs from a release can be told by its
-program; `bin/app` is a script of its own. `health` is what `bin/app health` does, `start` what runs
-before the service starts.
+Its Node is a copy of `program`, so that what runs from a release can be told by its program, and the
+service a command of it; `bin/app` is a script of its own. `health` is what `bin/app health` does,
+`start` what runs before the service starts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ APP = """\
 top=$(cd -- "${{0%/*}}/.." && pwd -P)
 node=$top/node_runtime/bin/node
 case $1 in
-start) {start}; "$node" 1000 & ;;
+start) {start}; {service} & ;;
 stop) {stop} ;;
 health) {health} ;;
 esac
@@ -44,6 +44,8 @@ def write_release(
     start: str = ":",
     stop: str = STOPS,
     health: str = RUNS,
+    service: str = '"$node" 1000',
+    program: str = "/bin/sleep",
     server_env: str = "prod",
     app_layer: str = "app",
     static: Mapping[str, str] = {},
@@ -52,8 +54,8 @@ def write_release(
     """Writes a release as `package` does, and gives the path of its release.json."""
     folder.mkdir(parents=True, exist_ok=True)
     node = folder / "node"
-    shutil.copy(shutil.which("sleep") or "/bin/sleep", node)
-    app = APP.format(start=start, stop=stop, health=health)
+    shutil.copy(os.path.realpath(program), node)
+    app = APP.format(start=start, stop=stop, health=health, service=service)
     parts = {
         "runtime": [Entry("node_runtime/bin/node", "file", True, str(node))],
         app_layer: [

@@ -1,0 +1,65 @@
+// Asks an address whether it is well, and whether it is the release that answers: another process may
+// hold the port, and the new one have died of that. Runs on Node.js 6 and newer.
+//
+//   node -e "$ASK" URL PID...   0; or 1, and a line that says what is wrong
+
+var fs = require("fs"), http = require("http"), url = require("url");
+var pids = process.argv.slice(2);
+
+function end(text) {
+  if (text) console.log("health: " + text);
+  process.exit(text ? 1 : 0);
+}
+
+// A port as /proc/net/tcp writes it.
+function hex(port) {
+  return ("000" + port.toString(16).toUpperCase()).slice(-4);
+}
+
+// The sockets, as /proc/<pid>/fd names them, whose local port, remote port and state are as wanted.
+function sockets(wanted) {
+  var found = [];
+  ["/proc/net/tcp", "/proc/net/tcp6"].filter(fs.existsSync).forEach(function (table) {
+    fs.readFileSync(table, "utf8").trim().split("\n").slice(1).forEach(function (row) {
+      var words = row.trim().split(/\s+/);
+      var isOpen = words[9] !== "0";
+      if (isOpen && wanted(words[1].split(":")[1], words[2].split(":")[1], words[3]))
+        found.push("socket:[" + words[9] + "]");
+    });
+  });
+  return found;
+}
+
+// The first of some processes that has one of these sockets open, if this user may see that.
+function owner(processes, wanted) {
+  return processes.find(function (pid) {
+    try {
+      return fs.readdirSync("/proc/" + pid + "/fd").some(function (fd) {
+        return wanted.indexOf(fs.readlinkSync("/proc/" + pid + "/fd/" + fd)) >= 0;
+      });
+    } catch (error) {
+      return false; // it has ended, or another user has it
+    }
+  });
+}
+
+function check(answer) {
+  var server = answer.socket.remotePort, client = answer.socket.localPort;
+  // The other end of this very connection; where that is closed already, whoever listens.
+  var ends = sockets(function (local, remote) {
+    return local === hex(server) && remote === hex(client);
+  });
+  if (!ends.length) ends = sockets(function (local, remote, state) {
+    return local === hex(server) && state === "0A";
+  });
+  if (!owner(pids, ends)) {
+    var other = owner(fs.readdirSync("/proc").filter(Number), ends);
+    end("port " + server + " is answered by " + (other ? "process " + other : "a process of another user") +
+      ", which does not run from this release");
+  }
+  end(answer.statusCode < 400 ? "" : "it answers with the status " + answer.statusCode);
+}
+
+var options = url.parse(process.argv[1]);
+options.agent = new http.Agent({ keepAlive: true });
+http.get(options, check).on("error", function (error) { end(error.message); });

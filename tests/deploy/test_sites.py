@@ -1,0 +1,287 @@
+"""What a deploy touches and what it leaves alone, on hosts that were made in two ways."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from build_rules.lib.deploy import flow
+from build_rules.lib.deploy.deployment import Health, Hooks
+from build_rules.lib.errors import SlipwayError
+from tests.deploy.sites import SITES, Site, snapshot
+
+NOBODY_LISTENS = Health(url="http://127.0.0.1:9/", retries=1, interval=0, timeout=2, hold=0)
+
+
+@pytest.fixture(scope="module", params=SITES)
+def made(request: pytest.FixtureRequest) -> Iterator[Site]:
+    with SITES[request.param]() as site:  # type: ignore[attr-defined]
+        yield site
+
+
+@pytest.fixture
+def site(made: Site, tmp_path: Path) -> Iterator[Site]:
+    before = made.deployment
+    made.releases = tmp_path
+    yield made
+    made.clean()
+    made.deployment = before
+
+
+def older_layout(site: Site) -> Path:
+    """A Capistrano-style folder whose service is not Slipway's to know; its release."""
+    site._run(f"mkdir -p {site.top}/releases/20240101120000 {site.top}/releases/manual-backup")
+    site.run_there(
+        "echo '{}' >releases/20240101120000/package.json; echo mine >releases/manual-backup/file; "
+        f"ln -s {site.top}/releases/20240101120000 current"
+    )
+    return site.folder / "releases"
+
+
+# --- Whose files.
+
+
+def test_releases_of_others_are_never_removed(site: Site) -> None:
+    releases = older_layout(site)
+    foreign = ("20240101120000", "manual-backup")
+    before = [snapshot(releases / one) for one in foreign]
+    site.configure(keep=2)
+    for version in ("1.0.0", "1.1.0", "1.2.0", "1.3.0"):
+        assert site.ship(version).status == "healthy"
+    assert site.kept() == ["1.2.0", "1.3.0", *foreign]
+    assert [snapshot(releases / one) for one in foreign] == before
+
+
+def test_those_are_kept_that_served_last(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.0, 1.1, 1.0 again and 1.2, by coordinators whose clocks say what they like."""
+    site.configure(keep=2)
+    first = site.release("1.0.0")
+    clocks = iter(("20300101T000000Z", "20010101T000000Z", "20200101T000000Z", "19990101T000000Z"))
+    monkeypatch.setattr(flow, "_now", lambda: next(clocks))
+    site.deploy(first)
+    assert site.ship("1.1.0").status == "healthy"
+    site.deploy(first)
+    assert site.ship("1.2.0").status == "healthy"
+    assert site.kept() == ["1.0.0", "1.2.0"]
+    monkeypatch.setattr(flow, "_now", lambda: "20000101T000000Z")
+    site.run(lambda coordinator: coordinator.rollback())
+    assert site.served() == "1.0.0"
+
+
+def test_what_cannot_be_removed_is_told(site: Site) -> None:
+    if site.name != "plain":
+        pytest.skip("root can remove what is read-only")
+    site.configure(keep=2)
+    site.ship("1.0.0")
+    site.run_there("mkdir -p current/locked/in && chmod a-w current/locked")
+    site.ship("1.1.0")
+    host = site.ship("1.2.0")
+    assert host.status == "healthy"
+    assert "old releases cannot be removed: " in host.text
+    assert "-1.0.0-prod-" in host.text
+    assert "Permission denied" in host.text
+
+
+def test_an_absolute_link_to_elsewhere_is_put_back_as_it_was(site: Site) -> None:
+    site._run(f"mkdir -p {site.top} ~/elsewhere; echo '{{}}' >~/elsewhere/package.json")
+    site.run_there("ln -s ~/elsewhere current")
+    before = os.readlink(site.folder / "current")
+    host = site.ship("1.0.0", health="false")
+    assert host.status in ("returned", "DOWN")
+    assert os.readlink(site.folder / "current") == before
+    assert site.ship("1.0.1").status == "healthy"
+    assert site.served() == "1.0.1"
+
+
+def test_a_link_of_another_tool_into_releases_is_put_back_as_it_was(site: Site) -> None:
+    older_layout(site)
+    before = os.readlink(site.folder / "current")
+    site.ship("1.0.0", health="false")
+    assert os.readlink(site.folder / "current") == before
+
+
+# --- What an application wrote into its folder.
+
+
+def test_what_an_application_wrote_stays_with_its_release(site: Site) -> None:
+    site.ship("1.0.0", files={"a": "1", "b": "x" * 500_000, "written": "w"})
+    old = Path(os.path.realpath(site.folder / "current"))
+    site.run_there(
+        "cd current && mkdir cache && echo 1 >cache/one && echo 2 >notes.log && chmod 600 notes.log "
+        "&& chmod u+w written && ln -s /etc/passwd added-link"
+    )
+    before = snapshot(old)
+    host = site.ship("1.1.0", files={"a": "2", "b": "x" * 500_000, "written": "w"})
+    assert host.status == "healthy"
+    assert "cache/one" in host.text
+    assert "notes.log" in host.text
+    assert host.plan is not None
+    assert host.sent == host.plan.bytes < 100_000
+    assert snapshot(old) == before
+    new = Path(os.path.realpath(site.folder / "current"))
+    assert not {"cache", "notes.log", "added-link"} & {one.name for one in new.iterdir()}
+    assert (new / "written").stat().st_ino != (old / "written").stat().st_ino
+
+
+@pytest.mark.parametrize("change", ["file", "folder"])
+def test_a_rollback_sees_links_in_place_of_files(site: Site, change: str) -> None:
+    site.ship("1.0.0", files={"lib/a": "1"})
+    name = {"file": "lib/a", "folder": "lib"}[change]
+    site.run_there(f"cd current && mv {name} ../../moved && ln -s {site.top}/moved {name}")
+    site.ship("1.1.0", files={"lib/a": "2"})
+    with pytest.raises(SlipwayError, match="have been changed: lib/a"):
+        site.run(lambda coordinator: coordinator.rollback())
+
+
+def test_a_rollback_tells_of_files_that_were_added(site: Site) -> None:
+    site.ship("1.0.0")
+    site.run_there("echo x >current/added.js")
+    site.ship("1.1.0")
+    (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
+    assert (host.status, site.served()) == ("healthy", "1.0.0")
+    assert "that no deploy brought: added.js" in host.text
+
+
+def test_a_path_that_is_shared_later_is_linked(site: Site) -> None:
+    first = site.release("1.0.0")
+    site.deploy(first)
+    site.ship("1.1.0")
+    site.configure(shared=("var/uploads",))
+    site.deploy(first)
+    link = site.folder / "current" / "var" / "uploads"
+    assert os.readlink(link) == "../../../shared/var/uploads"
+    site.run_there(
+        "rm current/var/uploads && mkdir -p current/var/uploads && echo 1 >current/var/uploads/x"
+    )
+    site.ship("1.2.0")
+    (host,) = site.attempt(first).hosts
+    assert host.status == "refused"
+    assert "the shared path var/uploads is taken" in host.text
+    assert site.served() == "1.2.0"
+
+
+# --- Whose settings.
+
+
+def test_a_release_is_judged_by_the_settings_that_it_was_deployed_with(site: Site) -> None:
+    site.ship("1.0.0")
+    site.ship("1.1.0")
+    site.configure(health=NOBODY_LISTENS)
+    host = site.ship("1.2.0")
+    assert (host.status, site.served()) == ("returned", "1.1.0")
+    (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
+    assert (host.status, site.served()) == ("healthy", "1.0.0")
+
+
+def test_settings_that_fail_on_the_very_release_that_serves_are_not_kept(site: Site) -> None:
+    release = site.release("1.0.0")
+    site.deploy(release)
+    site.configure(health=NOBODY_LISTENS)
+    (host,) = site.attempt(release).hosts
+    assert (host.status, site.served()) == ("returned", "1.0.0")
+    (host,) = site.run(lambda coordinator: coordinator.releases()).hosts
+    assert host.state is not None
+    assert host.state.current is not None
+    assert host.state.current.is_target
+
+
+# --- Hooks.
+
+
+def test_hooks_of_a_switch_that_fails(site: Site) -> None:
+    site.configure(
+        hooks=Hooks(
+            before_switch="echo before_switch >>~/told",
+            after_switch="echo after_switch >>~/told",
+            on_failure="echo on_failure >>~/told",
+            always="echo always >>~/told",
+        )
+    )
+    site.ship("1.0.0")
+    assert site.run_there("cat ~/told").split() == ["before_switch", "after_switch", "always"]
+    site.run_there("rm ~/told")
+    site.ship("1.1.0", health="false")
+    assert site.run_there("cat ~/told").split() == ["before_switch", "on_failure", "always"]
+
+
+def test_a_hook_at_the_end_that_fails_is_told(site: Site) -> None:
+    site.configure(hooks=Hooks(always="false"))
+    host = site.ship("1.0.0")
+    assert (host.status, host.text) == ("healthy", "the hook always failed")
+
+
+# --- Starting and stopping.
+
+
+def test_a_service_has_the_environment_of_a_login(site: Site) -> None:
+    site._run("printf 'export LANG=zh_CN.UTF-8 own=1 OF_PROFILE=yes\\necho hello\\n' >~/.profile")
+    site.ship("1.0.0")
+    link = os.readlink(site.folder / "current").rpartition("/")[2]
+    (pid,) = site.processes(link)
+    variables = site.run_there(f"tr '\\0' '\\n' </proc/{pid}/environ").splitlines()
+    assert {"LANG=zh_CN.UTF-8", "OF_PROFILE=yes", "SERVER_ENV=prod"} <= set(variables)
+    assert not [one for one in variables if one.startswith("LC_ALL=")]
+
+
+@pytest.mark.parametrize("profile", ["exit 1", "if then", "sleep 100", "set -eu; false"])
+def test_a_profile_that_fails_keeps_nothing_from_starting(site: Site, profile: str) -> None:
+    site._run(f"echo '{profile}' >~/.profile")
+    assert site.ship("1.0.0").status == "healthy"
+
+
+DRAINS = """\
+trap 'echo TERM >>$file; sleep 7; echo drained >>$file; exit' TERM
+while :; do sleep 0.1; done
+"""
+
+
+def test_a_stop_script_that_only_asks_leaves_time_to_drain(site: Site, tmp_path: Path) -> None:
+    site.configure(stop_timeout=20)
+    file = "$HOME/told"
+    site.ship(
+        "1.0.0",
+        program="/bin/dash",
+        files={"service.sh": f"file={file}\n{DRAINS}"},
+        service='"$node" "$top/service.sh"',
+    )
+    assert site.ship("1.1.0").status == "healthy"
+    assert site.run_there("cat ~/told") == "TERM\ndrained\n"
+
+
+def test_lines_at_a_failure_are_those_of_this_start(site: Site) -> None:
+    site.ship("1.0.0", start="echo of an earlier start")
+    host = site.ship("1.1.0", start="printf '\\377\\376 broken %s\\n' bytes; exit 3")
+    assert host.status == "returned"
+    assert r"\xff\xfe broken bytes" in host.text
+    assert "earlier" not in host.text
+    long = site.ship(
+        "1.2.0", start="head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end; exit 3"
+    )
+    assert long.status == "returned"
+    assert long.text.endswith("end")
+    assert len(long.text) < 3000
+
+
+def test_a_release_whose_service_is_dead_is_told(site: Site) -> None:
+    site.ship("1.0.0")
+    (host,) = site.run(lambda coordinator: coordinator.releases()).hosts
+    assert host.state is not None
+    current = host.state.current
+    assert current is not None
+    assert [int(pid) for pid in current.running] == site.processes(current.id)
+    began = time.strptime(current.since, "%Y-%m-%dT%H:%M:%SZ")
+    assert abs(time.mktime(began) - time.mktime(time.gmtime())) < 60
+    site.run_there(f"kill {current.running[0]}")
+    (host,) = site.run(lambda coordinator: coordinator.releases()).hosts
+    assert host.state is not None
+    assert host.state.current is not None
+    assert host.state.current.running == ()
+
+
+def test_what_slipway_keeps_is_for_its_user_alone(site: Site) -> None:
+    site.ship("1.0.0")
+    assert (site.folder / ".slipway").stat().st_mode & 0o777 == 0o700
