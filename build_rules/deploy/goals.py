@@ -79,13 +79,13 @@ class RollbackSubsystem(GoalSubsystem):
     name = "rollback"
     help = "Switches hosts to the last release that was healthy on all of them, or to a named one."
 
-    to = StrOption(
+    release = StrOption(
         default=None,
         help=help_text(
             """
             The release to go back to: its id on the hosts, its version, or its SHA-256.
 
-            For example: `./pants rollback --to=1.3.9 //apps/koa-kkl:prod`.
+            For example: `./pants rollback --release=1.3.9 //apps/koa-kkl:prod`.
             """
         ),
     )
@@ -177,7 +177,7 @@ async def deploy(goal: DeploySubsystem, targets: Targets, workspace: Workspace) 
 
 @goal_rule
 async def rollback(goal: RollbackSubsystem, targets: Targets, workspace: Workspace) -> Rollback:
-    named = f"--release={goal.to}" if goal.to else None
+    named = f"--release={goal.release}" if goal.release else None
     arguments = _arguments(_format(goal.format, "rollback"), named)
     run = CoordinatorRun(_only(targets, "rollback"), "rollback", arguments)
     process = await Get(InteractiveProcess, CoordinatorRun, run)

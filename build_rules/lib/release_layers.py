@@ -12,13 +12,14 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
 from build_rules.lib import layers, unpacking
 from build_rules.lib.decompression import Stream
 from build_rules.lib.elf import MAGIC
 from build_rules.lib.elf_facts import INSIDE, ElfFacts
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from build_rules.lib.inner_links import leaves
 from build_rules.lib.layers import LISTING_FOLDER, Entry
 from build_rules.lib.tar_reading import Kind, Member
 from build_rules.lib.unpacking import Archive, Form
@@ -29,7 +30,6 @@ _MODULES = "node_modules"
 _RUNTIME_FOLDER = "node_runtime"
 LAUNCHER = "bin/app"
 MANIFEST = "release.json"
-_MOST_LINKS = 40  # as the kernel
 _MOST_NAMED = 20
 
 
@@ -129,7 +129,7 @@ def check_entries(entries: Iterable[Entry], scope: Scope, label: str, next: str)
     for entry in entries:
         kind = {"folder": Kind.FOLDER, "link": Kind.SYMLINK}.get(entry.kind, Kind.FILE)
         fault = scope.fault_of(entry.name, kind)
-        if not fault and kind is Kind.SYMLINK and _leaves(entry.name, entry.target, {}):
+        if not fault and kind is Kind.SYMLINK and leaves(entry.name, entry.target, {}):
             fault = f'a link out of the release, to "{entry.target}"'
         if fault:
             faults.append(f'"{entry.name}": {fault}')
@@ -260,7 +260,7 @@ def check_together(checked: Sequence[Tuple[str, CheckedLayer]]) -> None:
         links.update(found.links)
     for layer, found in checked:
         for name, target in found.links.items():
-            if _leaves(name, target, links):
+            if leaves(name, target, links):
                 raise _contradiction(
                     f'the layer "{layer}" has a link that leads out of the release',
                     f'"{name}" -> "{target}"',
@@ -285,30 +285,3 @@ def _contradiction(what: str, found: str) -> SlipwayError:
         next="correct the build script or the field of the bundle that brings it; else\n"
         + unpacking.BUILD_AGAIN,
     )
-
-
-def _leaves(name: str, target: str, links: Mapping[str, str]) -> bool:
-    """Whether a link leads above the top, also through the others; `links` map names to targets."""
-    place: List[str] = name.split("/")[:-1]
-    todo, followed = [target], 0
-    while todo:
-        text = todo.pop()
-        if text.startswith("/"):
-            return True
-        parts = text.split("/")
-        for number, part in enumerate(parts):
-            if part == ".." and not place:
-                return True
-            if part == "..":
-                place.pop()
-            elif part not in ("", "."):
-                place.append(part)
-            inner = links.get("/".join(place)) if part not in ("", ".", "..") else None
-            if inner is not None:
-                place.pop()
-                todo += ["/".join(parts[number + 1 :]), inner]
-                followed += 1
-                break
-        if followed > _MOST_LINKS:
-            return False  # nothing opens such a link
-    return False

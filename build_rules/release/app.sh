@@ -54,8 +54,11 @@ read_env_file() {
     fail "the environment file $app_env_file cannot be read; create it or check its rights"
   fi
   app_number=0
+  app_return=$(printf '\r')
   while IFS= read -r app_line || [ -n "$app_line" ]; do
     app_number=$((app_number + 1))
+    # Written on Windows, a line ends in a carriage return too.
+    app_line=${app_line%"$app_return"}
     case $app_line in
     '' | '#'*) continue ;;
     esac

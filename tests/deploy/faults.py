@@ -287,7 +287,11 @@ class Struck:
 
     def _recoveries(self) -> Set[int]:
         """What completes a switch, or waits until that may be needed."""
-        return {pid for pid, one in self.host.processes().items() if ".slipway/agent" in one and one.endswith(" recover")}
+        return {
+            pid
+            for pid, one in self.host.processes().items()
+            if ".slipway/agent" in one and one.endswith(" recover")
+        }
 
     def _hit(
         self,

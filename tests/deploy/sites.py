@@ -18,7 +18,7 @@ from build_rules.lib.deploy.deployment import Deployment, Health
 from build_rules.lib.deploy.host import Host
 from build_rules.lib.deploy.session import Session
 from tests.deploy.fleet import TOP, farm_of
-from tests.deploy.plain_host import NAME, plain_host
+from tests.deploy.plain_host import NAME, PlainHost, plain_host
 from tests.e2e import harness
 from tests.unit.lib.deploy.shipping import Shipping
 from tests.unit.lib.deploy.tiny_release import running_from, write_release
@@ -115,8 +115,12 @@ def namespace_site() -> Iterator[Site]:
 @contextlib.contextmanager
 def plain_site() -> Iterator[Site]:
     with plain_host() as host:
-        top = host.home / "apps" / "tiny"
-        yield Site(NAME, str(top), top, host.ssh_config, host.run)
+        yield site_of(host)
+
+
+def site_of(host: PlainHost) -> Site:
+    top = host.home / "apps" / "tiny"
+    return Site(NAME, str(top), top, host.ssh_config, host.run)
 
 
 SITES = {"root of a namespace": namespace_site, "user of a plain sshd": plain_site}

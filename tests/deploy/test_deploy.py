@@ -213,7 +213,7 @@ def test_the_program_deploys_lists_and_goes_back(fleet: Fleet, program: Path, py
     assert run("rollback").returncode == 0
     assert [fleet.served_by(host) for host in fleet.farm.hosts[:2]] == ["1.0.0", "1.0.0"]
     wrong = run("deploy", "none.json")
-    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
     assert 'the release "none.json" cannot be read' in wrong.stderr
     failed = run("rollback", "--release=9.9.9")
     assert failed.returncode == 1

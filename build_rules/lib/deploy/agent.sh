@@ -397,7 +397,8 @@ guard() {
 hold() {
   left=$1
   until locked; do
-    [ "$left" -gt 0 ] || return 1
+    # Somebody may have removed it all, or put a link there, while this one waited.
+    [ "$left" -gt 0 ] && [ -d "$own" ] && [ ! -L "$own" ] || return 1
     left=$((left - 1)) && sleep 1
   done && holding=yes
   printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder" || :
@@ -597,8 +598,10 @@ do_receive() {
     [ "$(wc -c <"$part")" -lt "$(field size)" ] || rm -f "$part"
     refuse "the archive that came is another than was sent, or there is no room" || return
   }
-  { "$(field packed)" -dc <"$part" | tar -xf - -C "$own/staged"; } 2>"$way/errors" ||
-    { refuse "the archive cannot be unpacked" || return; }
+  "$(field packed)" -dc <"$part" 2>"$way/packed" | tar -xf - -C "$own/staged" 2>"$way/errors" || {
+    [ -s "$way/errors" ] || mv "$way/packed" "$way/errors"
+    refuse "the archive cannot be unpacked" || return
+  }
   rm -f "$part"
   on_disk "$own/staged"
   writable "$own/staged" -exec chmod a-w {} +

@@ -23,6 +23,7 @@ from build_rules.lib.deploy.host import Host
 from build_rules.lib.deploy.progress import Progress
 from build_rules.lib.deploy.report import Exit
 from build_rules.lib.deploy.session import Session, agent_text, remote_command
+from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.errors import SlipwayError
 
 _ENDING = "hosts that are switching complete that alone, nothing else is begun"
@@ -39,10 +40,11 @@ def main(arguments: Sequence[str]) -> int:
     error: Optional[SlipwayError] = None
     try:
         described = deployment.parse(_read(asked.to), asked.to)
+        release = shipped_release.read(asked.release) if asked.command == "deploy" else None
     except SlipwayError as wrong:
         status, error = Exit.USAGE, wrong
     else:
-        hosts, status, error = _run(asked, command, described)
+        hosts, status, error = _run(asked, command, described, release)
     # First what programs read: who reads the message may end both.
     if asked.format == "json":
         print(report.as_json(hosts, command, status, error), flush=True)
@@ -74,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(
-    asked: argparse.Namespace, command: str, described: Deployment
+    asked: argparse.Namespace,
+    command: str,
+    described: Deployment,
+    release: Optional[ShippedRelease],
 ) -> Tuple[Sequence[Host], Exit, Optional[SlipwayError]]:
     progress = Progress(sys.stderr)
     coordinator = Coordinator(
@@ -86,8 +91,7 @@ def _run(
     error: Optional[SlipwayError] = None
     with _ended_by_signals(coordinator, progress) as ended:
         try:
-            if asked.command == "deploy":
-                release = shipped_release.read(asked.release)
+            if release is not None:
                 coordinator.deploy(release, only_plan=asked.plan)
             elif asked.command == "rollback":
                 coordinator.rollback(asked.release)
@@ -120,7 +124,8 @@ def _ended_by_signals(coordinator: Coordinator, progress: Progress) -> Iterator[
         yield ended
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # Once ended, the table is still to be printed, however often somebody is impatient.
+            signal.signal(number, signal.SIG_IGN if ended else handler)
 
 
 def ssh_command(described: Deployment, host: str) -> List[str]:
@@ -131,7 +136,7 @@ def ssh_command(described: Deployment, host: str) -> List[str]:
     ]
     size = len(agent_text().encode())
     remote = remote_command(described.path, size)
-    return ["ssh", *_OPTIONS, *described.ssh_options, *where, "--", host, remote]
+    return ["ssh", *_OPTIONS, *described.ssh_options, *where, "--", host.strip("[]"), remote]
 
 
 def _read(path: str) -> Dict[str, Any]:

@@ -6,6 +6,7 @@ name, and are quoted there all the same.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from build_rules.lib.errors import SlipwayErrors, nearest
 
 _PATH = re.compile(r"/[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
 _BELOW = re.compile(r"[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
-_HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:%\]-]*")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PERCENT = re.compile(r"([1-9][0-9]?|100)%")
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
@@ -92,10 +93,42 @@ _Check = Callable[[Any], Optional[str]]
 
 def _matches(pattern: re.Pattern[str], example: str) -> _Check:
     def check(value: Any) -> Optional[str]:
-        sound = isinstance(value, str) and pattern.fullmatch(value) and ".." not in value.split("/")
-        return None if sound else f"write it as {example}"
+        if not isinstance(value, str):
+            return f"write it as {example}"
+        if pattern.fullmatch(value) and ".." not in value.split("/"):
+            return None
+        odd = [one for one in dict.fromkeys(value) if one not in example]
+        odd = [repr(one) for one in odd if not pattern.fullmatch(example + one)]
+        return f"write it as {example}" + (f"; {', '.join(odd)} cannot be in it" if odd else "")
 
     return check
+
+
+def _host(value: Any) -> Optional[str]:
+    """What is wrong with the name or address of a host, as ssh takes it."""
+    if not isinstance(value, str) or not value:
+        return "write it as app1.example.com"
+    name, _, port = value.partition(":")
+    if _is_ipv6(value):
+        return None
+    if "@" in value:
+        return f'the user is a field of its own: user="{value.partition("@")[0]}"'
+    if port.isdigit() and name:
+        return f"the port is a field of its own: port={port}"
+    return _matches(_HOST, "app1.example.com")(value)
+
+
+def _is_ipv6(value: str) -> bool:
+    address, _, zone = value.partition("%")
+    if value.startswith("["):
+        address, zone = value[1:].rstrip("]"), ""
+        if not value.endswith("]"):
+            return False
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return bool(re.fullmatch(r"[A-Za-z0-9._-]*", zone))
 
 
 def _number(least: int, most: int) -> _Check:
@@ -126,17 +159,16 @@ def _batch(value: Any) -> Optional[str]:
     return None if sound else 'a number of hosts such as "2", or a share such as "25%"'
 
 
-_HOSTS = _matches(_HOST, "app1.example.com")
 _GROUP = _matches(_USER, "web")
 _TEXT = _matches(_PLAIN, "one line of text")
 _TIME = _number(0, 3600)
 _CHECKS: Mapping[str, _Check] = {
     "path": _matches(_PATH, "/home/app/koa-kkl"),
-    "hosts": _each(_HOSTS),
+    "hosts": _each(_host),
     "server_env": _matches(_USER, "prod"),
     "user": _matches(_USER, "app"),
     "port": _number(1, 65535),
-    "static_hosts": _each(_matches(_HOST, "static1.example.com")),
+    "static_hosts": _each(_host),
     "static_path": _matches(_PATH, "/ikuko/static"),
     "static_publish": _TEXT,
     "static_keep": _number(1, 36_500),
@@ -213,7 +245,7 @@ def _without_groups(described: Mapping[str, Any], faults: List[str]) -> Dict[str
         faults.append(f"groups = {groups!r}: a table of lists of hosts")
         return document
     for name, members in groups.items():
-        wrong = _each(_HOSTS)(members) or _GROUP(name)
+        wrong = _each(_host)(members) or _GROUP(name)
         if wrong:
             faults.append(f"groups.{name} = {members!r}: {wrong}")
             return document

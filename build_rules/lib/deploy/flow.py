@@ -168,7 +168,7 @@ class Coordinator:
                 raise SlipwayError(
                     f'"{to}" names {len(found)} releases on the hosts',
                     found=", ".join(sorted(_names(states))) or "no release",
-                    next="--to= with one of these ids",
+                    next="--release= with one of these ids",
                 )
             key = found.pop()
         else:
@@ -328,6 +328,6 @@ def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
         raise SlipwayError(
             "no earlier release was healthy on all hosts",
             found=", ".join(sorted(set(_names(states)))) or "no release",
-            next="--to= with one of these, or deploy the wanted release",
+            next="--release= with one of these, or deploy the wanted release",
         )
     return min(everywhere, key=lambda key: (sum(one[key] for one in targets), key))

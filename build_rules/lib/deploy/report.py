@@ -19,7 +19,7 @@ class Exit(enum.IntEnum):
 
     DONE = 0
     REFUSED = 1  # nothing was switched; of `releases`: a service does not live
-    USAGE = 2  # the command line, or the file that describes the deployment
+    USAGE = 2  # the command line, or a file that it names
     RETURNED = 3  # hosts went back to the release before
     INCOMPLETE = 4  # hosts are lost or down, or were left out
     INTERRUPTED = 130

@@ -21,6 +21,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
 from build_rules.lib import layers, unpacking
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.inner_links import leaves
 from build_rules.lib.tar_reading import Kind, Member
 from build_rules.lib.unpacking import Form
 
@@ -179,9 +180,12 @@ def read(path: str) -> ShippedRelease:
     lists: Dict[str, bytes] = {}
     executables = set()
     sizes: Dict[str, int] = {}
+    links: Dict[str, str] = {}
     tarball = os.path.join(folder, facts["tarball"]["file"])
     with unpacking.opened(tarball, Form.TARBALL) as archive:
         for member in archive.members():
+            if member.kind is Kind.SYMLINK:
+                links[member.name] = member.target
             if member.kind is not Kind.FILE:
                 continue
             sizes[member.name] = member.size
@@ -197,6 +201,14 @@ def read(path: str) -> ShippedRelease:
             where=tarball,
             found=odd[0],
             next="rename it, or have its package renamed",
+        )
+    outside = [name for name, target in links.items() if leaves(name, target, links)]
+    if outside:
+        raise SlipwayError(
+            "a link of the release leads out of it",
+            where=tarball,
+            found=f"{outside[0]} -> {links[outside[0]]}",
+            next="package the release again: ./pants package refuses such links",
         )
     return ShippedRelease(folder, facts, lists, frozenset(executables), sizes)
 

@@ -136,6 +136,8 @@ def _rsync(deployment: Deployment) -> List[str]:
 
 def _target(deployment: Deployment, host: str) -> str:
     user = f"{deployment.user}@" if deployment.user else ""
+    # rsync takes what stands before the first colon for the host.
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"{user}{host}:{deployment.static_path}/"
 
 

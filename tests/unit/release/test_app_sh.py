@@ -246,6 +246,7 @@ GOOD_LINES = {
     "comments and empty lines": (b"# A=0\n\nA=1\n#\n", {"A": "1"}),
     "equals signs": (b"URL=https://h.example/?a=b&c=d\n", {"URL": "https://h.example/?a=b&c=d"}),
     "an empty value": (b"A=\n", {"A": ""}),
+    "written on Windows": (b"# x\r\n\r\nPORT=3000\r\nB=1\r", {"PORT": "3000", "B": "1"}),
     "quotes stay": (b"A=\"x\" 'y'\n", {"A": "\"x\" 'y'"}),
     "nothing is run": (b"A=$(touch /tmp/x) `id` $HOME ${X}\n", {"A": "$(touch /tmp/x) `id` $HOME ${X}"}),
     "spaces and backslashes": (b"A=  b\\n c  \n", {"A": "  b\\n c  "}),

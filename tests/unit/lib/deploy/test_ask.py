@@ -41,7 +41,7 @@ def node(request: pytest.FixtureRequest) -> str:
 
 
 @contextlib.contextmanager
-def serving(node: str, *program: str) -> Iterator["Served"]:
+def serving(node: str, *program: str) -> Iterator[Served]:
     """`program` is a file and its arguments, else a server at any port of any address."""
     command = [node, *(program or ("-e", SERVER, "0"))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -93,6 +93,31 @@ def test_hostile_values_are_refused_by_name(key: str, value: Any) -> None:
     assert "prod.toml" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "host", ["::1", "[::1]", "2001:db8::27", "fe80::1%eth0", "10.0.0.27", "h_1"]
+)
+def test_addresses_and_names_of_hosts(host: str) -> None:
+    assert deployment.parse({**SOUND, "hosts": [host]}, "prod.toml").hosts == (host,)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("hosts", ["h2:22"], "hosts = ['h2:22']: the port is a field of its own: port=22"),
+        ("hosts", ["dep@h2"], "hosts = ['dep@h2']: the user is a field of its own: user=\"dep\""),
+        ("hosts", ["a b/c"], "write it as app1.example.com; ' ', '/' cannot be in it"),
+        ("hosts", ["[::1"], "write it as app1.example.com; '[', ':' cannot be in it"),
+        ("path", "/srv/my app", "write it as /home/app/koa-kkl; ' ' cannot be in it"),
+        ("path", "/srv/../x", "path = '/srv/../x': write it as /home/app/koa-kkl"),
+        ("user", "CORP\\me", "write it as app; '\\\\' cannot be in it"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_told(key: str, value: Any, words: str) -> None:
+    with pytest.raises(SlipwayErrors) as raised:
+        deployment.parse({**SOUND, key: value}, "prod.toml")
+    assert words in str(raised.value)
+
+
 def test_all_faults_come_at_once_with_guesses() -> None:
     with pytest.raises(SlipwayErrors) as raised:
         deployment.parse({"path": "x", "hots": ["a"], "hosts": ["a", "a"]}, "prod.toml")

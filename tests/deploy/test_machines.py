@@ -1,0 +1,103 @@
+"""Hosts that lack a program, and two deployments of one user."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+
+from build_rules.lib.deploy.session import Session
+from tests.deploy.sites import Site, namespace_site
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Site]:
+    with namespace_site() as site:
+        yield site
+
+
+@pytest.fixture
+def site(made: Site, tmp_path: Path) -> Iterator[Site]:
+    made.releases = tmp_path
+    yield made
+    made.clean()
+
+
+@pytest.fixture
+def without_flock(made: Site) -> Iterator[None]:
+    made._run("mount --bind /dev/null $(readlink -f $(command -v flock))")
+    try:
+        yield
+    finally:
+        made._run("umount /usr/bin/flock")
+
+
+@pytest.mark.usefixtures("without_flock")
+def test_a_lock_whose_number_is_another_s_by_now_holds_nobody_up(site: Site) -> None:
+    site.ship("1.0.0")
+    site.run_there("ln -s 1-0 .slipway/lock.pid")  # init lives, and began at another time
+    assert site.ship("1.1.0").status == "healthy"
+    assert not (site.folder / ".slipway" / "lock.pid").is_symlink()
+
+
+@pytest.mark.usefixtures("without_flock")
+def test_a_lock_of_one_that_lives_is_told_with_its_holder(site: Site) -> None:
+    release = site.release("1.0.0")
+    site.deploy(release)
+    holder: Session = site.connect(site.name)
+    try:
+        holder.ask("begin", 30, by="ann@elsewhere")
+        (host,) = site.attempt(release).hosts
+        assert host.status == "refused"
+        assert "another deploy has this host: ann@elsewhere, since 20" in host.text
+    finally:
+        holder.close()
+    assert site.attempt(release).hosts[0].status == "healthy"
+
+
+def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> None:
+    names = [f"app{number}" for number in range(6)]
+    release = site.release("1.0.0")
+    said: List[str] = []
+
+    def deploy(name: str) -> None:
+        one = Site(site.name, f"/home/app/{name}", site.folder.parent / name, Path(), site._run)
+        one.deployment = site.deployment
+        one.configure(path=f"/home/app/{name}", boot="auto")
+        (host,) = one.attempt(release).hosts
+        said.append(f"{host.status} {host.text}")
+
+    together = [threading.Thread(target=deploy, args=(name,)) for name in names]
+    for one in together:
+        one.start()
+    for one in together:
+        one.join()
+    try:
+        assert said == ["healthy "] * len(names)
+        table = site._run("crontab -l").stdout
+        for name in names:
+            assert table.count(f"@reboot sh /home/app/{name}/.slipway/agent ") == 1
+    finally:
+        for name in names:
+            site._run(f"rm -rf /home/app/{name}")
+
+
+def test_a_crontab_that_cannot_be_read_is_left_alone(site: Site) -> None:
+    site._run("echo '1 2 3 4 5 mine' | crontab -")
+    site._run(
+        "mkdir -p ~/bin; printf '#!/bin/sh\\necho crontab: the spool is on fire >&2; exit 1\\n' "
+        ">~/bin/crontab; chmod +x ~/bin/crontab; mount --bind ~/bin/crontab $(command -v crontab)"
+    )
+    try:
+        site.configure(boot="auto")
+        host = site.ship("1.0.0")
+        assert host.status == "healthy"
+        assert "nothing starts it after a reboot" in host.text
+    finally:
+        site.configure(boot="off")
+        umount: subprocess.CompletedProcess[str] = site._run("umount $(command -v crontab)")
+        assert umount.returncode == 0
+    assert "mine" in site._run("crontab -l").stdout

@@ -1,0 +1,202 @@
+"""What programs read of a deploy, how it ends, and what a signal does: by the program itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+import pytest
+
+from tests.deploy.faults import PROGRAM
+from tests.deploy.sites import Site, plain_site
+from tests.e2e import harness
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Site]:
+    with plain_site() as site:
+        yield site
+
+
+@pytest.fixture
+def site(made: Site, tmp_path: Path) -> Iterator[Site]:
+    made.releases = tmp_path
+    yield made
+    made.clean()
+
+
+class Command:
+    """One run of the program, with an inventory of its own."""
+
+    def __init__(self, site: Site, folder: Path, *arguments: str, **changed: Any) -> None:
+        described = {
+            "path": site.top,
+            "hosts": [site.name],
+            "server_env": "prod",
+            "boot": "off",
+            "health": {"retries": 2, "interval": 1, "timeout": 5, "hold": 0},
+            "ssh_options": list(site.deployment.ssh_options),
+            **changed,
+        }
+        inventory = folder / "inventory.json"
+        inventory.write_text(json.dumps(described))
+        self.command = [sys.executable, "-S", "-B", str(PROGRAM), *arguments, f"--to={inventory}"]
+        self.process: Optional[subprocess.Popen[str]] = None
+
+    def start(self, **env: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            self.command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **env}
+        )
+
+    def run(self, **env: str) -> Tuple[int, str, str]:
+        process = self.start(**env)
+        out, error = process.communicate(timeout=120)
+        assert "Traceback" not in error
+        return process.returncode, out, error
+
+    def json(self) -> Tuple[int, Dict[str, Any], Dict[str, Any]]:
+        """The exit status, the document, and the record of the first host."""
+        self.command.append("--format=json")
+        status, out, _ = self.run()
+        document = json.loads(out)
+        assert (document["format"], document["exit_status"]) == (2, status)
+        return status, document, next(iter(document["hosts"]), {})
+
+
+def deploy(site: Site, folder: Path, version: str, **more: Any) -> Command:
+    changed = more.pop("changed", {})
+    return Command(site, folder, "deploy", str(site.release(version, **more)), **changed)
+
+
+def test_a_deploy_a_rollback_and_what_they_say(site: Site, tmp_path: Path) -> None:
+    said = {"hooks": {"before_local": "echo of a hook", "after_local": "echo of another"}}
+    status, document, host = deploy(site, tmp_path, "1.0.0", changed=said).json()
+    assert (status, document["command"], document["error"]) == (0, "deploy", None)
+    assert (host["status"], host["before"]) == ("healthy", "")
+    assert host["served"] == host["target"]
+    first = host["served"]
+    status, _, host = deploy(site, tmp_path, "1.1.0").json()
+    assert (status, host["before"]) == (0, first)
+    second = host["served"]
+    assert second == host["target"] != first
+    status, document, host = Command(site, tmp_path, "rollback").json()
+    assert (status, document["command"]) == (0, "rollback")
+    assert (host["before"], host["target"], host["served"]) == (second, first, first)
+    status, _, host = Command(site, tmp_path, "rollback", "--release=1.1.0").json()
+    assert (status, host["served"]) == (0, second)
+    status, _, host = Command(site, tmp_path, "releases").json()
+    assert status == 0
+    (pid,) = next(one["pids"] for one in host["releases"] if one["id"] == second)
+    harness.end({pid})
+    status, _, host = Command(site, tmp_path, "releases").json()
+    assert status == 1
+    status, out, _ = Command(site, tmp_path, "releases").run()
+    assert status == 1
+    assert "NOT running" in out
+
+
+def test_exit_statuses_of_what_failed(site: Site, tmp_path: Path) -> None:
+    assert deploy(site, tmp_path, "1.0.0").json()[0] == 0
+    status, document, host = deploy(site, tmp_path, "1.1.0", health="false").json()
+    assert (status, host["status"]) == (3, "returned")
+    assert "-1.0.0-" in host["served"]
+    assert "-1.1.0-" in host["target"]
+    assert document["error"]["what"].startswith("1 of 1 hosts failed")
+    both = {"hosts": [site.name, "nowhere.invalid"], "max_unhealthy": 1}
+    status, document, _ = deploy(site, tmp_path, "1.2.0", changed=both).json()
+    assert [one["status"] for one in document["hosts"]] == ["healthy", "unreachable"]
+    assert status == 4
+    lost = {"hosts": ["nowhere.invalid"]}
+    status, _, host = deploy(site, tmp_path, "1.3.0", changed=lost).json()
+    assert (status, host["status"]) == (1, "unreachable")
+    status, document, host = Command(site, tmp_path, "rollback", "--release=9.9.9").json()
+    assert (status, host["status"]) == (1, "waiting")
+    assert document["error"]["what"] == '"9.9.9" names 0 releases on the hosts'
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"hosts": ["h2:22"]}, "the port is a field of its own: port=22"),
+        ({"hosts": []}, "hosts is not there"),
+    ],
+)
+def test_a_description_that_is_wrong(
+    site: Site, tmp_path: Path, changed: Dict[str, Any], words: str
+) -> None:
+    status, document, _ = Command(site, tmp_path, "releases", **changed).json()
+    assert (status, document["hosts"]) == (2, [])
+    assert words in document["error"]["found"]
+    status, out, error = Command(site, tmp_path, "releases", **changed).run()
+    assert (status, out) == (2, "")
+    assert words in error
+
+
+def test_options_that_are_not_known(site: Site, tmp_path: Path) -> None:
+    status, out, error = Command(site, tmp_path, "rollback", "--tp=x").run()
+    assert (status, out) == (2, "")
+    assert "--tp=x" in error
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_at_once_and_a_host_completes_its_switch(
+    site: Site, tmp_path: Path, number: signal.Signals
+) -> None:
+    assert deploy(site, tmp_path, "1.0.0").run()[0] == 0
+    before = len(site.journal())
+    process = deploy(site, tmp_path, "1.1.0", start="sleep 4").start()
+    harness.wait_until(lambda: "linked" in site.journal()[before:], 30, "the switch")
+    began = time.monotonic()
+    process.send_signal(number)
+    time.sleep(0.2)
+    process.send_signal(number)
+    out, error = process.communicate(timeout=20)
+    assert time.monotonic() - began < 4
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert error.count(f"ended by {number.name}: ") == 1
+    assert "Traceback" not in error
+    assert "ended" in out
+    assert "it completes the switch alone" in out
+    harness.wait_until(lambda: "end, healthy" in site.journal()[before:], 30, "the end")
+    assert site.served() == "1.1.0"
+
+
+def test_a_signal_during_a_hook_of_this_machine(site: Site, tmp_path: Path) -> None:
+    assert deploy(site, tmp_path, "1.0.0").run()[0] == 0
+    started = tmp_path / "started"
+    changed = {"hooks": {"before_local": f"touch {started}; exec sleep 60"}}
+    process = deploy(site, tmp_path, "1.1.0", changed=changed).start()
+    harness.wait_until(started.exists, 30, "the hook")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert time.monotonic() - began < 4
+    assert process.returncode == 143
+    assert site.served() == "1.0.0"
+    assert deploy(site, tmp_path, "1.2.0").run()[0] == 0
+
+
+def test_a_user_of_a_windows_domain(site: Site, tmp_path: Path) -> None:
+    status, _, error = deploy(site, tmp_path, "1.0.0").run(LOGNAME="CORP\\me")
+    assert status == 0, error
+    assert "CORP/me@" in site.journal()
+
+
+def test_more_hosts_than_open_files(site: Site, tmp_path: Path) -> None:
+    many = {"hosts": [f"h{number}.invalid" for number in range(200)]}
+    command = Command(site, tmp_path, "releases", **many)
+    command.command = ["sh", "-c", 'ulimit -n 300; exec "$@"', "sh", *command.command]
+    status, _, error = command.run()
+    assert status == 1
+    assert "200 hosts take 900 open files at once, and this process may have 300" in error
+    command.command[2] = 'ulimit -Sn 300; exec "$@"'
+    status, _, error = command.run()
+    assert status == 1
+    assert "open files" not in error

@@ -1,0 +1,146 @@
+"""Hosts that refuse, each in its own way: what is told, and that nothing was done there."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.deploy.plain_host import NAME, PlainHost, plain_host
+from tests.deploy.sites import Site, namespace_site, site_of
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[PlainHost]:
+    with plain_host() as made:
+        yield made
+
+
+@pytest.fixture
+def plain(host: PlainHost, tmp_path: Path) -> Iterator[Site]:
+    site = site_of(host)
+    site.releases = tmp_path
+    yield site
+    site.clean()
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Site]:
+    with namespace_site() as site:
+        yield site
+
+
+@pytest.fixture
+def root(made: Site, tmp_path: Path) -> Iterator[Site]:
+    made.releases = tmp_path
+    yield made
+    made.clean()
+
+
+# --- The way there.
+
+
+def test_a_host_key_that_is_not_known(plain: Site, host: PlainHost) -> None:
+    known = host.folder / "known_hosts"
+    text = known.read_text()
+    try:
+        known.write_text("")
+        said = plain.ship("1.0.0")
+    finally:
+        known.write_text(text)
+    assert (said.status, said.text[:26]) == ("unreachable", "its host key is not known:")
+
+
+def test_a_host_key_that_has_changed(plain: Site, host: PlainHost, tmp_path: Path) -> None:
+    known = host.folder / "known_hosts"
+    text = known.read_text()
+    other = str(tmp_path / "other")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    kind, key, *_ = Path(f"{other}.pub").read_text().split()
+    try:
+        known.write_text(f"{NAME} {kind} {key}\n")
+        said = plain.ship("1.0.0")
+    finally:
+        known.write_text(text)
+    assert said.status == "unreachable"
+    assert said.text.startswith("its host key is another than the one in known_hosts")
+
+
+def test_a_user_without_a_login_shell(plain: Site, host: PlainHost) -> None:
+    host.set_shell("/usr/sbin/nologin")
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        host.set_shell("/bin/sh")
+    assert said.status == "unreachable"
+    assert said.text.startswith("its user may not run commands, for it has no login shell")
+
+
+# --- The path.
+
+
+def test_a_path_on_which_no_program_starts(plain: Site, host: PlainHost) -> None:
+    plain._run(f"mkdir -p {plain.top}")
+    options = "noexec,mode=755,uid=61234,gid=61234"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", plain.top]
+    subprocess.run([*host.enter(), *mount], check=True)
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        subprocess.run([*host.enter(), "umount", "-l", plain.top], check=True)
+    assert said.status == "refused"
+    assert "do not start: is it mounted with noexec?" in said.text
+
+
+def test_a_tmp_that_is_read_only(root: Site) -> None:
+    root._run("mount -t tmpfs -o ro none /tmp")
+    try:
+        assert root.ship("1.0.0").status == "healthy"
+    finally:
+        root._run("umount /tmp")
+
+
+def test_an_archive_that_cannot_be_unpacked_is_told_with_its_cause(root: Site) -> None:
+    root._run(
+        "mkdir -p ~/bin; printf '#!/bin/sh\\necho tar: no such luck >&2; exit 2\\n' >~/bin/tar; "
+        "chmod +x ~/bin/tar; mount --bind ~/bin/tar $(command -v tar)"
+    )
+    try:
+        said = root.ship("1.0.0")
+    finally:
+        root._run("umount $(command -v tar)")
+    assert said.status == "refused"
+    assert said.text == "the archive cannot be unpacked: tar: no such luck"
+
+
+# --- Whose folder it is.
+
+
+def test_root_in_a_folder_of_another_user_is_refused(root: Site) -> None:
+    root._run(f"mkdir -p {root.top} /home/elsewhere; chown 1000 {root.top}")
+    said = root.ship("1.0.0")
+    assert said.status == "refused"
+    assert f"{root.top} can be changed by others than root" in said.text
+    assert list(root.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".slipway", "releases", "shared"])
+def test_a_planted_link_is_not_followed(root: Site, name: str) -> None:
+    root._run(f"mkdir -p {root.top} /home/elsewhere; ln -s /home/elsewhere {root.top}/{name}")
+    said = root.ship("1.0.0")
+    assert said.status == "refused"
+    assert said.text == f"{root.top}/{name} is a link: remove it"
+    assert root._run("ls -A /home/elsewhere").stdout == ""
+
+
+def test_a_folder_that_belongs_to_another_user_is_refused(plain: Site, host: PlainHost) -> None:
+    plain._run(f"mkdir -p {plain.top}")
+    subprocess.run(["mkdir", "-m", "777", str(plain.folder / ".slipway")], check=True)
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        subprocess.run(["rm", "-r", str(plain.folder / ".slipway")], check=True)
+    assert said.status == "refused"
+    assert f"{plain.top}/.slipway belongs to another user, 0" in said.text
