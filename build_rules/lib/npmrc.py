@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 _HEADING = re.compile(r"^\[[^\]]*\]\Z")
 _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")
@@ -34,10 +34,10 @@ def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
         key, equals, value = line.partition("=")
         if not key or line.lstrip()[:1] in (";", "#", ""):
             continue
-        key, unset_key = expand(_unquote(key.strip()), env)
-        written = _unquote(value.strip()).strip() if equals else "true"
-        value, unset = expand(written, env)
-        variables = tuple(name.rstrip("?") for _, name in _VARIABLE.findall(line))
+        name = expand(_unquote(key.strip()), env)
+        content = expand(_unquote(value.strip()).strip() if equals else "true", env)
+        key, value, unset = name.text, content.text, content.unset
+        variables = name.variables + content.variables
         if len(key) > 2 and key.endswith("[]"):
             key = key[:-2]
             lists.add(key)
@@ -45,16 +45,22 @@ def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
             value = f"{found[key].value},{value}"
             unset = found[key].unset + unset
             variables = found[key].variables + variables
-        if not unset_key:
+        if not name.unset:
             found[key] = Setting(value, f"{path}:{number}", unset, variables)
     return found
 
 
-def expand(text: str, env: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]]:
-    """`text` with its `${VAR}` filled in, and the variables that are not set.
+class Expanded(NamedTuple):
+    """A text with its `${VAR}` filled in, all variables that it asks for, and those not set."""
 
-    A backslash before the dollar keeps it; `${VAR?}` is empty where VAR is not set.
-    """
+    text: str
+    variables: Tuple[str, ...]
+    unset: Tuple[str, ...]
+
+
+def expand(text: str, env: Mapping[str, str]) -> Expanded:
+    """A backslash before the dollar keeps it; `${VAR?}` is empty where VAR is not set."""
+    variables: List[str] = []
     unset: List[str] = []
 
     def fill(matched: re.Match[str]) -> str:
@@ -62,6 +68,7 @@ def expand(text: str, env: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]]:
         if len(escapes) % 2:
             return matched.group(0)[(len(escapes) + 1) // 2 :]
         kept = escapes[: len(escapes) // 2]
+        variables.append(name[:-1] if name.endswith("?") else name)
         value: Optional[str] = env.get(name)
         if value is None and name.endswith("?"):
             value = env.get(name[:-1], "")
@@ -70,7 +77,7 @@ def expand(text: str, env: Mapping[str, str]) -> Tuple[str, Tuple[str, ...]]:
             return kept + "${" + name + "}"
         return kept + value
 
-    return _VARIABLE.sub(fill, text), tuple(unset)
+    return Expanded(_VARIABLE.sub(fill, text), tuple(variables), tuple(unset))
 
 
 def _unquote(text: str) -> str:

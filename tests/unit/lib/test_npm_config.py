@@ -255,6 +255,8 @@ class TestProjects:
             "//p.example/:_authToken=${CLOUD_SECRET}",
             "//p.example/:_authToken=a${CLOUD_SECRET?}b",
             "//p.example/:_auth=${CLOUD_SECRET}",
+            r'//p.example/:_authToken="\u0024{CLOUD_SECRET}"',
+            r'//p.example/:_authToken="$\u007bCLOUD_SECRET}"',
             "registry=https://${CLOUD_SECRET}.p.example/",
             "https-proxy=http://p.example/${CLOUD_SECRET}",
         ],

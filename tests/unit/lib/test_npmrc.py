@@ -58,6 +58,27 @@ def test_a_key_that_lacks_its_variable_is_no_setting() -> None:
     assert _read("//${NO}/:_authToken=x") == {}
 
 
+# A line, and the variables that it asks for.
+VARIABLES = {
+    "key=${A}${B?}${A}": ("A", "B", "A"),
+    "//${A}/:key=${B}": ("A", "B"),
+    "list[]=${A}\nlist[]=${B}": ("A", "B"),
+    # What is not filled in, and what a comment has, is not asked for.
+    r"key=\${A} # ${B}": (),
+    # Quotes hide a dollar, or a brace, as JSON does.
+    r'key="\u0024{A}"': ("A",),
+    r'key="$\u007bA}"': ("A",),
+    r"""key='"\u0024{A}"'""": ("A",),
+    r'"//\u0024{A}/:key"=x': ("A",),
+}
+
+
+@pytest.mark.parametrize("text", VARIABLES)
+def test_the_variables_of_a_line_are_those_that_are_filled_in(text: str) -> None:
+    (setting,) = npmrc.parse(text, "x", {"A": "a", "B": "b"}).values()
+    assert setting.variables == VARIABLES[text]
+
+
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
     npmrc.parse(text, "x", ENV)
