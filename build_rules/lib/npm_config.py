@@ -25,6 +25,7 @@ from build_rules.lib.npmrc import Setting
 
 _ENV_PREFIX = "npm_config_"
 _PROXY = "https-proxy=http://<proxy>:<port>/"
+_CAFILE = "cafile=<file with the registry's CA in PEM form>"
 _OFF = ("", "null", "false", "undefined")
 # Names that are for registries; `[slipway] npmrc_variables` has the same default.
 PROJECT_VARIABLES = ("*NPM*", "NODE_AUTH_TOKEN", "CI_JOB_TOKEN")
@@ -46,6 +47,14 @@ class Registry:
     def key(self) -> str:
         """How `.npmrc` names it in front of a login."""
         return self.url.split(":", 1)[1]
+
+
+@dataclass(frozen=True)
+class _Login:
+    """The header of a login, and whether the project's .npmrc has all of it."""
+
+    header: str = field(repr=False)
+    of_project: bool
 
 
 @dataclass(frozen=True)
@@ -115,21 +124,23 @@ class NpmConfig(NetworkSettings):
         host, the registry's login, since tarballs may lie under another path there.  npm's lines
         name no scheme: without TLS, a login goes only to a registry that is configured without.
         """
-        header = self._login(url, registry)
-        checks_off = self.get("strict-ssl")
-        if header and checks_off and not self.strict_ssl and self._is_of_project(checks_off):
-            raise SlipwayError(
-                "the project switches the checks of TLS off, and a login would be sent",
-                where=checks_off.source,
-                found="strict-ssl=false",
-                next="remove the line; where the registry has a CA of its own, add to ~/.npmrc: "
-                "cafile=<file with the registry's CA in PEM form>",
-            )
-        return header
-
-    def _login(self, url: str, registry: Optional[Registry]) -> Optional[str]:
-        if urlsplit(url).scheme != "https" and not self._is_plain_registry(url, registry):
+        login = self._find_login(url, registry)
+        if login is None:
             return None
+        if urlsplit(url).scheme != "https" and not self._is_plain_registry(url, registry, login):
+            if registry is None or not _same_origin(url, registry.url):
+                return None
+            raise SlipwayError(
+                "the project's npm registry has no TLS, and a login of yours would be sent",
+                where=registry.source,
+                found=registry.url,
+                next="change http: to https: there; if the registry has no TLS, add there: "
+                f"{registry.key}:_authToken=${{NPM_TOKEN}}",
+            )
+        self._require_safe_way(url, login)
+        return login.header
+
+    def _find_login(self, url: str, registry: Optional[Registry]) -> Optional[_Login]:
         found = self._login_below(urlsplit(url).netloc, urlsplit(url).path)
         if found or registry is None or not _same_origin(url, registry.url):
             return found
@@ -140,18 +151,57 @@ class NpmConfig(NetworkSettings):
         # Logins without an address, from the time of npm 6, belong to the common registry: to the
         # one of the user, who did not write them for whatever host a project names.
         of_project = common is not None and self._is_of_project(common)
-        return self._header("", self._is_of_project if of_project else lambda _: True)
+        return self._login("", self._is_of_project if of_project else lambda _: True)
 
-    def _is_plain_registry(self, url: str, registry: Optional[Registry]) -> bool:
-        """Whether a registry of this address is configured with the scheme of `url`."""
-        known = [registry.url] if registry else []
+    def _is_plain_registry(self, url: str, registry: Optional[Registry], login: _Login) -> bool:
+        """Whether a registry of this address is configured with the scheme of `url`.
+
+        A project can say so for logins of its own alone.
+        """
+        known = [Setting(registry.url, registry.source)] if registry else []
         for layer in self.layers:
             known += [
-                setting.value
+                setting
                 for key, setting in layer.items()
                 if key == "registry" or key.endswith(":registry")
             ]
-        return any(_same_origin(url, one) for one in known)
+        return any(
+            _same_origin(url, one.value)
+            for one in known
+            if login.of_project or not self._is_of_project(one)
+        )
+
+    def _require_safe_way(self, url: str, login: _Login) -> None:
+        """A project must not have a login read on its way, by its settings of TLS and proxies."""
+        checks_off = self.get("strict-ssl")
+        if checks_off and not self.strict_ssl and self._is_of_project(checks_off):
+            raise SlipwayError(
+                "the project switches the checks of TLS off, and a login would be sent",
+                where=checks_off.source,
+                found="strict-ssl=false",
+                next="remove the line; where the registry has a CA of its own, "
+                f"add to ~/.npmrc: {_CAFILE}",
+            )
+        if login.of_project:
+            return
+        if urlsplit(url).scheme == "https" and self.strict_ssl:
+            for setting in (self.usable("cafile"), self.usable("ca")):
+                if setting and self._is_of_project(setting):
+                    raise SlipwayError(
+                        "the project says which CA is trusted, and a login of yours would be sent",
+                        where=setting.source,
+                        next=f"remove the line; if the CA is right, add to ~/.npmrc: {_CAFILE}",
+                    )
+            return
+        proxy = self._proxy(url)
+        if proxy and self._is_of_project(proxy):
+            raise SlipwayError(
+                "the project names a proxy, which could read a login of yours: "
+                "nothing protects it on its way there",
+                where=proxy.source,
+                next="remove the line; if the proxy is right, add to ~/.npmrc: "
+                "proxy=http://<proxy>:<port>/",
+            )
 
     def _is_of_project(self, setting: Setting) -> bool:
         return self.project is not None and setting.source.rpartition(":")[0] == self.project
@@ -166,6 +216,10 @@ class NpmConfig(NetworkSettings):
 
     def proxy_for(self, url: str) -> Optional[str]:
         """The proxy for an address, with the login that may stand in it."""
+        setting = self._proxy(url)
+        return http_proxy.parse(setting.value, setting.source, _PROXY) if setting else None
+
+    def _proxy(self, url: str) -> Optional[Setting]:
         parts = urlsplit(url)
         if self._bypasses_proxy(parts.hostname or ""):
             return None
@@ -176,13 +230,13 @@ class NpmConfig(NetworkSettings):
                 return None
             usable = self.usable(key)
             if usable:
-                return http_proxy.parse(usable.value, usable.source, _PROXY)
+                return usable
         names = ["HTTP_PROXY", "http_proxy", "PROXY", "proxy"]
         if parts.scheme == "https":
             names = ["HTTPS_PROXY", "https_proxy", *names]
         for name in names:
             if self.env.get(name):
-                return http_proxy.parse(self.env[name], f"environment: {name}", _PROXY)
+                return Setting(self.env[name], f"environment: {name}")
         return None
 
     def _bypasses_proxy(self, host: str) -> bool:
@@ -232,42 +286,44 @@ class NpmConfig(NetworkSettings):
                 pass  # Node and OpenSSL go on without such a file too.
         return (own, True) if own else (extra, False)
 
-    def _login_below(self, host: str, path: str) -> Optional[str]:
+    def _login_below(self, host: str, path: str) -> Optional[_Login]:
         key = f"//{host}{path or '/'}"
         while len(key) > 2:
-            found = self._header(f"{key}:")
+            found = self._login(f"{key}:")
             if found:
                 return found
             key = key[:-1] if key.endswith("/") else key[: key.rfind("/") + 1]
         return None
 
-    def _header(
+    def _login(
         self, prefix: str, allowed: Callable[[Setting], bool] = lambda _: True
-    ) -> Optional[str]:
+    ) -> Optional[_Login]:
         token, basic, user, password = (
             self._secret(prefix + key, allowed)
             for key in ("_authToken", "_auth", "username", "_password")
         )
         if token:
-            return f"Bearer {token}"
+            return _Login(f"Bearer {token.value}", self._is_of_project(token))
         if basic:
-            return f"Basic {basic}"
+            return _Login(f"Basic {basic.value}", self._is_of_project(basic))
         if user and password:
             try:
-                clear = base64.b64decode(password)
+                clear = base64.b64decode(password.value)
             except ValueError:
                 return None
-            return "Basic " + base64.b64encode(user.encode() + b":" + clear).decode("ascii")
+            pair = base64.b64encode(user.value.encode() + b":" + clear).decode("ascii")
+            of_project = self._is_of_project(user) and self._is_of_project(password)
+            return _Login(f"Basic {pair}", of_project)
         return None
 
-    def _secret(self, key: str, allowed: Callable[[Setting], bool]) -> Optional[str]:
+    def _secret(self, key: str, allowed: Callable[[Setting], bool]) -> Optional[Setting]:
         setting = self.get(key)
         # npm goes on without a login whose variable is not set, and so do developers' machines.
         if setting is None or setting.unset or setting.value in _OFF or not allowed(setting):
             return None
         # A line break in a value would be a header of its own, and headers are ASCII.
         plain = setting.value.isascii() and setting.value.isprintable()
-        return setting.value if plain else None
+        return setting if plain else None
 
 
 def load(

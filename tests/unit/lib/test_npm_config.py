@@ -292,6 +292,73 @@ class TestProjects:
         config = _load(home, "strict-ssl=false", f"//r.example/:_authToken={TOKEN}")
         assert config.login(TARBALL, None) == f"Bearer {TOKEN}"
 
+    LOGIN = f"//r.example/:_authToken={TOKEN}"
+
+    @pytest.mark.parametrize("line", ["cafile=ca.pem", "ca=PEM"])
+    def test_it_cannot_have_a_login_of_the_user_sent_by_its_own_ca(
+        self, home: Path, tmp_path: Path, line: str
+    ) -> None:
+        project = self.project(tmp_path, line, "https-proxy=http://p.example/")
+        config = _load(home, REGISTRY, self.LOGIN, project=project)
+        with pytest.raises(SlipwayError, match="says which CA is trusted") as caught:
+            config.login(TARBALL, None)
+        assert caught.value.where == f"{project}:1"
+        assert "add to ~/.npmrc: cafile=" in caught.value.next
+        assert config.login("https://other.example/left.tgz", None) is None
+        # A login that the project has itself is no secret from it.
+        project = self.project(tmp_path, line, self.LOGIN)
+        assert _load(home, project=project).login(TARBALL, None) == f"Bearer {TOKEN}"
+        # A password of the user's is one, whoever wrote the name.
+        project = self.project(tmp_path, line, "//r.example/:username=user")
+        config = _load(home, f"//r.example/:_password={PASSWORD}", project=project)
+        with pytest.raises(SlipwayError, match="says which CA is trusted"):
+            config.login(TARBALL, None)
+
+    @pytest.mark.parametrize(
+        ("url", "checks"), [("http://r.example/", "true"), ("https://r.example/", "false")]
+    )
+    def test_its_proxy_cannot_read_a_login_of_the_user(
+        self, home: Path, tmp_path: Path, url: str, checks: str
+    ) -> None:
+        project = self.project(tmp_path, "", "proxy=http://p.example/")
+        lines = (f"registry={url}", self.LOGIN, f"strict-ssl={checks}")
+        config = _load(home, *lines, project=project)
+        registry = config.registry_for("left")
+        with pytest.raises(SlipwayError, match="names a proxy") as caught:
+            config.login(f"{url}left.tgz", registry)
+        assert caught.value.where == f"{project}:2"
+        assert "add to ~/.npmrc: proxy=" in caught.value.next
+        # By a proxy of the user's, or none, it is sent.
+        config = _load(home, *lines, "proxy=http://p.example/")
+        assert config.login(f"{url}left.tgz", registry) == f"Bearer {TOKEN}"
+        config = _load(home, *lines, project=project, env={"npm_config_noproxy": "r.example"})
+        assert config.login(f"{url}left.tgz", registry) == f"Bearer {TOKEN}"
+
+    def test_with_tls_its_proxy_reads_nothing(self, home: Path, tmp_path: Path) -> None:
+        project = self.project(tmp_path, "proxy=http://p.example/")
+        config = _load(home, REGISTRY, self.LOGIN, project=project)
+        assert config.login(TARBALL, None) == f"Bearer {TOKEN}"
+
+    @pytest.mark.parametrize("key", ["registry", "@team:registry"])
+    def test_its_registry_cannot_have_a_login_of_the_user_sent_without_tls(
+        self, home: Path, tmp_path: Path, key: str
+    ) -> None:
+        plain = "http://r.example/npm/"
+        project = self.project(tmp_path, f"{key}={plain}")
+        config = _load(home, REGISTRY, self.LOGIN, project=project)
+        registry = config.registry_for("@team/left")
+        with pytest.raises(SlipwayError, match="registry has no TLS") as caught:
+            config.login(f"{plain}left.tgz", registry)
+        assert caught.value.where == f"{project}:1"
+        assert caught.value.next.endswith("add there: //r.example/npm/:_authToken=${NPM_TOKEN}")
+        assert config.login(f"{plain}left.tgz", None) is None
+        # The user can say the same, and the project can have a login of its own sent so.
+        config = _load(home, f"registry={plain}", self.LOGIN, project=project)
+        assert config.login(f"{plain}left.tgz", registry) == f"Bearer {TOKEN}"
+        project = self.project(tmp_path, f"{key}={plain}", self.LOGIN)
+        config = _load(home, REGISTRY, project=project)
+        assert config.login(f"{plain}left.tgz", registry) == f"Bearer {TOKEN}"
+
 
 def test_no_secret_is_in_a_repr(home: Path) -> None:
     config = _load(home, f"//r.example/:_authToken={TOKEN}", env={"X": TOKEN})
