@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from build_rules.lib import http_proxy
+from build_rules.lib import configured_address, http_proxy
 from build_rules.lib.debian_control import parse_stanzas
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.http_transport import NetworkSettings, without_port
@@ -46,6 +46,8 @@ _DEBIAN_SUITES = frozenset(
     ]
 )
 _TOOL_SECONDS = 30
+# Of any number of slashes but two, after which a host would stand.
+_LOCAL = re.compile(r"file:/(//)?[^/]")
 
 
 class Source(NamedTuple):
@@ -87,11 +89,7 @@ class AptConfig(NetworkSettings):
 
     def with_mirror(self, address: str, origin: str) -> AptConfig:
         """The same proxies, logins and CAs, with one mirror that was set by name."""
-        plain, login = _without_login(address.rstrip("/"))
-        if urlsplit(plain).scheme not in ("http", "https", "file"):
-            raise SlipwayError(
-                f'"{plain}" is not the address of a mirror', where=origin, next=OPTION
-            )
+        plain, login = _without_login(address.rstrip("/"), origin)
         logins = (login, *self.logins) if login else self.logins
         return replace(self, mirrors=(plain,), origin=origin, logins=logins)
 
@@ -164,15 +162,16 @@ def read_apt_config(
     mirrors: List[str] = []
     logins: List[Login] = []
     for address in _mirror_addresses(sources):
-        plain, login = _without_login(address)
+        plain, login = _without_login(address, folder)
         logins += [login] if login else []
         if plain not in mirrors:
             mirrors.append(plain)
     if not mirrors:
+        shown = {configured_address.shown(source.uri) for source in sources}
         raise SlipwayError(
             "no Debian mirror is known: apt on this machine is not set up for one",
             where=folder,
-            found=", ".join(sorted({_without_login(source.uri)[0] for source in sources})) or "-",
+            found=", ".join(sorted(shown - {""})) or "-",
             next=f"add to pants.toml: {OPTION}",
         )
     return replace(config, mirrors=tuple(mirrors), logins=(*logins, *config.logins))
@@ -301,15 +300,25 @@ def _parse_auth(words: Sequence[str]) -> Iterator[Login]:
             yield Login(schemes, rest.rstrip("/"), _basic(user, value))
 
 
-def _without_login(address: str) -> Tuple[str, Optional[Login]]:
-    parts = urlsplit(address)
-    if "@" not in parts.netloc:
+def _without_login(address: str, source: str) -> Tuple[str, Optional[Login]]:
+    """The address of a mirror; `source` is where it stands."""
+    if _LOCAL.match(address):
         return address, None
-    pair, _, host = parts.netloc.rpartition("@")
-    user, _, password = pair.partition(":")
+    parts = configured_address.parse(address)
+    if parts is None or parts.scheme not in ("http", "https"):
+        raise SlipwayError(
+            "what is set as a Debian mirror is not the address of a mirror",
+            where=source,
+            found=configured_address.shown(address),
+            next=f"{OPTION}\n{configured_address.ESCAPES}",
+        )
+    if parts.username is None:
+        return address, None
+    host = configured_address.host_of(parts)
     plain = urlunsplit((parts.scheme, host, parts.path, "", ""))
     prefix = host + parts.path.rstrip("/")
-    return plain, Login((parts.scheme,), prefix, _basic(unquote(user), unquote(password)))
+    login = _basic(unquote(parts.username), unquote(parts.password or ""))
+    return plain, Login((parts.scheme,), prefix, login)
 
 
 def _basic(user: str, password: str) -> str:

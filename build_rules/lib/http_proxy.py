@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
+from build_rules.lib import configured_address
 from build_rules.lib.errors import SlipwayError
 
 
@@ -14,12 +13,18 @@ def parse(address: str, source: str, line: str) -> str:
     `source` is where the setting stands, `line` a right one.
     """
     address = address if "://" in address else f"http://{address}"
-    parts = urlsplit(address)
-    if parts.scheme != "http" or not parts.hostname:
+    parts = configured_address.parse(address)
+    if parts is None:
+        raise SlipwayError(
+            "the address of a proxy cannot be read",
+            where=source,
+            next=f"{line}\n{configured_address.ESCAPES}",
+        )
+    if parts.scheme != "http":
         raise SlipwayError(
             "only proxies with an http address are known",
             where=source,
-            found=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+            found=f"{parts.scheme}://{configured_address.host_of(parts)}",
             next=line,
         )
     return address

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
-from build_rules.lib import http_proxy, npmrc
+from build_rules.lib import configured_address, http_proxy, npmrc
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.http_transport import NetworkSettings, without_port
 from build_rules.lib.npmrc import Setting
@@ -166,7 +166,7 @@ class NpmConfig(NetworkSettings):
                 if key == "registry" or key.endswith(":registry")
             ]
         return any(
-            _same_origin(url, one.value)
+            configured_address.parse(one.value) and _same_origin(url, one.value)
             for one in known
             if login.of_project or not self._is_of_project(one)
         )
@@ -404,20 +404,27 @@ def _read_ca(path: str) -> str:
 
 def _registry(setting: Setting) -> Registry:
     url = setting.value.strip()
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts, shown = configured_address.parse(url), configured_address.shown(url)
+    if parts is None or parts.scheme not in ("http", "https"):
         raise SlipwayError(
             "the npm registry is no http or https address",
             where=setting.source,
-            found=url.rsplit("@", 1)[-1],
+            found=shown,
             next="registry=https://<your registry>/",
         )
     if "@" in parts.netloc:
         raise SlipwayError(
             "the npm registry's address holds a login, which npm does not use",
             where=setting.source,
-            found=url.rsplit("@", 1)[-1],
-            next=f"//{url.rsplit('@', 1)[-1].rstrip('/')}/:_authToken=<token>",
+            found=shown,
+            next=f"//{shown.partition('://')[2].rstrip('/')}/:_authToken=<token>",
+        )
+    if "?" in url or "#" in url:
+        raise SlipwayError(
+            "the npm registry's address has a query, which npm does not use",
+            where=setting.source,
+            found=shown,
+            next=f"registry={shown}",
         )
     return Registry(url.rstrip("/") + "/", setting.source)
 

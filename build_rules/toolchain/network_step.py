@@ -20,6 +20,7 @@ from pants.engine.process import FallibleProcessResult, Process, ProcessCacheSco
 from pants.engine.rules import Get, _uncacheable_rule, collect_rules
 from pants.util.logging import LogLevel
 
+from build_rules.lib import configured_address
 from build_rules.lib.errors import SlipwayError
 from build_rules.subsystem import NodeMirrors, Slipway
 from build_rules.toolchain.host_settings import HostSettings
@@ -123,6 +124,8 @@ def _settings(
     node_mirrors: NodeMirrors,
     environment: CompleteEnvironmentVars,
 ) -> Dict[str, Any]:
+    configured_address.require_all(slipway.mirrors, "[slipway] mirrors")
+    configured_address.require_all(node_mirrors.mirrors, "[node-mirrors] mirrors")
     npmrc = None
     if step.project is not None:
         npmrc = os.path.join(settings.build_root, step.project, ".npmrc")

@@ -170,6 +170,35 @@ def test_an_option_that_is_no_address_is_refused(mirror: str, tmp_path: Path) ->
     assert "debian_mirror" in caught.value.where
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://eva:sesame#x@one.example/debian",
+        "http://eva:sesame/x@one.example/debian",
+        "http://eva:1234?sesame@one.example/debian",
+        "ftp://eva:sesame#x@one.example/debian",
+        "http://[sesame",
+        "file://[sesame",
+    ],
+)
+def test_of_an_address_that_cannot_be_read_no_part_is_told(address: str, tmp_path: Path) -> None:
+    """A password that is not escaped: where it ends is not known."""
+    with pytest.raises(SlipwayError, match="is not the address of a mirror") as caught:
+        read(tmp_path, mirror=address)
+    assert "sesame" not in str(caught.value)
+    assert 'in a password, write "#" as %23' in caught.value.next
+    # A line of apt's lists has no comment in an address: that ends it.
+    line = f"deb {address.replace('file:', 'http:').replace('ftp:', 'http:')} bookworm main\n"
+    with pytest.raises(SlipwayError) as caught:
+        read(tmp_path, {"sources.list": line})
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mirror", ["file:///srv/debian", "file:/srv/debian"])
+def test_a_folder_can_be_the_mirror(mirror: str, tmp_path: Path) -> None:
+    assert read(tmp_path, mirror=mirror).mirrors == (mirror,)
+
+
 # apt's settings, the environment, the address, the proxy.
 PROXIES: Tuple[Tuple[str, Dict[str, str], str, Optional[str]], ...] = (
     ("", {}, "http://m.example/x", None),

@@ -101,9 +101,16 @@ class TestRegistry:
 
 BAD = {
     "registry=ftp://r.example/": ("is no http or https address", "ftp://r.example/"),
-    "registry=r.example": ("is no http or https address", "r.example"),
-    "registry=https://": ("is no http or https address", "https://"),
-    f"registry=https://user:{TOKEN}@r.example/": ("holds a login", "r.example/"),
+    # What is no address may be a secret in the wrong place.
+    "registry=r.example": ("is no http or https address", ""),
+    f"registry={TOKEN}": ("is no http or https address", ""),
+    "registry=https://": ("is no http or https address", ""),
+    "registry=http://[::1": ("is no http or https address", ""),
+    f"registry=https://user:{TOKEN}@r.example/": ("holds a login", "https://r.example/"),
+    f'registry="https://user:{TOKEN}#x@r.example/"': ("is no http or https address", ""),
+    f"registry=https://user:{TOKEN}/x@r.example/": ("is no http or https address", ""),
+    f"registry=https://r.example/?token={TOKEN}": ("has a query", "https://r.example/"),
+    f'registry="https://r.example/#{TOKEN}"': ("has a query", "https://r.example/"),
     "registry=https://${NO}/": ('"registry" needs a variable that is not set', "${NO}"),
 }
 
@@ -410,6 +417,34 @@ def test_a_proxy_that_cannot_be_used_is_told_without_its_password(home: Path) ->
         _load(home, f"proxy=socks5://u:{TOKEN}@p.example").proxy_for("http://r.example/")
     assert TOKEN not in str(caught.value)
     assert caught.value.found == "socks5://p.example"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "npm_config_proxy"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"http://u:{TOKEN}#x@p.example:9",
+        f"http://u:{TOKEN}/x@p.example:9",
+        f"http://u:{TOKEN}?x@p.example:9",
+        f"socks5://u:{TOKEN}#x@p.example:9",
+        f"http://u:{TOKEN}@[p.example:9",
+        f"u:{TOKEN}#x@p.example:9",
+    ],
+)
+def test_a_proxy_whose_password_is_not_escaped_is_told_without_it(
+    home: Path, name: str, address: str
+) -> None:
+    with pytest.raises(SlipwayError, match="of a proxy cannot be read") as caught:
+        _load(home, env={name: address}).proxy_for("http://r.example/")
+    assert caught.value.where == f"environment: {name}"
+    assert 'in a password, write "#" as %23' in caught.value.next
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_registry_that_cannot_be_read_is_no_registry_without_tls(home: Path) -> None:
+    login = f"//r.example/:_authToken={TOKEN}"
+    config = _load(home, REGISTRY, login, "@team:registry=http://[")
+    assert config.login("http://r.example/left.tgz", None) is None
 
 
 class TestCertificates:
