@@ -6,12 +6,14 @@ from build_rules.lib import configured_address
 from build_rules.lib.errors import SlipwayError
 
 
-def parse(address: str, source: str, line: str) -> str:
+def parse(address: str, source: str, line: str, shown: str = "") -> str:
     """The http address of a proxy, with the login that may stand in it.
 
     Another scheme is refused: its login would be sent without TLS, or it would not answer at all.
-    `source` is where the setting stands, `line` a right one.
+    `source` is where the setting stands, `line` a right one; `shown` is what messages may show of
+    it, if that is not the address.
     """
+    shown = configured_address.shown(shown or address).rstrip("/")
     address = address if "://" in address else f"http://{address}"
     parts = configured_address.parse(address)
     if parts is None:
@@ -24,7 +26,7 @@ def parse(address: str, source: str, line: str) -> str:
         raise SlipwayError(
             "only proxies with an http address are known",
             where=source,
-            found=f"{parts.scheme}://{configured_address.host_of(parts)}",
+            found=shown,
             next=line,
         )
     return address

@@ -58,6 +58,10 @@ class NetworkSettings:
         """The http address of the proxy for `url`, with the login that may stand in it."""
         raise NotImplementedError
 
+    def shown_proxy(self, url: str) -> str:
+        """The proxy for `url`, as messages call it."""
+        return _origin(self.proxy_for(url))
+
     def ca_texts(self) -> Tuple[List[str], bool]:
         """Certificates in PEM form, and whether they stand in for the system's own."""
         raise NotImplementedError
@@ -76,6 +80,9 @@ class Strict(NetworkSettings):
 
     def proxy_for(self, url: str) -> Optional[str]:
         return self._settings.proxy_for(url)
+
+    def shown_proxy(self, url: str) -> str:
+        return self._settings.shown_proxy(url)
 
     def ca_texts(self) -> Tuple[List[str], bool]:
         return self._settings.ca_texts()
@@ -341,7 +348,8 @@ class Transport:
                 f"{_origin(url)}: its certificate is not trusted ({error.verify_message})",
             ) from None
         except (http.client.HTTPException, OSError) as error:
-            whom = f"{_origin(url)} by the proxy {_origin(proxy)}" if proxy else _origin(url)
+            by = f" by the proxy {self._config.shown_proxy(url)}" if proxy else ""
+            whom = f"{_origin(url)}{by}"
             reason = _reason(error, until)
             if proxy and f" {_PROXY_LOGIN} " in reason:
                 raise HttpProblem("status", f"{whom}: {reason}", _PROXY_LOGIN) from None

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from build_rules.lib import configured_address, http_proxy, npmrc
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import NetworkSettings, without_port
+from build_rules.lib.http_transport import HttpProblem, NetworkSettings, shown, without_port
 from build_rules.lib.npmrc import Setting
 
 _ENV_PREFIX = "npm_config_"
@@ -29,24 +29,48 @@ _CAFILE = "cafile=<file with the registry's CA in PEM form>"
 _OFF = ("", "null", "false", "undefined")
 # Names that are for registries; `[slipway] npmrc_variables` has the same default.
 PROJECT_VARIABLES = ("*NPM*", "NODE_AUTH_TOKEN", "CI_JOB_TOKEN")
+_REASONS = {
+    "unreachable": "no connection",
+    "untrusted": "its certificate is not trusted",
+    "broken": "the answer was cut off or too slow",
+    "too-long": "the answer is too long",
+    "refused": "the answer cannot be used",
+}
 _OF_THIS_MACHINE = ("ca", "cafile")
 
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry's address, with a slash at its end, and where it was configured."""
+    """A registry's address, with a slash at its end, and where it was configured.
+
+    `written` is how messages show an address that has variables in it: what they hold may be
+    secret.
+    """
 
     url: str
     source: str
+    written: str = ""
 
     @property
     def host(self) -> str:
         return urlsplit(self.url).netloc
 
     @property
+    def shown(self) -> str:
+        """The address for messages."""
+        return self.written or shown(self.url)
+
+    @property
     def key(self) -> str:
         """How `.npmrc` names it in front of a login."""
-        return self.url.split(":", 1)[1]
+        return self.shown.split(":", 1)[1]
+
+    def without_values(self, problem: HttpProblem) -> HttpProblem:
+        """The problem of a request to this registry, with no value of a variable in its text."""
+        if not self.written:
+            return problem
+        reason = f"HTTP {problem.status}" if problem.status else _REASONS.get(problem.kind, "")
+        return HttpProblem(problem.kind, f"{self.written}: {reason}", problem.status)
 
 
 @dataclass(frozen=True)
@@ -133,7 +157,7 @@ class NpmConfig(NetworkSettings):
             raise SlipwayError(
                 "the project's npm registry has no TLS, and a login of yours would be sent",
                 where=registry.source,
-                found=registry.url,
+                found=registry.shown,
                 next="change http: to https: there; if the registry has no TLS, add there: "
                 f"{registry.key}:_authToken=${{NPM_TOKEN}}",
             )
@@ -217,7 +241,15 @@ class NpmConfig(NetworkSettings):
     def proxy_for(self, url: str) -> Optional[str]:
         """The proxy for an address, with the login that may stand in it."""
         setting = self._proxy(url)
-        return http_proxy.parse(setting.value, setting.source, _PROXY) if setting else None
+        if setting is None:
+            return None
+        return http_proxy.parse(setting.value, setting.source, _PROXY, setting.shown)
+
+    def shown_proxy(self, url: str) -> str:
+        setting = self._proxy(url)
+        if setting and setting.variables:
+            return f"of {setting.source}"
+        return super().shown_proxy(url)
 
     def _proxy(self, url: str) -> Optional[Setting]:
         parts = urlsplit(url)
@@ -265,14 +297,15 @@ class NpmConfig(NetworkSettings):
         own = []
         setting = self.usable("cafile")
         if setting:
-            path = _beside(setting, self.env.get("HOME", ""))
+            home = self.env.get("HOME", "")
             try:
-                own.append(_read_ca(path))
-            except OSError as error:
+                own.append(_read_ca(_beside(setting.value, setting.source, home)))
+            except (OSError, ValueError) as error:
+                path = _beside(setting.shown, setting.source, home)
                 raise SlipwayError(
-                    f'cannot read the CA file "{path}": {error.strerror}',
+                    f'cannot read the CA file "{path}": {getattr(error, "strerror", "it is no path")}',
                     where=setting.source,
-                    found=setting.value,
+                    found=setting.shown,
                     next=f"ls -l {path}",
                 ) from None
         inline = self.usable("ca")
@@ -390,11 +423,11 @@ def _read_npmrc(path: str) -> Optional[str]:
         ) from None
 
 
-def _beside(setting: Setting, home: str) -> str:
+def _beside(path: str, source: str, home: str) -> str:
     """A path in a setting; a relative one is meant from the folder of its .npmrc."""
-    if setting.value.startswith("~/"):
-        return os.path.join(home, setting.value[2:])
-    return os.path.join(os.path.dirname(setting.source.rpartition(":")[0]), setting.value)
+    if path.startswith("~/"):
+        return os.path.join(home, path[2:])
+    return os.path.join(os.path.dirname(source.rpartition(":")[0]), path)
 
 
 def _read_ca(path: str) -> str:
@@ -404,29 +437,30 @@ def _read_ca(path: str) -> str:
 
 def _registry(setting: Setting) -> Registry:
     url = setting.value.strip()
-    parts, shown = configured_address.parse(url), configured_address.shown(url)
+    parts, found = configured_address.parse(url), configured_address.shown(setting.shown.strip())
     if parts is None or parts.scheme not in ("http", "https"):
         raise SlipwayError(
             "the npm registry is no http or https address",
             where=setting.source,
-            found=shown,
+            found=found,
             next="registry=https://<your registry>/",
         )
     if "@" in parts.netloc:
         raise SlipwayError(
             "the npm registry's address holds a login, which npm does not use",
             where=setting.source,
-            found=shown,
-            next=f"//{shown.partition('://')[2].rstrip('/')}/:_authToken=<token>",
+            found=found,
+            next=f"//{found.partition('://')[2].rstrip('/') or '<registry>'}/:_authToken=<token>",
         )
     if "?" in url or "#" in url:
         raise SlipwayError(
             "the npm registry's address has a query, which npm does not use",
             where=setting.source,
-            found=shown,
-            next=f"registry={shown}",
+            found=found,
+            next=f"registry={found or 'https://<your registry>/'}",
         )
-    return Registry(url.rstrip("/") + "/", setting.source)
+    written = (found or f"{parts.scheme}://…").rstrip("/") + "/" if setting.variables else ""
+    return Registry(url.rstrip("/") + "/", setting.source, written)
 
 
 def _same_origin(one: str, other: str) -> bool:

@@ -68,7 +68,7 @@ class RegistryClient:
             raise FetchFailed(
                 FetchFault(
                     subject,
-                    f"{shown(registry.url)} has other content than the lock: {wrong}",
+                    f"{registry.shown} has other content than the lock: {wrong}",
                     f"restore the lock from version control, or accept the new content: {renew}",
                 )
             ) from None
@@ -156,8 +156,9 @@ class RegistryClient:
         return lambda url: self._config.login(url, registry)
 
     def _fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:
+        problem = registry.without_values(problem)
         if problem.kind in ("unreachable", "untrusted"):
-            way_out = f"check the registry of {registry.source}: {shown(registry.url)}"
+            way_out = f"check the registry of {registry.source}: {registry.shown}"
             if problem.kind == "untrusted":
                 way_out = "add to ~/.npmrc: cafile=<file with the registry's CA in PEM form>"
             return FetchFault(
@@ -167,7 +168,7 @@ class RegistryClient:
             return self._login_fault(subject, problem, registry)
         if problem.status in _NOT_THERE:
             way_out = (
-                f"publish it to {shown(registry.url)}, or set another registry "
+                f"publish it to {registry.shown}, or set another registry "
                 f"(this one is from {registry.source})"
             )
             if self._config.login(registry.url, registry) is None:
@@ -190,14 +191,14 @@ class RegistryClient:
         if unset:
             return FetchFault(
                 subject,
-                f"the registry {shown(registry.url)} wants a login: {problem.text}; {unset[1]} "
+                f"the registry {registry.shown} wants a login: {problem.text}; {unset[1]} "
                 f"takes it from ${{{unset[0]}}}, which is not set",
                 f"export {unset[0]}=<token>",
                 shared=True,
             )
         return FetchFault(
             subject,
-            f"the registry {shown(registry.url)} wants a login: {problem.text}",
+            f"the registry {registry.shown} wants a login: {problem.text}",
             _login_line(registry),
             shared=True,
         )

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from build_rules.lib.printable import one_line
+
 _HEADING = re.compile(r"^\[[^\]]*\]\Z")
 _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")
 
@@ -14,12 +16,18 @@ _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")
 @dataclass(frozen=True)
 class Setting:
     """One setting and where it came from; `unset` names the variables that it lacks, `variables`
-    all that it asks for."""
+    all that it asks for, `written` is its text with their names."""
 
     value: str
     source: str
     unset: Tuple[str, ...] = ()
     variables: Tuple[str, ...] = ()
+    written: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The setting for messages: what a variable holds may be secret."""
+        return one_line(self.written if self.variables else self.value)
 
 
 def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
@@ -35,7 +43,8 @@ def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
         if not key or line.lstrip()[:1] in (";", "#", ""):
             continue
         name = expand(_unquote(key.strip()), env)
-        content = expand(_unquote(value.strip()).strip() if equals else "true", env)
+        written = _unquote(value.strip()).strip() if equals else "true"
+        content = expand(written, env)
         key, value, unset = name.text, content.text, content.unset
         variables = name.variables + content.variables
         if len(key) > 2 and key.endswith("[]"):
@@ -45,8 +54,9 @@ def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
             value = f"{found[key].value},{value}"
             unset = found[key].unset + unset
             variables = found[key].variables + variables
+            written = f"{found[key].written},{written}"
         if not name.unset:
-            found[key] = Setting(value, f"{path}:{number}", unset, variables)
+            found[key] = Setting(value, f"{path}:{number}", unset, variables, written)
     return found
 
 
@@ -68,12 +78,12 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
         if len(escapes) % 2:
             return matched.group(0)[(len(escapes) + 1) // 2 :]
         kept = escapes[: len(escapes) // 2]
-        variables.append(name[:-1] if name.endswith("?") else name)
+        variables.append(one_line(name[:-1] if name.endswith("?") else name))
         value: Optional[str] = env.get(name)
         if value is None and name.endswith("?"):
             value = env.get(name[:-1], "")
         if value is None:
-            unset.append(name)
+            unset.append(one_line(name))
             return kept + "${" + name + "}"
         return kept + value
 

@@ -10,6 +10,7 @@ import pytest
 
 from build_rules.lib import npm_config
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.http_transport import HttpProblem
 from build_rules.lib.npm_config import NpmConfig, Registry
 
 TOKEN = "npm_secret"
@@ -125,6 +126,60 @@ def test_a_registry_that_cannot_be_used(home: Path, line: str) -> None:
     assert caught.value.where == f"{home}/.npmrc:1"
     assert caught.value.next
     assert TOKEN not in str(caught.value)
+
+
+# A line, and what a message shows of it.
+WITH_VARIABLES = {
+    "registry=${NPM_X}": "",
+    "registry=ftp://x.example/${NPM_X}": "ftp://x.example/${NPM_X}",
+    "registry=https://u:${NPM_X}@r.example/": "https://r.example/",
+    "registry=https://r.example/?a=${NPM_X}": "https://r.example/",
+    "proxy=socks5://${NPM_X}/": "socks5://${NPM_X}",
+    "proxy=http://u:${NPM_X}#x@p.example/": "",
+    "proxy=http://[${NPM_X}/": "",
+    "cafile=/nowhere/${NPM_X}": "/nowhere/${NPM_X}",
+    'cafile="/nowhere/${NPM_X}\\u0000"': "/nowhere/${NPM_X}\\x00",
+}
+
+
+@pytest.mark.parametrize("line", WITH_VARIABLES)
+def test_no_message_has_the_value_of_a_variable(home: Path, line: str) -> None:
+    config = _load(home, line, env={"NPM_X": TOKEN})
+    with pytest.raises(SlipwayError) as caught:
+        # What a fetch asks for.
+        _ = config.ca_texts(), config.proxy_for("http://x.example/"), config.registry_for("left")
+    assert caught.value.found == WITH_VARIABLES[line]
+    assert caught.value.where == f"{home}/.npmrc:1"
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://r.example/npm", "https://r.example/npm/"),
+        ("https://r.example/${NPM_X}", "https://r.example/${NPM_X}/"),
+        ("https://${NPM_X}.example", "https://${NPM_X}.example/"),
+        ("https://r.example:${NPM_PORT}/", "https://…/"),
+        ("${NPM_URL}", "https://…/"),
+    ],
+)
+def test_a_registry_is_shown_without_the_values_of_variables(
+    home: Path, address: str, shown: str
+) -> None:
+    env = {"NPM_X": TOKEN, "NPM_PORT": "123", "NPM_URL": f"https://{TOKEN}.example/"}
+    registry = _load(home, f"registry={address}", env=env).registry_for("left")
+    assert registry.shown == shown
+    assert registry.key == shown.split(":", 1)[1]
+    problem = registry.without_values(HttpProblem("status", f"{registry.url}: HTTP 404", 404))
+    assert problem.text == f"{shown}: HTTP 404"
+
+
+def test_nor_has_what_is_told_of_a_proxy(home: Path) -> None:
+    url = "http://r.example/"
+    config = _load(home, f"proxy=http://u:{TOKEN}@p.example:1/")
+    assert config.shown_proxy(url) == "http://p.example:1"
+    config = _load(home, "proxy=http://${NPM_X}/", env={"NPM_X": TOKEN})
+    assert config.shown_proxy(url) == f"of {home}/.npmrc:1"
 
 
 BASIC = base64.b64encode(b"user:pass").decode()

@@ -79,6 +79,12 @@ def test_the_variables_of_a_line_are_those_that_are_filled_in(text: str) -> None
     assert setting.variables == VARIABLES[text]
 
 
+def test_messages_show_the_names_of_variables_alone() -> None:
+    text = 'a=x${A}y\nb=xy\nc[]=${A}\nc[]=z\n"d"="${A\\n}"'
+    settings = npmrc.parse(text, "x", {"A": "secret"}).values()
+    assert [one.shown for one in settings] == ["x${A}y", "xy", "${A},z", "${A\\n}"]
+
+
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
     npmrc.parse(text, "x", ENV)

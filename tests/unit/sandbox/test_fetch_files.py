@@ -407,6 +407,40 @@ class TestSecrets:
         assert TOKEN not in message
         assert "connection refused" in message
 
+    @pytest.mark.parametrize(
+        "fault", ["401", "403", "404", "500", "wrong", "truncated", "endless", "redirect:ftp://x/"]
+    )
+    def test_a_variable_in_the_registrys_address_is_shown_by_its_name(
+        self, run: Run, fault: str
+    ) -> None:
+        run.want()
+        with Registry({"left": {"1.0.0": LEFT}}) as registry:
+            registry.files[f"/{TOKEN}{USUAL}"] = LEFT
+            registry.faults["*"] = [fault, "…"]
+            run.npmrc(f"registry={registry.url}${{MY_TOKEN}}/")
+            run.settings["env"]["MY_TOKEN"] = TOKEN
+            message = run.fails()
+            assert f"{registry.url}${{MY_TOKEN}}/" in message
+        assert TOKEN not in message
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ["registry=http://${MY_TOKEN}.invalid/"],
+            ["registry=http://registry.example/", "proxy=http://${MY_TOKEN}.invalid:1/"],
+            ["registry=https://registry.example/", "proxy=http://${MY_TOKEN}.invalid:1/"],
+        ],
+    )
+    def test_nor_is_a_host_shown_whose_name_a_variable_has(
+        self, run: Run, lines: List[str]
+    ) -> None:
+        run.want()
+        run.npmrc(*lines)
+        run.settings["env"]["MY_TOKEN"] = TOKEN
+        message = run.fails()
+        assert "the registry cannot be reached" in message
+        assert TOKEN.lower() not in message.lower()
+
     def test_a_variable_that_is_not_set_is_named_when_the_registry_wants_it(self, run: Run) -> None:
         run.want()
         with Registry({"left": {"1.0.0": LEFT}}, token=TOKEN) as registry:
