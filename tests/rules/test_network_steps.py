@@ -1,0 +1,46 @@
+"""What a program that fetches is given of the user's settings."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from build_rules.lib.errors import SlipwayError
+from build_rules.toolchain import network_step
+
+MIRROR = "https://user:sesame{}x@mirror.example/"
+
+
+def _settings(mirrors: Any, binaries: Any) -> Any:
+    options: Any = SimpleNamespace(
+        npm_registry=None,
+        debian_mirror=None,
+        debian_trusted=(),
+        npmrc_variables=(),
+        mirrors=mirrors,
+    )
+    return network_step._settings(
+        SimpleNamespace(project="apps/x"),  # type: ignore[arg-type]
+        SimpleNamespace(build_root="/work", named_caches="/caches"),  # type: ignore[arg-type]
+        options,
+        SimpleNamespace(mirrors=binaries),  # type: ignore[arg-type]
+        {},  # type: ignore[arg-type]
+    )
+
+
+def test_the_mirrors_of_the_options() -> None:
+    mirror = MIRROR.format("%23")
+    given = _settings({"https://nodejs.example/": mirror}, {"sqlite3": mirror})
+    assert given["mirrors"] == {"https://nodejs.example/": mirror}
+    assert given["binary_mirrors"] == {"sqlite3": mirror}
+
+
+@pytest.mark.parametrize("option", ["[slipway] mirrors", "[node-mirrors] mirrors"])
+def test_a_mirror_whose_password_is_not_escaped_is_told_without_it(option: str) -> None:
+    wrong = {"x": MIRROR.format("#")}
+    with pytest.raises(SlipwayError, match='the mirror for "x" is no address') as caught:
+        _settings(wrong if "slipway" in option else {}, wrong if "node" in option else {})
+    assert caught.value.where == option
+    assert "sesame" not in str(caught.value)
