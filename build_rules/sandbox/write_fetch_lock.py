@@ -33,6 +33,7 @@ from build_rules.lib.fetch_run import (
     write_text,
 )
 from build_rules.lib.npm_package import Tarball
+from build_rules.lib.printable import one_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,7 +69,7 @@ def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> i
             new.append(tarball)
     client = LazyClient(settings, cache)
     for doubt in client.doubts_of_scopes(lock.text, new):
-        print(doubt, file=sys.stderr)
+        _tell(doubt)
     stored = _fetch(new, cache, client, command)
     entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
     write_text(out, fetch_locks.render(entries, command, binaries))
@@ -90,7 +91,7 @@ def _read_old(old: str, command: str) -> FetchLock:
     try:
         return fetch_locks.parse(_read(old), old, command)
     except SlipwayError as error:
-        print(f"{error.what}: all of it is fetched again", file=sys.stderr)
+        _tell(f"{error.what}: all of it is fetched again")
         return nothing
 
 
@@ -128,13 +129,17 @@ def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
         if sri.parse(one.integrity)[0].algorithm != "sha512"
     )
     if weak:
-        print(
+        _tell(
             f"accepted by a weaker hash than sha512, which is all that {lock_path} has; "
-            f"pinned by sha512 from now on ({len(weak)}):",
-            file=sys.stderr,
+            f"pinned by sha512 from now on ({len(weak)}):"
         )
         for one in weak:
-            print(f"  {one}", file=sys.stderr)
+            _tell(f"  {one}")
+
+
+def _tell(line: str) -> None:
+    """Locks name hosts and packages with any characters."""
+    print(one_line(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

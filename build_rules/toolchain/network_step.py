@@ -22,6 +22,7 @@ from pants.util.logging import LogLevel
 
 from build_rules.lib import configured_address
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.printable import printable
 from build_rules.subsystem import NodeMirrors, Slipway
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.programs import Program, ProgramRequest, path_of
@@ -113,7 +114,7 @@ async def run_network_step(
     return NetworkStepResult(
         result.output_digest,
         result.stdout.decode(errors="replace"),
-        result.stderr.decode(errors="replace"),
+        printable(result.stderr.decode(errors="replace")),
     )
 
 

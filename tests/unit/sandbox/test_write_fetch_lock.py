@@ -207,3 +207,15 @@ def test_a_scope_of_the_team_that_is_asked_for_at_the_common_registry_is_told(ru
     assert done.returncode == 0, done.stderr
     assert "@corp/right: asked for at the registry of [slipway].npm_registry" in done.stderr
     assert "add to ~/.npmrc: @corp:registry=https://npm.corp.example/" in done.stderr
+
+
+def test_what_a_lock_names_is_told_without_its_control_characters(run: Run) -> None:
+    host = "https://evil\x1bc\x07\u202e\u2028.example/right.tgz"
+    lock = lock_text({"node_modules/@corp/right": _entry(RIGHT, resolved=host)})
+    with Registry({"@corp/right": {"1.0.0": RIGHT}}) as registry:
+        run.registry = registry.url
+        done = run.program(lock)
+    assert done.returncode == 0, done.stderr
+    assert r"evil\x1bc\x07\u202e\u2028.example" in done.stderr
+    assert done.stderr.replace("\n", "").isprintable()
+    assert len(done.stderr.splitlines()) == 1
