@@ -25,16 +25,24 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from tests.deploy.fleet import TOP
 from tests.deploy.hosts import Host, HostFarm
+from tests.deploy.sites import snapshot
 from tests.e2e import harness
 from tests.unit.lib.deploy.tiny_release import STOPS, write_release
 
 PROGRAM = harness.REPOSITORY / "build_rules" / "sandbox" / "deploy.py"
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 BAD = "6.6.6"  # never healthy
+# Folders on a host that are not Slipway's.
+FOREIGN = (
+    f"{TOP}/releases/20240101120000",
+    f"{TOP}/releases/manual-backup",
+    f"{TOP}/notes",
+    "/home/app/other",
+)
 LOCK_FREE_WITHIN = 10.0  # seconds
 SETTLED_WITHIN = 30.0
 WRONG = "stopped or mixed"
@@ -192,13 +200,38 @@ class Struck:
             "keep": 2,
             "health": {"retries": 2, "interval": 1, "timeout": 5, "hold": 1},
             "stop_timeout": 10,
-            "hooks": {"before_local": "sleep 0.5"},
+            "hooks": {
+                "before_local": "sleep 0.5",
+                "before_switch": "echo drained >>~/hooks",
+                "always": "echo back >>~/hooks",
+            },
             "ssh_options": ["-F", str(farm.ssh_config)],
         }
         self.inventory.write_text(json.dumps(described))
 
     def prepare(self) -> None:
+        """With files of others beside it, in its folder and among the releases."""
+        made = self.host.run(
+            f"mkdir -p {' '.join(FOREIGN)}; for place in {' '.join(FOREIGN)}; do "
+            "echo mine >$place/file; chmod 640 $place/file; ln -s file $place/link; done"
+        )
+        assert made.returncode == 0, made.stderr
         assert self._deploy(VERSIONS[0]).wait() == 0, self.journal()
+        self._foreign = self._snapshot()
+
+    def _hooks(self) -> List[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return self.host.path("/root/hooks").read_text().split()
+        return []
+
+    def _hooks_are_paid(self, fault: str) -> bool:
+        """What drained the host has been followed by what ends that, once for each switch."""
+        twice = "+" if fault == "power cut" else ""  # one that the cut ended is run again
+        told = " ".join([*self._hooks(), ""])
+        return bool(re.fullmatch(f"((drained )?(back ){twice})*", told))
+
+    def _snapshot(self) -> List[Dict[str, Any]]:
+        return [snapshot(self.host.path(place)) for place in FOREIGN]
 
     def journal(self) -> str:
         with contextlib.suppress(OSError):
@@ -230,6 +263,10 @@ class Struck:
             lock_seconds = self._until(self._lock_is_free, time.monotonic())
             settled_seconds = self._until(self._is_settled, at)
             ended = self._judge(old, new)
+            if self._snapshot() != self._foreign:
+                ended = f"{ended}, and files of others have changed"
+            if not self._hooks_are_paid(fault):
+                ended = f"{ended}, and hooks ran as {self._hooks()}"
             if settled_seconds > SETTLED_WITHIN:
                 ended = f"{ended}, and under way is still {self.host.processes()}"
         finally:

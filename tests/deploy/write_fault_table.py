@@ -26,7 +26,8 @@ TEXT = """\
 
 Written by `tests/deploy/write_fault_table.py` from {count} strikes with the seed {seed} on {hosts} hosts with an OpenSSH server each. Each row tells how
 often a fault was struck in a state of the journal, and what the host served then, without help: the old or the new release, whole by its hashes,
-healthy, and the only one that runs. Then the next deploy had to work with no manual step; where it did not, or anything else was found, it would count as
+healthy, and the only one that runs. Files of others, in the folder and beside it, had to be as before, and the hook `always` had to have run once for
+each switch. Then the next deploy had to work with no manual step; where it did not, or anything else was found, it would count as
 `{wrong}`. The times are the longest of a row: until a lock whose holder is gone was free, and until nothing was under way any more.
 
 {table}
