@@ -1068,7 +1068,7 @@ class HooksField(DictStringToStringField):
     alias = "hooks"
     help = help_text(
         """
-        Commands: `before_switch` and `after_switch` on each host, in the folder of the new release;
+        Commands: `before_switch`, `after_switch`, `on_failure` and `always` on each host, in the folder of the new release;
         `before_local` and `after_local` on this machine, once; `timeout` in seconds.
 
         For example: `hooks={"before_switch": "bin/app run migrate"}`.
