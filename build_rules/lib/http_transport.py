@@ -160,48 +160,49 @@ def usable_address(url: str) -> str:
     return urlunsplit((parts.scheme, netloc.decode("ascii"), path, query, ""))
 
 
-class Deadlines:
-    """Ends connections whose time is up: a socket's own timeout begins anew with every byte."""
+class _Waiting(threading.local):
+    """How long a thread's request may still wait."""
 
-    def __init__(self) -> None:
-        self._until: Dict[http.client.HTTPConnection, float] = {}
-        self._changed = threading.Condition()
-        self._thread: Optional[threading.Thread] = None
+    until = 0.0  # by time.monotonic()
+    stall = 0.0
 
-    def set(self, connection: http.client.HTTPConnection, until: float) -> None:
-        """Ends `connection` at `until`, by time.monotonic(), unless that is changed before."""
-        with self._changed:
-            self._until[connection] = until
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def clear(self, connection: http.client.HTTPConnection) -> None:
-        with self._changed:
-            self._until.pop(connection, None)
-
-    def _run(self) -> None:
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                for connection in [one for one, until in self._until.items() if until <= now]:
-                    del self._until[connection]
-                    _cut(connection)
-                earliest = min(self._until.values(), default=None)
-                self._changed.wait(None if earliest is None else max(0.0, earliest - now))
+    def left(self) -> float:
+        left = min(self.stall, self.until - time.monotonic())
+        if left <= 0:
+            raise socket.timeout
+        return left
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    """Has every read and write of another thread on this connection end."""
-    connected: Optional[socket.socket] = connection.sock
-    if connected is None:
-        return  # the time to connect counts
-    try:
-        # Not a TLS socket's own way, which takes the encryption off what the other thread reads.
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
-    except OSError:
-        pass  # closed already
+_waiting = _Waiting()
+
+
+class _TimedSocket(socket.socket):
+    """Its waits end with the request: a socket's own timeout begins anew with every byte.
+
+    http.client lets go of the socket of an answer that closes its connection, so that the time is
+    kept here, where that answer's body is still read.
+    """
+
+    def recv_into(self, *arguments: Any, **options: Any) -> int:
+        self.settimeout(_waiting.left())
+        return super().recv_into(*arguments, **options)
+
+    def sendall(self, *arguments: Any) -> None:
+        self.settimeout(_waiting.left())
+        super().sendall(*arguments)
+
+
+class _TimedTlsSocket(_TimedSocket, ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:
+        # An end without TLS's own goodbye is a fault: the connection was cut.
+        self.suppress_ragged_eofs = False
+        self.settimeout(_waiting.left())
+        super().do_handshake(block)
+
+
+def _timed_connection(*arguments: Any) -> socket.socket:
+    plain = socket.create_connection(*arguments)
+    return _TimedSocket(plain.family, plain.type, plain.proto, plain.detach())
 
 
 class Transport:
@@ -214,7 +215,6 @@ class Transport:
         self._context: Optional[ssl.SSLContext] = None
         self._lock = threading.Lock()
         self._down: Dict[str, HttpProblem] = {}
-        self._deadlines = Deadlines()
 
     def get(
         self,
@@ -263,17 +263,15 @@ class Transport:
             header = login(url) if login and _origin(url) == _origin(first) else None
             if header:
                 headers["Authorization"] = header
-            response, connection = self._request(url, headers, until)
+            response = self._request(url, headers, until)
             if response.status in _REDIRECTS and response.getheader("Location"):
-                self._drain(response, connection, url, until)
+                self._drain(response, url, until)
                 url = _target(url, str(response.getheader("Location")))
                 continue
-            return self._read(url, response, connection, write, limit)
+            return self._read(url, response, write, limit)
         raise HttpProblem("refused", f"{shown(first)}: more than {_MOST_REDIRECTS} redirects")
 
-    def _request(
-        self, url: str, headers: Dict[str, str], until: float
-    ) -> Tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+    def _request(self, url: str, headers: Dict[str, str], until: float) -> http.client.HTTPResponse:
         parts = urlsplit(url)
         proxy = self._config.proxy_for(url)
         path = parts.path or "/"
@@ -287,14 +285,14 @@ class Transport:
         connection = connections.get(key)
         if connection is not None:
             try:
-                return self._ask(connection, path, headers, until), connection
+                return self._ask(connection, path, headers, until)
             except (http.client.HTTPException, OSError):
                 # The other side closed an idle connection; that is no failure yet.
                 self._forget(url)
         connection = self._connect(url, proxy, until)
         connections[key] = connection
         try:
-            return self._ask(connection, path, headers, until), connection
+            return self._ask(connection, path, headers, until)
         except (http.client.HTTPException, OSError) as error:
             self._forget(url)
             raise HttpProblem("broken", f"{shown(url)}: {_reason(error, until)}") from None
@@ -306,16 +304,9 @@ class Transport:
         headers: Dict[str, str],
         until: float,
     ) -> http.client.HTTPResponse:
-        self._deadlines.set(connection, until)
-        try:
-            connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-        finally:
-            self._deadlines.clear(connection)
-        if time.monotonic() >= until:
-            # A head that was cut off reads as one that has ended.
-            raise socket.timeout
-        return response
+        self._wait_until(until)
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse()
 
     def _connect(self, url: str, proxy: Optional[str], until: float) -> http.client.HTTPConnection:
         parts = urlsplit(url)
@@ -336,11 +327,10 @@ class Transport:
                 )
         else:
             connection = http.client.HTTPConnection(to_host, to_port, timeout=timeout)
-        self._deadlines.set(connection, until)
+        connection._create_connection = _timed_connection  # type: ignore[attr-defined]
+        self._wait_until(until)
         try:
             connection.connect()
-            if isinstance(connection.sock, ssl.SSLSocket):
-                connection.sock.do_handshake()
         except ssl.SSLCertVerificationError as error:
             # verify_message is OpenSSL's own text and names no secret.
             raise HttpProblem(
@@ -354,9 +344,6 @@ class Transport:
             if proxy and f" {_PROXY_LOGIN} " in reason:
                 raise HttpProblem("status", f"{whom}: {reason}", _PROXY_LOGIN) from None
             raise HttpProblem("unreachable", f"{whom}: {reason}") from None
-        finally:
-            self._deadlines.clear(connection)
-        connection.sock.settimeout(self.patience.stall)
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -364,7 +351,6 @@ class Transport:
         self,
         url: str,
         response: http.client.HTTPResponse,
-        connection: http.client.HTTPConnection,
         write: Callable[[bytes], None],
         limit: int,
     ) -> Answer:
@@ -372,7 +358,7 @@ class Transport:
             wait = _retry_after(response.getheader("Retry-After"))
             challenge = response.getheader("WWW-Authenticate") or ""
             text = f"{shown(url)}: HTTP {response.status} {response.reason}".rstrip()
-            self._drain(response, connection, url, time.monotonic() + self.patience.stall)
+            self._drain(response, url, time.monotonic() + self.patience.stall)
             raise HttpProblem("status", text, response.status, wait, challenge)
         promised = response.length
         if promised is not None and promised > limit:
@@ -382,18 +368,13 @@ class Transport:
         size = 0
         while True:
             until = begin + self.patience.body + size / self.patience.least_bytes_per_second
-            self._deadlines.set(connection, until)
+            self._wait_until(until)
             try:
                 chunk = _some(response)
             except (http.client.HTTPException, ValueError, OSError) as error:
                 self._forget(url)
                 slow = f"too slow, {size} bytes came" if time.monotonic() >= until else ""
                 raise HttpProblem("broken", f"{shown(url)}: {slow or _reason(error)}") from None
-            finally:
-                self._deadlines.clear(connection)
-            if time.monotonic() >= until:
-                self._forget(url)
-                raise HttpProblem("broken", f"{shown(url)}: too slow, {size} bytes came")
             if not chunk:
                 break
             size += len(chunk)
@@ -411,22 +392,22 @@ class Transport:
     def _drain(
         self,
         response: http.client.HTTPResponse,
-        connection: http.client.HTTPConnection,
         url: str,
         until: float,
     ) -> None:
         """Reads the rest of an answer that nobody wants, so that its connection can be used on."""
         length = response.length
-        self._deadlines.set(connection, until)
+        self._wait_until(until)
         try:
             if length is not None and length <= _CHUNK and not response.will_close:
                 response.read()
                 return
         except (http.client.HTTPException, OSError):
             pass
-        finally:
-            self._deadlines.clear(connection)
         self._forget(url)
+
+    def _wait_until(self, until: float) -> None:
+        _waiting.until, _waiting.stall = until, self.patience.stall
 
     def _connections(self) -> Dict[Tuple[str, Optional[str]], http.client.HTTPConnection]:
         if not hasattr(self._local, "connections"):
@@ -447,16 +428,6 @@ class Transport:
             return self._context
 
 
-class _Context(ssl.SSLContext):
-    """For connections whose end without TLS's own goodbye is a fault: they were cut."""
-
-    def wrap_socket(self, *arguments: Any, **settings: Any) -> ssl.SSLSocket:
-        settings["suppress_ragged_eofs"] = False
-        # A deadline needs the socket that the handshake is made with.
-        settings["do_handshake_on_connect"] = False
-        return super().wrap_socket(*arguments, **settings)
-
-
 class _Tunnel(http.client.HTTPSConnection):
     """Asks a proxy for an IPv6 address in brackets, and the host's certificate without."""
 
@@ -471,7 +442,8 @@ class _Tunnel(http.client.HTTPSConnection):
 
 def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
     certificates, alone = config.ca_texts()
-    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _TimedTlsSocket
     # CPython has OpenSSL 3 take a cut for an end; the flag has no name before CPython 3.10.
     context.options &= ~_IGNORE_UNEXPECTED_EOF
     if not config.strict_ssl:

@@ -113,6 +113,8 @@ def problem_of(url: str, settings: Optional[NetworkSettings] = None) -> HttpProb
 
 
 HEAD = "HTTP/1.1 200 OK\r\n"
+CHUNKED = "Transfer-Encoding: chunked\r\n\r\n"
+CLOSING = HEAD + "Connection: close\r\n" + CHUNKED
 DRAGGED: Dict[str, Serve] = {
     "the head": drip(HEAD, "X-More: 1\r\n"),
     "one header": drip(HEAD + "X-More: ", "1"),
@@ -120,9 +122,13 @@ DRAGGED: Dict[str, Serve] = {
     "100 Continue": drip("", "HTTP/1.1 100 Continue\r\n\r\n"),
     "a body": drip(HEAD + "Content-Length: 100000\r\n\r\n", "x"),
     "a body without a length": drip(HEAD + "Connection: close\r\n\r\n", "x"),
-    "a chunk's size": drip(HEAD + "Transfer-Encoding: chunked\r\n\r\n", "0"),
-    "a chunk's extension": drip(HEAD + "Transfer-Encoding: chunked\r\n\r\n1;", "x"),
-    "trailers": drip(HEAD + "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", "X-More: 1\r\n"),
+    "a chunk's size": drip(HEAD + CHUNKED, "0"),
+    "a chunk's extension": drip(HEAD + CHUNKED + "1;", "x"),
+    "trailers": drip(HEAD + CHUNKED + "1\r\nx\r\n0\r\n", "X-More: 1\r\n"),
+    "a chunk's size before closing": drip(CLOSING, "0"),
+    "a chunk's extension before closing": drip(CLOSING + "1;", "x"),
+    "trailers before closing": drip(CLOSING + "1\r\nx\r\n0\r\n", "X-More: 1\r\n"),
+    "a chunk's size by HTTP/1.0": drip("HTTP/1.0 200 OK\r\n" + CHUNKED, "0"),
     "a redirect's body": drip(
         "HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 1000\r\n\r\n", "x"
     ),
