@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import os
+import re
 import socket
 import ssl
 import threading
@@ -32,6 +33,10 @@ _PROXY_LOGIN = 407
 _CHUNK = 1 << 17
 # What stays as it is in an address; "%", for what is escaped already.
 _PLAIN = "!#$%&'()*+,/:;=?@[]~"
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+_LONGEST_HOST = 255
+# What sending a request or reading its answer raises; ValueError, for text that HTTP cannot carry.
+_FAULTS = (http.client.HTTPException, OSError, ValueError)
 
 Login = Callable[[str], Optional[str]]
 
@@ -142,22 +147,24 @@ def without_port(host: str) -> str:
 
 
 def usable_address(url: str) -> str:
-    """The http or https address `url` with what is not ASCII in its path and query escaped.
+    """The http or https address `url` in ASCII: its host by IDNA, what else is not, escaped.
 
     Raises HttpProblem for what is no such address: servers send any text as one.
     """
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        # Of a host with an empty or too long label this says so; later, a socket would.
-        (parts.hostname or "").encode("idna")
-        netloc = parts.netloc.encode("ascii" if parts.netloc.isascii() else "idna")
-        path, query = (quote(part, safe=_PLAIN) for part in (parts.path, parts.query))
+        login, at, place = parts.netloc.rpartition("@")
+        # Alone: IDNA would make a digit of any script in the port part of a name.
+        host = re.sub(r":[0-9]*\Z", "", place)
+        # Raises for a name with an empty or too long label too; later, a socket would.
+        name = host.encode("idna").decode("ascii") if len(host) <= _LONGEST_HOST else ""
+        usable = parts.scheme in ("http", "https") and _HOST.fullmatch(name) and parts.port != 0
+        login, path, query = (quote(part, safe=_PLAIN) for part in (login, parts.path, parts.query))
     except ValueError:
         usable = False
     if not usable:
         raise HttpProblem("refused", f"{shown(url)} is no http or https address")
-    return urlunsplit((parts.scheme, netloc.decode("ascii"), path, query, ""))
+    return urlunsplit((parts.scheme, login + at + name + place[len(host) :], path, query, ""))
 
 
 class _Waiting(threading.local):
@@ -231,6 +238,7 @@ class Transport:
         `restart` is called before each try, to throw away what a broken one wrote. `login` gives
         the Authorization header for an address; after a redirect to another host none is sent.
         """
+        url = usable_address(url)
         origin = _origin(url)
         for attempt in range(1, self.patience.tries + 1):
             known = self._down.get(origin)
@@ -256,7 +264,7 @@ class Transport:
         login: Optional[Login],
         accept: str,
     ) -> Answer:
-        first = url = usable_address(url)
+        first = url
         until = time.monotonic() + self.patience.head
         for _ in range(_MOST_REDIRECTS + 1):
             headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "slipway"}
@@ -286,15 +294,18 @@ class Transport:
         if connection is not None:
             try:
                 return self._ask(connection, path, headers, until)
-            except (http.client.HTTPException, OSError):
+            except _FAULTS:
                 # The other side closed an idle connection; that is no failure yet.
                 self._forget(url)
         connection = self._connect(url, proxy, until)
         connections[key] = connection
         try:
             return self._ask(connection, path, headers, until)
-        except (http.client.HTTPException, OSError) as error:
+        except _FAULTS as error:
             self._forget(url)
+            if isinstance(error, ValueError):
+                text = f"{shown(url)}: its login or address holds what HTTP cannot carry"
+                raise HttpProblem("refused", text) from None
             raise HttpProblem("broken", f"{shown(url)}: {_reason(error, until)}") from None
 
     def _ask(
@@ -309,27 +320,9 @@ class Transport:
         return connection.getresponse()
 
     def _connect(self, url: str, proxy: Optional[str], until: float) -> http.client.HTTPConnection:
-        parts = urlsplit(url)
-        if not parts.hostname:
-            raise HttpProblem("refused", f"{shown(url)} names no host")
-        host, port = parts.hostname, parts.port
-        via = urlsplit(proxy) if proxy else None
-        to_host = via.hostname or "" if via else host
-        to_port = via.port or 80 if via else port
-        timeout = self.patience.connect
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            connection = _Tunnel(to_host, to_port, timeout=timeout, context=self._tls())
-            if proxy:
-                answer = proxy_login(proxy)
-                connection.set_tunnel(
-                    host, port or 443, {"Proxy-Authorization": answer} if answer else {}
-                )
-        else:
-            connection = http.client.HTTPConnection(to_host, to_port, timeout=timeout)
-        connection._create_connection = _timed_connection  # type: ignore[attr-defined]
-        self._wait_until(until)
         try:
+            connection = self._new_connection(url, proxy)
+            self._wait_until(until)
             connection.connect()
         except ssl.SSLCertVerificationError as error:
             # verify_message is OpenSSL's own text and names no secret.
@@ -337,7 +330,7 @@ class Transport:
                 "untrusted",
                 f"{_origin(url)}: its certificate is not trusted ({error.verify_message})",
             ) from None
-        except (http.client.HTTPException, OSError) as error:
+        except _FAULTS as error:
             by = f" by the proxy {self._config.shown_proxy(url)}" if proxy else ""
             whom = f"{_origin(url)}{by}"
             reason = _reason(error, until)
@@ -345,6 +338,26 @@ class Transport:
                 raise HttpProblem("status", f"{whom}: {reason}", _PROXY_LOGIN) from None
             raise HttpProblem("unreachable", f"{whom}: {reason}") from None
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _new_connection(self, url: str, proxy: Optional[str]) -> http.client.HTTPConnection:
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "https"
+        # Always with a port: http.client would take the end of an IPv6 address for one.
+        host, port = parts.hostname or "", parts.port or (443 if is_tls else 80)
+        via = urlsplit(proxy) if proxy else None
+        place = (via.hostname or "", via.port or 80) if via else (host, port)
+        timeout = self.patience.connect
+        connection: http.client.HTTPConnection
+        if is_tls:
+            connection = _Tunnel(*place, timeout=timeout, context=self._tls())
+            if proxy:
+                answer = proxy_login(proxy)
+                headers = {"Proxy-Authorization": answer} if answer else {}
+                connection.set_tunnel(host, port, headers)
+        else:
+            connection = http.client.HTTPConnection(*place, timeout=timeout)
+        connection._create_connection = _timed_connection  # type: ignore[attr-defined]
         return connection
 
     def _read(
@@ -371,7 +384,7 @@ class Transport:
             self._wait_until(until)
             try:
                 chunk = _some(response)
-            except (http.client.HTTPException, ValueError, OSError) as error:
+            except _FAULTS as error:
                 self._forget(url)
                 slow = f"too slow, {size} bytes came" if time.monotonic() >= until else ""
                 raise HttpProblem("broken", f"{shown(url)}: {slow or _reason(error)}") from None
@@ -402,7 +415,7 @@ class Transport:
             if length is not None and length <= _CHUNK and not response.will_close:
                 response.read()
                 return
-        except (http.client.HTTPException, OSError):
+        except _FAULTS:
             pass
         self._forget(url)
 

@@ -206,7 +206,9 @@ def test_a_redirect_from_https_to_http_is_refused() -> None:
 ODD_LOCATIONS = [
     *("http://[bad/", "http://127.0.0.1:99999/", "http://127.0.0.1:port/", "ftp://h.example/x"),
     *("file:///etc/passwd", "http://[::1%eth0/", "http://h.example:0/", "mailto:x", "http://a..b/"),
-    *("http://.example/", f"http://{'a' * 64}.example/"),
+    *("http://.example/", f"http://{'a' * 64}.example/", f"http://{'a.' * 200}example/"),
+    *("http://a b/", "http://a\0b/", 'http://a"b/', "http://127.0.0.1:\u0661/", "http://h:+1/"),
+    *("http://[::1]x/", "http://a[::1]/", "http://[v1.x]/", "http://h.example:1_0/"),
 ]
 
 
@@ -278,6 +280,42 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(HttpProblem, match="is no http or https address") as caught:
         usable_address(url)
     assert caught.value.kind == "refused"
+
+
+def test_a_host_that_is_not_ascii_is_encoded_without_its_port() -> None:
+    assert (
+        usable_address("https://b\u00fccher.example:8443/x")
+        == "https://xn--bcher-kva.example:8443/x"
+    )
+    assert usable_address("http://\u00fc:p@h.example/") == "http://%C3%BC:p@h.example/"
+
+
+def test_an_ipv6_address_without_a_port_is_asked_at_the_usual_one() -> None:
+    """Its last group is no port."""
+    with pytest.raises(HttpProblem) as caught:
+        Transport(Direct(), Patience(connect=1, tries=1)).get(
+            "http://[100::cafe]/", print, limit=9, restart=list
+        )
+    assert caught.value.kind == "unreachable"
+    assert "InvalidURL" not in caught.value.text
+
+
+@pytest.mark.parametrize("header", ["Bearer a\u2192b", "Bearer a\r\nX-Header: b"])
+def test_a_login_that_http_cannot_carry_is_told_without_it(header: str) -> None:
+    transport = Transport(Direct(), QUICK)
+    answer = serving(send(HEAD + "Content-Length: 1\r\n\r\nx"))
+    with answer as (address, heads), pytest.raises(HttpProblem) as caught:
+        transport.get(address, print, limit=9, restart=list, login=lambda _: header)
+    assert caught.value.kind == "refused"
+    assert caught.value.text == f"{address}: its login or address holds what HTTP cannot carry"
+    assert heads == []
+
+
+def test_a_proxy_that_is_no_host_is_told() -> None:
+    for proxy in ("http://a b:80", "http://a..b:80", "http://h:port"):
+        problem = problem_of("http://h.example/x", Direct(proxy))
+        assert problem.kind == "unreachable"
+        assert problem.text.startswith(f"http://h.example by the proxy {proxy}: ")
 
 
 def test_a_usable_address_stays_as_it_is() -> None:
