@@ -29,7 +29,8 @@ def basic_login(registry: str, env: Mapping[str, str]) -> Optional[str]:
         entry = logins.get(registry) if isinstance(logins, dict) else None
         pair = entry.get("auth") if isinstance(entry, dict) else None
     # A line break in it would be a header of its own.
-    return f"Basic {pair}" if isinstance(pair, str) and re.fullmatch(r"[\w+/=-]+", pair) else None
+    usable = isinstance(pair, str) and re.fullmatch(r"[\w+/=-]+", pair, re.ASCII)
+    return f"Basic {pair}" if usable else None
 
 
 def _read_config(env: Mapping[str, str]) -> Mapping[str, Any]:
@@ -37,7 +38,7 @@ def _read_config(env: Mapping[str, str]) -> Mapping[str, Any]:
     try:
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             config = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # the registry's refusal says what to do
     return config if isinstance(config, dict) else {}
 
@@ -60,8 +61,9 @@ def _ask_helper(name: Any, registry: str, env: Mapping[str, str]) -> Optional[st
         )
         login = json.loads(answer.stdout) if answer.returncode == 0 else {}
         user, secret = login.get("Username"), login.get("Secret")
-    except (OSError, subprocess.TimeoutExpired, ValueError, AttributeError):
+        pair = f"{user}:{secret}".encode()
+    except (OSError, subprocess.TimeoutExpired, ValueError, RecursionError, AttributeError):
         return None
     if not user or not secret or user == _IDENTITY_TOKEN:
         return None
-    return base64.b64encode(f"{user}:{secret}".encode()).decode("ascii")
+    return base64.b64encode(pair).decode("ascii")

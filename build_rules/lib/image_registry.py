@@ -166,7 +166,8 @@ class ImageRegistry:
             token = found.get("token") or found.get("access_token")
         except (ValueError, AttributeError, RecursionError):
             token = None
-        return f"Bearer {token}" if isinstance(token, str) and token.isprintable() else None
+        usable = isinstance(token, str) and token.isascii() and token.isprintable()
+        return f"Bearer {token}" if usable else None
 
     def _fault(self, subject: str, problem: HttpProblem) -> FetchFault:
         registry = self._reference.registry

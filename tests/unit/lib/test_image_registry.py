@@ -45,6 +45,7 @@ class Images(Server):
         self.login = login
         self.contents = {sha256(one): one for one in (CONFIG, LAYER, MANIFEST)}
         self.realm = f"{self.url}token"
+        self.token = json.dumps({"token": TOKEN}).encode()
 
     @property
     def challenge(self) -> Optional[str]:
@@ -65,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         wanted = {"bearer": f"Bearer {TOKEN}", "basic": f"Basic {PAIR}"}.get(self.stub.login, "")
         if path == "/token":
             assert parse_qs(urlsplit(self.path).query)["scope"] == ["repository:x:pull"]
-            self._answer(200 if sent == f"Basic {PAIR}" else 401, b'{"token": "a.token"}')
+            self._answer(200 if sent == f"Basic {PAIR}" else 401, self.stub.token)
         elif sent != wanted:
             self._answer(401, b"", self.stub.challenge)
         else:
@@ -91,9 +92,9 @@ def registry(images: Images, home: Path, manifest: bytes = MANIFEST) -> ImageReg
     return ImageRegistry(reference, Transport(config, Patience(tries=1)), env)
 
 
-def log_in(home: Path, images: Images) -> None:
+def log_in(home: Path, images: Images, pair: str = PAIR) -> None:
     (home / ".docker").mkdir()
-    config = {"auths": {images.host: {"auth": PAIR}}}
+    config = {"auths": {images.host: {"auth": pair}}}
     (home / ".docker" / "config.json").write_text(json.dumps(config))
 
 
@@ -115,26 +116,56 @@ def test_the_parts_of_an_image(login: str, tmp_path: Path) -> None:
         assert sum("token" in path for path in images.paths()) == (login == "bearer")
 
 
+def add_helper(home: Path, images: Images, answer: str) -> None:
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_text('{"credsStore": "ours"}')
+    helper = home / "docker-credential-ours"
+    helper.write_text(
+        "#!/bin/sh\n"
+        f'read -r host; [ "$1 $host" = "get {images.host}" ] || exit 1\n'
+        f"echo '{answer}'\n"
+    )
+    helper.chmod(0o755)
+
+
 def test_a_login_may_come_from_a_credential_helper(tmp_path: Path) -> None:
     with Images("basic") as images:
-        (tmp_path / ".docker").mkdir()
-        (tmp_path / ".docker" / "config.json").write_text('{"credsStore": "ours"}')
-        helper = tmp_path / "docker-credential-ours"
-        helper.write_text(
-            "#!/bin/sh\n"
-            f'read -r host; [ "$1 $host" = "get {images.host}" ] || exit 1\n'
-            """echo '{"Username": "robot", "Secret": "pass"}'\n"""
-        )
-        helper.chmod(0o755)
+        add_helper(tmp_path, images, '{"Username": "robot", "Secret": "pass"}')
         assert registry(images, tmp_path).read_lock().layers
+
+
+def test_a_helper_s_login_that_is_no_text_is_none(tmp_path: Path) -> None:
+    with Images("basic") as images:
+        add_helper(tmp_path, images, r'{"Username": "robot", "Secret": "\ud800"}')
+        assert_wants_login(images, tmp_path)
+
+
+@pytest.mark.parametrize("pair", ["a\u0430b", "a\u0661b=", "a\u00fcb", "a\r\nX-Header: b"])
+def test_a_stored_login_that_no_header_carries_is_none(pair: str, tmp_path: Path) -> None:
+    with Images("basic") as images:
+        log_in(tmp_path, images, pair)
+        assert_wants_login(images, tmp_path)
+        assert images.headers("Authorization") == [None]
+
+
+@pytest.mark.parametrize("token", ["a\u2192b", "a\u00fcb", "a\r\nX-Header: b", "\ud800"])
+def test_a_token_that_no_header_carries_is_none(token: str, tmp_path: Path) -> None:
+    with Images("bearer") as images:
+        log_in(tmp_path, images)
+        images.token = json.dumps({"token": token}).encode()
+        assert_wants_login(images, tmp_path)
 
 
 @pytest.mark.parametrize("login", ["basic", "bearer"])
 def test_without_a_login_the_way_to_one_is_told(login: str, tmp_path: Path) -> None:
     with Images(login) as images:
-        with pytest.raises(SlipwayError) as error:
-            registry(images, tmp_path).read_lock()
-        assert f"docker login {images.host}" in str(error.value)
+        assert_wants_login(images, tmp_path)
+
+
+def assert_wants_login(images: Images, home: Path) -> None:
+    with pytest.raises(SlipwayError) as error:
+        registry(images, home).read_lock()
+    assert f"docker login {images.host}" in str(error.value)
 
 
 def test_a_login_is_not_sent_unencrypted_to_elsewhere(tmp_path: Path) -> None:
