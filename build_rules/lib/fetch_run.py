@@ -8,14 +8,13 @@ import os
 import queue
 import sys
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
 
 from build_rules.lib import binary_mirrors, npm_config, scope_registries
 from build_rules.lib.download import Content, ContentCache, Stored
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.http_transport import Patience, Strict, Transport, shown
+from build_rules.lib.http_transport import HttpProblem, Patience, Strict, Transport, usable_address
 from build_rules.lib.npm_package import Tarball
 from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
 
@@ -94,16 +93,14 @@ class LazyClient:
         if not base:
             raise FetchFailed(_no_mirror(package, variable, path))
         name = f"<{variable}>"
-        parts = urlsplit(base)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise FetchFailed(
-                FetchFault(subject, f"{name} is no http or https address", f"correct {variable}")
-            )
         url = f"{base.rstrip('/')}/{path}"
         try:
-            return self.get().fetch_address(subject, url, content, renew)
-        except FetchFailed as failed:
-            raise FetchFailed(_without(url, base, name, failed.fault)) from None
+            usable_address(url)
+        except HttpProblem:
+            raise FetchFailed(
+                FetchFault(subject, f"{name} is no http or https address", f"correct {variable}")
+            ) from None
+        return self.get().fetch_address(subject, url, content, renew, name)
 
     def _value(self, variable: str) -> Optional[str]:
         if variable.startswith(binary_mirrors.CONFIG_PREFIX):
@@ -128,17 +125,6 @@ class LazyClient:
                 client = RegistryClient(config, transport, self._cache)
                 self._made = client, transport, config
             return self._made
-
-
-def _without(url: str, base: str, name: str, fault: FetchFault) -> FetchFault:
-    """The fault with `name` wherever a part of the address `base` stands in its texts."""
-    host = urlsplit(base).netloc.rsplit("@", 1)[-1]
-    parts = (shown(url), shown(base), shown(base).rstrip("/"), f"{urlsplit(base).scheme}://{host}")
-    shorter = (host, urlsplit(base).hostname or host)
-    reason, way_out = fault.reason, fault.next
-    for part in (*parts, *shorter):
-        reason, way_out = reason.replace(part, name), way_out.replace(part, name)
-    return replace(fault, reason=reason, next=way_out)
 
 
 def _no_mirror(package: str, variable: str, path: str) -> FetchFault:

@@ -97,6 +97,15 @@ class Strict(NetworkSettings):
         return True
 
 
+_KINDS = {
+    "unreachable": "cannot be reached",
+    "untrusted": "its certificate is not trusted",
+    "broken": "the answer was cut off or too slow",
+    "too-long": "the answer has more bytes than the lock says",
+    "refused": "no usable answer: its address, a redirect or the CA file is wrong",
+}
+
+
 class HttpProblem(Exception):
     """A request that gave no usable answer. `kind` is what a caller decides on.
 
@@ -112,6 +121,11 @@ class HttpProblem(Exception):
         self.kind, self.text, self.status, self.wait = kind, text, status, wait
         self.challenge = challenge
         super().__init__(text)
+
+    @property
+    def without_address(self) -> str:
+        """What is wrong, where not even a part of the address may be shown."""
+        return f"HTTP {self.status}" if self.kind == "status" else _KINDS[self.kind]
 
     @property
     def worth_another_try(self) -> bool:

@@ -73,19 +73,22 @@ class RegistryClient:
                 )
             ) from None
 
-    def fetch_address(self, subject: str, url: str, content: Content, renew: str) -> Stored:
-        """A file at an address that the user wrote."""
+    def fetch_address(
+        self, subject: str, url: str, content: Content, renew: str, name: str = ""
+    ) -> Stored:
+        """A file at an address that the user wrote; messages show `name` in place of a secret one."""
         try:
             return self._store(url, None, content)
         except HttpProblem as problem:
+            reason = f"{name}: {problem.without_address}" if name else problem.text
             raise FetchFailed(
-                FetchFault(subject, problem.text, f"check the address {shown(url)}")
+                FetchFault(subject, reason, f"check the address {name or shown(url)}")
             ) from None
         except WrongContent as wrong:
             raise FetchFailed(
                 FetchFault(
                     subject,
-                    f"{shown(url)} has other content than the lock: {wrong}",
+                    f"{name or shown(url)} has other content than the lock: {wrong}",
                     f"correct the hash, or accept the new content: {renew}",
                 )
             ) from None

@@ -121,8 +121,29 @@ class TestBinaries:
         for part in ("TOPSECRET", "user", "secret/path", "127.0.0.1", address):
             assert part not in error
 
-    def test_a_value_that_is_no_address_is_not_shown_either(self, run: Run) -> None:
-        self.want(run, "TOPSECRET")
+    @pytest.mark.parametrize(
+        "path", ["TOPSECRET a", "TOPSECRET\u00fc", '"TOPSECRET"', "%54OPSECRET"]
+    )
+    def test_no_spelling_of_its_value_is_shown(self, run: Run, path: str) -> None:
+        with Registry({}) as registry:
+            self.want(run, registry.url + path)
+            error = run.fails()
+        assert f"1. bcrypt: v5/bcrypt.tar.gz: <{self.VARIABLE}>: HTTP 404\n" in error
+        assert "OPSECRET" not in error
+
+    def test_nor_where_a_redirect_carries_it_on(self, run: Run) -> None:
+        with Registry({}) as target, Registry({}) as registry:
+            place = "/TOPSECRET/v5/bcrypt.tar.gz"
+            registry.faults[place] = [f"redirect:{target.url.rstrip('/')}{place}"]
+            self.want(run, f"{registry.url}TOPSECRET")
+            error = run.fails()
+            assert target.paths() == [place]
+        assert f"<{self.VARIABLE}>: HTTP 404\n" in error
+        assert "TOPSECRET" not in error
+
+    @pytest.mark.parametrize("value", ["TOPSECRET", "http://[TOPSECRET", "http://TOPSECRET:x/"])
+    def test_a_value_that_is_no_address_is_not_shown_either(self, run: Run, value: str) -> None:
+        self.want(run, value)
         error = run.fails()
         assert f"<{self.VARIABLE}> is no http or https address" in error
         assert "TOPSECRET" not in error
