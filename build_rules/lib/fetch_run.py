@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import queue
@@ -21,6 +22,7 @@ from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
 # Kept-open connections. More bring nothing, and registries begin to turn them away.
 THREADS = 24
 _TOLD = 10
+_M_ARENA_MAX = -8  # of mallopt(3)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def read_settings(path: str) -> Settings:
 
 def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
     """Runs all jobs, and returns their results in order; raises once for all that failed."""
+    _share_one_heap()
     waiting: queue.SimpleQueue[Optional[int]] = queue.SimpleQueue()
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
     # The largest first: nothing large is left to wait for at the end.
@@ -190,6 +193,12 @@ def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
     if faults:
         raise report(jobs, faults)
     return [results[number] for number in range(len(jobs))]
+
+
+def _share_one_heap() -> None:
+    """Of a heap per thread, glibc would keep for each what a large description took there."""
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def report(jobs: Sequence[Job], faults: Mapping[int, FetchFault]) -> SlipwayErrors:

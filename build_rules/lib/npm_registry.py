@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 from urllib.parse import quote, urlsplit
 
 from build_rules.lib import npm_spec
@@ -17,9 +17,10 @@ from build_rules.lib.download import Content, ContentCache, Sink, Stored, WrongC
 from build_rules.lib.http_transport import HttpProblem, Transport, shown
 from build_rules.lib.npm_config import NpmConfig, Registry, packument_url
 
-# A large package's description is some ten megabytes.  As Python objects it takes ten times that,
-# so that one is read at a time.
+# A large package's description is some ten megabytes, and takes more as Python objects, so that one
+# is read at a time.
 _PACKUMENT_LIMIT = 64 << 20
+_LONGEST_ADDRESS = 8192
 _NOT_THERE = (404, 405, 410)
 _PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
 
@@ -47,13 +48,17 @@ class RegistryClient:
         self._config = config
         self._transport = transport
         self._cache = cache
-        self._packuments: Dict[str, Dict[str, str]] = {}
+        # By the address of a package's description: the versions that were asked for, and where
+        # it says that their tarballs are. Of the rest, which may be large, nothing is kept.
+        self._wanted: Dict[str, Set[str]] = {}
+        self._addresses: Dict[str, Dict[str, Optional[str]]] = {}
         self._describing = threading.Lock()
 
     def fetch(self, name: str, version: str, content: Content, renew: str) -> Stored:
         """The tarball of `name` at `version`; `renew` is the command for a content that changed."""
         registry = self._config.registry_for(name)
         subject = f"{name}@{version}"
+        self._wanted.setdefault(packument_url(registry, name), set()).add(version)
         usual = registry.url + quote(npm_spec.tarball_path(name, version), safe="@/~!*'()")
         try:
             try:
@@ -110,33 +115,40 @@ class RegistryClient:
         raise last
 
     def _tarball_address(self, name: str, version: str, registry: Registry) -> str:
-        address = self._packument(name, registry).get(version)
-        if address is None:
-            raise HttpProblem(
-                "status", f"{shown(packument_url(registry, name))} has no version {version}", 404
-            )
-        return address
-
-    def _packument(self, name: str, registry: Registry) -> Dict[str, str]:
-        """Where the registry says that a package's tarballs are, by version."""
         url = packument_url(registry, name)
         with self._describing:
-            if url not in self._packuments:
-                self._packuments[url] = _only_tarballs(self._read_packument(url, registry))
-            return self._packuments[url]
+            known = self._addresses.setdefault(url, {})
+            if version not in known:
+                versions = set(self._wanted[url])
+                packument = self._read_packument(url, registry, versions)
+                known.update((one, _address(packument, one)) for one in versions)
+        address = known[version]
+        if address is None:
+            raise HttpProblem("status", f"{shown(url)} has no version {version}", 404)
+        return address
 
-    def _read_packument(self, url: str, registry: Registry) -> Dict[str, Any]:
-        parts: List[bytes] = []
+    def _read_packument(
+        self, url: str, registry: Registry, versions: Iterable[str]
+    ) -> Mapping[str, Any]:
+        """What a package's description says of the addresses of `versions`, and not much more."""
+        keys = frozenset(("versions", *versions, "dist", "tarball"))
+
+        def gather(pairs: Iterable[Tuple[str, Any]]) -> Dict[str, Any]:
+            return {key: value for key, value in pairs if key in keys and not _is_long(value)}
+
+        body = bytearray()
         self._transport.get(
             url,
-            parts.append,
+            body.extend,
             limit=_PACKUMENT_LIMIT,
-            restart=parts.clear,
+            restart=body.clear,
             login=self._login(registry),
             accept=_PACKUMENT,
         )
         try:
-            packument = json.loads(b"".join(parts).decode("utf-8"))
+            text = body.decode("utf-8")
+            del body
+            packument = json.loads(text, object_pairs_hook=gather)
         except (ValueError, RecursionError):
             packument = None
         if not isinstance(packument, dict):
@@ -207,15 +219,16 @@ class RegistryClient:
         )
 
 
-def _only_tarballs(packument: Mapping[str, Any]) -> Dict[str, str]:
-    versions = packument.get("versions")
-    found = {}
-    for version, entry in versions.items() if isinstance(versions, dict) else ():
-        dist = entry.get("dist") if isinstance(entry, dict) else None
-        address = dist.get("tarball") if isinstance(dist, dict) else None
-        if isinstance(address, str):
-            found[version] = address
-    return found
+def _address(packument: Mapping[str, Any], version: str) -> Optional[str]:
+    """Where a package's description says that a version's tarball is."""
+    found: Any = packument
+    for key in ("versions", version, "dist", "tarball"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > _LONGEST_ADDRESS
 
 
 def _login_line(registry: Registry) -> str:

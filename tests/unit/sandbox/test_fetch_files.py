@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import List
@@ -355,6 +357,58 @@ class TestElsewhere:
         with Registry({"left": {"1.0.0": LEFT}}) as registry:
             run.npmrc(f"registry={registry.url}")
             assert "/left has no version 9.9.9" in run.fails()
+
+    def test_two_versions_of_a_package_take_one_description(self, run: Run) -> None:
+        run.want(LEFT)
+        run.want(RIGHT, version="2.0.0", path="right.tgz")
+        with Registry({"left": {"1.0.0": LEFT, "2.0.0": RIGHT}}) as registry:
+            for version, content in (("1.0.0", LEFT), ("2.0.0", RIGHT)):
+                registry.elsewhere["left", version] = f"{registry.url}files/{version}"
+                registry.files[f"/files/{version}"] = content
+            run.npmrc(f"registry={registry.url}")
+            assert run.counts()["downloaded"] == 2
+            assert registry.paths().count("/left") == 1
+
+    @pytest.mark.parametrize(
+        "address", [7, None, {}, "x" * 100_000], ids=["7", "none", "{}", "long"]
+    )
+    def test_a_description_with_an_odd_address_has_none(self, run: Run, address: object) -> None:
+        run.want()
+        with Registry({}) as registry:
+            versions = {"1.0.0": {"dist": {"tarball": address}}}
+            registry.files["/left"] = json.dumps({"versions": versions}).encode()
+            run.npmrc(f"registry={registry.url}")
+            error = run.fails()
+        assert "/left has no version 1.0.0" in error
+        assert len(error) < 1000
+
+    def test_of_a_description_only_what_is_asked_for_is_kept(self, run: Run) -> None:
+        """Twenty descriptions of 16 MB each take no more memory than one."""
+        run.settings["patience"] = {}
+        # The peak of a program's memory counts those that it has started too.
+        peak = (
+            "import resource, subprocess, sys\n"
+            "subprocess.run(sys.argv[1:], env={}, check=True, timeout=100)\n"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)\n"
+        )
+        versions = ",".join(
+            f'"{n}.0.0":{{"dist":{{"tarball":"{n:02000}"}}}}' for n in range(2, 8192)
+        )
+        with Registry({}) as registry:
+            run.npmrc(f"registry={registry.url}")
+
+            def megabytes(count: int) -> int:
+                for number in range(count):
+                    name, content = f"{count}p{number}", b"%d %d" % (count, number)
+                    run.want(content, name)
+                    first = f'"1.0.0":{{"dist":{{"tarball":"{registry.url}files/{name}"}}}}'
+                    registry.files[f"/{name}"] = f'{{"versions":{{{first},{versions}}}}}'.encode()
+                    registry.files[f"/files/{name}"] = content
+                command = [sys.executable, "-c", peak, *run.command()]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                return int(done.stdout.splitlines()[-1])
+
+            assert megabytes(20) < megabytes(1) + 100
 
     def test_a_description_that_is_no_json(self, run: Run) -> None:
         run.want()
