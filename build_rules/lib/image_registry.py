@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import re
 import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import urlencode, urlsplit
 
-from build_rules.lib import docker_login
+from build_rules.lib import docker_login, json_text
 from build_rules.lib.download import Content, ContentCache, Sink, Stored, WrongContent
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.http_transport import HttpProblem, Transport, shown, usable_address
@@ -162,9 +161,9 @@ class ImageRegistry:
             login=lambda _: login,
         )
         try:
-            found = json.loads(b"".join(answer))
+            found = json_text.loads(b"".join(answer))
             token = found.get("token") or found.get("access_token")
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, AttributeError):
             token = None
         usable = isinstance(token, str) and token.isascii() and token.isprintable()
         return f"Bearer {token}" if usable else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import (
     Any,
@@ -18,6 +17,7 @@ from typing import (
 )
 
 from build_rules.lib import layers, left_files
+from build_rules.lib.json_text import loads
 from build_rules.lib.layers import Entry
 from build_rules.lib.left_files import NotAFile
 from build_rules.lib.npm_production import owner, production_bins
@@ -92,7 +92,7 @@ class InstalledTree:
         for path in sorted(self._packages):
             try:
                 place = os.path.join(self._top, path, "package.json")
-                manifest = json.loads(left_files.read(place, self._top))
+                manifest = loads(left_files.read(place, self._top))
             except (NotAFile, ValueError):
                 continue  # not installed here: optional, for another system
             if isinstance(manifest, dict):

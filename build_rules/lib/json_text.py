@@ -7,9 +7,25 @@ path. Messages want a line number, which a parsed document no longer has.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, NoReturn, Tuple
+from typing import Any, Dict, List, NoReturn, Tuple, Union
 
 from build_rules.lib.errors import SlipwayError
+
+_SHOWN = 120
+_TOLD = 10
+_MOST_DIGITS = 20  # as 2**64 has
+
+
+def loads(text: Union[str, bytes], **options: Any) -> Any:
+    """As json.loads(), but all that cannot be read is a ValueError; so are very large numbers.
+
+    To read one takes time that grows with the square of its length, and only later releases of
+    CPython have a limit.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number, **options)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
@@ -18,14 +34,15 @@ def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
     doubled: List[str] = []
 
     def gather(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-        gathered = dict(pairs)
-        if len(gathered) != len(pairs):
-            names = [name for name, _ in pairs]
-            doubled.extend(name for name in gathered if names.count(name) > 1)
+        gathered: Dict[str, Any] = {}
+        for name, value in pairs:
+            if name in gathered:
+                doubled.append(name)
+            gathered[name] = value
         return gathered
 
     try:
-        document = json.loads(text, object_pairs_hook=gather, parse_constant=_no_constant)
+        document = loads(text, object_pairs_hook=gather, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise SlipwayError(
             f'"{path}" is not JSON: {_lower_first(error.msg)}',
@@ -33,9 +50,8 @@ def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
             found=_line(text, error.lineno),
             next=next,
         ) from None
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise SlipwayError(f'"{path}" is not JSON: {reason}', where=path, next=next) from None
+    except ValueError as error:
+        raise SlipwayError(f'"{path}" is not JSON: {error}', where=path, next=next) from None
     if not isinstance(document, dict):
         raise SlipwayError(
             f'"{path}" holds no JSON object',
@@ -44,12 +60,12 @@ def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
             next=next,
         )
     if doubled:
-        name = doubled[0]
-        lines = lines_of_key(text, name)
+        lines = lines_of_key(text, doubled[0])
+        name, numbers = doubled[0][:_SHOWN], [str(line) for line in lines[:_TOLD]]
         raise SlipwayError(
             f'two entries "{name}" in one place of "{path}"',
             where=f"{path}:{lines[-1]}" if lines else path,
-            found=f'"{name}" on lines {", ".join(str(line) for line in lines)}',
+            found=f'"{name}" on lines {", ".join(numbers)}' + (", …" if lines[_TOLD:] else ""),
             next=next,
         )
     return document
@@ -79,13 +95,20 @@ def canonical(document: Any) -> bytes:
     return (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode("ascii")
 
 
+def _whole_number(text: str) -> int:
+    digits = len(text.lstrip("-"))
+    if digits > _MOST_DIGITS:
+        raise ValueError(f"a number has {digits} digits")
+    return int(text)
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
 def _line(text: str, number: int) -> str:
     lines = text.split("\n")
-    return lines[number - 1].strip()[:120] if number <= len(lines) else ""
+    return lines[number - 1].strip()[:_SHOWN] if number <= len(lines) else ""
 
 
 def _lower_first(text: str) -> str:

@@ -6,13 +6,12 @@ Registries agree on most of npm's protocol, but not on where tarballs lie: usual
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 from urllib.parse import quote, urlsplit
 
-from build_rules.lib import npm_spec
+from build_rules.lib import json_text, npm_spec
 from build_rules.lib.download import Content, ContentCache, Sink, Stored, WrongContent
 from build_rules.lib.http_transport import HttpProblem, Transport, shown
 from build_rules.lib.npm_config import NpmConfig, Registry, packument_url
@@ -148,8 +147,8 @@ class RegistryClient:
         try:
             text = body.decode("utf-8")
             del body
-            packument = json.loads(text, object_pairs_hook=gather)
-        except (ValueError, RecursionError):
+            packument = json_text.loads(text, object_pairs_hook=gather)
+        except ValueError:
             packument = None
         if not isinstance(packument, dict):
             raise HttpProblem("refused", f"{shown(url)} answers with something that is not JSON")

@@ -8,7 +8,6 @@ the tree gets what every build step counts on.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import posixpath
 import re
@@ -18,6 +17,7 @@ from typing import Callable, Dict, Iterable, List, Sequence, Set, Tuple
 from build_rules.lib.decompression import is_compressed, unpacked_chunks
 from build_rules.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from build_rules.lib.json_fields import Field
+from build_rules.lib.json_text import loads
 from build_rules.lib.rootfs import (
     FOLDER,
     Content,
@@ -262,8 +262,8 @@ def _write(path: str, chunks: Iterable[bytes]) -> int:
 
 def _parsed(raw: bytes, label: str) -> Field:
     try:
-        return Field(json.loads(raw.decode("utf-8", "replace")), label)
-    except (ValueError, RecursionError):
+        return Field(loads(raw.decode("utf-8", "replace")), label)
+    except ValueError:
         raise SlipwayError(f'"{label}" is not JSON') from None
 
 

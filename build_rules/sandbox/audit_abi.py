@@ -21,6 +21,7 @@ from build_rules.lib.abi_policy import AbiPolicy
 from build_rules.lib.decompression import Stream, unpacked_chunks
 from build_rules.lib.elf_facts import ElfFacts
 from build_rules.lib.errors import SlipwayError
+from build_rules.lib.json_text import loads
 from build_rules.lib.step_program import run
 from build_rules.lib.tar_reading import Kind
 from build_rules.lib.unpacking import Content
@@ -58,7 +59,7 @@ def _of_archive(name: str) -> Tuple[List[ElfFacts], Dict[str, str]]:
                     continue
                 content = Content(stream, member, name)
                 if member.name == "release.json":
-                    packages = _packages(json.loads(content.read()))
+                    packages = _packages(loads(content.read()))
                 else:
                     path = posixpath.normpath(member.name)
                     found.extend(elf_facts.facts_of_file(path, content.read))

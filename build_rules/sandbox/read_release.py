@@ -13,6 +13,7 @@ from typing import Any, Dict
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from build_rules.lib import layers, unpacking
+from build_rules.lib.json_text import loads
 from build_rules.lib.step_program import run
 from build_rules.lib.tar_reading import Kind
 from build_rules.lib.unpacking import Form
@@ -32,7 +33,7 @@ def read(arguments: Dict[str, Any]) -> None:
                 continue
             try:
                 if member.name == "release.json":
-                    manifest = json.loads(archive.read(member, _LONGEST_LIST))
+                    manifest = loads(archive.read(member, _LONGEST_LIST))
                 elif folder == layers.LISTING_FOLDER and member.name != _RUNTIME:
                     files.update(_hashes(archive.read(member, _LONGEST_LIST).decode()))
             except ValueError as error:

@@ -168,6 +168,14 @@ def assert_wants_login(images: Images, home: Path) -> None:
     assert f"docker login {images.host}" in str(error.value)
 
 
+@pytest.mark.parametrize("answer", ["", "[]", "[" * 200_000, '{"token": %s}' % ("9" * 21)])
+def test_an_answer_without_a_token_is_no_login(answer: str, tmp_path: Path) -> None:
+    with Images("bearer") as images:
+        log_in(tmp_path, images)
+        images.token = answer.encode()
+        assert_wants_login(images, tmp_path)
+
+
 def test_a_login_is_not_sent_unencrypted_to_elsewhere(tmp_path: Path) -> None:
     with Images("bearer") as images:
         log_in(tmp_path, images)

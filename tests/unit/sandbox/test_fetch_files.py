@@ -410,10 +410,15 @@ class TestElsewhere:
 
             assert megabytes(20) < megabytes(1) + 100
 
-    def test_a_description_that_is_no_json(self, run: Run) -> None:
+    @pytest.mark.parametrize(
+        "text",
+        ["<html>please log in</html>", "[" * 200_000, f'{{"versions": {"9" * 21}}}', "[]"],
+        ids=["html", "deep", "huge number", "list"],
+    )
+    def test_a_description_that_is_no_json(self, run: Run, text: str) -> None:
         run.want()
         with Registry({}) as registry:
-            registry.files["/left"] = b"<html>please log in</html>"
+            registry.files["/left"] = text.encode()
             run.npmrc(f"registry={registry.url}")
             assert "answers with something that is not JSON" in run.fails()
 
