@@ -51,6 +51,9 @@ class RegistryClient:
         # it says that their tarballs are. Of the rest, which may be large, nothing is kept.
         self._wanted: Dict[str, Set[str]] = {}
         self._addresses: Dict[str, Dict[str, Optional[str]]] = {}
+        # Registries of which a description could not be read, by their address: others that wait
+        # for one need not find out one after the other.
+        self._down: Dict[str, HttpProblem] = {}
         self._describing = threading.Lock()
 
     def fetch(self, name: str, version: str, content: Content, renew: str) -> Stored:
@@ -118,8 +121,15 @@ class RegistryClient:
         with self._describing:
             known = self._addresses.setdefault(url, {})
             if version not in known:
+                if registry.url in self._down:
+                    raise self._down[registry.url]
                 versions = set(self._wanted[url])
-                packument = self._read_packument(url, registry, versions)
+                try:
+                    packument = self._read_packument(url, registry, versions)
+                except HttpProblem as problem:
+                    if problem.worth_another_try:
+                        self._down[registry.url] = HttpProblem("unreachable", problem.text)
+                    raise
                 known.update((one, _address(packument, one)) for one in versions)
         address = known[version]
         if address is None:

@@ -358,6 +358,24 @@ class TestElsewhere:
             run.npmrc(f"registry={registry.url}")
             assert "/left has no version 9.9.9" in run.fails()
 
+    @pytest.mark.parametrize("fault", ["drip", "stall", "500"])
+    def test_descriptions_that_fail_are_not_waited_for_one_by_one(
+        self, run: Run, fault: str
+    ) -> None:
+        run.settings["patience"] = {**PATIENCE, "tries": 1}
+        with Registry({}) as registry:
+            for number in range(20):
+                run.want(b"%d" % number, f"p{number:02}")
+                registry.files[f"/p{number:02}"] = b"{}" * 1000
+                registry.faults[f"/p{number:02}"] = [fault, "…"]
+            run.npmrc(f"registry={registry.url}")
+            error = run.fails()
+            described = [path for path in registry.paths() if "/-/" not in path]
+        assert len(described) == 1
+        assert "20 of 20 files could not be fetched" in error
+        assert f"1.0.0 and 18 more: the registry cannot be reached: {registry.url}p" in error
+        assert "3. " not in error
+
     def test_two_versions_of_a_package_take_one_description(self, run: Run) -> None:
         run.want(LEFT)
         run.want(RIGHT, version="2.0.0", path="right.tgz")
