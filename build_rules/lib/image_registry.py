@@ -46,6 +46,7 @@ class ImageRegistry:
         self._env = env
         self._lock = threading.Lock()
         self._header: Optional[str] = None
+        self._no_token: Optional[HttpProblem] = None  # why none could be had, for all that wait
 
     def read_lock(self) -> ImageLock:
         """The image's parts; of an index, those of the image for linux/amd64."""
@@ -137,11 +138,17 @@ class ImageRegistry:
         with self._lock:
             if self._header != used:
                 return True
+            if self._no_token:
+                raise self._no_token
             kind, wanted = _parse_challenge(challenge)
             own = docker_login.basic_login(self._reference.registry, self._env)
             header = own if kind == "basic" else None
             if kind == "bearer" and wanted.get("realm"):
-                header = self._ask_for_token(wanted, own)
+                try:
+                    header = self._ask_for_token(wanted, own)
+                except HttpProblem as problem:
+                    self._no_token = problem
+                    raise
             self._header = header
             return header is not None and header != used
 

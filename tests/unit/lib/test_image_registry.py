@@ -46,6 +46,7 @@ class Images(Server):
         self.contents = {sha256(one): one for one in (CONFIG, LAYER, MANIFEST)}
         self.realm = f"{self.url}token"
         self.token = json.dumps({"token": TOKEN}).encode()
+        self.token_status = 200
 
     @property
     def challenge(self) -> Optional[str]:
@@ -66,7 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         wanted = {"bearer": f"Bearer {TOKEN}", "basic": f"Basic {PAIR}"}.get(self.stub.login, "")
         if path == "/token":
             assert parse_qs(urlsplit(self.path).query)["scope"] == ["repository:x:pull"]
-            self._answer(200 if sent == f"Basic {PAIR}" else 401, self.stub.token)
+            status = self.stub.token_status if sent == f"Basic {PAIR}" else 401
+            self._answer(status, self.stub.token)
         elif sent != wanted:
             self._answer(401, b"", self.stub.challenge)
         else:
@@ -174,6 +176,18 @@ def test_an_answer_without_a_token_is_no_login(answer: str, tmp_path: Path) -> N
         log_in(tmp_path, images)
         images.token = answer.encode()
         assert_wants_login(images, tmp_path)
+
+
+def test_a_token_that_cannot_be_had_is_asked_for_once(tmp_path: Path) -> None:
+    """The parts of an image wait for it one after the other."""
+    with Images("bearer") as images:
+        log_in(tmp_path, images)
+        images.token_status = 503
+        found, cache = registry(images, tmp_path), ContentCache(str(tmp_path / "cache"))
+        for _ in range(3):
+            with pytest.raises(FetchFailed, match="/token: HTTP 503"):
+                found.fetch("layer-0", Content(sha256(LAYER), len(LAYER)), cache)
+        assert sum("token" in path for path in images.paths()) == 1
 
 
 def test_a_login_is_not_sent_unencrypted_to_elsewhere(tmp_path: Path) -> None:
