@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Optional
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 REGISTRY = "registry"
 ALIAS = "alias"
@@ -37,6 +37,8 @@ _REPOSITORY = re.compile(
     r"|gitlab\.com/(?![^?#]*/-/)(?![^?#]*/archive\.tar\.gz)[^/?#]+(?:/[^/?#]+)+(?:[?#].*)?)\Z",
     re.IGNORECASE,
 )
+# Of any text: a lock may hold addresses that nothing can read.
+_LOGIN = re.compile(r"^([^/?#]*//)[^/?#]*@")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,4 @@ def tarball_path(name: str, version: str) -> str:
 
 def without_login(address: str) -> str:
     """An address without the user and password that may stand in it."""
-    parts = urlsplit(address)
-    if "@" not in parts.netloc:
-        return address
-    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
+    return _LOGIN.sub(r"\1", address)

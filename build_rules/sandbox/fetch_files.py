@@ -205,7 +205,7 @@ class Fetcher:
 
     def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
         url, subject = self._settings.mirrored(request["url"]), self._subject(request)
-        if urlsplit(url).scheme in ("http", "https"):
+        if url.lower().startswith(("http://", "https://")):
             return lambda: self._client.get().fetch_address(
                 subject, url, content, self._settings.renew_command
             )

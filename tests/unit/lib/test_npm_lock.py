@@ -298,6 +298,14 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
         lock_text_v1({"g": {"version": "github:a/g#0123", "from": "github:a/g"}}),
         "is a git dependency (github:a/g#0123)", PATH, "publish it to the registry",
     ),
+    "git from nowhere": (
+        lock_text({"node_modules/g": {"version": "1.0.0", "resolved": "git+ssh://git@[bad/g.git"}}),
+        "is a git dependency (git+ssh://[bad/g.git)", PATH, "`npm pack` it",
+    ),
+    "git from nowhere in a version 1 lock": (
+        lock_text_v1({"g": {"version": "git+ssh://[bad/g.git"}}),
+        "is a git dependency (git+ssh://[bad/g.git)", PATH, "publish it to the registry",
+    ),
     "a link upwards": (
         lock_text({"node_modules/own": {"resolved": "../own", "link": True}}),
         'points to "../own", outside', PATH, "`npm pack` it there",

@@ -668,6 +668,14 @@ class TestAddresses:
         assert f"{run.folder}/none.tar: No such file or directory" in message
         assert TOKEN not in message
 
+    def test_an_address_that_nothing_can_read_is_told(self, run: Run) -> None:
+        """A lock may have it from whoever wrote it."""
+        run.npmrc("registry=http://registry.example/")
+        run.want(kind="url", url=f"http://user:{TOKEN}@[bad/left.tgz")
+        message = run.fails()
+        assert "left.tgz: http://… is no http or https address" in message
+        assert TOKEN not in message
+
 
 class TestAccidents:
     """Kills, two runs at once, full disks."""
