@@ -1,6 +1,7 @@
 """Fetching the parts of an image from a registry, each held against its digest.
 
-Source: the OCI distribution specification, and the token flow that registries ask for.
+Source: the OCI distribution specification, and the token flow that registries ask for. By that
+flow the registry says which host exchanges the user's login for a token, and that host gets it.
 """
 
 from __future__ import annotations

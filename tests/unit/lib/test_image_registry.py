@@ -190,6 +190,16 @@ def test_a_token_that_cannot_be_had_is_asked_for_once(tmp_path: Path) -> None:
         assert sum("token" in path for path in images.paths()) == 1
 
 
+def test_the_registry_says_which_host_gets_the_login_for_a_token(tmp_path: Path) -> None:
+    """So it is in docker's own protocol."""
+    with Images("bearer") as images, Images("bearer") as tokens:
+        log_in(tmp_path, images)
+        images.realm = tokens.realm
+        assert registry(images, tmp_path).read_lock().layers
+        assert tokens.headers("Authorization") == [f"Basic {PAIR}"]
+        assert f"Basic {PAIR}" not in images.headers("Authorization")
+
+
 def test_a_login_is_not_sent_unencrypted_to_elsewhere(tmp_path: Path) -> None:
     with Images("bearer") as images:
         log_in(tmp_path, images)
