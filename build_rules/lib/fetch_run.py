@@ -10,7 +10,7 @@ import queue
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from build_rules.lib import binary_mirrors, npm_config, scope_registries
 from build_rules.lib.download import Content, ContentCache, Stored
@@ -59,8 +59,10 @@ class LazyClient:
     A run that finds everything in its cache asks for no configuration, and so works without one.
     """
 
-    def __init__(self, settings: Settings, cache: ContentCache) -> None:
-        self._settings, self._cache = settings, cache
+    def __init__(
+        self, settings: Settings, cache: ContentCache, wanted: Iterable[Tuple[str, str]] = ()
+    ) -> None:
+        self._settings, self._cache, self._wanted = settings, cache, tuple(wanted)
         self._lock = threading.Lock()
         self._made: Optional[Tuple[RegistryClient, Transport, npm_config.NpmConfig]] = None
 
@@ -124,7 +126,7 @@ class LazyClient:
                     project_variables=self._settings.npmrc_variables,
                 )
                 transport = Transport(config, self._settings.patience)
-                client = RegistryClient(config, transport, self._cache)
+                client = RegistryClient(config, transport, self._cache, self._wanted)
                 self._made = client, transport, config
             return self._made
 

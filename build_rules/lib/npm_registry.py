@@ -41,15 +41,26 @@ class FetchFailed(Exception):
 
 
 class RegistryClient:
-    """Fetches tarballs into a cache, by the user's npm configuration. Used by many threads."""
+    """Fetches tarballs into a cache, by the user's npm configuration. Used by many threads.
 
-    def __init__(self, config: NpmConfig, transport: Transport, cache: ContentCache) -> None:
+    `wanted` are the names and versions that will be asked for: of a package's description, which
+    may be large, the addresses of these are kept and nothing else.
+    """
+
+    def __init__(
+        self,
+        config: NpmConfig,
+        transport: Transport,
+        cache: ContentCache,
+        wanted: Iterable[Tuple[str, str]],
+    ) -> None:
         self._config = config
         self._transport = transport
         self._cache = cache
-        # By the address of a package's description: the versions that were asked for, and where
-        # it says that their tarballs are. Of the rest, which may be large, nothing is kept.
         self._wanted: Dict[str, Set[str]] = {}
+        for name, version in wanted:
+            self._wanted.setdefault(name, set()).add(version)
+        # By the address of a package's description, where it says that tarballs are, by version.
         self._addresses: Dict[str, Dict[str, Optional[str]]] = {}
         # Registries of which a description could not be read, by their address: others that wait
         # for one need not find out one after the other.
@@ -60,7 +71,6 @@ class RegistryClient:
         """The tarball of `name` at `version`; `renew` is the command for a content that changed."""
         registry = self._config.registry_for(name)
         subject = f"{name}@{version}"
-        self._wanted.setdefault(packument_url(registry, name), set()).add(version)
         usual = registry.url + quote(npm_spec.tarball_path(name, version), safe="@/~!*'()")
         try:
             try:
@@ -123,7 +133,7 @@ class RegistryClient:
             if version not in known:
                 if registry.url in self._down:
                     raise self._down[registry.url]
-                versions = set(self._wanted[url])
+                versions = self._wanted.get(name, {version}) | {version}
                 try:
                     packument = self._read_packument(url, registry, versions)
                 except HttpProblem as problem:

@@ -24,7 +24,7 @@ import os
 import shutil
 import sys
 import threading
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
@@ -71,7 +71,8 @@ def _run(requests: Sequence[Request], settings: Settings, out: str) -> int:
         cache.sweep()
     except OSError as error:
         raise disk_problem(error, settings.cache_dir) from None
-    fetch = Fetcher(settings, cache, out)
+    wanted = [(one["name"], one["version"]) for one in requests if one["kind"] == "npm"]
+    fetch = Fetcher(settings, cache, out, wanted)
     # The same content for several requests is fetched once.
     by_content: Dict[str, List[Request]] = {}
     for request in requests:
@@ -92,11 +93,17 @@ def _output(out: str, path: str) -> str:
 class Fetcher:
     """Turns requests into jobs; asks for the user's configuration only if something is missing."""
 
-    def __init__(self, settings: Settings, cache: ContentCache, out: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        cache: ContentCache,
+        out: str,
+        wanted: Sequence[Tuple[str, str]],
+    ) -> None:
         self._settings = settings
         self._cache = cache
         self._out = out
-        self._client = LazyClient(settings, cache)
+        self._client = LazyClient(settings, cache, wanted)
         self._mirrors: Optional[DebianMirrors] = None
         self._registries: Dict[ImageReference, ImageRegistry] = {}
         self._saved: Dict[ImageReference, SavedImage] = {}

@@ -67,7 +67,7 @@ def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> i
             entries.append(entry)
         else:
             new.append(tarball)
-    client = LazyClient(settings, cache)
+    client = LazyClient(settings, cache, [(one.name, one.version) for one in new])
     for doubt in client.doubts_of_scopes(lock.text, new):
         _tell(doubt)
     stored = _fetch(new, cache, client, command)

@@ -251,8 +251,8 @@ bring_up() {
 # outlives this process notes its own end; one that a power cut ended is run again.
 hook() {
   command=$(asked "$1") && [ -n "$command" ] || return 0
-  ended=$(sed -n "s/^$1=//p" "$own/doing" 2>/dev/null | tail -n 1)
-  [ -z "$ended" ] || return "$ended"
+  mark=$(sed -n "s/^$1=//p" "$own/doing" 2>/dev/null | tail -n 1)
+  [ -z "$mark" ] || return "$mark"
   note "$1: begin"
   # shellcheck disable=SC2016  # for the inner shell
   (cd "$(place "$2")" && apart "$(asked hook_timeout)" \
