@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from build_rules.lib import binary_mirrors, npm_spec
 from build_rules.lib import integrity as sri
@@ -91,9 +91,12 @@ class FetchLock:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class CachedTarball:
-    """A tarball at its place in npm's cache, and what to fetch it by."""
+    """A tarball at its place in npm's cache, and what to fetch it by.
+
+    Several tarballs can have one content and thus one place: the content must be that of each.
+    """
 
     path: str
     tarball: Tarball
@@ -160,6 +163,7 @@ def parse(text: str, path: str, command: str) -> FetchLock:
                 f"{path}:{number}: {entry.name}@{entry.version} stands here twice, with "
                 "different values"
             )
+    faults.extend(_contradictions(path, entries.values()))
     if faults:
         raise SlipwayErrors(f'the fetch lock "{path}" is damaged', faults, where=path, next=command)
     return FetchLock(
@@ -242,13 +246,13 @@ def require_known_variables(fetch_lock: FetchLock, more: Mapping[str, Iterable[s
 
 def cached_tarballs(lock: NpmLock, fetch_lock: FetchLock, npm_major: int) -> List[CachedTarball]:
     """Every tarball of the lock at the place where an offline npm looks for it, sorted by place."""
-    found: Dict[str, CachedTarball] = {}
+    cached: List[CachedTarball] = []
     index = fetch_lock.index()
     for tarball in lock.tarballs:
         entry = index[key(tarball.name, tarball.version, tarball.integrity)]
         path = installed_hash(tarball, entry, npm_major).cache_path()
-        found[path] = CachedTarball(path, tarball, entry.integrity, entry.sha256, entry.size)
-    return [found[path] for path in sorted(found)]
+        cached.append(CachedTarball(path, tarball, entry.integrity, entry.sha256, entry.size))
+    return sorted(cached)
 
 
 def installed_hash(tarball: Tarball, entry: FetchEntry, npm_major: int) -> sri.Hash:
@@ -258,6 +262,30 @@ def installed_hash(tarball: Tarball, entry: FetchEntry, npm_major: int) -> sri.H
     stays; npm 7 and later get the sha512 even where the lock knows only a weaker one.
     """
     return sri.parse(tarball.integrity if npm_major < 7 else entry.integrity)[0]
+
+
+def _contradictions(path: str, entries: Iterable[FetchEntry]) -> Iterator[str]:
+    """Entries that share one hash of their content, and differ in another."""
+    first: Dict[Tuple[str, str], Tuple[object, FetchEntry]] = {}
+    for entry in entries:
+        for fact, value in _facts(entry):
+            known, other = first.setdefault(fact, (value, entry))
+            if known != value:
+                yield (
+                    f"{path}: {entry.name}@{entry.version} and {other.name}@{other.version} share "
+                    "one hash of their content, but differ in another hash or in size"
+                )
+                break
+
+
+def _facts(entry: FetchEntry) -> Iterator[Tuple[Tuple[str, str], object]]:
+    """What follows from each hash of a content: a hash and an algorithm, with the one value."""
+    yield (entry.integrity, "sha256"), (entry.sha256, entry.size)
+    yield (entry.sha256, "sha512"), entry.integrity
+    for word in entry.accepts[1:]:
+        weaker = sri.parse(word)[0]
+        yield (entry.integrity, f"locked {weaker.algorithm}"), weaker
+        yield (str(weaker), "sha512"), entry.integrity
 
 
 def _check_head(line: str, path: str, command: str) -> None:

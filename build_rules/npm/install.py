@@ -215,15 +215,16 @@ def _arguments(
                 if package.in_node_modules
             },
             "production": sorted(production_paths(lock, npm_major)),
-            "tarballs": {
-                f"in/cache/{one.path}": {
+            "tarballs": [
+                {
+                    "path": f"in/cache/{one.path}",
                     "package": f"{one.tarball.name}@{one.tarball.version}",
                     # Both: of a content found in the store, a SHA-256 of the fetch lock is all
                     # that was held against it.
                     "integrities": sorted({one.tarball.integrity, one.integrity}),
                 }
                 for one in tarballs
-            },
+            ],
         }
     )
 

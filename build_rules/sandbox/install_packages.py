@@ -68,12 +68,12 @@ class Beside(threading.Thread):
             raise self._fault
 
 
-def _check_tarballs(tarballs: Dict[str, Dict[str, Any]]) -> None:
+def _check_tarballs(tarballs: List[Dict[str, Any]]) -> None:
+    """`tarballs` can have a path twice: two packages of the lock that have one content."""
     # The largest first: what unpacks to gigabytes is found before npm has unpacked much of it.
-    for path in sorted(tarballs, key=lambda path: (-os.path.getsize(path), path)):
-        tarball = tarballs[path]
+    for tarball in sorted(tarballs, key=lambda one: -os.path.getsize(one["path"])):
         for wanted in tarball["integrities"]:
-            found = sri.mismatch(path, wanted)
+            found = sri.mismatch(tarball["path"], wanted)
             if found:
                 raise SlipwayError(
                     f"the SHA-256 of {tarball['package']} is that of another content than "
@@ -82,7 +82,7 @@ def _check_tarballs(tarballs: Dict[str, Dict[str, Any]]) -> None:
                     found=f"{found}, not {wanted}",
                     next=placeholders.RENEW_FETCH_LOCK,
                 )
-        package_tarball.check(path, tarball["package"])
+        package_tarball.check(tarball["path"], tarball["package"])
 
 
 def install(arguments: Dict[str, Any]) -> None:

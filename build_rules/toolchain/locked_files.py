@@ -36,7 +36,10 @@ class LockedFile:
 
 @dataclass(frozen=True)
 class LockedFiles:
-    """Files that one step takes; `project` is the folder whose `.npmrc` counts, if any."""
+    """Files that one step takes; `project` is the folder whose `.npmrc` counts, if any.
+
+    Two of them may have one path, where several sources name the same content.
+    """
 
     files: Tuple[LockedFile, ...] = ()
     project: Optional[str] = None
@@ -64,7 +67,8 @@ class FetchedFiles:
 @rule
 async def digest_of_locked_files(locked: LockedFiles) -> LockedFilesDigest:
     entries = [FileEntry(file.path, FileDigest(file.sha256, file.size)) for file in locked.files]
-    return LockedFilesDigest(await Get(Digest, CreateDigest(entries)))
+    # A path that is there twice would stall Pants.
+    return LockedFilesDigest(await Get(Digest, CreateDigest(dict.fromkeys(entries))))
 
 
 @rule(desc="Fetch locked files")

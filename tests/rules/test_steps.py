@@ -256,6 +256,8 @@ def test_where_a_locked_file_comes_from_is_not_in_its_digest(workspace: Workspac
         for one, project in ((npm, "app"), (url, None))
     ]
     assert digests[0] == digests[1]
+    both = LockedFiles((npm, url))
+    assert workspace.request(LockedFilesDigest, both).digest == digests[0]
 
 
 # --- Settings of the host.

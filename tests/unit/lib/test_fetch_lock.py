@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 from hypothesis import given
@@ -151,6 +152,57 @@ def test_every_tarball_has_its_place_in_npms_cache() -> None:
     assert (cached.sha256, cached.size) == (make_entry().sha256, 100)
 
 
+@pytest.mark.parametrize("npm_major", [6, 8])
+def test_two_packages_of_one_content_are_both_asked_for_and_checked(npm_major: int) -> None:
+    """Whose content it is not is found out by its own integrity alone."""
+    weak = {"old": sha1(b"old"), "right": sha1(b"right")}
+    packages = {f"node_modules/{name}": entry(integrity=weak[name]) for name in weak}
+    lock = make_lock({"node_modules/left": entry(), **packages})
+    lines = [
+        make_entry("old", integrity=integrity_of("left", "1.0.0"), locked_integrity=weak["old"])
+    ]
+    lines += [make_entry("right", locked_integrity=weak["right"]), make_entry()]
+    cached = fetch_lock.cached_tarballs(lock, FetchLock(PATH, tuple(lines)), npm_major)
+    assert sorted((one.tarball.name, one.tarball.integrity) for one in cached) == [
+        ("left", integrity_of("left", "1.0.0")),
+        *sorted(weak.items()),
+    ]
+    assert len({one.path for one in cached}) == (3 if npm_major < 7 else 2)
+
+
+SAME = {"integrity": sha512(b"x"), "sha256": "ab" * 32}
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ({**SAME, "sha256": "cd" * 32}, SAME),
+        ({**SAME, "integrity": sha512(b"y")}, SAME),
+        ({**SAME, "size": 101}, SAME),
+        ({**SAME, "locked_integrity": sha1(b"x")}, {**SAME, "locked_integrity": sha1(b"y")}),
+        ({"locked_integrity": sha1(b"x")}, {"locked_integrity": sha1(b"x")}),
+    ],
+)
+def test_lines_that_contradict_each_other_are_told(
+    left: Dict[str, Any], right: Dict[str, Any]
+) -> None:
+    with pytest.raises(SlipwayErrors) as caught:
+        _fetch(make_entry("left", **left), make_entry("right", **right))
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{PATH}: right@1.0.0 and left@1.0.0 share one hash")
+
+
+def test_of_three_lines_the_last_two_can_contradict_each_other() -> None:
+    weak = [make_entry(name, **SAME, locked_integrity=sha1(name.encode())) for name in ("b", "c")]
+    with pytest.raises(SlipwayErrors, match=r"c@1\.0\.0 and b@1\.0\.0 share one hash"):
+        _fetch(make_entry("a", **SAME), *weak)
+
+
+def test_two_packages_may_have_one_content() -> None:
+    known = {**SAME, "locked_integrity": sha1(b"x")}
+    assert len(_fetch(make_entry("left", **SAME), make_entry("right", **known)).entries) == 2
+
+
 def test_git_merges_the_changes_of_two_branches(tmp_path: Path) -> None:
     names = ("a", "b", "c", "d", "e", "f")
     base = [make_entry(name) for name in names]
@@ -172,13 +224,23 @@ def test_git_merges_the_changes_of_two_branches(tmp_path: Path) -> None:
     assert merged == fetch_lock.render(both, COMMAND)
 
 
+def _entry_of(name: str, version: str, content: bytes, weak: bool) -> FetchEntry:
+    return make_entry(
+        name,
+        version,
+        integrity=sha512(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        locked_integrity=sha1(content) if weak else None,
+    )
+
+
 _ENTRIES = st.builds(
-    make_entry,
+    _entry_of,
     name=st.sampled_from(["left", "right", "@team/left"]),
     version=st.sampled_from(["1.0.0", "2.0.0-rc.1", "3.0.0+build"]),
-    integrity=st.binary().map(sha512),
-    size=st.integers(1, 10**11),
-    locked_integrity=st.none() | st.binary().map(sha1),
+    content=st.binary(min_size=1),
+    weak=st.booleans(),
 )
 
 

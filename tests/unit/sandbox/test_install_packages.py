@@ -43,6 +43,7 @@ def write_tarball(**facts: Any) -> None:
 def tarball() -> Dict[str, Any]:
     """What the step is told of koa's tarball."""
     return {
+        "path": TARBALL,
         "package": "koa@1.0.0",
         "integrities": [str(sri.of_bytes("sha512", Path(TARBALL).read_bytes()))],
     }
@@ -85,7 +86,7 @@ def install(
             "native": list(native),
             "drop_foreign": drop_foreign,
             "production": [KOA],
-            "tarballs": {TARBALL: tarball()},
+            "tarballs": [tarball()],
         }
     )
     report: Dict[str, Any] = json.loads(Path("out/install.json").read_text())
@@ -207,7 +208,7 @@ def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
     write_tarball(type=tarfile.FIFOTYPE)
     monkeypatch.setattr(node_process, "npm", npm)
     with pytest.raises(SlipwayErrors, match="holds entries"):
-        install_packages.install({"tarballs": {TARBALL: tarball()}})
+        install_packages.install({"tarballs": [tarball()]})
 
 
 def test_the_largest_tarball_is_looked_into_first(
@@ -217,7 +218,9 @@ def test_the_largest_tarball_is_looked_into_first(
     monkeypatch.setattr(package_tarball, "check", lambda path, label: seen.append(label))
     for name, size in (("a", 10), ("b", 3000), ("c", 200)):
         Path(name).write_bytes(bytes(size))
-    install_packages._check_tarballs({name: {"package": name, "integrities": []} for name in "abc"})
+    install_packages._check_tarballs(
+        [{"path": name, "package": name, "integrities": []} for name in "abc"]
+    )
     assert seen == ["b", "c", "a"]
 
 
@@ -228,9 +231,21 @@ def test_a_tarball_of_another_content_than_the_lock_names_is_refused(
     """Its SHA-256 is the fetch lock's, so that it was found in the store, and nothing fetched."""
     write_tarball()
     good, other = tarball()["integrities"][0], str(sri.of_bytes(algorithm, b"the locked one"))
-    wanted = {TARBALL: {"package": "koa@1.0.0", "integrities": [good, other]}}
+    wanted = {**tarball(), "integrities": [good, other]}
     monkeypatch.setattr(node_process, "npm", lambda *args, **more: (0, []))
     with pytest.raises(SlipwayError) as caught:
-        install_packages.install({"tarballs": wanted})
+        install_packages.install({"tarballs": [wanted]})
     assert "the SHA-256 of koa@1.0.0 is that of another content than" in str(caught.value)
     assert f"not {other}" in caught.value.found
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_content_of_two_packages_must_be_that_of_both(
+    step: Path, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    write_tarball()
+    weak = str(sri.of_bytes("sha1", b"what package-lock.json names"))
+    other = {**tarball(), "package": "old@1.0.0", "integrities": [weak]}
+    monkeypatch.setattr(node_process, "npm", lambda *args, **more: (0, []))
+    with pytest.raises(SlipwayError, match=r"the SHA-256 of old@1\.0\.0 is that of"):
+        install_packages.install({"tarballs": [tarball(), other][::order]})
