@@ -13,18 +13,25 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from build_rules.lib import openpgp_keyring
 from build_rules.lib.deb import read_package
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.tar_reading import Kind
 
 KEYRINGS = ("/usr/share/keyrings/debian-archive-*.gpg", "/etc/apt/trusted.gpg.d/*.gpg")
+# Keys that Debian signed with once. Debian ships them to check old archives by hand; apt trusts none.
+_REMOVED_KEYS = "debian-archive-removed-keys.gpg"
 _SECONDS = 60
 _MOST_LINES = 5
 _STATUS = re.compile(r"^\[GNUPG:\] (\w+) ?(.*)$", re.MULTILINE)
 # RFC 9580, 9.5: digests that are broken, or that nobody signs with.
 _WEAK_DIGESTS = {"1": "MD5", "2": "SHA-1", "3": "RIPEMD-160"}
+# RFC 9580, 9.1: RSA, ECDSA, EdDSA, Ed25519, Ed448. Debian has no other keys; DSA ones are of 1024 bits.
+_RSA = "1"
+_ALGORITHMS = (_RSA, "19", "22", "27", "28")
+_LEAST_RSA_BITS = 2048
 _WHY_NOT = {
     "EXPKEYSIG": "its key has expired",
     "EXPSIG": "it has expired",
@@ -45,8 +52,12 @@ class Verifier:
 def of_machine(env: Mapping[str, str], keyrings: Sequence[str] = KEYRINGS) -> Optional[Verifier]:
     """The machine's own gpgv, by the PATH of `env`, and its keyrings; None where one is missing."""
     gpgv = shutil.which("gpgv", path=env.get("PATH", ""))
-    rings = tuple(ring for pattern in keyrings for ring in sorted(glob.glob(pattern)))
+    rings = tuple(ring for pattern in keyrings for ring in _rings(pattern))
     return Verifier((gpgv,), rings) if gpgv and rings else None
+
+
+def _rings(pattern: str) -> List[str]:
+    return sorted(path for path in glob.glob(pattern) if os.path.basename(path) != _REMOVED_KEYS)
 
 
 def of_packages(files: Sequence[str], folder: str) -> Verifier:
@@ -64,8 +75,8 @@ def of_packages(files: Sequence[str], folder: str) -> Verifier:
             elif member.kind is Kind.SYMLINK and not os.path.lexists(place):
                 os.symlink(os.path.basename(member.target), place)
     loader = os.path.join(folder, "ld-linux-x86-64.so.2")
-    rings = tuple(sorted(glob.glob(os.path.join(glob.escape(folder), "debian-archive-*.gpg"))))
-    return Verifier((loader, "--library-path", folder, os.path.join(folder, "gpgv")), rings)
+    rings = _rings(os.path.join(glob.escape(folder), "debian-archive-*.gpg"))
+    return Verifier((loader, "--library-path", folder, os.path.join(folder, "gpgv")), tuple(rings))
 
 
 def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
@@ -96,7 +107,7 @@ def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
                 found=verifier.command[-1],
                 next="see what that program does, or take it off PATH",
             ) from None
-        faults = _faults(done.stdout.decode("utf-8", "replace"))
+        faults = _faults(done.stdout.decode("utf-8", "replace"), verifier.keyrings)
         if faults is None and os.path.exists(target):
             with open(target, "rb") as file:
                 return file.read().decode("utf-8", "replace")
@@ -109,7 +120,7 @@ def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
     raise SlipwayError(f'the signature of "{name}" is not good', found="\n".join(found), next=next_)
 
 
-def _faults(status: str) -> Optional[List[str]]:
+def _faults(status: str, keyrings: Sequence[str]) -> Optional[List[str]]:
     """What is wrong with the signatures that gpgv's status lines tell of; None if one is good."""
     signatures: List[List[Tuple[str, List[str]]]] = []
     for word, rest in _STATUS.findall(status):
@@ -122,9 +133,10 @@ def _faults(status: str) -> Optional[List[str]]:
         words = {word for word, _ in lines}
         wrong = [why for word, why in _WHY_NOT.items() if word in words]
         wrong += [
-            f"it signs a {_WEAK_DIGESTS[details[7]]} digest, which is broken"
+            why
             for word, details in lines
-            if word == "VALIDSIG" and details[7:8] and details[7] in _WEAK_DIGESTS
+            if word == "VALIDSIG"
+            for why in _weaknesses(details, keyrings)
         ]
         if "BADSIG" in words:
             return [f"a signature does not count: {_WHY_NOT['BADSIG']}"]
@@ -132,3 +144,16 @@ def _faults(status: str) -> Optional[List[str]]:
             good = True
         faults.extend(f"a signature does not count: {why}" for why in wrong)
     return None if good else faults
+
+
+def _weaknesses(details: List[str], keyrings: Sequence[str]) -> Iterator[str]:
+    """Why a valid signature does not count; `details` are those of gpgv's line VALIDSIG."""
+    fingerprint, algorithm, digest = details[0], details[6], details[7]
+    if digest in _WEAK_DIGESTS:
+        yield f"it signs a {_WEAK_DIGESTS[digest]} digest, which is broken"
+    if algorithm not in _ALGORITHMS:
+        yield "its key is of a kind that Debian does not sign with, such as DSA"
+    elif algorithm == _RSA:
+        bits = max((openpgp_keyring.rsa_bits(ring, fingerprint) for ring in keyrings), default=0)
+        if bits < _LEAST_RSA_BITS:
+            yield f"its key has {bits} bits, not {_LEAST_RSA_BITS} or more"

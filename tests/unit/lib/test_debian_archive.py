@@ -146,12 +146,14 @@ def test_a_suite_that_the_mirror_has_no_more_is_told_with_the_way_out(tmp_path: 
 class Signer:
     """A key of its own, and signatures with it; `since` is when the key is of, for gpg's clock."""
 
-    def __init__(self, home: Path, name: str, *, ends: str = "never", since: str = "") -> None:
+    def __init__(
+        self, home: Path, name: str, *, ends: str = "never", since: str = "", kind: str = "rsa2048"
+    ) -> None:
         self.home = home
         home.mkdir(mode=0o700)
         self.name, self.clock = name, [f"--faked-system-time={since}!"] if since else []
         # RSA: gpg signs SHA-1 digests with no other kind.
-        self.gpg(*self.clock, "--quick-gen-key", "--passphrase", "", name, "rsa2048", "sign", ends)
+        self.gpg(*self.clock, "--quick-gen-key", "--passphrase", "", name, kind, "sign", ends)
         self.keyring = str(home / "public-key.gpg")
         self.export()
 
@@ -216,6 +218,7 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     files = map(str, fetch_packages(tmp_path_factory.mktemp("debs"), lock=lock).values())
     unpacked = archive_signature.of_packages([*files], str(tmp_path_factory.mktemp("v")))
     assert any("bookworm" in ring for ring in unpacked.keyrings)
+    assert not any("removed" in ring for ring in unpacked.keyrings)
     return unpacked.command
 
 
@@ -253,10 +256,22 @@ NOT_GOOD: Dict[str, Tuple[Callable[[Make, Signer], Tuple[Signer, Callable[[str],
         ),
         "it signs a SHA-1 digest",
     ),
+    "a DSA key": (
+        lambda make, archive: signing_by(make("dsa", kind="dsa2048")),
+        "its key is of a kind that Debian does not sign with",
+    ),
+    "a short key": (
+        lambda make, archive: signing_by(make("short", kind="rsa1024")),
+        "its key has 1024 bits, not 2048 or more",
+    ),
     "an expired key": (lambda make, archive: expired(make), "its key has expired"),
     "a revoked key": (lambda make, archive: revoked(make), "its key was revoked"),
     "an expired signature": (lambda make, archive: briefly_signed(make), "it has expired"),
 }  # fmt: skip
+
+
+def signing_by(signer: Signer) -> Tuple[Signer, Callable[[str], str]]:
+    return signer, lambda text: signer.sign(text, "--digest-algo=SHA256")
 
 
 def expired(make: Make) -> Tuple[Signer, Callable[[str], str]]:
@@ -333,6 +348,21 @@ def test_what_is_older_than_the_lock_ends_it(command: Any, archive: Signer, tmp_
 def test_a_machine_without_gpgv_or_without_keys_has_no_verifier(tmp_path: Path) -> None:
     assert archive_signature.of_machine({"PATH": "/nowhere"}) is None
     assert archive_signature.of_machine(os.environ, (f"{tmp_path}/none-*.gpg",)) is None
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "rsa4096", "ed25519", "nistp256"])
+def test_kinds_of_keys_that_count(kind: str, command: Any, tmp_path: Path) -> None:
+    with signers() as make:
+        signer = make("debian", kind=kind)
+        assert read(tmp_path, signer.sign, trusting(command, signer)).doubts == ()
+
+
+def test_keys_that_debian_has_removed_do_not_count(tmp_path: Path) -> None:
+    for name in ("bookworm-stable", "removed-keys"):
+        (tmp_path / f"debian-archive-{name}.gpg").touch()
+    verifier = archive_signature.of_machine(os.environ, (f"{tmp_path}/debian-archive-*.gpg",))
+    assert verifier is not None
+    assert verifier.keyrings == (f"{tmp_path}/debian-archive-bookworm-stable.gpg",)
 
 
 def test_a_gpgv_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
