@@ -75,18 +75,15 @@ def _read_suite(
     try:
         text = _verified(signed, f"{folder}/InRelease", trust)
     except SlipwayError as error:
+        if not trust.blind:
+            raise _untrusted(error, mirrors) from None
         doubts.append(error)
         text = _armoured_text(signed, f"{folder}/InRelease")
     release = _release_fields(text, suite)
-    doubts.extend(_doubts_of_age(release, suite, trust))
-    if doubts and not trust.blind:
-        first = doubts[0]
-        raise Untrusted(
-            first.what,
-            where=f"the mirrors of {mirrors.config.origin}",
-            found=first.found,
-            next=first.next,
-        )
+    for doubt in _doubts_of_age(release, suite, trust):
+        if not trust.blind:
+            raise _untrusted(doubt, mirrors)
+        doubts.append(doubt)
     index = f"{component}/binary-{architecture}/Packages.xz"
     sha256, size = _listed(release, index, suite)
     if size > _LARGEST_PACKED_LIST:
@@ -105,6 +102,11 @@ def _read_suite(
         packages=tuple(parse_stanzas(listing.decode("utf-8", "replace"))),
         doubts=tuple(" ".join(one.render().split()) for one in doubts),
     )
+
+
+def _untrusted(doubt: SlipwayError, mirrors: DebianMirrors) -> Untrusted:
+    where = f"the mirrors of {mirrors.config.origin}"
+    return Untrusted(doubt.what, where=where, found=doubt.found, next=doubt.next)
 
 
 def _verified(signed: bytes, name: str, trust: Trust) -> str:

@@ -15,19 +15,19 @@ TRY_ANOTHER = "what the mirror says is damaged: try another mirror"
 
 def parse_stanzas(text: str) -> List[Stanza]:
     """The paragraphs of a control file, such as an archive's list of packages."""
-    stanzas: List[Stanza] = []
-    for paragraph in text.split("\n\n"):
-        stanza: Stanza = {}
-        key = ""
-        for line in paragraph.split("\n"):
-            if line[:1] in (" ", "\t") and key:
-                stanza[key] += "\n" + line.strip()
-            elif ":" in line and not line.startswith("#"):
-                key, _, value = line.partition(":")
-                stanza[key] = value.strip()
-        if stanza:
-            stanzas.append(stanza)
-    return stanzas
+    return list(filter(None, map(parse_stanza, text.split("\n\n"))))
+
+
+def parse_stanza(paragraph: str) -> Stanza:
+    lines: Dict[str, List[str]] = {}
+    key = ""
+    for line in paragraph.split("\n"):
+        if line[:1] in (" ", "\t") and key:
+            lines[key].append(line.strip())
+        elif ":" in line and not line.startswith("#"):
+            key, _, value = line.partition(":")
+            lines[key] = [value.strip()]
+    return {key: "\n".join(values) for key, values in lines.items()}
 
 
 @dataclass(frozen=True)

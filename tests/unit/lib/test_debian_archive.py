@@ -90,6 +90,11 @@ def test_a_signature_that_nobody_can_check_ends_it(tmp_path: Path) -> None:
     assert caught.value.next == "apt-get install gpgv debian-archive-keyring"
 
 
+def test_what_nobody_has_signed_is_not_even_read(tmp_path: Path) -> None:
+    with pytest.raises(Untrusted, match="nobody can check the signature"):
+        read(tmp_path, lambda text: "<html>", Trust(None))
+
+
 def test_a_suite_that_is_trusted_all_the_same_has_its_doubts_told(tmp_path: Path) -> None:
     trust = Trust(None, not_before="2024-09-01", blind=True)
     suite = read(tmp_path, trust=trust, **{"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"})

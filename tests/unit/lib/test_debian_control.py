@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import List
 
 import pytest
@@ -20,6 +21,15 @@ def test_paragraphs_fields_and_continuations() -> None:
         {"Package": "a", "Description": "one\ntwo\n.\nthree"},
         {"Package": "b", "Tag": "\nx::y"},
     ]
+
+
+def test_a_field_of_a_million_lines_is_read_in_one_go() -> None:
+    """Each line that copies those before it would take minutes, with one wide character in them."""
+    lines = "".join(" aaa\n" for _ in range(1 << 20))
+    started = time.monotonic()
+    (stanza,) = parse_stanzas(f"Package: a\nX: \U0001f600\n{lines}")
+    assert time.monotonic() - started < 30
+    assert stanza["X"].count("aaa") == 1 << 20
 
 
 @given(st.text())
