@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from build_rules.lib.tar_reading import Kind
 KEYRINGS = ("/usr/share/keyrings/debian-archive-*.gpg", "/etc/apt/trusted.gpg.d/*.gpg")
 # Keys that Debian signed with once. Debian ships them to check old archives by hand; apt trusts none.
 _REMOVED_KEYS = "debian-archive-removed-keys.gpg"
+_SIGNED_TEXT = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
 _SECONDS = 60
 _MOST_LINES = 5
 _STATUS = re.compile(r"^\[GNUPG:\] (\w+) ?(.*)$", re.MULTILINE)
@@ -84,10 +86,18 @@ def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
 
     Raises SlipwayError where no signature is good, or one is of another text.
     """
+    # Of anything else gpgv unpacks what is in it, however much that is.
+    if not signed.startswith(_SIGNED_TEXT):
+        raise SlipwayError(
+            f'"{name}" is not a signed text',
+            found=signed[:60].decode("utf-8", "replace").split("\n")[0],
+            next="use another mirror",
+        )
     with tempfile.TemporaryDirectory() as folder:
         source, target = os.path.join(folder, "signed"), os.path.join(folder, "text")
         with open(source, "wb") as file:
             file.write(signed)
+        most = len(signed)
         command = [*verifier.command, "--status-fd", "1", "--output", target]
         for ring in verifier.keyrings:
             command += ["--keyring", ring]
@@ -99,6 +109,8 @@ def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_SECONDS,
+                # The text is part of what was signed.
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
                 check=False,
             )
         except subprocess.TimeoutExpired:

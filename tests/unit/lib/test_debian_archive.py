@@ -238,9 +238,32 @@ def test_a_good_signature(command: Any, archive: Signer, tmp_path: Path) -> None
 
 def test_only_the_signed_text_counts(command: Any, archive: Signer, tmp_path: Path) -> None:
     def sign(text: str) -> str:
-        return "Version: 99\n\n" + archive.sign(text) + "\nVersion: 98\n"
+        return archive.sign(text) + "\nVersion: 98\n"
 
     assert read(tmp_path, sign, trusting(command, archive)).release == "11.11"
+
+
+@pytest.mark.parametrize("form", ["text before it", "a message that is not clear text"])
+def test_what_does_not_begin_as_a_signed_text_is_given_to_no_gpgv(
+    form: str, archive: Signer, tmp_path: Path
+) -> None:
+    def sign(text: str) -> str:
+        if form == "text before it":
+            return "Version: 99\n\n" + archive.sign(text)
+        return archive.gpg("--armor", "--sign", text=text).decode()
+
+    trust = trusting([str(tmp_path / "no such program")], archive)
+    with pytest.raises(Untrusted, match=r"is not a signed text") as caught:
+        read(tmp_path, sign, trust)
+    assert caught.value.next == "use another mirror"
+
+
+def test_what_gpgv_writes_is_never_longer_than_what_was_signed(tmp_path: Path) -> None:
+    signed = armoured(release_text(PACKED))
+    unpacking = 'head -c 10000000 /dev/zero > "$3"; stat -c "%s bytes" "$3" >&2'
+    with pytest.raises(Untrusted, match="is not good") as caught:
+        read(tmp_path, trust=Trust(Verifier(("/bin/sh", "-c", unpacking), ())))
+    assert f"{len(signed)} bytes" in caught.value.found
 
 
 Make = Callable[..., Signer]
