@@ -12,25 +12,35 @@ import hashlib
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterable, Iterator, List, Optional, Tuple
 
 from build_rules.lib import archive_signature
 from build_rules.lib.archive_signature import Verifier
-from build_rules.lib.debian_control import TRY_ANOTHER, Stanza, parse_stanzas
+from build_rules.lib.debian_control import TRY_ANOTHER, Stanza, parse_stanza, parse_stanzas
 from build_rules.lib.debian_fetch import DebianMirrors
+from build_rules.lib.debian_lock import NAME
+from build_rules.lib.debian_version import is_version
 from build_rules.lib.decompression import unpacked_chunks
 from build_rules.lib.errors import SlipwayError, suggesting
 from build_rules.lib.npm_registry import FetchFailed
 
 _LARGEST_RELEASE = 4 << 20
-_LARGEST_LIST = 1 << 30
-_LARGEST_PACKED_LIST = 1 << 28
+# Of Debian itself: 60 MB, packed 10 MB, of 70000 packages, each of 50 kB at most.
+_LARGEST_LIST = 1 << 27
+_LARGEST_PACKED_LIST = 1 << 26
+_LARGEST_STANZA = 1 << 20
+_MOST_PACKAGES = 1 << 18
+_KEPT = (
+    *("Package", "Version", "Architecture", "Filename", "Size", "SHA256"),
+    *("Pre-Depends", "Depends", "Provides"),
+)
 
 
 @dataclass(frozen=True)
 class Suite:
     """`release` is a version such as 11.11, or the suite's name where it has none yet.
 
+    Of `packages` there are the fields that a resolver needs; each has a name and a version.
     `doubts` are what speaks against it, where its suite is trusted all the same.
     """
 
@@ -95,11 +105,11 @@ def _read_suite(
             found=f"{len(packed)} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}",
             next="the mirror may be in the middle of an update: run the same command again",
         )
-    listing = b"".join(unpacked_chunks([packed], f"{folder}/{index}", _LARGEST_LIST))
+    label = f"{folder}/{index}"
     return Suite(
         release=release.get("Version", release.get("Codename", suite)),
         date=_day(release),
-        packages=tuple(parse_stanzas(listing.decode("utf-8", "replace"))),
+        packages=tuple(_packages(unpacked_chunks([packed], label, _LARGEST_LIST), label)),
         doubts=tuple(" ".join(one.render().split()) for one in doubts),
     )
 
@@ -177,6 +187,38 @@ def _listed(release: Stanza, path: str, suite: str) -> Tuple[str, int]:
         if len(words) == 3 and words[2] == path and re.fullmatch(r"[0-9]{1,15}", words[1]):
             return words[0], int(words[1])
     raise SlipwayError(f'"{suite}" has no list of packages of that kind', found=path)
+
+
+def _packages(chunks: Iterable[bytes], label: str) -> Iterator[Stanza]:
+    """Stanza by stanza, for the whole list as one text takes gigabytes."""
+    count = 0
+    for paragraph in _paragraphs(chunks, label):
+        stanza = parse_stanza(paragraph.decode("utf-8", "replace"))
+        if not stanza:
+            continue
+        count += 1
+        name, version = stanza.get("Package", ""), stanza.get("Version", "")
+        if not re.fullmatch(NAME, name, re.ASCII) or not is_version(version):
+            raise SlipwayError(
+                f'"{label}" has a package without a usable name or version',
+                found=f'Package: "{name[:80]}", Version: "{version[:80]}"',
+            )
+        if count > _MOST_PACKAGES:
+            raise SlipwayError(f'"{label}" has more than {_MOST_PACKAGES} packages')
+        yield {field: stanza[field] for field in _KEPT if field in stanza}
+
+
+def _paragraphs(chunks: Iterable[bytes], label: str) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n\n")
+        if len(rest) > _LARGEST_STANZA:
+            raise SlipwayError(
+                f'"{label}" has a package that is too long',
+                found=f"more than {_LARGEST_STANZA} bytes",
+            )
+        yield from whole
+    yield rest
 
 
 def _day(release: Stanza) -> str:

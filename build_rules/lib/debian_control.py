@@ -58,9 +58,9 @@ def parse_relations(text: str, label: str) -> List[Tuple[Relation, ...]]:
             match = _RELATION.fullmatch(alternative.strip())
             if not match:
                 raise SlipwayError(
-                    f'the relation "{alternative.strip()}" cannot be read',
+                    f'the relation "{alternative.strip()[:80]}" cannot be read',
                     where=label,
-                    found=text,
+                    found=text[:400],
                     next=TRY_ANOTHER,
                 )
             alternatives.append(

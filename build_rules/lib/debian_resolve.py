@@ -7,19 +7,21 @@ package in.  Recommendations are never followed.
 
 from __future__ import annotations
 
+import re
 from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from build_rules.lib.debian_control import TRY_ANOTHER, Relation, Stanza, parse_relations
 from build_rules.lib.debian_lock import LockedPackage
 from build_rules.lib.debian_version import satisfies, version_key
-from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest
+from build_rules.lib.errors import SlipwayError, SlipwayErrors, nearest, suggesting
 from build_rules.lib.image_spec import ImageSpec
 
 
 def resolve(
     spec: ImageSpec, stanzas: Iterable[Stanza], below: Sequence[LockedPackage] = ()
 ) -> Tuple[LockedPackage, ...]:
-    """The packages of the image, by name; `stanzas` are the archive's list of packages.
+    """The packages of the image, by name; `stanzas` are the archive's list of packages, each with a
+    name and a version.
 
     The packages `below`, of the images that this one stands on, are there already.
     """
@@ -70,7 +72,8 @@ def _answers(version: str, relation: Relation) -> bool:
     if not relation.operator:
         return True
     # A virtual package without a version answers no relation that asks for one.
-    return bool(version) and satisfies(version, relation.operator, relation.version)
+    with suggesting(TRY_ANOTHER):
+        return bool(version) and satisfies(version, relation.operator, relation.version)
 
 
 class _Chosen:
@@ -169,18 +172,20 @@ class _Suite:
 
 
 def _locked(stanza: Stanza) -> LockedPackage:
-    try:
-        return LockedPackage(
-            name=stanza["Package"],
-            version=stanza["Version"],
-            architecture=stanza["Architecture"],
-            filename=stanza["Filename"],
-            size=int(stanza["Size"]),
-            sha256=stanza["SHA256"],
-        )
-    except (KeyError, ValueError) as error:
+    missing = [name for name in ("Architecture", "Filename", "SHA256") if name not in stanza]
+    if not re.fullmatch(r"[0-9]{1,12}", stanza.get("Size", "")):
+        missing.append("Size")
+    if missing:
         raise SlipwayError(
             f'the archive\'s list of packages is incomplete for "{stanza["Package"]}"',
-            found=str(error),
+            found=f"no usable {', '.join(missing)}",
             next=TRY_ANOTHER,
-        ) from None
+        )
+    return LockedPackage(
+        name=stanza["Package"],
+        version=stanza["Version"],
+        architecture=stanza["Architecture"],
+        filename=stanza["Filename"],
+        size=int(stanza["Size"]),
+        sha256=stanza["SHA256"],
+    )

@@ -13,16 +13,21 @@ from build_rules.lib.errors import SlipwayError
 
 VersionKey = Tuple[int, Tuple[object, ...], Tuple[object, ...]]
 
-_VERSION = re.compile(r"(?:(?P<epoch>[0-9]+):)?(?P<upstream>[0-9A-Za-z.+~-]+)", re.ASCII)
+# Far longer than any that Debian has: a number of very many digits takes Python very long.
+_VERSION = re.compile(r"(?:(?P<epoch>[0-9]{1,10}):)?(?P<upstream>[0-9A-Za-z.+~-]{1,256})", re.ASCII)
 _END: Tuple[object, ...] = ((0,),)
 """Stands where a part is over: after a tilde, before everything else."""
+
+
+def is_version(text: str) -> bool:
+    return _VERSION.fullmatch(text) is not None
 
 
 def version_key(version: str) -> VersionKey:
     """Sorts versions from old to new; equal keys mean versions that Debian holds equal."""
     match = _VERSION.fullmatch(version)
     if not match:
-        raise SlipwayError(f'"{version}" is not a Debian version')
+        raise SlipwayError(f'"{version[:80]}" is not a Debian version')
     upstream, _, revision = match.group("upstream").rpartition("-")
     if "-" not in match.group("upstream"):
         upstream, revision = revision, ""

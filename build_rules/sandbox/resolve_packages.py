@@ -21,10 +21,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from build_rules.lib import archive_signature
 from build_rules.lib.apt_config import read_apt_config
 from build_rules.lib.debian_archive import Trust, Untrusted, read_suite
+from build_rules.lib.debian_control import TRY_ANOTHER
 from build_rules.lib.debian_fetch import DebianMirrors
 from build_rules.lib.debian_lock import DebianLock, LockedPackage, read_lock, write_lock
 from build_rules.lib.debian_resolve import resolve
-from build_rules.lib.errors import SlipwayError
+from build_rules.lib.errors import SlipwayError, suggesting
 from build_rules.lib.fetch_run import Settings, guarded, read_settings, write_text
 from build_rules.lib.image_spec import read_image_spec
 
@@ -74,7 +75,11 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         cut=tuple(sorted(spec.cut)),
         packages=resolve(spec, suite.packages, below),
     )
-    write_text(options.out, write_lock(lock))
+    text = write_lock(lock)
+    with suggesting(TRY_ANOTHER, where=f"the mirrors of {config.origin}"):
+        # What a build would refuse comes from the mirror, and is written nowhere.
+        read_lock(text, "the new lock")
+    write_text(options.out, text)
     size = sum(package.size for package in lock.packages) / 1e6
     print(f"{len(lock.packages)} packages, {size:.1f} MB, {lock.suite} {lock.release}")
     return 0

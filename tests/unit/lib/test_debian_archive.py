@@ -8,12 +8,13 @@ import lzma
 import os
 import subprocess
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from build_rules.lib import archive_signature
+from build_rules.lib import archive_signature, debian_archive
 from build_rules.lib.apt_config import AptConfig
 from build_rules.lib.archive_signature import Verifier
 from build_rules.lib.debian_archive import Suite, Trust, Untrusted, read_suite
@@ -138,6 +139,52 @@ def test_what_does_not_fit_together_is_told(case: str, tmp_path: Path) -> None:
         read(tmp_path, **changed)
     assert text in caught.value.what
     assert caught.value.next
+
+
+def test_of_a_package_only_what_a_resolver_needs_is_kept(tmp_path: Path) -> None:
+    stanza = "Package: tool\nVersion: 1\nDescription: a tool\n of ours\nDepends: libc6\nTag: x::y\n"
+    suite = read(tmp_path, packed=lzma.compress(f"{stanza}\n\n\n".encode()))
+    assert suite.packages == ({"Package": "tool", "Version": "1", "Depends": "libc6"},)
+
+
+@pytest.mark.parametrize(
+    "stanza",
+    [
+        "Version: 1",
+        "Package: tool",
+        "Package: ../x\nVersion: 1",
+        "Package: tool\nVersion:",
+        "Package: tool\nVersion: :::",
+        f"Package: tool\nVersion: {'9' * 100000}",
+    ],
+)
+def test_a_package_without_a_usable_name_or_version_is_told(stanza: str, tmp_path: Path) -> None:
+    with pytest.raises(SlipwayError, match="without a usable name or version") as caught:
+        read(tmp_path, packed=lzma.compress(f"{PACKAGES}\n{stanza}\n".encode()))
+    assert len(str(caught.value)) < 600
+    assert "try another mirror" in caught.value.next
+
+
+@pytest.mark.parametrize("name", ["_LARGEST_LIST", "_LARGEST_PACKED_LIST", "_MOST_PACKAGES"])
+def test_a_list_without_end_is_not_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian_archive, name, 1)
+    with pytest.raises(SlipwayError, match=r"holds too much|is too long|more than 1 packages"):
+        read(tmp_path)
+
+
+def test_a_package_without_end_takes_no_more_memory_than_one(tmp_path: Path) -> None:
+    """64 MB as one text with a wide character, and what is made of it, would take some 600 MB."""
+    endless = lzma.compress(f"Package: tool\nX: \U0001f600{'a' * (1 << 26)}".encode(), preset=0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SlipwayError, match="has a package that is too long"):
+            read(tmp_path, packed=endless)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 25
 
 
 def test_a_suite_that_the_mirror_has_no_more_is_told_with_the_way_out(tmp_path: Path) -> None:

@@ -189,7 +189,24 @@ BAD: Dict[str, Any] = {
         [{"Package": "tool", "Version": "1", "Architecture": "all"}],
         {},
         'the archive\'s list of packages is incomplete for "tool"',
-        "'Filename'",
+        "no usable Filename, SHA256, Size",
+        "try another mirror",
+    ),
+    **{
+        f"a size of {size[:5]}": (
+            [stanza("tool", Size=size)],
+            {},
+            'the archive\'s list of packages is incomplete for "tool"',
+            "no usable Size",
+            "try another mirror",
+        )
+        for size in ("", "-1", "1_0", "\u0661", "9" * 13, "8" * 100000)
+    },
+    "a version of many digits": (
+        [stanza("tool", Depends=f"a (>= {'9' * 100000})"), stanza("a")],
+        {},
+        '"999',
+        "",
         "try another mirror",
     ),
 }

@@ -56,10 +56,17 @@ def test_a_pair_stands_in_the_relation_and_its_reverse(
     assert satisfies(left, ">=", right) == (relation != "<<")
 
 
-@pytest.mark.parametrize("version", ["", "a:1", ":1", "1:", "1 2", "1_2", "1/2", "é", "1\n"])
+@pytest.mark.parametrize(
+    "version", ["", "a:1", ":1", "1:", "1 2", "1_2", "1/2", "é", "1\n", "9" * 257, "9" * 11 + ":1"]
+)
 def test_what_is_no_version_is_named(version: str) -> None:
     with pytest.raises(SlipwayError, match="is not a Debian version"):
         version_key(version)
+
+
+def test_numbers_may_have_many_digits() -> None:
+    assert satisfies("1" + "0" * 255, ">>", "9" * 255)
+    assert satisfies("2147483647:1", ">>", "9" * 255)
 
 
 def test_an_unknown_relation_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,17 +32,20 @@ SHA256: {2}
 """
 
 
-def mirror_pages() -> Dict[str, Page]:
+def mirror_pages(release: str = "11.11", **replaced: str) -> Dict[str, Page]:
+    """`replaced` is written in place of fields of the package `tool`."""
     listing = STANZA.format("tool", "libtool (>= 1)", "a" * 64)
     listing += STANZA.format("libtool", "", "b" * 64).replace("Depends: \n", "")
+    for name, value in replaced.items():
+        listing = re.sub(f"^{name}: .*", f"{name}: {value}", listing, count=1, flags=re.MULTILINE)
     packed = lzma.compress(listing.encode())
-    release = (
-        "Codename: bullseye\nVersion: 11.11\nDate: Sat, 31 Aug 2024 09:32:03 UTC\nSHA256:\n"
+    text = (
+        f"Codename: bullseye\nVersion: {release}\nDate: Sat, 31 Aug 2024 09:32:03 UTC\nSHA256:\n"
         f" {hashlib.sha256(packed).hexdigest()} {len(packed)} main/binary-amd64/Packages.xz\n"
     )
     folder = "/debian/dists/bullseye"
     return {
-        f"{folder}/InRelease": armoured(release).encode(),
+        f"{folder}/InRelease": armoured(text).encode(),
         f"{folder}/main/binary-amd64/Packages.xz": packed,
     }
 
@@ -168,6 +172,29 @@ def test_a_fault_is_told_and_the_old_lock_stays(case: str, tmp_path: Path) -> No
     assert way_out in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "packages.lock").read_text() == "old"
+
+
+NO_LOCK: Dict[str, Any] = {
+    "a file outside": ({"Filename": "../../../etc/x.deb"}, "a file below pool/"),
+    "an address": ({"Filename": "https://mirror.example/pool/x.deb"}, "a file below pool/"),
+    "a hash": ({"SHA256": "x"}, "64 hexadecimal digits"),
+    "a size": ({"Size": "0"}, "a number from 1"),
+    "an architecture": ({"Architecture": "\x1b[31m"}, "an architecture"),
+    "a release": ({"release": "12\x1bc\x1b]0;title\x07"}, "a release such as 11.11"),
+}
+
+
+@pytest.mark.parametrize("case", NO_LOCK)
+def test_what_a_build_would_refuse_is_not_written(case: str, tmp_path: Path) -> None:
+    """The mirror is trusted for this run: nothing but a lock's own form holds it back."""
+    changed, expected = NO_LOCK[case]
+    with serve(mirror_pages(**changed)) as server:
+        done = run(tmp_path, server.address + "/debian")
+    assert done.returncode == 1
+    assert f'"the new lock" must have {expected}' in done.stderr
+    assert "next:  what the mirror says is damaged: try another mirror" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert not (tmp_path / "packages.lock").exists()
 
 
 def test_a_mirror_that_is_down_is_told(tmp_path: Path) -> None:
