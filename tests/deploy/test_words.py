@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -124,6 +125,17 @@ def test_root_in_a_folder_of_another_user_is_refused(root: Site) -> None:
     assert said.status == "refused"
     assert f"{root.top} can be changed by others than root" in said.text
     assert list(root.folder.iterdir()) == []
+
+
+def test_root_runs_nothing_at_boot_that_others_can_replace(root: Site) -> None:
+    assert root.ship("1.0.0").status == "healthy"
+    id = os.readlink(root.folder / "current").rpartition("/")[2]
+    root._run(f"kill {' '.join(map(str, root.processes(id)))}; chown 1000 {root.top}")
+    assert root._run(f"sh {root.top}/.slipway/agent {root.top} boot").returncode == 1
+    assert root.processes(id) == []
+    root._run(f"chown 0 {root.top}")
+    assert root._run(f"sh {root.top}/.slipway/agent {root.top} boot").returncode == 0
+    assert root.served() == "1.0.0"
 
 
 @pytest.mark.parametrize("name", [".slipway", "releases", "shared"])

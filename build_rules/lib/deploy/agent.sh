@@ -552,7 +552,8 @@ do_stage() {
   rm -rf "$staged"
   { mkdir "$staged" && printf '#!/bin/sh\n' >"$own/probe" && chmod 700 "$own/probe"; } 2>"$way/errors" ||
     { refuse "nothing can be staged" || return; }
-  "$own/probe" 2>"$way/said" && rm -f "$own/probe" || { refuse "programs below $top do not start: is it mounted with noexec?" || return; }
+  "$own/probe" 2>/dev/null || { refuse "programs below $top do not start: is it mounted with noexec?" || return; }
+  rm -f "$own/probe"
   if [ -n "$base" ]; then
     gzip -dc "$own/incoming/removed" | sort >"$way/removed"
     listed "$top/releases/$base" | comm -23 - "$way/removed" >"$way/wanted"

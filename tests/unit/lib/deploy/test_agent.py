@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -234,6 +235,58 @@ def test_what_is_deployed_by_hand_becomes_a_release_to_go_back_to(
     assert not (by_hand / "server.js").exists()
 
 
+def fake(folder: Path, name: str, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that comes before the machine's own of that name."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+    if not os.environ["PATH"].startswith(f"{folder}:"):
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["a sync of today", "one that takes no files"])
+def test_files_that_were_written_are_put_on_the_disk_and_nothing_else(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    told = tmp_path / "told"
+    body = f'echo "$# $*" >>{told}\nexit {int(old)}'
+    fake(tmp_path / "bin", "sync", body, monkeypatch)
+    (host,) = farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a": "1"})).hosts
+    assert host.status == "healthy"
+    calls = told.read_text().splitlines()
+    assert calls
+    for call in calls:
+        assert call.split()[1] == "-d"
+        assert all(f"{farm.host()}/.slipway/staged/" in one for one in call.split()[2:])
+
+
+def test_the_log_of_a_service_does_not_grow_without_end(farm: Farm, tmp_path: Path) -> None:
+    farm.deploy(
+        write_release(
+            tmp_path / "one",
+            "1.0.0",
+            program="/bin/dash",
+            files={"service.sh": "while :; do echo a line of the service; sleep 0.01; done"},
+            service='"$node" "$top/service.sh"',
+        )
+    )
+    own = farm.host() / ".slipway"
+    impatient = agent_text().replace("LONGEST_LOG=10000000", "LONGEST_LOG=2000")
+    (own / "agent").write_text(impatient.replace("sleep 30", "sleep 0.2"))
+    command = [*farm.shell, str(own / "agent"), str(farm.host()), "keep-log", farm.served()]
+    with subprocess.Popen(command) as keeper:
+        wait_until((own / "service.log.1").exists)
+        time.sleep(2)
+        # What a service writes between two looks comes on top.
+        assert (own / "service.log").stat().st_size < 8000
+        assert (own / "service.log.1").stat().st_size <= 2000
+        before = (own / "service.log").read_text()
+        wait_until(lambda: (own / "service.log").read_text() != before)  # it goes on
+        for pid in running_from(farm.host()):
+            os.kill(pid, signal.SIGKILL)
+        assert keeper.wait(timeout=20) == 0
+
+
 # --- Hosts for which the release is not.
 
 
@@ -272,10 +325,7 @@ def test_another_machine_and_another_c_library_are_refused(
     words: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / tool).write_text(f"#!/bin/sh\n{says}\n")
-    (tmp_path / "bin" / tool).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    fake(tmp_path / "bin", tool, says, monkeypatch)
     facts = {"abi": {"highest": {"GLIBC": "GLIBC_2.17"}}}
     assert words in refused(farm, write_release(tmp_path / "one", "1.0.0", facts=facts))
 
