@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator
 
 import pytest
 
+from build_rules.lib.deploy import cli
 from build_rules.lib.deploy.session import Session
 from tests.deploy.sites import Site, namespace_site
 
@@ -36,9 +38,10 @@ def without_flock(made: Site) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_flock")
-def test_a_lock_whose_number_is_another_s_by_now_holds_nobody_up(site: Site) -> None:
+@pytest.mark.parametrize("number", ["1", "1-0", "999999-5", "odd"])
+def test_a_lock_whose_number_is_another_s_by_now_holds_nobody_up(site: Site, number: str) -> None:
     site.ship("1.0.0")
-    site.run_there("ln -s 1-0 .slipway/lock.pid")  # init lives, and began at another time
+    site.run_there(f"ln -s {number} .slipway/lock.pid")  # init lives, and began at another time
     assert site.ship("1.1.0").status == "healthy"
     assert not (site.folder / ".slipway" / "lock.pid").is_symlink()
 
@@ -59,30 +62,28 @@ def test_a_lock_of_one_that_lives_is_told_with_its_holder(site: Site) -> None:
 
 
 def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> None:
-    names = [f"app{number}" for number in range(6)]
-    release = site.release("1.0.0")
-    said: List[str] = []
-
-    def deploy(name: str) -> None:
-        one = Site(site.name, f"/home/app/{name}", site.folder.parent / name, Path(), site._run)
-        one.deployment = site.deployment
-        one.configure(path=f"/home/app/{name}", boot="auto")
-        (host,) = one.attempt(release).hosts
-        said.append(f"{host.status} {host.text}")
-
-    together = [threading.Thread(target=deploy, args=(name,)) for name in names]
-    for one in together:
-        one.start()
-    for one in together:
-        one.join()
+    """At the same moment, on a machine whose crontab takes its time."""
+    site._run(
+        "mkdir -p ~/bin; cp $(command -v crontab) ~/bin/real; "
+        "printf '#!/bin/sh\\nsleep 0.3\\nexec ~/bin/real \"$@\"\\n' >~/bin/crontab; "
+        "chmod +x ~/bin/crontab; mount --bind ~/bin/crontab $(command -v crontab)"
+    )
+    tops = [f"/home/app/app{number}" for number in range(4)]
+    sessions = [session_of(site, top) for top in tops]
     try:
-        assert said == ["healthy "] * len(names)
-        table = site._run("crontab -l").stdout
-        for name in names:
-            assert table.count(f"@reboot sh /home/app/{name}/.slipway/agent ") == 1
+        with ThreadPoolExecutor() as pool:
+            said = [*pool.map(lambda one: one.ask("boot", 60, boot="auto")[-1]["boot"], sessions)]
+        assert said == ["cron"] * len(tops)
+        table = site._run("crontab -l").stdout.splitlines()
+        assert sorted(table) == [f"@reboot sh {top}/.slipway/agent {top} boot" for top in tops]
     finally:
-        for name in names:
-            site._run(f"rm -rf /home/app/{name}")
+        for one in sessions:
+            one.close()
+        site._run("umount $(command -v crontab)")
+
+
+def session_of(site: Site, top: str) -> Session:
+    return Session(cli.ssh_command(dataclasses.replace(site.deployment, path=top), site.name))
 
 
 def test_a_crontab_that_cannot_be_read_is_left_alone(site: Site) -> None:
