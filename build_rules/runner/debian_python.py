@@ -16,11 +16,13 @@ import re
 import shutil
 import subprocess
 import tarfile
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from build_rules.runner.messages import RunnerError, say
@@ -68,6 +70,15 @@ OTHER_WAY = "uv python install 3.9   (or pyenv install 3.9: any CPython 3.9, 3.8
 
 
 FAULTS = (OSError, ValueError, http.client.HTTPException)
+
+
+# What a mirror has for an answer: 60 seconds, and one more for each 20 kB.
+PATIENCE = 60.0
+LEAST_RATE = 20_000
+
+
+class TooSlow(OSError):
+    """A mirror answers byte by byte, so that no pause of it is long, and there is no end."""
 
 
 class OtherContent(Exception):
@@ -212,17 +223,34 @@ def download(address: str, size: int, opener: Any) -> bytes:
         request.add_unredirected_header("Authorization", basic)
     for attempt in (1, 2, 3):
         try:
-            with opener.open(request, timeout=60) as reply:
-                # One byte more shows a content that is too long, without reading it all.
-                content = bytes(reply.read(size + 1))
+            content = read_in_time(request, size, opener)
             if len(content) < size:
                 raise OSError(f"cut off after {len(content)} of {size} bytes")
             return content
         except FAULTS as fault:
-            if attempt == 3 or is_missing(fault):
+            if attempt == 3 or is_missing(fault) or isinstance(fault, TooSlow):
                 raise
             time.sleep(attempt)
     raise AssertionError
+
+
+def read_in_time(request: urllib.request.Request, size: int, opener: Any) -> bytes:
+    """The first bytes of the answer, one more than `size`, which shows one that is too long."""
+    answer: Future[bytes] = Future()
+
+    def read() -> None:
+        try:
+            with opener.open(request, timeout=PATIENCE) as reply:
+                answer.set_result(bytes(reply.read(size + 1)))
+        except BaseException as fault:
+            answer.set_exception(fault)
+
+    # A daemon: nobody waits for it once its time is over.
+    threading.Thread(target=read, daemon=True).start()
+    seconds = PATIENCE + size / LEAST_RATE
+    if not futures.wait([answer], seconds).done:
+        raise TooSlow(f"less than {size} bytes in {seconds:.0f} seconds")
+    return answer.result()
 
 
 def is_missing(fault: BaseException) -> bool:

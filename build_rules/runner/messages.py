@@ -17,7 +17,18 @@ class RunnerError(Exception):
                 first, *rest = text.rstrip("\n").split("\n")
                 lines.append(f"  {label:<6} {first}")
                 lines.extend(" " * 9 + line for line in rest)
-        super().__init__("\n".join(lines))
+        super().__init__(printable("\n".join(lines)))
+
+
+def printable(text: str) -> str:
+    """Text of others, with control characters as escapes: a terminal would obey them."""
+    return "".join(
+        letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text
+    )
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def say(text: str) -> None:

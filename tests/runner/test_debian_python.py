@@ -14,11 +14,14 @@ import socket
 import subprocess
 import tarfile
 import threading
+import urllib.request
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
+from build_rules.runner import debian_python
+from build_rules.runner.messages import RunnerError
 from tests.runner.test_environment import assert_whole_and_alone, small_disk
 from tests.runner.workbench import (
     PYTHON,
@@ -426,6 +429,49 @@ def test_a_mirror_that_refuses(bench: Bench, served: Served, status: int) -> Non
     assert result.status == 1
     assert f"HTTP Error {status}" in result.err
     assert_nothing_was_made(bench)
+
+
+def test_what_a_mirror_says_does_not_reach_the_terminal_as_it_is(
+    bench: Bench, served: Served
+) -> None:
+    def refuse(handler: Mirror) -> None:
+        handler.send_response(403, "\x1bc\x1b[31mRED\x07")
+        handler.end_headers()
+
+    served.handler.do_GET = refuse  # type: ignore[attr-defined]
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=served.address)
+    assert r"found: HTTP Error 403: \x1bc\x1b[31mRED\x07" in result.err
+    assert "\x1b" not in result.err
+
+
+@pytest.mark.parametrize("of", ["head", "body"])
+def test_a_mirror_that_answers_byte_by_byte_is_left_for_the_next(
+    bench: Bench, mirror: Path, served: Served, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    ended = threading.Event()
+
+    def drip(handler: Mirror) -> None:
+        if of == "body":
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000000")
+            handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not ended.wait(0.05):
+                handler.wfile.write(b"x")
+
+    monkeypatch.setattr(debian_python, "PATIENCE", 3.0)
+    monkeypatch.setattr(debian_python, "LEAST_RATE", 1e9)
+    (package,) = debian_python.read_lock(str(bench.repository / "3rdparty/debian/cpython39.lock"))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with serving(mirror) as slow:
+        slow.handler.do_GET = drip  # type: ignore[attr-defined]
+        try:
+            content = debian_python.fetch(package, [slow.address, served.address], opener)
+            with pytest.raises(RunnerError, match=f"less than {package.size} bytes in"):
+                debian_python.fetch(package, [slow.address], opener)
+        finally:
+            ended.set()
+    assert hashlib.sha256(content).hexdigest() == package.sha256
 
 
 def test_no_mirror_is_known(bench: Bench, mirror: Path) -> None:
