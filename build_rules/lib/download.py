@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from build_rules.lib import own_folder
 from build_rules.lib.errors import SlipwayError
 
 _CHUNK = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ABANDONED = 24 * 3600.0
 
 
@@ -155,11 +158,13 @@ class ContentCache:
         """A content that was stored under one of these hashes, hashed again."""
         for one in hashes:
             try:
-                with open(self._name(one), encoding="ascii") as file:
-                    sha256 = file.read(64)
+                with _open_file(self._name(one)) as file:
+                    sha256 = file.read(65).decode("ascii")
+                if not _SHA256.fullmatch(sha256):
+                    continue
                 hashers = {name: hashlib.new(name) for name in {"sha256", "sha512", one.algorithm}}
                 size = 0
-                with open(self._path(sha256), "rb") as content:
+                with _open_file(self._path(sha256)) as content:
                     for chunk in iter(lambda c=content: c.read(_CHUNK), b""):  # type: ignore[misc]
                         size += len(chunk)
                         for hasher in hashers.values():
@@ -176,7 +181,7 @@ class ContentCache:
         """The hashes of a content by algorithm; None where it is not here, or damaged."""
         hashers = {name: hashlib.new(name) for name in {"sha256", *algorithms}}
         try:
-            with open(self._path(sha256), "rb") as file:
+            with _open_file(self._path(sha256)) as file:
                 for chunk in iter(lambda: file.read(_CHUNK), b""):
                     for hasher in hashers.values():
                         hasher.update(chunk)
@@ -223,6 +228,15 @@ class ContentCache:
 
     def _name(self, one: sri.Hash) -> str:
         return os.path.join(self._names, one.algorithm, one.hex[:2], one.hex)
+
+
+def _open_file(path: str) -> IO[bytes]:
+    """Opens a file of the cache. A pipe or a device in its place could be read for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "is not a regular file", path)
+    return os.fdopen(descriptor, "rb")
 
 
 def verify(content: Content, sink: Sink) -> None:
