@@ -104,6 +104,42 @@ def parse(text: str, path: str) -> NpmLock:
     return NpmLock(path=path, text=text, version=version, packages=tuple(packages))
 
 
+def require_equal_tables(lock: NpmLock) -> None:
+    """Raises if a version 2 lock gives npm 6 other packages than those that were checked.
+
+    npm 6 reads its table "dependencies"; later ones, and all of this, read "packages".
+    """
+    faults = FaultList(lock.text, lock.path)
+    checked = {one.path: one for one in lock.packages if one.in_node_modules}
+    way_out = f"{rewrite_lock(lock.path)} --lockfile-version=2"
+    document = load_object(lock.text, lock.path, next=way_out)
+    missing = dict(checked)
+    for one in npm_lock_v1.packages(document, faults):
+        missing.pop(one.path, None)
+        other = checked.get(one.path)
+        if other is None:
+            faults.add(one.path, 'is in "dependencies" alone', way_out)
+        elif _identity(one) != _identity(other):
+            faults.add(one.path, 'is another in "dependencies" than in "packages"', way_out)
+    for path in missing:
+        faults.add(path, 'is in "packages" alone', way_out)
+    faults.raise_if_any(
+        f'the two tables of the lock "{lock.path}" differ, of which npm 6 reads "dependencies"'
+    )
+
+
+def _identity(package: Package) -> Tuple[object, ...]:
+    """What decides on the content of a package; both tables say it in their own ways."""
+    named = package.kind in (REGISTRY, ALIAS)
+    return (
+        package.kind,
+        package.integrity,
+        package.source,
+        package.target,
+        (package.name, package.version) if named else None,
+    )
+
+
 def refuse_foreign_lock(names: Iterable[str], folder: str) -> None:
     """Raises if another package manager's lock is there and no npm lock; `names` are file names."""
     present = set(names)

@@ -96,6 +96,8 @@ def require_npm(lock: NpmLock, npm_version: str) -> None:
             found=", ".join(p.path for p in lock.packages if p.kind == npm_package.WORKSPACE),
             next='set npm_version = "8.19.4" on the runtime',
         )
+    if lock.version == 2 and major < 7:
+        npm_lock.require_equal_tables(lock)
 
 
 def npm_major(version: str) -> int:

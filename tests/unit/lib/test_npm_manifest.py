@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from build_rules.lib import npm_lock, npm_manifest
 from build_rules.lib.errors import SlipwayError, SlipwayErrors
 from build_rules.lib.npm_lock import NpmLock
-from tests.unit.lib.npm_builders import entry, lock_text_v1, make_lock
+from tests.unit.lib.npm_builders import entry, integrity_of, lock_text, lock_text_v1, make_lock
 
 REWRITE = "cd apps/x && npm install --package-lock-only --ignore-scripts"
 
@@ -201,3 +202,59 @@ class TestNpmVersions:
     def test_those_that_can(self) -> None:
         npm_manifest.require_npm(make_lock({}), "8.19.4")
         npm_manifest.require_npm(npm_lock.parse(lock_text_v1({}), "package-lock.json"), "6.14.18")
+
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "npm"
+
+
+@pytest.mark.parametrize("name", ["v2-local", "v2-mixed", "v2-peer"])
+def test_the_two_tables_of_a_lock_that_npm_wrote_are_equal(name: str) -> None:
+    path = FIXTURES / name / "package-lock.json"
+    npm_manifest.require_npm(npm_lock.parse(path.read_text(), "package-lock.json"), "6.14.18")
+
+
+OTHER_THAN_CHECKED: Dict[str, Any] = {
+    "another content": {"left": entry(integrity=integrity_of("right", "1.0.0"))},
+    "another version": {"left": {**entry("2.0.0"), "integrity": integrity_of("left", "1.0.0")}},
+    "another package": {"left": entry("npm:right@1.0.0", integrity=integrity_of("left", "1.0.0"))},
+    "git": {"left": {"version": "git+file:///etc#1"}},
+    "a folder": {"left": {"version": "file:libs/left"}},
+    "a folder outside": {"left": {"version": "file:../../../etc"}},
+    "an address": {"left": {"version": "https://mirror.example/left.tgz"}},
+    "no integrity": {"left": {"version": "1.0.0"}},
+    "bundled": {"left": {"version": "1.0.0", "bundled": True}},
+    "one more": {"left": entry(), "right": entry(name="right")},
+    "one more within": {"left": {**entry(), "dependencies": {"right": entry(name="right")}}},
+    "one fewer": {},
+    "no table": [1],
+}
+
+
+@pytest.mark.parametrize("what", OTHER_THAN_CHECKED)
+def test_npm_6_gets_no_packages_from_another_table_than_was_checked(what: str) -> None:
+    document = json.loads(lock_text(version=2))
+    document["dependencies"] = OTHER_THAN_CHECKED[what]
+    lock = npm_lock.parse(json.dumps(document), "apps/x/package-lock.json")
+    npm_manifest.require_npm(lock, "8.19.4")
+    with pytest.raises(SlipwayErrors, match=r"the two tables of the lock .* differ") as caught:
+        npm_manifest.require_npm(lock, "6.14.18")
+    assert f"{REWRITE} --lockfile-version=2" in caught.value.next
+
+
+def test_of_one_place_that_a_table_has_twice_both_count() -> None:
+    """Below two links to one folder npm 6 installs what each of them says."""
+    links = {
+        "libs/own": {"version": "1.0.0"},
+        "libs/own/node_modules/left": entry(),
+        **{f"node_modules/{name}": {"resolved": "libs/own", "link": True} for name in ("a", "b")},
+    }
+    document = json.loads(lock_text(links, version=2))
+    document["dependencies"] = {
+        "a": {"version": "file:libs/own", "dependencies": {"left": {"version": "git+file:///x"}}},
+        "b": {"version": "file:libs/own", "dependencies": {"left": entry()}},
+    }
+    lock = npm_lock.parse(json.dumps(document), "apps/x/package-lock.json")
+    with pytest.raises(SlipwayErrors) as caught:
+        npm_manifest.require_npm(lock, "6.14.18")
+    (fault,) = caught.value.faults
+    assert 'libs/own/node_modules/left: is another in "dependencies" than in "packages"' in fault
