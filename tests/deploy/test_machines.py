@@ -71,6 +71,8 @@ def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> 
     tops = [f"/home/app/app{number}" for number in range(4)]
     sessions = [session_of(site, top) for top in tops]
     try:
+        for one in sessions:
+            one.ask("look", 60)  # they are all there
         with ThreadPoolExecutor() as pool:
             said = [*pool.map(lambda one: one.ask("boot", 60, boot="auto")[-1]["boot"], sessions)]
         assert said == ["cron"] * len(tops)
