@@ -91,7 +91,7 @@ def test_one_that_dies_and_is_started_again_is_not_healthy(
         files={"server.js": dies},
         service=f'(while [ -x "$node" ]; do "$node" "$top/server.js" {port} 1; done)',
     )
-    assert host.status == "DOWN"
+    assert host.status == "DOWN", host.text
     site._run("pkill -f server.js; pkill -f releases")
 
 

@@ -228,18 +228,20 @@ looks_healthy() {
     { echo "health: nothing runs from the release" >>"$own/service.log" && return 1; }
 }
 
-# Healthy within the tries, and still so after it was left alone for a while.
+# Healthy within the tries, and still so after it was left alone for a while: by a process that was
+# there the first time, and not by one that something started again.
 is_healthy() {
   tries=$(setting "$1" health_retries)
-  until looks_healthy "$1"; do
+  while :; do
+    if looks_healthy "$1"; then
+      well=$running
+      { sleep "$(setting "$1" health_hold)" && looks_healthy "$1"; } || return 1
+      [ -n "$well" ] && ! printf '%s\n' "$running" | grep -qFx "$well" || return 0
+      echo "health: the processes that were healthy have ended, others run" >>"$own/service.log"
+    fi
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] && sleep "$(setting "$1" health_interval)" || return 1
   done
-  well=$running
-  { sleep "$(setting "$1" health_hold)" && looks_healthy "$1"; } || return 1
-  # Not one that died and was started again by something.
-  [ -z "$well" ] || printf '%s\n' "$running" | grep -qFx "$well" ||
-    { echo "health: the process that was healthy has ended" >>"$own/service.log" && return 1; }
 }
 
 # Starts a release unless it is healthy already.
