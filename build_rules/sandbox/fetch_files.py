@@ -24,6 +24,7 @@ import os
 import shutil
 import sys
 import threading
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
@@ -143,7 +144,8 @@ class Fetcher:
                 "binary": self._binary,
             }
             stored = kinds[request["kind"]](request, content)()
-            if self._cache.copy_to(content, target):
+            # Its other hashes were looked at a moment ago, when it came.
+            if self._cache.copy_to(replace(content, hashes=()), target):
                 return stored
         except WrongContent as wrong:
             reason = f"its SHA-256 in the lock is that of another content: {wrong}"
