@@ -19,6 +19,8 @@ umask 022 && set -u
 
 BY_HAND=00000000T000000Z-by-hand
 SILENT=6 # seconds without a line after which the session is taken for lost
+LINE_BREAK='
+'
 LONGEST_LOG=10000000 # bytes of service.log, and as many of the one before
 
 # say KIND [KEY TEXT]...: a line for the coordinator, which may be gone; no control characters.
@@ -100,18 +102,22 @@ served() {
   done | tail -n 1
 }
 
-# Process ids of all that runs from a release: by a program of its own; where it has no Node, by a
-# host's Node in its folder.
+# Process ids of all that runs from a release: by a program of its own; where it has no Node, also by a
+# host's Node in its folder, unless that holds more than a release.
 processes_of() {
   from=$(place "$1")
+  case $top/ in "$from"/*) [ "$1" = . ] || return 0 ;; esac
+  [ "$from" != / ] && [ "$from" != "${HOME-}" ] || return 0
   # shellcheck disable=SC2012  # the names in /proc are numbers
-  if [ -x "$from/node_runtime/bin/node" ] && [ "$1" != . ]; then
-    ls -l /proc/[0-9]*/exe 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/exe -> $from/.*|\1|p"
-  else
-    for process in $(ls -l /proc/[0-9]*/cwd 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/cwd -> $from\$|\1|p"); do
-      case $(readlink "/proc/$process/exe") in */node | */nodejs | */node[0-9]*) echo "$process" ;; esac
-    done
-  fi
+  [ "$1" = . ] || ls -l /proc/[0-9]*/exe 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/exe -> $from/.*|\1|p"
+  [ ! -x "$from/node_runtime/bin/node" ] || [ "$1" = . ] || return 0
+  # shellcheck disable=SC2012
+  for process in $(ls -l /proc/[0-9]*/cwd 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/cwd -> $from\$|\1|p"); do
+    case $(readlink "/proc/$process/exe") in
+    "$from"/*) ;;
+    */node | */nodejs | */node[0-9]*) echo "$process" ;;
+    esac
+  done
 }
 
 # The time of boot at which a process began, in ticks: with its number, the same process.
@@ -140,10 +146,12 @@ in_order() {
 # The environment of a login, for `eval`. Profiles may print, fail or hang, and then add nothing.
 login() {
   # shellcheck disable=SC2016  # for the inner shell
-  timeout 10 sh -c 'for file in /etc/profile "$HOME/.profile"; do
+  timeout 10 sh -c 'exec 5>&1 >/dev/null 2>&1
+    for file in /etc/profile "$HOME/.profile"; do
       [ ! -r "$file" ] || . "$file"
-    done >/dev/null 2>&1
-    export -p' 2>/dev/null || :
+    done
+    trap - EXIT
+    export -p >&5' || :
 }
 
 # apart SECONDS COMMAND...: a command without the lock and the session, which may outlive this one.
@@ -288,20 +296,19 @@ go_back() {
   note "back from $2 to ${1:-nothing}: begin"
   echo back=yes >>"$own/doing" || :
   [ "$(linked)" != "$2" ] || stop "$2" || note "stop $2: something of it is left"
-  # Of one that was served before with other settings, nothing but these has failed.
-  [ "$1" = "$2" ] || rm -f "$own/healthy/$2"
   rm -f "$own/settings/$2.next"
   # Half of what was deployed by hand may be moved yet.
   [ "$1" != "$BY_HAND" ] || adopt "$1" || return 1
   ended="NOT healthy"
   if [ -z "$1" ]; then
     [ "$(linked)" != "$2" ] || rm -f "$top/current"
-  elif link "$1" && bring_up "$1"; then
+  elif link "$1" && { { [ -n "$untouched" ] && [ -n "$(processes_of "$1")" ]; } || bring_up "$1"; }; then
     ended=healthy
   fi
   hook on_failure "$2" || ended="$ended, and the hook on_failure failed"
   hook always "$2" || ended="$ended, and the hook always failed"
-  [ "$1" = "$2" ] || mv "$own/doing" "$own/failed/$2"
+  # Of one that was healthy before, by other settings, nothing but these has failed.
+  [ -f "$own/healthy/$2" ] || mv "$own/doing" "$own/failed/$2"
   rm -f "$own/doing" "$own"/link-*
   note "back to ${1:-nothing}: end, $ended"
 }
@@ -310,7 +317,7 @@ settle() {
   told='' full=''
   [ -z "$leaving" ] || echo left >>"$own/healthy/$leaving"
   [ ! -f "$own/settings/$1.next" ] || mv "$own/settings/$1.next" "$own/settings/$1"
-  { in_order | grep -Fvx "$1" || :; echo "$1"; } | write "$own/served"
+  { in_order | grep -Fvx -e "$1" || :; echo "$1"; } | write "$own/served"
   # The coordinator's time, for people: the clocks of hosts may differ.
   asked at | write "$own/healthy/$1" || full=yes
   [ ! -f "$own/doing" ] || hook always "$1" || told="the hook always failed"
@@ -319,14 +326,29 @@ settle() {
   note "switch to $1: end, healthy"
 }
 
+# The entries of a plain folder, one after the other, for `for`: not what belongs to other deployments.
+is_adopted() {
+  case ${1##*/} in
+  releases | current | shared | .slipway | '*' | '.[!.]*') return 1 ;;
+  *) [ ! -e "$1/.slipway" ] ;;
+  esac
+}
+
+# Whether all of it can be moved; else `entry` is what cannot. A home is never taken for a deployment.
+can_adopt() {
+  entry=$top && [ "$top" != "${HOME-}" ] || return 1
+  for entry in "$top"/* "$top"/.[!.]*; do
+    is_adopted "$entry" || continue
+    [ ! -d "$entry" ] || [ -L "$entry" ] || { [ -w "$entry" ] && ! grep -Fq " $entry " /proc/self/mountinfo; } ||
+      return 1
+  done
+}
+
 # The plain folder of a deploy by hand becomes a release of its own.
 adopt() {
   mkdir -p "$top/releases/$1" || return 1
   for entry in "$top"/* "$top"/.[!.]*; do
-    case ${entry##*/} in
-    releases | current | shared | .slipway | '*' | '.[!.]*') ;;
-    *) mv "$entry" "$top/releases/$1/" || return 1 ;;
-    esac
+    ! is_adopted "$entry" || mv "$entry" "$top/releases/$1/" || return 1
   done
 }
 
@@ -342,9 +364,12 @@ switch() {
   fi
   note "switch from ${old:-nothing} to $1: begin, $(asked by)"
   logged=$(wc -c <"$own/service.log" 2>/dev/null) || logged=0
+  untouched=yes
   if ! hook before_switch "$1"; then
     failure="the hook before_switch failed"
-  elif [ -n "$by_hand" ] && ! { stop . && adopt "$old"; }; then
+  elif [ -n "$by_hand" ] && ! can_adopt; then
+    failure="what was deployed by hand cannot be kept as a release: $entry cannot be moved"
+  elif untouched='' && [ -n "$by_hand" ] && ! { stop . && adopt "$old"; }; then
     failure="what was deployed by hand does not stop"
   elif [ -z "$by_hand" ] && [ -n "$old" ] && ! stop "$old"; then
     failure="the old release does not stop"
@@ -442,7 +467,7 @@ do_look() {
     running=$(processes_of "$id" | tr '\n' ' ')
     say release id "$id" healthy "$(cat "$own/healthy/$id" 2>/dev/null)" \
       failed "$([ -e "$own/failed/$id" ] && echo yes)" facts "$(cat "$own/facts/$id" 2>/dev/null)" \
-      order "$(grep -Fnx "$id" "$way/order" | cut -d : -f 1)" \
+      order "$(grep -Fnx -e "$id" "$way/order" | cut -d : -f 1)" \
       running "$running" since "$([ -z "$running" ] || since "${running%% *}")" \
       lists "$(cd "$folder/.release" 2>/dev/null && sha256sum -- *.sha256 | tr '\n' ' ')"
   done
@@ -483,6 +508,7 @@ do_begin() {
   mkdir -p "$own/healthy" "$own/failed" "$own/facts" "$own/settings" "$own/incoming" "$top/releases" \
     2>"$way/errors" || { refuse "folders cannot be made in $top" || return; }
   chmod 700 "$own"
+  { true >>"$own/service.log"; } 2>"$way/errors" || { refuse "the log cannot be written" || return; }
   hold 2 || { say locked holder "$(cat "$own/holder" 2>/dev/null)" && return; }
   recover
   say ok
@@ -491,6 +517,10 @@ do_begin() {
 # The settings of the deployment and this text: for whoever completes a switch.
 do_configure() {
   take "$own/incoming/config" || return
+  # Releases of before settings were kept have those of the deploy before this one.
+  for file in "$own"/healthy/*; do
+    { [ -f "$own/settings/${file##*/}" ] || [ ! -f "$own/config" ]; } || cp "$own/config" "$own/settings/${file##*/}"
+  done
   head -n "$(field lines)" "$own/incoming/config" | write "$own/config"
   tail -n "+$(($(field lines) + 1))" "$own/incoming/config" | write "$own/agent"
   say ok
@@ -551,7 +581,7 @@ do_lists() {
 do_stage() {
   staged=$own/staged base=$(field base) more=''
   take "$own/incoming/removed" || return
-  rm -rf "$staged"
+  remove_staged
   { mkdir "$staged" && printf '#!/bin/sh\n' >"$own/probe" && chmod 700 "$own/probe"; } 2>"$way/errors" ||
     { refuse "nothing can be staged" || return; }
   "$own/probe" 2>/dev/null || { refuse "programs below $top do not start: is it mounted with noexec?" || return; }
@@ -569,15 +599,31 @@ do_stage() {
 # wrote there is none of the new one's, and what it may write is never shared.
 copy() {
   if [ "$(id -u)" != 0 ] && rmdir "$staged" && cp -al "$1" "$staged"; then
+    find "$staged" -type d -exec chmod u+rwx {} \;
     rm -rf "$staged/.release" && find "$staged" ! -type d ! -type f -exec rm -f {} +
-    present "$staged" | comm -23 - "$way/wanted" | tr '\n' '\0' | (cd "$staged" && xargs -0 rm -f --)
-    # shellcheck disable=SC2016  # for the inner shell
-    writable "$staged" -exec sh -c 'for file; do cp -p "$file" "$file~" && mv "$file~" "$file"; done' sh {} +
+    # With no line break in any name, each line below is a name.
+    find "$staged" -depth -name "*$LINE_BREAK*" -exec rm -rf {} +
+    present "$staged" | comm -23 - "$way/wanted" | sed 's|^|./|' | tr '\n' '\0' |
+      (cd "$staged" && xargs -0 rm -f --)
+    unshare
     find "$staged" -depth -mindepth 1 -type d -exec rmdir {} + 2>/dev/null || :
   else
-    rm -rf "$staged" && mkdir "$staged" && sed 's|^|./|' "$way/wanted" >"$way/names" &&
+    remove_staged && mkdir "$staged" && sed 's|^|./|' "$way/wanted" >"$way/names" &&
       tar -cf - -C "$1" -T "$way/names" | tar -xpf - -C "$staged"
   fi
+}
+
+# Gives the staged release files of its own in place of those that something may write meanwhile.
+unshare() {
+  # shellcheck disable=SC2016  # for the inner shell
+  writable "$staged" -links +1 \
+    -exec sh -c 'for file; do cp -p "$file" "$0" && mv -f "$0" "$file"; done' "$own/copying" {} +
+}
+
+# Also of folders that an application made read-only: they are copies.
+remove_staged() {
+  [ ! -d "$own/staged" ] || find "$own/staged" -type d -exec chmod u+rwx {} \;
+  rm -rf "$own/staged"
 }
 
 # writable FOLDER WHAT...: does that to the files that anybody can write.
@@ -607,9 +653,13 @@ do_receive() {
   }
   rm -f "$part"
   on_disk "$own/staged"
-  writable "$own/staged" -exec chmod a-w {} +
+  staged=$own/staged && unshare
+  writable "$staged" -links 1 -exec chmod a-w {} +
   # What the lists name, whole, and nothing else.
-  damaged=$(changed "$own/staged")$(added "$own/staged")
+  damaged=$(changed "$staged")$(added "$staged")
+  for program in node_runtime/bin/node bin/app; do
+    [ ! -f "$staged/$program" ] || [ -x "$staged/$program" ] || damaged="$damaged $program"
+  done
   [ -z "$damaged" ] || { say damaged files "$damaged" && return; }
   share "$own/staged" || { refuse "the shared path $path is taken" || return; }
   { cp "$own/config" "$own/settings/$(field id)" &&
@@ -644,7 +694,9 @@ do_switch() {
   new=$(field id) leaving=$(field leaving) lines='' told=''
   [ -d "$top/releases/$new" ] || { refuse "the release $new is not there" || return; }
   if [ "$(field settings)" != kept ] || [ ! -f "$own/settings/$new" ]; then
-    share "$top/releases/$new" || { refuse "the shared path $path is taken in releases/$new" || return; }
+    # What is another tool's has shared paths of its own.
+    [ ! -f "$own/facts/$new" ] || share "$top/releases/$new" ||
+      { refuse "the shared path $path is taken in releases/$new" || return; }
     cp "$own/config" "$own/settings/$new.next" 2>"$way/errors" || { refuse "there is no room" || return; }
   fi
   if { [ "$(linked)" = "$new" ] && bring_up "$new" && settle "$new"; } || switch "$new"; then
@@ -653,7 +705,7 @@ do_switch() {
     rm -f "$own/settings/$new.next"
     at=$(linked)
     say failed text "$failure" linked "$at" log "$lines" \
-      healthy "$([ -n "$at" ] && looks_healthy "$at" && echo yes)"
+      healthy "$([ -n "$at" ] && { [ -n "$untouched" ] || looks_healthy "$at"; } && echo yes)"
   fi
 }
 
@@ -661,18 +713,21 @@ do_switch() {
 # last; what cannot be removed is told.
 do_prune() {
   kept=1 stuck=''
-  in_order | sed '1!G;h;$!d' >"$way/order"
+  in_order | sed '1!G;h;$!d' >"$way/order" || { refuse "there is no room" || return; }
   for id in $(cat "$way/order"; cd "$own/facts" && printf '%s\n' * | grep -Fvx -f "$way/order"); do
     [ -f "$own/facts/$id" ] || continue
     if [ "$id" = "$(linked)" ] || [ -n "$(processes_of "$id")" ]; then continue; fi
     if [ -f "$own/healthy/$id" ] && [ ! -f "$own/failed/$id" ] && [ "$kept" -lt "$(field keep)" ]; then
       kept=$((kept + 1)) && continue
     fi
+    if grep -Fq " $top/releases/$id/" /proc/self/mountinfo; then
+      stuck="$stuck$id (something is mounted in it) " && continue
+    fi
     rm -f "$own/healthy/$id"
     rm -rf "$top/releases/$id" 2>"$way/errors" ||
       { stuck="$stuck$id ($(tail -n 1 "$way/errors")) " && continue; }
     rm -f "$own/failed/$id" "$own/settings/$id" "$own/facts/$id"
-    in_order | grep -Fvx "$id" | write "$own/served"
+    in_order | grep -Fvx -e "$id" | write "$own/served"
   done
   say ok stuck "$stuck"
 }
@@ -691,6 +746,8 @@ add_to_crontab() (
   command -v flock >/dev/null 2>&1 && command exec 8>>"$HOME/.slipway-crontab.lock" && flock -w 30 8
   crontab -l >"$way/crontab" 2>"$way/errors" || grep -qi 'no crontab' "$way/errors" || exit 1
   grep -Fqx "$1" "$way/crontab" && exit
+  # One without a line break at its end would take ours into its last line.
+  [ -z "$(tail -c 1 "$way/crontab")" ] || echo >>"$way/crontab"
   echo "$1" >>"$way/crontab" && crontab - <"$way/crontab" && crontab -l | grep -Fqx "$1"
 )
 
@@ -715,7 +772,10 @@ serve() {
   # Only lines for the coordinator go to the session, and it ends with this process.
   exec 3<&0 4>&1 >/dev/null
   for folder in "${TMPDIR:-/tmp}" /var/tmp /dev/shm "${HOME:-/}" "$top"; do
-    way=$(mktemp -d "$folder/slipway.XXXXXX" 2>/dev/null) && break
+    way=$(mktemp -d "$folder/slipway.XXXXXX" 2>/dev/null) || continue
+    # A full one takes folders too.
+    dd if=/dev/zero of="$way/room" bs=65536 count=16 2>/dev/null && rm -f "$way/room" && break
+    rm -rf "$way"
   done
   { mkfifo "$way/in" && true >"$way/count"; } ||
     { say error text "no folder for temporary files: /tmp, /var/tmp, /dev/shm, the home and $top are read-only" && exit 1; }
@@ -736,7 +796,7 @@ serve() {
     rm -f "$way/busy"
   done
   # Whatever was not finished is no release; parts of an archive are of use to the next session.
-  [ -z "$holding" ] || { rm -rf "$own/staged" && release; }
+  [ -z "$holding" ] || { remove_staged && release; }
   kill "$relay" "$watcher" 2>/dev/null
   rm -rf "$way"
 }
@@ -758,9 +818,11 @@ watch() {
 # agent TOP serve|recover|boot|keep-log
 main() {
   top=$1
-  if [ -d "$top" ]; then top=$(cd -- "$top" && pwd -P); fi
+  near=$top rest=''
+  while [ ! -d "$near" ]; do rest=/${near##*/}$rest near=${near%/*} && near=${near:-/}; done
+  top=$(cd -- "$near" && pwd -P) && top=${top%/}$rest
   own=$top/.slipway
-  by=recovery failure='' holding='' leaving='' lines='' logged=0 running=''
+  by=recovery failure='' untouched='' holding='' leaving='' lines='' logged=0 running=''
   case $2 in
   serve) serve ;;
   recover) hold 86400 && recover && release ;;
