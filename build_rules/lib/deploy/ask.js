@@ -3,7 +3,7 @@
 //
 //   node -e "$ASK" URL PID...   0; or 1, and a line that says what is wrong
 
-var fs = require("fs"), http = require("http"), url = require("url");
+var fs = require("fs"), http = require("http"), net = require("net"), url = require("url");
 var pids = process.argv.slice(2);
 
 function end(text) {
@@ -16,14 +16,14 @@ function hex(port) {
   return ("000" + port.toString(16).toUpperCase()).slice(-4);
 }
 
-// The sockets, as /proc/<pid>/fd names them, whose local port, remote port and state are as wanted.
+// The sockets, as /proc/<pid>/fd names them, whose local and remote port are as wanted.
 function sockets(wanted) {
   var found = [];
   ["/proc/net/tcp", "/proc/net/tcp6"].filter(fs.existsSync).forEach(function (table) {
     fs.readFileSync(table, "utf8").trim().split("\n").slice(1).forEach(function (row) {
       var words = row.trim().split(/\s+/);
       var isOpen = words[9] !== "0";
-      if (isOpen && wanted(words[1].split(":")[1], words[2].split(":")[1], words[3]))
+      if (isOpen && wanted(words[1].split(":")[1], words[2].split(":")[1]))
         found.push("socket:[" + words[9] + "]");
     });
   });
@@ -43,23 +43,33 @@ function owner(processes, wanted) {
   });
 }
 
-function check(answer) {
-  var server = answer.socket.remotePort, client = answer.socket.localPort;
-  // The other end of this very connection; where that is closed already, whoever listens.
-  var ends = sockets(function (local, remote) {
-    return local === hex(server) && remote === hex(client);
-  });
-  if (!ends.length) ends = sockets(function (local, remote, state) {
-    return local === hex(server) && state === "0A";
-  });
+// The other end of a connection, when its server has taken it, which it does on its own time.
+function otherEnd(connection, found) {
+  var server = hex(connection.remotePort), client = hex(connection.localPort), tries = 60;
+  (function look() {
+    var ends = sockets(function (local, remote) {
+      return local === server && remote === client;
+    });
+    if (ends.length) found(ends);
+    else if (--tries) setTimeout(look, 50);
+    else end("port " + connection.remotePort + " takes no connections");
+  })();
+}
+
+function check(connection, ends) {
   if (!owner(pids, ends)) {
     var other = owner(fs.readdirSync("/proc").filter(Number), ends);
-    end("port " + server + " is answered by " + (other ? "process " + other : "a process of another user") +
-      ", which does not run from this release");
+    end("port " + connection.remotePort + " is answered by " +
+      (other ? "process " + other : "a process of another user") + ", which does not run from this release");
   }
-  end(answer.statusCode < 400 ? "" : "it answers with the status " + answer.statusCode);
+  // On this very connection: at the same port, another process may take the next one.
+  options.createConnection = function () { return connection; };
+  http.get(options, function (answer) {
+    end(answer.statusCode < 400 ? "" : "it answers with the status " + answer.statusCode);
+  }).on("error", function (error) { end(error.message); });
 }
 
 var options = url.parse(process.argv[1]);
-options.agent = new http.Agent({ keepAlive: true });
-http.get(options, check).on("error", function (error) { end(error.message); });
+var connection = net.connect(options.port || 80, options.hostname.replace(/[\[\]]/g, ""), function () {
+  otherEnd(connection, function (ends) { check(connection, ends); });
+}).on("error", function (error) { end(error.message); });

@@ -5,6 +5,9 @@ Whoever ends a deploy waits for a host's step no longer: what the host has begun
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import threading
 from typing import Any, Mapping, Optional, Sequence, Set
@@ -29,7 +32,7 @@ class Children:
             process = subprocess.Popen(command, start_new_session=True, **settings)
             self._running.add(process)
             if self.ended.is_set():
-                process.kill()
+                _kill(process)
         return process
 
     def forget(self, process: subprocess.Popen[bytes]) -> None:
@@ -52,7 +55,7 @@ class Children:
         try:
             said, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _kill(process)
             process.wait()
             raise
         finally:
@@ -65,4 +68,10 @@ class Children:
         with self._lock:
             self.ended.set()
             for process in self._running:
-                process.kill()
+                _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With all that it has started: a shell's command would hold its output open."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -10,10 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import json
+import os
 import signal
 import sys
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+import threading
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence
 
 from build_rules.lib.deploy import deployment, report, shipped_release
 from build_rules.lib.deploy.children import Interrupted
@@ -27,6 +31,7 @@ from build_rules.lib.deploy.shipped_release import ShippedRelease
 from build_rules.lib.errors import SlipwayError
 
 _ENDING = "hosts that are switching complete that alone, nothing else is begun"
+_ENDS_WITHIN = 1.5  # seconds after a signal
 _OPTIONS = (
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
@@ -34,29 +39,127 @@ _OPTIONS = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    asked = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal has not every letter
+    asked = _parser(arguments).parse_args(arguments)
     command = "plan" if getattr(asked, "plan", False) else str(asked.command)
+    run = _Run(command, asked.format == "json")
+    with _ended_by_signals(run):
+        try:
+            run.status = Exit.USAGE
+            described = deployment.parse(_read(asked.to), asked.to)
+            release = shipped_release.read(asked.release) if asked.command == "deploy" else None
+            _carry_out(run, asked, described, release)
+        except SlipwayError as wrong:
+            run.error = wrong
+        except Interrupted:
+            pass
+        except Exception as wrong:
+            run.status = Exit.REFUSED
+            run.error = SlipwayError(
+                "the coordinator ended by a fault of its own",
+                found=f"{type(wrong).__name__}: {wrong}",
+                next="tell it to those who keep Slipway; a deploy may be repeated at any time",
+            )
+    return run.end()
+
+
+@dataclass
+class _Run:
+    """What there is to be printed at the end, however it comes."""
+
+    command: str
+    is_json: bool
     hosts: Sequence[Host] = ()
+    status: Exit = Exit.DONE
     error: Optional[SlipwayError] = None
+    coordinator: Optional[Coordinator] = None
+    progress: Optional[Progress] = None
+    ended: Optional[Exit] = None
+
+    def end(self) -> int:
+        status = self.ended or self.status
+        if self.is_json:
+            print(report.as_json(self.hosts, self.command, status, self.error), flush=True)
+        elif self.hosts:
+            print(report.table(self.hosts, self.command), flush=True)
+        if self.error and not self.ended:
+            print(self.error, file=sys.stderr, flush=True)
+        return status
+
+    def end_now(self) -> None:
+        """What is computed here, such as an archive that is packed, would be waited for."""
+        status = self.end()
+        os._exit(status)
+
+
+def _carry_out(
+    run: _Run, asked: argparse.Namespace, described: Deployment, release: Optional[ShippedRelease]
+) -> None:
+    progress = run.progress = Progress(sys.stderr)
+    coordinator = Coordinator(
+        described,
+        lambda host: Session(ssh_command(described, host), children=coordinator.children),
+        progress.tell,
+    )
+    run.coordinator = coordinator
+    progress.hosts = run.hosts = coordinator.hosts
     try:
-        described = deployment.parse(_read(asked.to), asked.to)
-        release = shipped_release.read(asked.release) if asked.command == "deploy" else None
+        if release is not None:
+            coordinator.deploy(release, only_plan=asked.plan)
+        elif asked.command == "rollback":
+            coordinator.rollback(asked.release)
+        else:
+            coordinator.releases()
     except SlipwayError as wrong:
-        status, error = Exit.USAGE, wrong
-    else:
-        hosts, status, error = _run(asked, command, described, release)
-    # First what programs read: who reads the message may end both.
-    if asked.format == "json":
-        print(report.as_json(hosts, command, status, error), flush=True)
-    elif hosts:
-        print(report.table(hosts, command), flush=True)
-    if error:
-        print(error, file=sys.stderr)
-    return status
+        run.error = wrong
+    finally:
+        coordinator.close()
+        progress.close()
+        run.status = report.exit_of(run.hosts, run.command, run.error)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
+@contextlib.contextmanager
+def _ended_by_signals(run: _Run) -> Iterator[None]:
+    """The first signal ends what runs here; what hosts have begun they complete alone."""
+
+    def end(number: int, frame: object) -> None:
+        if run.ended:
+            return
+        run.ended = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+        print(f"ended by {signal.Signals(number).name}: {_ENDING}", file=sys.stderr, flush=True)
+        if run.coordinator is None:
+            run.end_now()
+        else:
+            run.coordinator.end()
+        late = threading.Timer(_ENDS_WITHIN, run.end_now)
+        late.daemon = True
+        late.start()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # Once ended, the table is still to be printed, however often somebody is impatient.
+            signal.signal(number, signal.SIG_IGN if run.ended else handler)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that also tells programs what is wrong."""
+
+    is_json = False
+
+    def error(self, message: str) -> NoReturn:
+        if self.is_json:
+            print(report.as_json((), "", Exit.USAGE, SlipwayError(message)), flush=True)
+        super().error(message)
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    _Parser.is_json = "--format=json" in arguments or "json" in arguments
+    parser = _Parser(prog="deploy", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in (
@@ -73,59 +176,6 @@ def _parser() -> argparse.ArgumentParser:
         if name == "rollback":
             command.add_argument("--release", help="an id, a version or a SHA-256")
     return parser
-
-
-def _run(
-    asked: argparse.Namespace,
-    command: str,
-    described: Deployment,
-    release: Optional[ShippedRelease],
-) -> Tuple[Sequence[Host], Exit, Optional[SlipwayError]]:
-    progress = Progress(sys.stderr)
-    coordinator = Coordinator(
-        described,
-        lambda host: Session(ssh_command(described, host), children=coordinator.children),
-        progress.tell,
-    )
-    progress.hosts = hosts = coordinator.hosts
-    error: Optional[SlipwayError] = None
-    with _ended_by_signals(coordinator, progress) as ended:
-        try:
-            if release is not None:
-                coordinator.deploy(release, only_plan=asked.plan)
-            elif asked.command == "rollback":
-                coordinator.rollback(asked.release)
-            else:
-                coordinator.releases()
-        except SlipwayError as wrong:
-            error = wrong
-        except Interrupted:
-            pass
-        finally:
-            coordinator.close()
-            progress.close()
-    status = ended[0] if ended else report.exit_of(hosts, command, error)
-    return hosts, status, error
-
-
-@contextlib.contextmanager
-def _ended_by_signals(coordinator: Coordinator, progress: Progress) -> Iterator[List[Exit]]:
-    """The first SIGINT or SIGTERM ends what runs here; what hosts have begun they complete alone."""
-    ended: List[Exit] = []
-
-    def end(number: int, frame: object) -> None:
-        if not ended:
-            ended.append(Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED)
-            coordinator.end()
-            progress.tell(f"ended by {signal.Signals(number).name}: {_ENDING}", "")
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield ended
-    finally:
-        for number, handler in before.items():
-            # Once ended, the table is still to be printed, however often somebody is impatient.
-            signal.signal(number, signal.SIG_IGN if ended else handler)
 
 
 def ssh_command(described: Deployment, host: str) -> List[str]:
@@ -150,9 +200,17 @@ def _read(path: str) -> Dict[str, Any]:
             next="name the TOML file that lists the hosts",
         ) from None
     try:
-        return dict(json.loads(text)) if path.endswith(".json") else _load_toml(text)
-    except ValueError as error:
-        raise SlipwayError(f'"{path}" cannot be read', where=path, found=str(error)) from None
+        found = json.loads(text) if path.endswith(".json") else _load_toml(text)
+    except Exception as error:  # toml also raises IndexError and TypeError
+        raise SlipwayError(
+            f'"{path}" cannot be read',
+            where=path,
+            found=str(error),
+            next='correct it: hosts = ["app1.example.com"], a line for each field',
+        ) from None
+    if not isinstance(found, dict):
+        raise SlipwayError(f'"{path}" is no table of fields', where=path, found=text[:60])
+    return found
 
 
 def _load_toml(text: str) -> Dict[str, Any]:

@@ -162,6 +162,8 @@ def _batch(value: Any) -> Optional[str]:
 _GROUP = _matches(_USER, "web")
 _TEXT = _matches(_PLAIN, "one line of text")
 _TIME = _number(0, 3600)
+# For timeout(1), 0 is no limit at all.
+_LIMIT = _number(1, 3600)
 _CHECKS: Mapping[str, _Check] = {
     "path": _matches(_PATH, "/home/app/koa-kkl"),
     "hosts": _each(_host),
@@ -177,8 +179,8 @@ _CHECKS: Mapping[str, _Check] = {
     "batch": _batch,
     "canary": _number(0, 1000),
     "max_unhealthy": _number(0, 10_000),
-    "start_timeout": _TIME,
-    "stop_timeout": _TIME,
+    "start_timeout": _LIMIT,
+    "stop_timeout": _LIMIT,
     "shared": _each(_matches(_BELOW, "uploads")),
     "boot": _choice("auto", "off"),
     "ssh_options": _each(_TEXT),
@@ -222,6 +224,7 @@ def parse(described: Mapping[str, Any], where: str) -> Deployment:
             faults.append(f"{key} = {value!r}: {wrong}")
     faults.extend(f"{key} is not there" for key in _NEEDED if not document.get(key))
     faults.extend(_doubled("hosts", document.get("hosts")))
+    faults.extend(_nested(document.get("shared")))
     if document.get("static_hosts") and not document.get("static_path"):
         faults.append("static_path is not there, and static_hosts are")
     if faults:
@@ -286,8 +289,23 @@ def _value(value: Any, table: Optional[type]) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _doubled(key: str, values: Optional[Sequence[str]]) -> List[str]:
-    listed = list(values) if isinstance(values, (list, tuple)) else []
+def _nested(values: Any) -> List[str]:
+    listed = _texts(values)
+    return [
+        f"shared: {one} is within {other}, which is shared as a whole"
+        for one in listed
+        for other in listed
+        if one.startswith(f"{other}/")
+    ]
+
+
+def _texts(values: Any) -> List[str]:
+    listed = values if isinstance(values, (list, tuple)) else ()
+    return [one for one in listed if isinstance(one, str)]
+
+
+def _doubled(key: str, values: Any) -> List[str]:
+    listed = _texts(values)
     return [
         f"{key}: {one} stands twice" for one in sorted({x for x in listed if listed.count(x) > 1})
     ]

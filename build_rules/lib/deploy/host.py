@@ -168,6 +168,9 @@ class Host:
                 self.fail("unreachable" if self.state is None else "lost", str(error))
         except (StepFailed, HostFailed) as error:
             self.fail(status, str(error))
+        except Exception as error:
+            # A fault of ours, or an answer that no agent gives: the other hosts are to go on.
+            self.fail("lost", f"what it answers cannot be read ({type(error).__name__}: {error})")
 
     def _fail_as_ended(self) -> None:
         is_half_way = self.was_switched and not self.served

@@ -21,7 +21,7 @@ class Exit(enum.IntEnum):
     REFUSED = 1  # nothing was switched; of `releases`: a service does not live
     USAGE = 2  # the command line, or a file that it names
     RETURNED = 3  # hosts went back to the release before
-    INCOMPLETE = 4  # hosts are lost or down, or were left out
+    INCOMPLETE = 4  # hosts are lost or down, or were left out; or what follows the switch failed
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -35,13 +35,13 @@ def exit_of(hosts: Sequence[Host], command: str, error: Optional[Exception]) -> 
         return Exit.REFUSED if failed or error else Exit.DONE
     if failed - {"returned"} or any(not host.was_switched for host in hosts):
         return Exit.INCOMPLETE
-    return Exit.RETURNED if failed else Exit.REFUSED if error else Exit.DONE
+    return Exit.RETURNED if failed else Exit.INCOMPLETE if error else Exit.DONE
 
 
 def _lives(host: Host) -> bool:
-    """Whether something runs from what is linked, if anything is."""
+    """Whether something runs from what is linked; of what is not in releases/, nothing is known."""
     current = host.state.current if host.state else None
-    return current is None or bool(current.running)
+    return bool(current.running) if current else not host.before or "/" in host.before
 
 
 def plan_table(hosts: Sequence[Host]) -> str:

@@ -161,8 +161,10 @@ class Session:
         try:
             # An application's log has any bytes.
             answer = json.loads(line.decode("utf-8", "surrogateescape"))
+            if not isinstance(answer, dict) or "say" not in answer:
+                raise ValueError
         except ValueError:
-            if line.strip():
+            if line:
                 self._process.kill()
                 raise SessionLost(_not_the_agent(line)) from None
             self._lost()

@@ -136,7 +136,12 @@ class ShippedRelease:
         if how == "zstd":
             command = [_ZSTD, "-q", "-c", _ZSTD_LEVEL]
             return subprocess.run(
-                command, input=packed.getvalue(), stdout=subprocess.PIPE, check=True
+                command,
+                input=packed.getvalue(),
+                stdout=subprocess.PIPE,
+                check=True,
+                # Ctrl-C of a terminal is for the coordinator.
+                start_new_session=True,
             ).stdout
         return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)
 
@@ -155,7 +160,8 @@ def has_zstd() -> bool:
 
 def read_base(compressed: bytes) -> BaseFiles:
     """What the agent answers to `lists`."""
-    lines = gzip.decompress(compressed).decode().splitlines()
+    # Names of an application's own files may be in any encoding.
+    lines = gzip.decompress(compressed).decode("utf-8", "surrogateescape").split("\n")[:-1]
     listed = "".join(f"{line}\n" for line in lines if not line.startswith("x "))
     executables = frozenset(line[2:] for line in lines if line.startswith("x "))
     return BaseFiles(_read_list(listed), executables)
@@ -219,7 +225,7 @@ def _read_facts(path: str) -> Mapping[str, Any]:
         with open(path, encoding="utf-8") as file:
             facts = json.load(file)
         needed = ("app", "version", "server_env", "layers", "tarball")
-        missing = [key for key in needed if not isinstance(facts, dict) or key not in facts]
+        missing = [key for key in needed if not isinstance(facts, dict) or facts.get(key) is None]
     except OSError as error:
         raise SlipwayError(
             f'the release "{path}" cannot be read', found=str(error.strerror), next=next_step

@@ -105,6 +105,18 @@ def test_nor_one_at_the_same_port_of_another_address(node: str) -> None:
     assert f"is answered by process {old.pid}" in said
 
 
+def test_nor_one_that_closes_each_connection_where_the_new_one_listens_elsewhere(node: str) -> None:
+    closing = SERVER.replace(
+        "answer.statusCode", "answer.shouldKeepAlive = false; answer.statusCode"
+    )
+    with serving(node, "-e", closing, "0", "127.0.0.1") as old:
+        with serving(node, *at("::1", old.port)) as new:
+            for _ in range(5):
+                said = ask(node, f"http://127.0.0.1:{old.port}/", [new.pid])
+                assert f"is answered by process {old.pid}" in said
+            assert ask(node, f"http://[::1]:{old.port}/", [new.pid]) == ""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
 def test_one_that_this_user_may_not_look_at(node: str) -> None:
     with serving(node) as server:
