@@ -88,6 +88,52 @@ def session_of(site: Site, top: str) -> Session:
     return Session(cli.ssh_command(dataclasses.replace(site.deployment, path=top), site.name))
 
 
+def test_a_crontab_without_a_line_break_at_its_end(site: Site) -> None:
+    site._run(r"printf '1 2 3 4 5 mine' >~/table; mv ~/table /var/spool/cron/crontabs/root")
+    site.configure(boot="auto")
+    assert site.ship("1.0.0").text == ""
+    entry = f"@reboot sh {site.top}/.slipway/agent {site.top} boot"
+    assert site._run("crontab -l").stdout.splitlines() == ["1 2 3 4 5 mine", entry]
+
+
+def test_what_is_mounted_in_a_release_is_not_removed(site: Site) -> None:
+    site.configure(keep=2, boot="off")
+    site.ship("1.0.0")
+    site._run(
+        f"mkdir -p /home/data {site.top}/current/data; echo mine >/home/data/file; "
+        f"mount --bind /home/data {site.top}/current/data"
+    )
+    try:
+        site.ship("1.1.0")
+        host = site.ship("1.2.0")
+        assert "something is mounted in it" in host.text
+        assert site._run("cat /home/data/file").stdout == "mine\n"
+    finally:
+        site._run(f"umount {site.top}/releases/*/data")
+
+
+def test_a_temporary_folder_that_is_full_is_not_taken(site: Site) -> None:
+    site.configure(keep=2, boot="off")
+    site._run("mount -t tmpfs -o size=4k none /tmp; echo x >/tmp/full")
+    try:
+        for version in ("1.0.0", "1.1.0", "1.2.0"):
+            assert site.ship(version).status == "healthy"
+        assert site.kept() == ["1.1.0", "1.2.0"]
+    finally:
+        site._run("umount /tmp")
+
+
+def test_a_home_is_no_deployment_by_hand(site: Site) -> None:
+    site._run("echo '{}' >~/package.json; mkdir -p ~/.ssh")
+    one = Site(site.name, "/root", site.folder, Path(), site._run)
+    one.deployment = dataclasses.replace(site.deployment, path="/root")
+    one.releases = site.releases
+    host = one.ship("1.0.0")
+    assert "cannot be kept as a release: /root cannot be moved" in host.text
+    assert site._run("ls -d ~/.ssh ~/package.json").returncode == 0
+    site._run("rm -rf ~/package.json ~/releases ~/.slipway ~/current")
+
+
 def test_a_crontab_that_cannot_be_read_is_left_alone(site: Site) -> None:
     site._run("echo '1 2 3 4 5 mine' | crontab -")
     site._run(

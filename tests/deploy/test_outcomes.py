@@ -143,6 +143,27 @@ def test_options_that_are_not_known(site: Site, tmp_path: Path) -> None:
     status, out, error = Command(site, tmp_path, "rollback", "--tp=x").run()
     assert (status, out) == (2, "")
     assert "--tp=x" in error
+    status, document, _ = Command(site, tmp_path, "rollback", "--tp=x").json()
+    assert (status, document["hosts"]) == (2, [])
+    assert "--tp=x" in document["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    "text", ['hosts = ["a, "b]', "hosts = 1 = 2", "[[[", '["a"]', "hosts = [{a = 1}, {a = 1}]"]
+)
+@pytest.mark.parametrize("end", ["toml", "json"])
+def test_inventories_that_nothing_can_read(site: Site, tmp_path: Path, text: str, end: str) -> None:
+    command = Command(site, tmp_path, "releases")
+    (tmp_path / f"broken.{end}").write_text(text)
+    command.command[-1] = f"--to={tmp_path}/broken.{end}"
+    assert command.json()[0] == 2
+
+
+def test_a_hook_after_the_last_switch_that_fails(site: Site, tmp_path: Path) -> None:
+    changed = {"hooks": {"after_local": "exit 3"}}
+    status, document, host = deploy(site, tmp_path, "1.0.0", changed=changed).json()
+    assert (status, host["status"]) == (4, "healthy")
+    assert document["error"]["what"] == "the hook after_local failed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -171,7 +192,7 @@ def test_a_signal_ends_it_at_once_and_a_host_completes_its_switch(
 def test_a_signal_during_a_hook_of_this_machine(site: Site, tmp_path: Path) -> None:
     assert deploy(site, tmp_path, "1.0.0").run()[0] == 0
     started = tmp_path / "started"
-    changed = {"hooks": {"before_local": f"touch {started}; exec sleep 60"}}
+    changed = {"hooks": {"before_local": f"touch {started}; sleep 60; true"}}
     process = deploy(site, tmp_path, "1.1.0", changed=changed).start()
     harness.wait_until(started.exists, 30, "the hook")
     began = time.monotonic()

@@ -130,6 +130,46 @@ def test_what_an_application_wrote_stays_with_its_release(site: Site) -> None:
     assert (new / "written").stat().st_ino != (old / "written").stat().st_ino
 
 
+def test_names_with_line_breaks_name_nothing_else(site: Site) -> None:
+    site._run("mkdir -p ~/precious && echo mine >~/precious/data")
+    home = site._run("echo ~").stdout.strip()
+    site.ship("1.0.0", files={"a": "1", "b": "x" * 200_000})
+    site.run_there(
+        f"cd current && folder='x\n' && mkdir -p \"$(printf 'x\\n/')$PWD\" && "
+        f"mkdir -p \"$(printf 'x\\n.'){home}/precious\" && cd \"$(printf 'x\\n.')\" && "
+        f"touch .{home}/precious/data; cd ..; echo 1 >\"$(printf 'a\\npackage.json')\""
+    )
+    host = site.ship("1.1.0", files={"a": "2", "b": "x" * 200_000})
+    assert host.status == "healthy"
+    assert site._run("cat ~/precious/data").stdout == "mine\n"
+    assert host.plan is not None
+    assert host.sent == host.plan.bytes < 100_000
+
+
+def test_a_file_that_is_made_writable_meanwhile_is_not_touched(site: Site) -> None:
+    site.ship("1.0.0", files={"x": "1", "x~": "2", "b": "1"})
+    old = site.folder / os.readlink(site.folder / "current")
+    site.run_there("chmod u+w current/x")
+    host = site.ship("1.1.0", files={"x": "1", "x~": "2", "b": "2"})
+    assert host.status == "healthy"
+    assert (old / "x").stat().st_mode & 0o777 == 0o644
+    assert (site.folder / "current" / "x~").read_text() == "2"
+
+
+def test_folders_that_an_application_made_read_only_lock_nobody_out(site: Site) -> None:
+    site.ship("1.0.0")
+    site.run_there("mkdir current/ro && echo 1 >current/ro/f && chmod 555 current/ro")
+    for version in ("1.1.0", "1.2.0"):
+        assert site.ship(version).status == "healthy"
+
+
+def test_odd_names_beside_the_releases(site: Site) -> None:
+    site.ship("1.0.0")
+    site.run_there("cd releases && mkdir -- -x '-rf' 'a b' '$(id)' && touch file")
+    assert site.ship("1.1.0").status == "healthy"
+    assert (site.folder / "releases" / "-x").is_dir()
+
+
 @pytest.mark.parametrize("change", ["file", "folder"])
 def test_a_rollback_sees_links_in_place_of_files(site: Site, change: str) -> None:
     site.ship("1.0.0", files={"lib/a": "1"})
@@ -192,7 +232,30 @@ def test_settings_that_fail_on_the_very_release_that_serves_are_not_kept(site: S
     assert host.state.current.is_target
 
 
+def test_a_good_release_stays_a_target_after_a_redeploy_with_wrong_settings(site: Site) -> None:
+    first = site.release("1.0.0")
+    site.deploy(first)
+    site.ship("1.1.0")
+    health = site.deployment.health
+    site.configure(health=NOBODY_LISTENS)
+    assert site.attempt(first).hosts[0].status == "returned"
+    site.configure(health=health)
+    (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
+    assert (host.status, site.served()) == ("healthy", "1.0.0")
+
+
 # --- Hooks.
+
+
+def test_a_hook_that_fails_before_anything_stopped_starts_nothing(site: Site) -> None:
+    """It has drained the host, so that the service says that it is not well."""
+    site.ship("1.0.0", health="[ ! -e ~/told ]")
+    link = os.readlink(site.folder / "current").rpartition("/")[2]
+    before = site.processes(link)
+    site.configure(hooks=Hooks(before_switch="touch ~/told; exit 1", always="rm -f ~/told"))
+    host = site.ship("1.1.0")
+    assert host.status == "returned"
+    assert site.processes(link) == before
 
 
 def test_hooks_of_a_switch_that_fails(site: Site) -> None:
@@ -230,7 +293,9 @@ def test_a_service_has_the_environment_of_a_login(site: Site) -> None:
     assert not [one for one in variables if one.startswith("LC_ALL=")]
 
 
-@pytest.mark.parametrize("profile", ["exit 1", "if then", "sleep 100", "set -eu; false"])
+@pytest.mark.parametrize(
+    "profile", ["exit 1", "if then", "sleep 100", "set -eu; false", 'trap "echo touch ~/told" 0']
+)
 def test_a_profile_that_fails_keeps_nothing_from_starting(site: Site, profile: str) -> None:
     site._run(f"echo '{profile}' >~/.profile")
     assert site.ship("1.0.0").status == "healthy"

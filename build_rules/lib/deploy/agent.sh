@@ -298,9 +298,11 @@ go_back() {
   [ "$(linked)" != "$2" ] || stop "$2" || note "stop $2: something of it is left"
   rm -f "$own/settings/$2.next"
   # Half of what was deployed by hand may be moved yet.
-  [ "$1" != "$BY_HAND" ] || adopt "$1" || return 1
+  [ "$1" != "$BY_HAND" ] || [ -n "$untouched" ] || adopt "$1" || return 1
   ended="NOT healthy"
-  if [ -z "$1" ]; then
+  if [ "$1" = "$BY_HAND" ] && [ -n "$untouched" ]; then
+    ended=healthy # as far as it was
+  elif [ -z "$1" ]; then
     [ "$(linked)" != "$2" ] || rm -f "$top/current"
   elif link "$1" && { { [ -n "$untouched" ] && [ -n "$(processes_of "$1")" ]; } || bring_up "$1"; }; then
     ended=healthy
@@ -346,7 +348,7 @@ can_adopt() {
 
 # The plain folder of a deploy by hand becomes a release of its own.
 adopt() {
-  mkdir -p "$top/releases/$1" || return 1
+  can_adopt && mkdir -p "$top/releases/$1" || return 1
   for entry in "$top"/* "$top"/.[!.]*; do
     ! is_adopted "$entry" || mv "$entry" "$top/releases/$1/" || return 1
   done

@@ -109,12 +109,12 @@ def test_nor_one_that_closes_each_connection_where_the_new_one_listens_elsewhere
     closing = SERVER.replace(
         "answer.statusCode", "answer.shouldKeepAlive = false; answer.statusCode"
     )
-    with serving(node, "-e", closing, "0", "127.0.0.1") as old:
-        with serving(node, *at("::1", old.port)) as new:
-            for _ in range(5):
-                said = ask(node, f"http://127.0.0.1:{old.port}/", [new.pid])
-                assert f"is answered by process {old.pid}" in said
-            assert ask(node, f"http://[::1]:{old.port}/", [new.pid]) == ""
+    old_one = serving(node, "-e", closing, "0", "127.0.0.1")
+    with old_one as old, serving(node, *at("::1", old.port)) as new:
+        for _ in range(5):
+            said = ask(node, f"http://127.0.0.1:{old.port}/", [new.pid])
+            assert f"is answered by process {old.pid}" in said
+        assert ask(node, f"http://[::1]:{old.port}/", [new.pid]) == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")

@@ -107,6 +107,8 @@ def test_addresses_and_names_of_hosts(host: str) -> None:
         ("hosts", ["dep@h2"], "hosts = ['dep@h2']: the user is a field of its own: user=\"dep\""),
         ("hosts", ["a b/c"], "write it as app1.example.com; ' ', '/' cannot be in it"),
         ("hosts", ["[::1"], "write it as app1.example.com; '[', ':' cannot be in it"),
+        ("shared", ["a", "b", "a/b/c"], "shared: a/b/c is within a, which is shared as a whole"),
+        ("stop_timeout", 0, "stop_timeout = 0: a number from 1 to 3600"),
         ("path", "/srv/my app", "write it as /home/app/koa-kkl; ' ' cannot be in it"),
         ("path", "/srv/../x", "path = '/srv/../x': write it as /home/app/koa-kkl"),
         ("user", "CORP\\me", "write it as app; '\\\\' cannot be in it"),
