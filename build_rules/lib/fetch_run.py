@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import queue
@@ -22,9 +21,6 @@ from build_rules.lib.npm_registry import FetchFailed, FetchFault, RegistryClient
 # Kept-open connections. More bring nothing, and registries begin to turn them away.
 THREADS = 24
 _TOLD = 10
-# Of mallopt(3), in bytes.
-_M_MMAP_THRESHOLD, _LARGE = -3, 4 << 20
-_M_TRIM_THRESHOLD, _KEPT = -1, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -164,7 +160,6 @@ def read_settings(path: str) -> Settings:
 
 def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
     """Runs all jobs, and returns their results in order; raises once for all that failed."""
-    _give_large_memory_back()
     waiting: queue.SimpleQueue[Optional[int]] = queue.SimpleQueue()
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
     # The largest first: nothing large is left to wait for at the end.
@@ -197,15 +192,6 @@ def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
     if faults:
         raise report(jobs, faults)
     return [results[number] for number in range(len(jobs))]
-
-
-def _give_large_memory_back() -> None:
-    """Has glibc take it from the system each time: else each thread's heap keeps what it once took."""
-    with contextlib.suppress(AttributeError):  # another C library
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        # Else it would ask the system for the small ones over and over too.
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def report(jobs: Sequence[Job], faults: Mapping[int, FetchFault]) -> SlipwayErrors:

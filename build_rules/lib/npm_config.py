@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import fnmatch
+import functools
 import os
 import re
 import shutil
@@ -435,6 +436,8 @@ def _read_ca(path: str) -> str:
         return file.read()
 
 
+# For each of a thousand tarballs it is asked for twice.
+@functools.lru_cache(maxsize=None)
 def _registry(setting: Setting) -> Registry:
     url = setting.value.strip()
     parts, found = configured_address.parse(url), configured_address.shown(setting.shown.strip())

@@ -6,6 +6,8 @@ Registries agree on most of npm's protocol, but not on where tarballs lie: usual
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
@@ -19,6 +21,9 @@ from build_rules.lib.npm_config import NpmConfig, Registry, packument_url
 # A large package's description is some ten megabytes, and takes more as Python objects, so that one
 # is read at a time.
 _PACKUMENT_LIMIT = 64 << 20
+# Of mallopt(3), in bytes.
+_M_MMAP_THRESHOLD, _LARGE = -3, 4 << 20
+_M_TRIM_THRESHOLD, _KEPT = -1, 16 << 20
 _LONGEST_ADDRESS = 8192
 _NOT_THERE = (404, 405, 410)
 _PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
@@ -134,6 +139,7 @@ class RegistryClient:
                 if registry.url in self._down:
                     raise self._down[registry.url]
                 versions = self._wanted.get(name, {version}) | {version}
+                _give_large_memory_back()
                 try:
                     packument = self._read_packument(url, registry, versions)
                 except HttpProblem as problem:
@@ -236,6 +242,15 @@ class RegistryClient:
             _login_line(registry),
             shared=True,
         )
+
+
+def _give_large_memory_back() -> None:
+    """Has glibc take it from the system each time: else each thread's heap keeps what it once took."""
+    with contextlib.suppress(AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        # Else it would ask the system for the small ones over and over too.
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def _address(packument: Mapping[str, Any], version: str) -> Optional[str]:
