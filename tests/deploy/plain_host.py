@@ -22,7 +22,9 @@ import pytest
 
 from tests.e2e import harness
 
-USER, NUMBER = "deployer", 61234
+USER = "deployer"
+# Of this process alone: at the end, all that runs as this user is ended.
+NUMBER = 60_100 + os.getpid() % 4_000
 NAME = "plain"
 _SSHD = """\
 HostKey {folder}/host_key

@@ -9,7 +9,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.deploy.plain_host import NAME, PlainHost, plain_host
+from tests.deploy.plain_host import NAME, NUMBER, PlainHost, plain_host
 from tests.deploy.sites import Site, namespace_site, site_of
 
 
@@ -84,7 +84,7 @@ def test_a_user_without_a_login_shell(plain: Site, host: PlainHost) -> None:
 
 def test_a_path_on_which_no_program_starts(plain: Site, host: PlainHost) -> None:
     plain._run(f"mkdir -p {plain.top}")
-    options = "noexec,mode=755,uid=61234,gid=61234"
+    options = f"noexec,mode=755,uid={NUMBER},gid={NUMBER}"
     mount = ["mount", "-t", "tmpfs", "-o", options, "none", plain.top]
     subprocess.run([*host.enter(), *mount], check=True)
     try:

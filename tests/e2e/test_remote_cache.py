@@ -62,6 +62,18 @@ def cold(first: First, make_workspace: Callable[..., Workspace], session_folder:
     return make_workspace("cold", caches=caches)
 
 
+@pytest.fixture
+def copied(filled: CacheServer, scratch: Path) -> Path:
+    """The server's folder, to be tampered with."""
+    folder = scratch / "copy"
+    filled.stop()
+    try:
+        shutil.copytree(filled.folder, folder, symlinks=True)
+    finally:
+        filled.start()
+    return folder
+
+
 def test_cold_store_takes_every_step_from_the_cache_and_asks_no_registry(
     first: First, filled: CacheServer, cold: Workspace
 ) -> None:
@@ -120,17 +132,11 @@ def test_two_users_ask_for_the_same_actions(
 
 @pytest.mark.long
 def test_outputs_that_the_server_lost_are_made_again(
-    first: First, filled: CacheServer, cold: Workspace, scratch: Path
+    first: First, copied: Path, cold: Workspace
 ) -> None:
     """The server forgot contents but no action: no hit where any is missing, and a right release."""
-    folder = scratch / "forgetful"
-    filled.stop()
-    try:
-        shutil.copytree(filled.folder, folder, symlinks=True)
-    finally:
-        filled.start()
-    forget_contents(folder)
-    with CacheServer(folder) as server:
+    forget_contents(copied)
+    with CacheServer(copied) as server:
         result = cold.pants(*PACKAGE, env=with_cache(server)).ok()
     hits = result.counts.steps(HIT_REMOTELY)
     assert sorted([*result.counts.ran, *hits]) == first.result.counts.ran
@@ -156,18 +162,6 @@ def test_server_that_is_down_costs_a_warning(cold: Workspace, session_folder: Pa
 
 
 # --- Who can write to the server, and means harm.
-
-
-@pytest.fixture
-def copied(filled: CacheServer, scratch: Path) -> Path:
-    """The server's folder, to be tampered with."""
-    folder = scratch / "poisoned"
-    filled.stop()
-    try:
-        shutil.copytree(filled.folder, folder, symlinks=True)
-    finally:
-        filled.start()
-    return folder
 
 
 @pytest.mark.long

@@ -424,12 +424,14 @@ guard() {
 
 # hold SECONDS: waits that long for the lock; 1 if another one has it.
 hold() {
-  left=$1
-  until locked; do
-    # Somebody may have removed it all, or put a link there, while this one waited.
-    [ "$left" -gt 0 ] && [ -d "$own" ] && [ ! -L "$own" ] || return 1
+  left=$1 holding=''
+  # Somebody may remove it all, or put a link there, while this one waits.
+  while [ -d "$own" ] && [ ! -L "$own" ]; do
+    locked && holding=yes && break
+    [ "$left" -gt 0 ] || return 1
     left=$((left - 1)) && sleep 1
-  done && holding=yes
+  done
+  [ -n "$holding" ] || return 1
   printf '%s, since %s\n' "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$own/holder" || :
 }
 
