@@ -127,6 +127,15 @@ def test_root_in_a_folder_of_another_user_is_refused(root: Site) -> None:
     assert list(root.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [".", "releases", ".slipway"])
+def test_root_in_a_folder_where_anybody_can_write_is_refused(root: Site, name: str) -> None:
+    assert root.ship("1.0.0").status == "healthy"
+    root._run(f"chmod 1777 {root.top}/{name}")
+    said = root.ship("1.1.0")
+    assert said.status == "refused"
+    assert "can be changed by others than root" in said.text
+
+
 def test_root_runs_nothing_at_boot_that_others_can_replace(root: Site) -> None:
     assert root.ship("1.0.0").status == "healthy"
     id = os.readlink(root.folder / "current").rpartition("/")[2]

@@ -487,17 +487,19 @@ is_safe() {
       { why="$path belongs to another user, $(owner "$path"): log in as that one" && return 1; }
   done
   [ "$(id -u)" = 0 ] || return 0
-  path=$own
-  while path=$(dirname "$path") && [ "$path" != / ]; do
-    # shellcheck disable=SC2012  # one name
-    case $([ ! -d "$path" ] || ls -ldn "$path" | awk '{ print $1, $3 }') in
-    '' | d????-??-?' 0' | d????-??-?[.+]' 0' | d????????[tT]*' 0') ;;
-    *)
-      why="$path can be changed by others than root, who could so run anything as root: log in as the user who owns it, or make it root's alone"
-      return 1
-      ;;
-    esac
-  done
+  is_roots "$own" && is_roots "$top/releases" && is_roots "$top" || return 1
+  path=$top
+  while path=$(dirname "$path") && [ "$path" != / ]; do is_roots "$path" sticky || return 1; done
+}
+
+# is_roots FOLDER [sticky]: root alone can write there; or where it is sticky, replace what is root's.
+is_roots() {
+  # shellcheck disable=SC2012  # one name
+  case ${2-}$([ ! -d "$1" ] || ls -ldn "$1" | awk '{ print $1, $3 }') in
+  '' | sticky | *d????-??-?' 0' | *d????-??-?[.+]' 0' | stickyd????????[tT]*' 0') return ;;
+  esac
+  why="$1 can be changed by others than root, who could so run anything as root: log in as the user who owns it, or make it root's alone"
+  return 1
 }
 
 owner() {

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence
 
 from build_rules.lib.deploy import deployment, report, shipped_release
@@ -74,11 +74,13 @@ class _Run:
     status: Exit = Exit.DONE
     error: Optional[SlipwayError] = None
     coordinator: Optional[Coordinator] = None
-    progress: Optional[Progress] = None
     ended: Optional[Exit] = None
+    printing: threading.Lock = field(default_factory=threading.Lock)
 
     def end(self) -> int:
         status = self.ended or self.status
+        if not self.printing.acquire(blocking=False):
+            return status  # the other one that ends this has come first
         if self.is_json:
             print(report.as_json(self.hosts, self.command, status, self.error), flush=True)
         elif self.hosts:
@@ -96,7 +98,7 @@ class _Run:
 def _carry_out(
     run: _Run, asked: argparse.Namespace, described: Deployment, release: Optional[ShippedRelease]
 ) -> None:
-    progress = run.progress = Progress(sys.stderr)
+    progress = Progress(sys.stderr)
     coordinator = Coordinator(
         described,
         lambda host: Session(ssh_command(described, host), children=coordinator.children),

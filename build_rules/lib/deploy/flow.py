@@ -49,7 +49,6 @@ class Coordinator:
         self.tell = tell
         self.by = _who()
         self.at = _now()
-        self.has_switched = False
 
     # --- The three lists.
 
@@ -132,7 +131,6 @@ class Coordinator:
         for batch in self.deployment.batches():
             self._stop_beyond_budget()
             hosts = [by_name[name] for name in batch]
-            self.has_switched = True
             self._on_all(
                 "switch",
                 lambda host: host.switch(
