@@ -205,19 +205,25 @@ class _TimedSocket(socket.socket):
     """
 
     def recv_into(self, *arguments: Any, **options: Any) -> int:
-        self.settimeout(_waiting.left())
+        self.end_in_time()
         return super().recv_into(*arguments, **options)
 
     def sendall(self, *arguments: Any) -> None:
-        self.settimeout(_waiting.left())
+        self.end_in_time()
         super().sendall(*arguments)
+
+    def end_in_time(self) -> None:
+        left = _waiting.left()
+        # A system call each time, at which another of the threads would run first.
+        if left != self.gettimeout():
+            self.settimeout(left)
 
 
 class _TimedTlsSocket(_TimedSocket, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         # An end without TLS's own goodbye is a fault: the connection was cut.
         self.suppress_ragged_eofs = False
-        self.settimeout(_waiting.left())
+        self.end_in_time()
         super().do_handshake(block)
 
 
