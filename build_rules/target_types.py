@@ -973,7 +973,8 @@ class KeepField(IntField):
     default = 5
     help = help_text(
         """
-        How many releases stay on a host, the current one included; two at least.
+        How many releases stay on a host for rollbacks, the current one included; two at least.
+        The release that the last rollback left stays too.
 
         For example: `keep=5`.
         """

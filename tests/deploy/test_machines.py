@@ -61,6 +61,29 @@ def test_a_lock_of_one_that_lives_is_told_with_its_holder(site: Site) -> None:
     assert site.attempt(release).hosts[0].status == "healthy"
 
 
+@pytest.mark.usefixtures("without_flock")
+def test_of_many_that_find_a_stale_lock_one_gets_it(site: Site) -> None:
+    """Each takes its time between looking at the lock and removing it."""
+    site.ship("1.0.0")
+    site._run(
+        "mkdir -p ~/bin; cp $(readlink -f $(command -v rm)) ~/bin/real-rm; "
+        "printf '#!/bin/sh\\ncase $* in */lock.*) sleep 0.$(($$ %% 6)) ;; esac\\n"
+        'exec ~/bin/real-rm "$@"\\n\' >~/bin/rm; '
+        "chmod +x ~/bin/rm; mount --bind ~/bin/rm $(readlink -f $(command -v rm))"
+    )
+    sessions = [session_of(site, site.top) for _ in range(8)]
+    try:
+        for _ in range(3):
+            site.run_there("rm -f .slipway/lock.pid; ln -s 1-0 .slipway/lock.pid")
+            with ThreadPoolExecutor(len(sessions)) as pool:
+                said = [*pool.map(lambda one: one.ask("begin", 60, by="me")[-1]["say"], sessions)]
+            assert sorted(said) == ["locked"] * (len(sessions) - 1) + ["ok"]
+    finally:
+        site._run("umount $(readlink -f $(command -v rm))")
+        for one in sessions:
+            one.close()
+
+
 def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> None:
     """At the same moment, on a machine whose crontab takes its time."""
     site._run(
@@ -73,15 +96,22 @@ def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> 
     try:
         for one in sessions:
             one.ask("look", 60)  # they are all there
+        for top in tops:
+            site._run(f"mkdir -p {top}/.slipway; echo : >{top}/.slipway/agent")
         with ThreadPoolExecutor() as pool:
             said = [*pool.map(lambda one: one.ask("boot", 60, boot="auto")[-1]["boot"], sessions)]
         assert said == ["cron"] * len(tops)
         table = site._run("crontab -l").stdout.splitlines()
-        assert sorted(table) == [f"@reboot sh {top}/.slipway/agent {top} boot" for top in tops]
+        assert sorted(table) == [boot_line(top) for top in tops]
     finally:
         for one in sessions:
             one.close()
         site._run("umount $(command -v crontab)")
+
+
+def boot_line(top: str) -> str:
+    # Of root, whose text for it is in no folder of a deployment.
+    return f"@reboot sh /var/lib/slipway/slipway{top.replace('/', '-')} {top} boot"
 
 
 def session_of(site: Site, top: str) -> Session:
@@ -92,7 +122,7 @@ def test_a_crontab_without_a_line_break_at_its_end(site: Site) -> None:
     site._run(r"printf '1 2 3 4 5 mine' >~/table; mv ~/table /var/spool/cron/crontabs/root")
     site.configure(boot="auto")
     assert site.ship("1.0.0").text == ""
-    entry = f"@reboot sh {site.top}/.slipway/agent {site.top} boot"
+    entry = boot_line(site.top)
     assert site._run("crontab -l").stdout.splitlines() == ["1 2 3 4 5 mine", entry]
 
 
@@ -110,6 +140,16 @@ def test_what_is_mounted_in_a_release_is_not_removed(site: Site) -> None:
         assert site._run("cat /home/data/file").stdout == "mine\n"
     finally:
         site._run(f"umount {site.top}/releases/*/data")
+
+
+def test_a_device_whose_name_has_spaces(site: Site) -> None:
+    site._run(f"mkdir -p {site.top}; mount -t tmpfs -o size=1m '//server/my share' {site.top}")
+    try:
+        host = site.ship("1.0.0", files={"large": "x" * 2_000_000})
+    finally:
+        site._run(f"umount {site.top}")
+    assert host.status == "refused"
+    assert host.text.startswith("1024 kB are free, and ")
 
 
 def test_a_temporary_folder_that_is_full_is_not_taken(site: Site) -> None:

@@ -75,6 +75,23 @@ def test_those_are_kept_that_served_last(
     assert site.served() == "1.0.0"
 
 
+def test_a_second_rollback_has_a_target(site: Site) -> None:
+    """What the first one left is kept beside those that `keep` counts."""
+    site.configure(keep=2)
+    for version in ("1.0.0", "1.1.0"):
+        site.ship(version)
+    site.configure(keep=3)
+    site.ship("1.2.0")
+    site.configure(keep=2)
+    for version in ("1.1.0", "1.0.0"):
+        site.run(lambda coordinator: coordinator.rollback())
+        assert site.served() == version
+    # Of those that were left, the last.
+    assert site.kept() == ["1.0.0", "1.1.0"]
+    assert site.ship("1.3.0").status == "healthy"
+    assert site.kept() == ["1.0.0", "1.1.0", "1.3.0"]
+
+
 def test_what_cannot_be_removed_is_told(site: Site) -> None:
     if site.name != "plain":
         pytest.skip("root can remove what is read-only")
@@ -180,6 +197,16 @@ def test_a_rollback_sees_links_in_place_of_files(site: Site, change: str) -> Non
         site.run(lambda coordinator: coordinator.rollback())
 
 
+def test_a_program_that_cannot_be_started_any_more_is_told(site: Site) -> None:
+    site.ship("1.0.0")
+    first = os.readlink(site.folder / "current")
+    site.ship("1.1.0")
+    site.run_there(f"chmod a-x {first}/bin/app")
+    with pytest.raises(SlipwayError, match="have been changed: bin/app"):
+        site.run(lambda coordinator: coordinator.rollback())
+    assert site.served() == "1.1.0"
+
+
 def test_a_rollback_tells_of_files_that_were_added(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("echo x >current/added.js")
@@ -274,6 +301,12 @@ def test_hooks_of_a_switch_that_fails(site: Site) -> None:
     assert site.run_there("cat ~/told").split() == ["before_switch", "on_failure", "always"]
 
 
+def test_hooks_know_the_environment_of_the_deployment(site: Site) -> None:
+    site.configure(hooks=Hooks(before_switch='echo "$SERVER_ENV" >>~/told'))
+    site.ship("1.0.0")
+    assert site.run_there("cat ~/told") == "prod\n"
+
+
 def test_a_hook_at_the_end_that_fails_is_told(site: Site) -> None:
     site.configure(hooks=Hooks(always="false"))
     host = site.ship("1.0.0")
@@ -326,6 +359,9 @@ def test_lines_at_a_failure_are_those_of_this_start(site: Site) -> None:
     assert host.status == "returned"
     assert r"\xff\xfe broken bytes" in host.text
     assert "earlier" not in host.text
+    shortens = ': >"$(readlink /proc/$$/fd/1)"'
+    short = site.ship("1.1.1", start=f"{shortens}; echo after it; exit 3")
+    assert short.text.endswith("after it")
     long = site.ship(
         "1.2.0", start="head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end; exit 3"
     )

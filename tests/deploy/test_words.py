@@ -9,6 +9,7 @@ from typing import Iterator
 
 import pytest
 
+from build_rules.lib.errors import SlipwayError
 from tests.deploy.plain_host import NAME, NUMBER, PlainHost, plain_host
 from tests.deploy.sites import Site, namespace_site, site_of
 
@@ -79,6 +80,19 @@ def test_a_user_without_a_login_shell(plain: Site, host: PlainHost) -> None:
     assert said.text.startswith("its user may not run commands, for it has no login shell")
 
 
+def test_a_login_shell_that_ends_at_once(plain: Site, host: PlainHost) -> None:
+    host.set_shell("/bin/false")
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        host.set_shell("/bin/sh")
+    assert said.status == "unreachable"
+    assert said.text == (
+        "the session ended at once and without a word: "
+        "does the user have a login shell that runs commands?"
+    )
+
+
 # --- The path.
 
 
@@ -145,6 +159,59 @@ def test_root_runs_nothing_at_boot_that_others_can_replace(root: Site) -> None:
     root._run(f"chown 0 {root.top}")
     assert root._run(f"sh {root.top}/.slipway/agent {root.top} boot").returncode == 0
     assert root.served() == "1.0.0"
+
+
+@pytest.mark.parametrize("path", ["", "/bin", "/bin/app", "/node_runtime/bin/node"])
+def test_root_runs_no_release_that_others_can_change(root: Site, path: str) -> None:
+    assert root.ship("1.0.0").status == "healthy"
+    first = os.readlink(root.folder / "current")
+    root._run(f"chown 1000 {root.top}/{first}{path}")
+    said = root.ship("1.1.0")
+    assert said.status == "refused"
+    assert f"{root.top}/{first}{path} can be changed by others than root" in said.text
+    assert root._run(f"sh {root.top}/.slipway/agent {root.top} boot").returncode == 1
+
+
+def test_root_goes_back_to_no_release_that_others_can_change(root: Site) -> None:
+    root.ship("1.0.0")
+    first = os.readlink(root.folder / "current")
+    root.ship("1.1.0")
+    root._run(f"chown 1000 {root.top}/{first}/bin/app")
+    with pytest.raises(SlipwayError, match="bin/app can be changed by others than root"):
+        root.run(lambda coordinator: coordinator.rollback())
+    assert root.served() == "1.1.0"
+
+
+def test_root_runs_nothing_where_the_link_leads_to_a_folder_of_another_user(root: Site) -> None:
+    app = (
+        "printf '#!/bin/sh\\nid -un >/home/who' >/home/other/bin/app; chmod +x /home/other/bin/app"
+    )
+    root._run(f"mkdir -p {root.top} /home/other/bin; {app}; chown -R 1000 /home/other")
+    root._run(f"ln -s /home/other {root.top}/current")
+    try:
+        said = root.ship("1.0.0")
+        assert said.status == "refused"
+        assert "/home/other can be changed by others than root" in said.text
+        assert root._run("cat /home/who").returncode == 1
+    finally:
+        root._run("rm -rf /home/other")
+
+
+def test_root_boots_by_a_text_of_its_own(root: Site) -> None:
+    root.configure(boot="auto")
+    try:
+        assert root.ship("1.0.0").text == ""
+    finally:
+        root.configure(boot="off")
+    entry = root._run("crontab -l").stdout.split()
+    assert entry[2].startswith("/var/lib/slipway/slipway-")
+    assert root._run(f"stat -c '%U %a' {entry[2]}").stdout == "root 644\n"
+    id = os.readlink(root.folder / "current").rpartition("/")[2]
+    root._run(f"kill {' '.join(map(str, root.processes(id)))}")
+    # Whoever has the folder by then.
+    root._run(f"chown -R 1000 {root.top}; echo 'id >/home/who' >{root.top}/.slipway/agent")
+    assert root._run(" ".join(entry[1:])).returncode == 1
+    assert root._run("cat /home/who").returncode == 1
 
 
 @pytest.mark.parametrize("name", [".slipway", "releases", "shared"])

@@ -83,6 +83,13 @@ linked() {
   esac
 }
 
+# linked_shown: the same for people, who know where a foreign link leads and not "@".
+linked_shown() {
+  at=$(linked)
+  [ "$at" != @ ] || at=$(readlink "$top/current")
+  echo "$at"
+}
+
 # The folder of a release; "." is that of a deploy by hand, which lies where the releases should.
 place() {
   case $1 in
@@ -169,6 +176,7 @@ apart() {
 
 # script ID NAME: runs a script of the release's package.json.
 script() (
+  may_run "$1" || { echo "$2: $why" >>"$own/service.log" && exit 1; }
   cd "$(place "$1")" || exit 1
   SERVER_ENV=$(setting "$1" server_env) && export SERVER_ENV
   if [ -x bin/app ]; then program=bin/app; else program='npm run --silent'; fi
@@ -194,6 +202,7 @@ keep_log() {
 
 # The last lines since the start.
 last_lines() {
+  [ "$(wc -c <"$own/service.log")" -ge "$logged" ] || logged=0 # it was shortened meanwhile
   tail -c "+$((logged + 1))" "$own/service.log" 2>/dev/null | tail -c 2000 | tail -n 5
 }
 
@@ -226,6 +235,7 @@ looks_healthy() {
   if [ -z "$url" ]; then
     script "$1" health || return 1
   else
+    may_run "$1" || return 1
     node=$(place "$1")/node_runtime/bin/node
     [ -x "$node" ] || node=node
     # shellcheck disable=SC2086  # process ids
@@ -265,7 +275,8 @@ hook() {
   [ -z "$mark" ] || return "$mark"
   note "$1: begin"
   # shellcheck disable=SC2016  # for the inner shell
-  (cd "$(place "$2")" && apart "$(asked hook_timeout)" \
+  (cd "$(place "$2")" && SERVER_ENV=$(setting "$2" server_env) && export SERVER_ENV &&
+    apart "$(asked hook_timeout)" \
     sh -c 'sh -c "$1"; status=$?; [ "$status" = 0 ] || status=1; echo "$2=$status" >>"$3"; exit "$status"' \
     sh "$command" "$1" "$own/doing") && note "$1: end" && return
   grep -q "^$1=" "$own/doing" || echo "$1=1" >>"$own/doing"
@@ -436,14 +447,22 @@ hold() {
 }
 
 # Without flock, a link that names a process and its start: its number alone may be another's by now.
+# One at a time puts itself in the place of a process that has ended.
 locked() {
   if command -v flock >/dev/null 2>&1; then
     command exec 9>>"$own/lock" && flock -n 9
-  elif ! ln -s "$$-$(started $$)" "$own/lock.pid" 2>/dev/null; then
-    holder=$(readlink "$own/lock.pid")
-    [ "$(started "${holder%-*}")" != "${holder#*-}" ] || return 1
-    rm -f "$own/lock.pid" && ln -s "$$-$(started $$)" "$own/lock.pid" 2>/dev/null
+    return
   fi
+  ! ln -s "$$-$(started $$)" "$own/lock.pid" 2>/dev/null || return 0
+  holder=$(readlink "$own/lock.pid") && ! lives "$holder" || return 1
+  ln -s "$$-$(started $$)" "$own/lock.next" 2>/dev/null ||
+    { lives "$(readlink "$own/lock.next")" || rm -f "$own/lock.next"; return 1; }
+  [ "$(readlink "$own/lock.pid")" = "$holder" ] && ln -sfn "$$-$(started $$)" "$own/lock.pid"
+  took=$? && rm -f "$own/lock.next" && return "$took"
+}
+
+lives() {
+  [ "$(started "${1%-*}")" = "${1#*-}" ]
 }
 
 release() {
@@ -456,13 +475,10 @@ release() {
 do_look() {
   near=$top # or the nearest folder above it that is there
   while [ ! -d "$near" ]; do near=$(dirname "$near"); done
-  at=$(linked)
-  [ "$at" != @ ] || at=$(readlink "$top/current")
-  say host user "$(id -un)" machine "$(uname -m)" linked "$at" \
+  say host user "$(id -un)" machine "$(uname -m)" linked "$(linked_shown)" \
     zstd "$(command -v zstd)" in_the_way "$([ -L "$top/current" ] || ls -d "$top/current" 2>/dev/null)" \
     libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | head -n 1)" \
-    free_kb "$(df -Pk "$near" | awk 'NR == 2 { print $4 }')" \
-    free_inodes "$(df -Pi "$near" | awk 'NR == 2 && $2 > 0 { print $4 }')" \
+    free_kb "$(free -k "$near")" free_inodes "$(free -i "$near")" \
     writable "$([ -w "$near" ] && echo yes)"
   in_order >"$way/order"
   for folder in "$top"/releases/*/; do
@@ -478,6 +494,15 @@ do_look() {
   say ok
 }
 
+# free OPTION FOLDER: what df says is available; nothing of a file system that does not count it.
+# Names of devices and folders may have spaces.
+free() {
+  df -P "$1" "$2" | awk 'NR == 2 && match($0, / [0-9]+ +[0-9]+ +-?[0-9]+ +([0-9]+%|-) /) {
+    split(substr($0, RSTART), columns, " ")
+    if (columns[1] > 0) print columns[3]
+  }'
+}
+
 # Whether what is there is this user's: links lead anywhere, and who owns a folder above can replace
 # what root runs.
 is_safe() {
@@ -487,16 +512,30 @@ is_safe() {
       { why="$path belongs to another user, $(owner "$path"): log in as that one" && return 1; }
   done
   [ "$(id -u)" = 0 ] || return 0
-  is_roots "$own" && is_roots "$top/releases" && is_roots "$top" || return 1
-  path=$top
+  is_roots "$own" && is_roots "$top/releases" && is_roots "$top" && are_above_roots "$top" || return 1
+  [ ! -d "$top/current" ] || may_run "$(linked)"
+}
+
+# may_run ID: whether what a release is started, stopped and asked by is root's alone, for root.
+may_run() {
+  [ "$(id -u)" = 0 ] || return 0
+  from=$(place "$1")
+  are_above_roots "$from" && is_roots "$from" || return 1
+  for path in bin bin/app node_runtime node_runtime/bin node_runtime/bin/node package.json; do
+    is_roots "$from/$path" || return 1
+  done
+}
+
+are_above_roots() {
+  path=$1
   while path=$(dirname "$path") && [ "$path" != / ]; do is_roots "$path" sticky || return 1; done
 }
 
-# is_roots FOLDER [sticky]: root alone can write there; or where it is sticky, replace what is root's.
+# is_roots PATH [sticky]: root alone can write there; or where it is sticky, replace what is root's.
 is_roots() {
   # shellcheck disable=SC2012  # one name
-  case ${2-}$([ ! -d "$1" ] || ls -ldn "$1" | awk '{ print $1, $3 }') in
-  '' | sticky | *d????-??-?' 0' | *d????-??-?[.+]' 0' | stickyd????????[tT]*' 0') return ;;
+  case ${2-}$([ ! -e "$1" ] || ls -Lldn "$1" | awk '{ print $1, $3 }') in
+  '' | sticky | *[d-]????-??-?' 0' | *[d-]????-??-?[.+]' 0' | stickyd????????[tT]*' 0') return ;;
   esac
   why="$1 can be changed by others than root, who could so run anything as root: log in as the user who owns it, or make it root's alone"
   return 1
@@ -560,11 +599,15 @@ present() {
   (cd "$1" && find . -type f ! -path './.release/*' ! -path ./release.json) | sed 's|^\./||' | sort
 }
 
-# Files of a release that are not as its lists say, or are no files any more, the first of them.
+# Files of a release that are not as its lists say, or are no files any more, the first of them; and
+# programs that cannot be started.
 changed() {
   listed "$1" >"$way/listed" && present "$1" | comm -13 - "$way/listed" | head -n 3
   (cd "$1" && cat .release/*.sha256 2>/dev/null | sha256sum -c 2>/dev/null |
     sed -n 's/: FAILED.*//p' | head -n 3)
+  for program in node_runtime/bin/node bin/app; do
+    [ -x "$1/$program" ] || grep -Fx "$program" "$way/listed"
+  done
 }
 
 # Files that somebody added to a release, the first of them and how many more.
@@ -663,9 +706,6 @@ do_receive() {
   writable "$staged" -links 1 -exec chmod a-w {} +
   # What the lists name, whole, and nothing else.
   damaged=$(changed "$staged")$(added "$staged")
-  for program in node_runtime/bin/node bin/app; do
-    [ ! -f "$staged/$program" ] || [ -x "$staged/$program" ] || damaged="$damaged $program"
-  done
   [ -z "$damaged" ] || { say damaged files "$damaged" && return; }
   share "$own/staged" || { refuse "the shared path $path is taken" || return; }
   { cp "$own/config" "$own/settings/$(field id)" &&
@@ -699,6 +739,7 @@ do_verify() {
 do_switch() {
   new=$(field id) leaving=$(field leaving) lines='' told=''
   [ -d "$top/releases/$new" ] || { refuse "the release $new is not there" || return; }
+  may_run "$new" || { refuse "$why" || return; }
   if [ "$(field settings)" != kept ] || [ ! -f "$own/settings/$new" ]; then
     # What is another tool's has shared paths of its own.
     [ ! -f "$own/facts/$new" ] || share "$top/releases/$new" ||
@@ -710,21 +751,25 @@ do_switch() {
   else
     rm -f "$own/settings/$new.next"
     at=$(linked)
-    say failed text "$failure" linked "$at" log "$lines" \
+    say failed text "$failure" linked "$(linked_shown)" log "$lines" \
       healthy "$([ -n "$at" ] && { [ -n "$untouched" ] || looks_healthy "$at"; } && echo yes)"
   fi
 }
 
-# Of its own releases keeps what is served, what something still runs from, and those that served
-# last; what cannot be removed is told.
+# Of its own releases keeps what is served, what something still runs from, those that served last,
+# and of those that a rollback left, which are no targets, the last; what cannot be removed is told.
 do_prune() {
-  kept=1 stuck=''
+  kept=1 kept_left='' stuck=''
   in_order | sed '1!G;h;$!d' >"$way/order" || { refuse "there is no room" || return; }
   for id in $(cat "$way/order"; cd "$own/facts" && printf '%s\n' * | grep -Fvx -f "$way/order"); do
     [ -f "$own/facts/$id" ] || continue
     if [ "$id" = "$(linked)" ] || [ -n "$(processes_of "$id")" ]; then continue; fi
-    if [ -f "$own/healthy/$id" ] && [ ! -f "$own/failed/$id" ] && [ "$kept" -lt "$(field keep)" ]; then
-      kept=$((kept + 1)) && continue
+    if [ -f "$own/healthy/$id" ] && [ ! -f "$own/failed/$id" ]; then
+      if grep -qx left "$own/healthy/$id"; then
+        [ -n "$kept_left" ] || { kept_left=yes && continue; }
+      elif [ "$kept" -lt "$(field keep)" ]; then
+        kept=$((kept + 1)) && continue
+      fi
     fi
     if grep -Fq " $top/releases/$id/" /proc/self/mountinfo; then
       stuck="$stuck$id (something is mounted in it) " && continue
@@ -738,13 +783,19 @@ do_prune() {
   say ok stuck "$stuck"
 }
 
+# The text that a reboot runs. Root's is apart from the deployment: whoever has that folder by then may
+# have put another one there.
+boot_agent() {
+  if [ "$(id -u)" = 0 ]; then echo "$FOR_BOOT/${unit%.service}"; else echo "$own/agent"; fi
+}
+FOR_BOOT=/var/lib/slipway
+
 # Has systemd bring the release up.
 enable_unit() {
-  name=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -).service
   printf '%s\n' "[Unit]" "Description=The release of $top" "After=network-online.target" \
     "Wants=network-online.target" "[Service]" "Type=oneshot" "RemainAfterExit=yes" "KillMode=process" \
-    "ExecStart=/bin/sh $own/agent $top boot" "[Install]" "WantedBy=multi-user.target" |
-    write "/etc/systemd/system/$name" && systemctl enable "$name"
+    "ExecStart=/bin/sh $(boot_agent) $top boot" "[Install]" "WantedBy=multi-user.target" |
+    write "/etc/systemd/system/$unit" && systemctl enable "$unit"
 }
 
 # Adds a line to the user's crontab, which another deployment of theirs may be changing now.
@@ -757,15 +808,22 @@ add_to_crontab() (
   echo "$1" >>"$way/crontab" && crontab - <"$way/crontab" && crontab -l | grep -Fqx "$1"
 )
 
+keep_for_boot() {
+  [ "$(id -u)" = 0 ] || return 0
+  mkdir -p "$FOR_BOOT" 2>/dev/null && is_roots "$FOR_BOOT" && write "$(boot_agent)" <"$own/agent"
+}
+
 # What brings the release up after a reboot: systemd for root, else cron; said is which, or nothing.
 do_boot() {
-  how=''
+  how='' unit=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -).service
   if [ "$(field boot)" = off ]; then
     how=off
+  elif ! keep_for_boot; then
+    how=''
   elif [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     enable_unit && how=systemd
   elif command -v crontab >/dev/null 2>&1; then
-    add_to_crontab "@reboot sh $own/agent $top boot" && how=cron
+    add_to_crontab "@reboot sh $(boot_agent) $top boot" && how=cron
   fi
   say ok boot "$how"
 }

@@ -8,6 +8,7 @@ still there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pkgutil
@@ -87,6 +88,7 @@ class Session:
         )
         self._talking = threading.Lock()
         self._closed = threading.Event()
+        self._has_answered = False
         self._write(agent_text().encode())
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -168,13 +170,23 @@ class Session:
                 self._process.kill()
                 raise SessionLost(_not_the_agent(line)) from None
             self._lost()
+        self._has_answered = True
         return {str(key): _shown(str(value)) for key, value in answer.items()}
 
     def _lost(self) -> NoReturn:
+        # One that ends by itself is not killed, to see whether it did.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
         self._process.kill()
-        self._process.wait()
+        has_ended = self._process.wait() >= 0
         self._said.seek(0)
-        raise SessionLost(_words_of_ssh(self._said.read().decode(errors="replace")))
+        words = _words_of_ssh(self._said.read().decode(errors="replace"))
+        if not words and has_ended and not self._has_answered:
+            words = (
+                "the session ended at once and without a word: "
+                "does the user have a login shell that runs commands?"
+            )
+        raise SessionLost(words or "the session ended")
 
 
 def _shown(text: str) -> str:
@@ -202,7 +214,7 @@ def _words_of_ssh(said: str) -> str:
         )
     if "Host key verification failed" in said:
         return "its host key is not known: log in once by hand, and compare the key"
-    return lines[-1] if lines else "the session ended"
+    return lines[-1] if lines else ""
 
 
 class _limited:
