@@ -99,7 +99,7 @@ def _plain(field: Field) -> Any:
 
 
 def _number(key: str, value: str) -> Any:
-    return int(value) if key in _NUMBERS and value.isdigit() else value
+    return int(value) if key in _NUMBERS and value.isascii() and value.isdigit() else value
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from build_rules.lib import configured_address, http_proxy
 from build_rules.lib.debian_control import parse_stanzas
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import NetworkSettings, without_port
+from build_rules.lib.http_transport import NetworkSettings, read_ca_file, without_port
 
 FOLDER = "/etc/apt"
 OPTION = '[slipway] debian_mirror = "https://mirror.example/debian"'
@@ -134,13 +134,12 @@ class AptConfig(NetworkSettings):
         if not path:
             return [], False
         try:
-            with open(path, encoding="utf-8") as file:
-                return [file.read()], True
-        except OSError as error:
+            return [read_ca_file(path)], True
+        except (OSError, ValueError) as error:
             raise SlipwayError(
                 "the certificates that apt is told to trust cannot be read",
                 where="apt's setting Acquire::https::CaInfo",
-                found=f"{path}: {error.strerror}",
+                found=f"{path}: {getattr(error, 'strerror', 'it is no path')}",
                 next=f"ls -l {path}",
             ) from None
 
@@ -197,7 +196,7 @@ def _addresses(uri: str) -> Iterator[str]:
         yield "file:///" + rest.strip("/")
     elif scheme == "mirror+file":
         try:
-            with open("/" + rest.lstrip("/"), encoding="utf-8") as file:
+            with open("/" + rest.lstrip("/"), encoding="utf-8", errors="replace") as file:
                 lines = [line.split() for line in file]
         except OSError:
             return

@@ -21,7 +21,11 @@ from build_rules.lib.deb import read_package
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.tar_reading import Kind
 
-KEYRINGS = ("/usr/share/keyrings/debian-archive-*.gpg", "/etc/apt/trusted.gpg.d/*.gpg")
+# In apt's own folder there are also keys of others, for archives of theirs.
+KEYRINGS = (
+    "/usr/share/keyrings/debian-archive-*.gpg",
+    "/etc/apt/trusted.gpg.d/debian-archive-*.gpg",
+)
 # Keys that Debian signed with once. Debian ships them to check old archives by hand; apt trusts none.
 _REMOVED_KEYS = "debian-archive-removed-keys.gpg"
 _SIGNED_TEXT = b"-----BEGIN PGP SIGNED MESSAGE-----\n"

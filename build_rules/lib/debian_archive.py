@@ -24,6 +24,7 @@ from build_rules.lib.decompression import unpacked_chunks
 from build_rules.lib.errors import SlipwayError, suggesting
 from build_rules.lib.npm_registry import FetchFailed
 
+_DAY = 86400.0  # seconds; clocks differ, and are set by hand
 _LARGEST_RELEASE = 4 << 20
 # Of Debian itself: 60 MB, packed 10 MB, of 70000 packages, each of 50 kB at most.
 _LARGEST_LIST = 1 << 27
@@ -136,6 +137,13 @@ def _doubts_of_age(release: Stanza, suite: str, trust: Trust) -> Iterator[Slipwa
             f'what the mirror gives of "{suite}" has expired',
             found=f"Valid-Until: {until}",
             next="use a mirror that is up to date, and see that this machine's clock is right",
+        )
+    date = release.get("Date", "")
+    if _seconds(date, "Date") > trust.now + _DAY:
+        yield SlipwayError(
+            f'what the mirror gives of "{suite}" is of a day to come',
+            found=f"Date: {date}",
+            next="use another mirror, and see that this machine's clock is right",
         )
     day = _day(release)
     if trust.not_before is not None and day < trust.not_before:

@@ -13,6 +13,17 @@ Stanza = Dict[str, str]
 TRY_ANOTHER = "what the mirror says is damaged: try another mirror"
 
 
+# Names of fields are in any case; readers know one spelling.
+_SPELLINGS = {
+    name.lower(): name
+    for name in (
+        *("Codename", "Suite", "Date", "Valid-Until", "SHA256"),
+        *("Package", "Version", "Architecture", "Filename", "Size"),
+        *("Pre-Depends", "Depends", "Provides", "Essential", "Multi-Arch", "Replaces"),
+    )
+}
+
+
 def parse_stanzas(text: str) -> List[Stanza]:
     """The paragraphs of a control file, such as an archive's list of packages."""
     return list(filter(None, map(parse_stanza, text.split("\n\n"))))
@@ -26,6 +37,7 @@ def parse_stanza(paragraph: str) -> Stanza:
             lines[key].append(line.strip())
         elif ":" in line and not line.startswith("#"):
             key, _, value = line.partition(":")
+            key = _SPELLINGS.get(key.lower(), key)
             lines[key] = [value.strip()]
     return {key: "\n".join(values) for key, values in lines.items()}
 

@@ -8,7 +8,9 @@ query, since both can carry secrets.
 from __future__ import annotations
 
 import base64
+import errno
 import http.client
+import ipaddress
 import os
 import re
 import socket
@@ -26,6 +28,7 @@ _SYSTEM_BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_MOST_CERTIFICATES = 16 << 20  # bytes; a system's own bundle has a quarter of one
 _IGNORE_UNEXPECTED_EOF = ssl.Options(1 << 7)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -78,13 +81,18 @@ class NetworkSettings:
 
 
 class Strict(NetworkSettings):
-    """The same proxies and CAs, with certificates checked whatever `settings` say."""
+    """The same proxies and CAs, with certificates checked whatever `settings` say.
+
+    As Docker's engine, it asks this machine itself without a proxy, which would read the logins
+    that may go there without TLS.
+    """
 
     def __init__(self, settings: NetworkSettings) -> None:
         self._settings = settings
 
     def proxy_for(self, url: str) -> Optional[str]:
-        return self._settings.proxy_for(url)
+        host = urlsplit(url).hostname or ""
+        return None if is_loopback(host) else self._settings.proxy_for(url)
 
     def shown_proxy(self, url: str) -> str:
         return self._settings.shown_proxy(url)
@@ -158,6 +166,14 @@ def without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host if host.count(":") > 1 else host.partition(":")[0]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own, whatever a resolver says."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def usable_address(url: str) -> str:
@@ -471,6 +487,15 @@ class _Tunnel(http.client.HTTPSConnection):
             super()._tunnel()  # type: ignore[misc]
         finally:
             self._tunnel_host = host
+
+
+def read_ca_file(path: str) -> str:
+    """The certificates of a file; between them is whatever people write there."""
+    with open(path, "rb") as file:
+        content = file.read(_MOST_CERTIFICATES + 1)
+    if len(content) > _MOST_CERTIFICATES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return content.decode("ascii", "ignore")
 
 
 def _tls_context(config: NetworkSettings) -> ssl.SSLContext:

@@ -7,7 +7,6 @@ flow the registry says which host exchanges the user's login for a token, and th
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -16,7 +15,13 @@ from urllib.parse import urlencode, urlsplit
 from build_rules.lib import docker_login, json_text
 from build_rules.lib.download import Content, ContentCache, Sink, Stored, WrongContent
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import HttpProblem, Transport, shown, usable_address
+from build_rules.lib.http_transport import (
+    HttpProblem,
+    Transport,
+    is_loopback,
+    shown,
+    usable_address,
+)
 from build_rules.lib.image_lock import Blob, ImageLock, ImageReference
 from build_rules.lib.json_fields import Field, read_json
 from build_rules.lib.npm_registry import FetchFailed, FetchFault
@@ -106,7 +111,7 @@ class ImageRegistry:
 
     def _base(self) -> str:
         host = urlsplit(f"//{self._reference.registry}").hostname or ""
-        scheme = "http" if _is_loopback(host) else "https"
+        scheme = "http" if is_loopback(host) else "https"
         return f"{scheme}://{self._reference.registry}/v2/{self._reference.repository}"
 
     def _get(
@@ -156,7 +161,7 @@ class ImageRegistry:
     def _ask_for_token(self, wanted: Mapping[str, str], login: Optional[str]) -> Optional[str]:
         realm = usable_address(wanted["realm"])
         parts = urlsplit(realm)
-        if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise HttpProblem("refused", f"a login would be sent unencrypted, to {shown(realm)}")
         scope = wanted.get("scope") or f"repository:{self._reference.repository}:pull"
         query = {"service": wanted.get("service", ""), "scope": scope}
@@ -189,14 +194,6 @@ class ImageRegistry:
             way_out = f"push the image there again, or docker login {registry} if it is private"
             return FetchFault(subject, problem.text, way_out)
         return FetchFault(subject, problem.text, "run the same command again")
-
-
-def _is_loopback(host: str) -> bool:
-    """Registries of this machine are asked without TLS, as engines do."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _parse_challenge(header: str) -> Tuple[str, Dict[str, str]]:

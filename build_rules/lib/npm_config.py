@@ -21,7 +21,13 @@ from urllib.parse import quote, urlsplit
 
 from build_rules.lib import configured_address, http_proxy, npmrc
 from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import HttpProblem, NetworkSettings, shown, without_port
+from build_rules.lib.http_transport import (
+    HttpProblem,
+    NetworkSettings,
+    read_ca_file,
+    shown,
+    without_port,
+)
 from build_rules.lib.npmrc import Setting
 
 _ENV_PREFIX = "npm_config_"
@@ -37,6 +43,8 @@ _REASONS = {
     "too-long": "the answer is too long",
     "refused": "the answer cannot be used",
 }
+_LOGIN_KEYS = ("_authToken", "_auth", "username", "_password", "email")
+_ASKED_NPM = "npm config get registry"
 _OF_THIS_MACHINE = ("ca", "cafile")
 
 
@@ -106,11 +114,14 @@ class NpmConfig(NetworkSettings):
         """A project must not have any variable of the user sent to the hosts that it names."""
         if key in _OF_THIS_MACHINE or not self._is_of_project(setting):
             return
+        known = self.project_variables
+        if not _is_for_a_registry(key, setting):
+            known = tuple(one for one in known if one not in PROJECT_VARIABLES)
         for name in setting.variables:
-            if not any(fnmatch.fnmatchcase(name, one) for one in self.project_variables):
+            if not any(fnmatch.fnmatchcase(name, one) for one in known):
                 raise SlipwayError(
                     f'the project\'s npm setting "{key}" asks for a variable of yours that is not '
-                    "known to be for a registry",
+                    "known to be for a registry with TLS",
                     where=setting.source,
                     found="${" + name + "}",
                     next=f'if it is, add to pants.toml: [slipway] npmrc_variables.add = ["{name}"]',
@@ -170,9 +181,14 @@ class NpmConfig(NetworkSettings):
         if found or registry is None or not _same_origin(url, registry.url):
             return found
         found = self._login_below(registry.host, urlsplit(registry.url).path)
-        common = self.usable("registry")
-        if found or (common and _registry(common).url != registry.url):
+        if found:
             return found
+        common = self.usable("registry")
+        is_common = (
+            _registry(common).url == registry.url if common else registry.source == _ASKED_NPM
+        )
+        if not is_common:
+            return None
         # Logins without an address, from the time of npm 6, belong to the common registry: to the
         # one of the user, who did not write them for whatever host a project names.
         of_project = common is not None and self._is_of_project(common)
@@ -300,7 +316,7 @@ class NpmConfig(NetworkSettings):
         if setting:
             home = self.env.get("HOME", "")
             try:
-                own.append(_read_ca(_beside(setting.value, setting.source, home)))
+                own.append(read_ca_file(_beside(setting.value, setting.source, home)))
             except (OSError, ValueError) as error:
                 path = _beside(setting.shown, setting.source, home)
                 raise SlipwayError(
@@ -315,7 +331,7 @@ class NpmConfig(NetworkSettings):
         extra = []
         for name in ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"):
             try:
-                extra.append(_read_ca(self.env.get(name, "")))
+                extra.append(read_ca_file(self.env.get(name, "")))
             except OSError:
                 pass  # Node and OpenSSL go on without such a file too.
         return (own, True) if own else (extra, False)
@@ -431,11 +447,6 @@ def _beside(path: str, source: str, home: str) -> str:
     return os.path.join(os.path.dirname(source.rpartition(":")[0]), path)
 
 
-def _read_ca(path: str) -> str:
-    with open(path, encoding="ascii", errors="ignore") as file:
-        return file.read()
-
-
 # For each of a thousand tarballs it is asked for twice.
 @functools.lru_cache(maxsize=None)
 def _registry(setting: Setting) -> Registry:
@@ -464,6 +475,13 @@ def _registry(setting: Setting) -> Registry:
         )
     written = (found or f"{parts.scheme}://…").rstrip("/") + "/" if setting.variables else ""
     return Registry(url.rstrip("/") + "/", setting.source, written)
+
+
+def _is_for_a_registry(key: str, setting: Setting) -> bool:
+    """Whether a setting is a login, or an address of a registry that the project does not name without TLS."""
+    if key == "registry" or key.endswith(":registry"):
+        return not setting.written.lower().startswith("http:")
+    return key.rpartition(":")[2] in _LOGIN_KEYS
 
 
 def _same_origin(one: str, other: str) -> bool:
@@ -518,4 +536,4 @@ class AskNpm:
         url = answer.stdout.decode("utf-8", "replace").strip()
         if answer.returncode != 0 or not url.startswith(("http://", "https://")):
             return None
-        return _registry(Setting(url, "npm config get registry"))
+        return _registry(Setting(url, _ASKED_NPM))

@@ -91,7 +91,8 @@ class RegistryClient:
                 FetchFault(
                     subject,
                     f"{registry.shown} has other content than the lock: {wrong}",
-                    f"restore the lock from version control, or accept the new content: {renew}",
+                    "restore the lock from version control; or, to accept the new content, remove its "
+                    f"line there: {renew}",
                 )
             ) from None
 
@@ -111,7 +112,8 @@ class RegistryClient:
                 FetchFault(
                     subject,
                     f"{name or shown(url)} has other content than the lock: {wrong}",
-                    f"correct the hash, or accept the new content: {renew}",
+                    "correct the hash; or, to accept the new content, remove its line from the lock: "
+                    f"{renew}",
                 )
             ) from None
 

@@ -63,7 +63,7 @@ def satisfies(version: str, spec: str) -> Optional[bool]:
 def _identifiers(text: Optional[str]) -> Tuple[_Identifier, ...]:
     if not text:
         return ()
-    return tuple(int(one) if one.isdigit() else one for one in text.split("."))
+    return tuple(int(one) if one.isascii() and one.isdigit() else one for one in text.split("."))
 
 
 def _within(version: Version, tests: List[_Test]) -> bool:

@@ -6,10 +6,10 @@ the line that binds a scope to its registry, whoever does so is who a team's pac
 
 from __future__ import annotations
 
-import json
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Set
 from urllib.parse import urlsplit
 
+from build_rules.lib import json_text
 from build_rules.lib.npm_config import Registry
 from build_rules.lib.npm_package import Tarball
 
@@ -25,7 +25,7 @@ def doubts(
     `is_bound` says of a scope whether a setting names its registry.  A lock that has all packages
     from one host tells nothing: the registry may be a mirror of that.
     """
-    hosts = _hosts(json.loads(lock_text))
+    hosts = _hosts(json_text.loads(lock_text))
     names: Dict[str, Set[str]] = {}
     for tarball in tarballs:
         scope, slash, _ = tarball.name.partition("/")

@@ -106,7 +106,9 @@ def make(folder: str, lock_file: str) -> None:
     say(f"making a CPython 3.9 from Debian 11's packages (once, {size:.1f} MB) …")
     apt = Apt()
     mirrors = apt.mirrors()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(apt.proxies()))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler(apt.proxies()), SafeRedirects()
+    )
     with ThreadPoolExecutor(4) as pool:
         for content in pool.map(lambda package: fetch(package, mirrors, opener), packages):
             unpack(content, folder)
@@ -116,6 +118,22 @@ def make(folder: str, lock_file: str) -> None:
     with open(os.path.join(folder, MODULES, "sitecustomize.py"), "w") as file:
         file.write(SITE_CUSTOMIZE)
     check(folder)
+
+
+class SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Takes no login along, not even that of a proxy, and goes from https to https alone."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        followed = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if followed is None:
+            return None
+        # Of a request by a CONNECT tunnel, `type` is the scheme of what it asks for.
+        if req.type == "https" and followed.type != "https":
+            raise urllib.error.URLError("it redirects from https to http")
+        followed.remove_header("Proxy-authorization")
+        return followed
 
 
 class Apt:
@@ -128,6 +146,13 @@ class Apt:
     def mirrors(self) -> List[str]:
         given = os.environ.get(MIRROR_VARIABLE)
         if given:
+            if not has_plain_host(given):
+                raise RunnerError(
+                    "the address of the Debian mirror cannot be read",
+                    where=f"the variable {MIRROR_VARIABLE}",
+                    found="an address that ends in its login",
+                    next='in a password, write "#" as %23, "/" as %2F, "?" as %3F and "@" as %40',
+                )
             return [given.rstrip("/")]
         # apt reads both forms of its lists, their options and its own settings. Without release
         # info it needs no downloaded index, which a fresh container lacks.
@@ -144,6 +169,7 @@ class Apt:
             address, _, component = line.rpartition("|")
             address = address.rstrip("/")
             known = address.startswith(("http://", "https://", "file:", "copy:"))
+            known = known and has_plain_host(address)
             if known and component == "main" and address not in found:
                 found.append(address)
         if not found:
@@ -268,6 +294,15 @@ def login_of(address: str) -> bytes:
 
 def without_login(address: str) -> str:
     return re.sub(r"//[^/]*@", "//", address)
+
+
+def has_plain_host(address: str) -> bool:
+    """Whether the login does not go on behind the host: else no part may be in a message."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+        return "@" not in parts.path + parts.query + parts.fragment and parts.port != 0
+    except ValueError:
+        return False
 
 
 def unpack(deb: bytes, folder: str) -> None:

@@ -101,7 +101,7 @@ def _test(script: str, place: str, subject: Subject) -> None:
 def _modules() -> int:
     node = f"{node_process.RUNTIME}/bin/node"
     status, said = jailed.capture([node, "-p", "process.versions.modules"], _APP, os.environ)
-    if status != 0 or not said.isdigit():
+    if status != 0 or not (said.isascii() and said.isdigit()):
         raise SlipwayError(
             "Node.js does not tell the number of its binary interface",
             where=f"{ORIGIN}, field runtime",

@@ -21,12 +21,13 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import threading
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
@@ -221,7 +222,9 @@ class Fetcher:
         return lambda: self._local(subject, url, content)
 
     def _local(self, subject: str, url: str, content: Content) -> Stored:
-        path = unquote(urlsplit(url).path) if url.startswith("file:") else url
+        path = url
+        if url.startswith("file:"):
+            path = unquote(re.sub(r"\Afile:(//[^/]*)?", "", url))
         try:
             with open(path, "rb") as file:
                 return self._cache.store(content, lambda sink: shutil.copyfileobj(file, sink))

@@ -82,7 +82,7 @@ async def find_archive(request: ArchiveRequest) -> ReadySource:
 
 def _remote(field_set: ToolchainFieldSet, url: str, sha256: str) -> LockedFile:
     size = field_set.archive_size.value or ""
-    if not size.isdigit():
+    if not (size.isascii() and size.isdigit()):
         raise SlipwayError(
             f'the ready image "{url}" is not pinned by its size',
             where=f"{field_set.address}, field archive_size",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> 
         "printf '#!/bin/sh\\nsleep 0.3\\nexec ~/bin/real \"$@\"\\n' >~/bin/crontab; "
         "chmod +x ~/bin/crontab; mount --bind ~/bin/crontab $(command -v crontab)"
     )
-    tops = [f"/home/app/app{number}" for number in range(4)]
+    tops = ["/home/app/app1", "/home/app/app2", "/home/app/app/3", "/home/app/app-3"]
     sessions = [session_of(site, top) for top in tops]
     try:
         for one in sessions:
@@ -102,7 +103,7 @@ def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> 
             said = [*pool.map(lambda one: one.ask("boot", 60, boot="auto")[-1]["boot"], sessions)]
         assert said == ["cron"] * len(tops)
         table = site._run("crontab -l").stdout.splitlines()
-        assert sorted(table) == [boot_line(top) for top in tops]
+        assert sorted(table) == sorted(boot_line(top) for top in tops)
     finally:
         for one in sessions:
             one.close()
@@ -111,7 +112,8 @@ def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> 
 
 def boot_line(top: str) -> str:
     # Of root, whose text for it is in no folder of a deployment.
-    return f"@reboot sh /var/lib/slipway/slipway{top.replace('/', '-')} {top} boot"
+    name = f"slipway{top.replace('/', '-')}-{hashlib.sha256(top.encode()).hexdigest()[:8]}"
+    return f"@reboot sh /root/.slipway-boot/{name} {top} boot"
 
 
 def session_of(site: Site, top: str) -> Session:

@@ -204,7 +204,7 @@ def test_root_boots_by_a_text_of_its_own(root: Site) -> None:
     finally:
         root.configure(boot="off")
     entry = root._run("crontab -l").stdout.split()
-    assert entry[2].startswith("/var/lib/slipway/slipway-")
+    assert entry[2].startswith("/root/.slipway-boot/slipway-")
     assert root._run(f"stat -c '%U %a' {entry[2]}").stdout == "root 644\n"
     id = os.readlink(root.folder / "current").rpartition("/")[2]
     root._run(f"kill {' '.join(map(str, root.processes(id)))}")

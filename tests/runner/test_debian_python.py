@@ -17,6 +17,7 @@ import threading
 import urllib.request
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -194,11 +195,12 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        if self.headers.get("Authorization"):
-            self.logins.append(self.headers["Authorization"])
+        for name in ("Authorization", "Proxy-Authorization"):
+            if self.headers.get(name):
+                self.logins.append(self.headers[name])
         if self.redirect:
             self.send_response(302)
-            self.send_header("Location", self.redirect + self.path)
+            self.send_header("Location", self.redirect + urlsplit(self.path).path)
             self.end_headers()
             return
         path = self.folder / ("pool/" + self.path.partition("/pool/")[2])
@@ -359,6 +361,32 @@ def test_a_login_does_not_go_to_where_the_mirror_redirects(
     assert served.handler.logins  # type: ignore[attr-defined]
     assert other.asked
     assert other.handler.logins == []  # type: ignore[attr-defined]
+
+
+def test_the_login_of_a_proxy_does_not_go_to_where_it_redirects(
+    bench: Bench, served: Served, mirror: Path
+) -> None:
+    """The proxy answers for the mirror, with a redirect to a host that is asked without a proxy."""
+    bench.environ["http_proxy"] = served.address.replace("//", "//user:secret-word@")
+    bench.environ["no_proxy"] = "127.0.0.1"
+    with serving(mirror) as other:
+        served.handler.redirect = other.address  # type: ignore[attr-defined]
+        assert make_only(bench, SLIPWAY_DEBIAN_MIRROR="http://debian.example/debian")
+    assert served.handler.logins  # type: ignore[attr-defined]
+    assert other.asked
+    assert other.handler.logins == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("password", ["secret/word", "secret#word", "secret?word"])
+def test_a_password_that_ends_the_host_is_not_shown(
+    bench: Bench, served: Served, password: str
+) -> None:
+    address = served.address.replace("//", f"//user:{password}@")
+    result = bench.run(SLIPWAY_DEBIAN_MIRROR=address)
+    assert result.status == 1
+    assert "the address of the Debian mirror cannot be read" in result.err
+    assert "secret" not in result.err
+    assert served.asked == []
 
 
 @pytest.mark.parametrize("left", [99, 0])

@@ -786,16 +786,15 @@ do_prune() {
 # The text that a reboot runs. Root's is apart from the deployment: whoever has that folder by then may
 # have put another one there.
 boot_agent() {
-  if [ "$(id -u)" = 0 ]; then echo "$FOR_BOOT/${unit%.service}"; else echo "$own/agent"; fi
+  if [ "$(id -u)" = 0 ]; then echo "$HOME/.slipway-boot/$unit"; else echo "$own/agent"; fi
 }
-FOR_BOOT=/var/lib/slipway
 
 # Has systemd bring the release up.
 enable_unit() {
   printf '%s\n' "[Unit]" "Description=The release of $top" "After=network-online.target" \
     "Wants=network-online.target" "[Service]" "Type=oneshot" "RemainAfterExit=yes" "KillMode=process" \
     "ExecStart=/bin/sh $(boot_agent) $top boot" "[Install]" "WantedBy=multi-user.target" |
-    write "/etc/systemd/system/$unit" && systemctl enable "$unit"
+    write "/etc/systemd/system/$unit.service" && systemctl enable "$unit.service"
 }
 
 # Adds a line to the user's crontab, which another deployment of theirs may be changing now.
@@ -810,12 +809,14 @@ add_to_crontab() (
 
 keep_for_boot() {
   [ "$(id -u)" = 0 ] || return 0
-  mkdir -p "$FOR_BOOT" 2>/dev/null && is_roots "$FOR_BOOT" && write "$(boot_agent)" <"$own/agent"
+  kept=$(boot_agent) && mkdir -p "${kept%/*}" 2>/dev/null && are_above_roots "$kept" &&
+    write "$kept" <"$own/agent"
 }
 
 # What brings the release up after a reboot: systemd for root, else cron; said is which, or nothing.
 do_boot() {
-  how='' unit=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -).service
+  how='' # Of /a-b and of /a/b the name is not the same.
+  unit=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -)-$(printf '%s' "$top" | sha256sum | cut -c 1-8)
   if [ "$(field boot)" = off ]; then
     how=off
   elif ! keep_for_boot; then

@@ -154,7 +154,7 @@ def _choice(*known: str) -> _Check:
 
 def _batch(value: Any) -> Optional[str]:
     sound = isinstance(value, str) and (
-        (value.isdigit() and value != "0") or _PERCENT.fullmatch(value)
+        re.fullmatch("[1-9][0-9]*", value) or _PERCENT.fullmatch(value)
     )
     return None if sound else 'a number of hosts such as "2", or a share such as "25%"'
 

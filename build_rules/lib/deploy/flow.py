@@ -285,7 +285,11 @@ def _check_host(state: HostState, release: ShippedRelease) -> None:
 
 def _numbers(version: str) -> Tuple[int, ...]:
     parts = version.rpartition("_")[2].split(".")
-    return tuple(int(one) for one in parts) if all(one.isdigit() for one in parts) else ()
+    return (
+        tuple(int(one) for one in parts)
+        if all(one.isascii() and one.isdigit() for one in parts)
+        else ()
+    )
 
 
 def _id_of(host: Host, key: str) -> str:

@@ -34,7 +34,8 @@ _BUSY = ("kex_exchange_identification", "Connection reset", "Connection closed")
 _AGAIN_AFTER = (1.0, 2.0, 4.0, 6.0, 8.0)  # seconds, and up to as many again
 
 _NOT_AFTER_A_REBOOT = (
-    "nothing starts it after a reboot: the user has no cron, and is not root for a unit of systemd; "
+    "nothing starts it after a reboot: the user has no cron, and is not root for a unit of systemd "
+    "with a home to write to; "
     "see to it, and set boot to off"
 )
 _LEFT = "left"  # behind the time when a release was healthy

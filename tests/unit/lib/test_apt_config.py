@@ -340,6 +340,9 @@ def test_an_own_authority_stands_in_for_the_systems(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("certificate")
     env = write_tool(tmp_path, "apt-config", f"Acquire::https::CaInfo={tmp_path}/ca.pem\n")
     assert read(tmp_path, {"sources.list": ONE_LINE}, env).ca_texts() == (["certificate"], True)
+    (tmp_path / "ca.pem").write_bytes(b"# M\xfcller\ncertificate")
+    (text,), _ = read(tmp_path, {"sources.list": ONE_LINE}, env).ca_texts()
+    assert text.endswith("\ncertificate")
     (tmp_path / "ca.pem").unlink()
     with pytest.raises(SlipwayError, match="cannot be read") as caught:
         read(tmp_path, {"sources.list": ONE_LINE}, env).ca_texts()

@@ -82,6 +82,7 @@ def test_a_request_tells_the_variable_that_it_came_by() -> None:
     assert given == {"A": "http://127.0.0.1:9/0", "ELECTRON_MIRROR": "http://127.0.0.1:9/1/"}
     assert binary_mirrors.split_request("/1//v1/x.zip?y", names) == ("ELECTRON_MIRROR", "v1/x.zip")
     assert binary_mirrors.split_request("/v1/x.zip", names) == ("A", "v1/x.zip")
+    assert binary_mirrors.split_request("/²/x.zip", names) == ("A", "²/x.zip")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import lzma
 import os
@@ -408,6 +409,18 @@ def test_what_has_expired_ends_it(command: Any, archive: Signer, tmp_path: Path)
     with pytest.raises(Untrusted, match='"bullseye" has expired') as caught:
         read(tmp_path / "2", archive.sign, trusting(command, archive, now=ends + 1), **until)
     assert caught.value.found == "Valid-Until: Sat, 7 Sep 2024 09:32:03 UTC"
+    # In any case, as apt reads it.
+    until = {"valid-until": until["Valid-Until"]}
+    with pytest.raises(Untrusted, match='"bullseye" has expired'):
+        read(tmp_path / "3", archive.sign, trusting(command, archive, now=ends + 1), **until)
+
+
+def test_what_is_of_a_day_to_come_ends_it(command: Any, archive: Signer, tmp_path: Path) -> None:
+    """A lock of that day would refuse every later archive."""
+    date = {"Date": "Wed, 10 Jun 2099 09:32:03 UTC"}
+    with pytest.raises(Untrusted, match="of a day to come") as caught:
+        read(tmp_path, archive.sign, trusting(command, archive), **date)
+    assert caught.value.found == "Date: Wed, 10 Jun 2099 09:32:03 UTC"
 
 
 def test_what_is_older_than_the_lock_ends_it(command: Any, archive: Signer, tmp_path: Path) -> None:
@@ -430,6 +443,13 @@ def test_kinds_of_keys_that_count(kind: str, command: Any, tmp_path: Path) -> No
     with signers() as make:
         signer = make("debian", kind=kind)
         assert read(tmp_path, signer.sign, trusting(command, signer)).doubts == ()
+
+
+def test_keys_of_others_on_this_machine_do_not_count() -> None:
+    """apt's own folder has those of every archive that the machine takes packages from."""
+    for pattern in archive_signature.KEYRINGS:
+        assert fnmatch.fnmatch(f"{os.path.dirname(pattern)}/debian-archive-trixie.gpg", pattern)
+        assert not fnmatch.fnmatch(f"{os.path.dirname(pattern)}/docker.gpg", pattern)
 
 
 def test_keys_that_debian_has_removed_do_not_count(tmp_path: Path) -> None:

@@ -323,6 +323,16 @@ def test_a_usable_address_stays_as_it_is() -> None:
         assert usable_address(url) == url
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"])
+def test_strict_settings_ask_this_machine_without_a_proxy(host: str) -> None:
+    class Proxied(Direct):
+        def proxy_for(self, url: str) -> Optional[str]:
+            return "http://proxy.example:3128"
+
+    assert Strict(Proxied()).proxy_for(f"http://{host}:5000/token") is None
+    assert Strict(Proxied()).proxy_for("http://localhost.example/") is not None
+
+
 def test_strict_settings_check_certificates_whatever_npm_says() -> None:
     class Lax(Direct):
         @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -261,6 +262,24 @@ def test_a_scopes_registry_does_not_get_the_old_common_token(home: Path) -> None
     assert config.login("https://team.example/@team/left/-/left-1.0.0.tgz", team) is None
 
 
+@pytest.mark.parametrize(
+    "login",
+    [[f"_authToken={TOKEN}"], [f"_auth={BASIC}"], ["username=user", f"_password={PASSWORD}"]],
+)
+def test_a_login_without_an_address_is_for_the_registry_that_npm_has_where_no_line_names_one(
+    home: Path, tmp_path: Path, login: List[str]
+) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho https://npm.example/\n")
+    npm.chmod(0o755)
+    project = tmp_path / "project.npmrc"
+    project.write_text("@team:registry=https://team.example/")
+    config = _load(home, *login, project=project, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    team, common = config.registry_for("@team/left"), config.registry_for("left")
+    assert config.login("https://team.example/left.tgz", team) is None
+    assert config.login("https://npm.example/left.tgz", common) is not None
+
+
 def test_logins_come_from_the_environment_too(home: Path) -> None:
     config = _load(home, env={"npm_config_//r.example/:_authToken": TOKEN})
     assert config.login(TARBALL, None) == f"Bearer {TOKEN}"
@@ -336,6 +355,29 @@ class TestProjects:
         assert caught.value.found == "${CLOUD_SECRET}"
         assert caught.value.next.endswith('[slipway] npmrc_variables.add = ["CLOUD_SECRET"]')
         assert TOKEN not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "registry=http://p.example/${NPM_TOKEN}/",
+            "sharp_binary_host=https://p.example/${NPM_TOKEN}",
+        ],
+    )
+    def test_the_token_of_a_registry_goes_nowhere_else(
+        self, home: Path, tmp_path: Path, line: str
+    ) -> None:
+        key = line.partition("=")[0]
+        project = self.project(tmp_path, line)
+        config = _load(home, project=project, env={"NPM_TOKEN": TOKEN})
+        with pytest.raises(SlipwayError, match="not known to be for a registry with TLS"):
+            config.usable(key)
+
+    def test_a_registry_that_the_user_s_variable_names_needs_no_tls(
+        self, home: Path, tmp_path: Path
+    ) -> None:
+        project = self.project(tmp_path, "registry=${NPM_REGISTRY}")
+        config = _load(home, project=project, env={"NPM_REGISTRY": "http://r.example/"})
+        assert config.registry_for("left").url == "http://r.example/"
 
     def test_the_user_s_own_file_may_name_every_variable(self, home: Path) -> None:
         config = _load(home, "//p.example/:_authToken=${CLOUD_SECRET}", env={"CLOUD_SECRET": TOKEN})
@@ -503,6 +545,11 @@ def test_a_registry_that_cannot_be_read_is_no_registry_without_tls(home: Path) -
 
 
 class TestCertificates:
+    def test_a_file_without_end_is_told(self, home: Path) -> None:
+        with pytest.raises(SlipwayError, match="File too large") as caught:
+            _load(home, "cafile=/dev/zero").ca_texts()
+        assert caught.value.found == "/dev/zero"
+
     def test_a_configured_file_stands_alone(self, home: Path, tmp_path: Path) -> None:
         (tmp_path / "ca.pem").write_text("PEM")
         config = _load(home, f"cafile={tmp_path}/ca.pem", env={"SSL_CERT_FILE": "/etc/hosts"})

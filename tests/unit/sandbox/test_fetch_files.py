@@ -644,6 +644,10 @@ class TestAddresses:
             assert run.counts()["downloaded"] == 2
         assert (run.out / "archive").read_bytes() == RIGHT
 
+    def test_a_local_address_that_is_none(self, run: Run) -> None:
+        run.want(kind="url", url="file://[x/archive.tar", path="archive")
+        assert "/archive.tar: No such file or directory" in run.fails()
+
     def test_a_mirror_stands_in_for_what_the_address_begins_with(self, run: Run) -> None:
         with Registry({}) as server:
             server.files["/mirror/v6/node.tgz"] = LEFT

@@ -75,7 +75,7 @@ HOSTILE = {
     "server_env": ["prod;x", "a b", "--prod"],
     "static_path": ["relative", "/a/../../etc", "/a;b"],
     "shared": ["../up", "/absolute", "a;b", "a/../../b"],
-    "batch": ["0", "0%", "101%", "many", "", "-1", 2],
+    "batch": ["0", "0%", "101%", "many", "", "-1", "²", "٣%", 2],
     "keep": [0, "5", -1, True],
     "port": [0, 70_000, "22"],
     "boot": ["maybe", True],
