@@ -327,7 +327,7 @@ class Struck:
         return {
             pid
             for pid, one in self.host.processes().items()
-            if ".slipway/agent" in one and " keep-log " not in one
+            if re.search(r"\.slipway(/agent|-boot/)", one) and " keep-log " not in one
         }
 
     def _hit(
