@@ -85,13 +85,18 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(site: Site) -> None:
             one.close()
 
 
-def test_two_deployments_of_one_user_both_come_up_after_a_reboot(site: Site) -> None:
+@pytest.mark.parametrize("lock", ["flock", "no flock"])
+def test_two_deployments_of_one_user_both_come_up_after_a_reboot(
+    site: Site, lock: str, request: pytest.FixtureRequest
+) -> None:
     """At the same moment, on a machine whose crontab takes its time."""
     site._run(
         "mkdir -p ~/bin; cp $(command -v crontab) ~/bin/real; "
         "printf '#!/bin/sh\\nsleep 0.3\\nexec ~/bin/real \"$@\"\\n' >~/bin/crontab; "
         "chmod +x ~/bin/crontab; mount --bind ~/bin/crontab $(command -v crontab)"
     )
+    if lock == "no flock":
+        request.getfixturevalue("without_flock")
     tops = ["/home/app/app1", "/home/app/app2", "/home/app/app/3", "/home/app/app-3"]
     sessions = [session_of(site, top) for top in tops]
     try:
@@ -126,6 +131,33 @@ def test_a_crontab_without_a_line_break_at_its_end(site: Site) -> None:
     assert site.ship("1.0.0").text == ""
     entry = boot_line(site.top)
     assert site._run("crontab -l").stdout.splitlines() == ["1 2 3 4 5 mine", entry]
+
+
+def test_a_release_that_is_a_mount_is_not_emptied(site: Site) -> None:
+    site.configure(keep=2, boot="off")
+    site.ship("1.0.0")
+    folder = site.run_there("readlink -f current").strip()
+    site._run("mkdir -p /home/data; echo mine >/home/data/file")
+    site.ship("1.1.0")
+    site._run(f"mount --bind /home/data {folder}")
+    try:
+        assert "something is mounted in it" in site.ship("1.2.0").text
+        assert site._run("cat /home/data/file").stdout == "mine\n"
+    finally:
+        site._run(f"umount {folder}")
+
+
+def test_the_line_of_an_earlier_agent_and_one_that_is_switched_off_are_taken_out(
+    site: Site,
+) -> None:
+    old = f"@reboot sh {site.top}/.slipway/agent {site.top} boot"
+    site._run(f"printf '1 2 3 4 5 mine\\n{old}\\n' | crontab -")
+    site.configure(boot="auto")
+    site.ship("1.0.0")
+    assert site._run("crontab -l").stdout.splitlines() == ["1 2 3 4 5 mine", boot_line(site.top)]
+    site.configure(boot="off")
+    site.ship("1.1.0")
+    assert site._run("crontab -l").stdout.splitlines() == ["1 2 3 4 5 mine"]
 
 
 def test_what_is_mounted_in_a_release_is_not_removed(site: Site) -> None:

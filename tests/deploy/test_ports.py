@@ -95,6 +95,32 @@ def test_one_that_dies_and_is_started_again_is_not_healthy(
     site._run("pkill -f server.js; pkill -f releases")
 
 
+CLUSTER = """
+var cluster = require("cluster");
+if (cluster.isMaster) { cluster.fork(); cluster.on("exit", function () { cluster.fork(); }); }
+else {
+  require("http").createServer(function (asked, answer) { answer.end(); })
+    .listen(Number(process.argv[2]), "127.0.0.1");
+  setTimeout(function () { process.exit(1); }, Number(process.argv[3]));
+}
+"""
+
+
+@pytest.mark.parametrize(("lives", "status"), [(1500, "DOWN"), (60_000, "healthy")])
+def test_a_worker_that_dies_and_is_forked_again_is_not_healthy(
+    site: Site, node: str, port: int, lives: int, status: str
+) -> None:
+    """Its master lives all the while."""
+    site.configure(health=dataclasses.replace(site.deployment.health, hold=4))
+    host = site.ship(
+        "1.0.0",
+        program=node,
+        files={"server.js": CLUSTER},
+        service=f'"$node" "$top/server.js" {port} {lives}',
+    )
+    assert host.status == status, host.text
+
+
 def answers(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0

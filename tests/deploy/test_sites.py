@@ -92,6 +92,22 @@ def test_a_second_rollback_has_a_target(site: Site) -> None:
     assert site.kept() == ["1.0.0", "1.1.0", "1.3.0"]
 
 
+@pytest.mark.parametrize("neighbour", ["v1-0", "v1.0-old"])
+def test_processes_of_a_folder_with_a_similar_name_are_left_alone(
+    site: Site, neighbour: str
+) -> None:
+    """A dot in a name is a dot; both are another tool's, with the host's own Node."""
+    site._run(f"mkdir -p {site.top}/releases/v1.0 {site.top}/releases/{neighbour} ~/bin")
+    site._run("cp $(readlink -f $(command -v sleep)) ~/bin/node")
+    site.run_there("ln -s releases/v1.0 current; echo '{}' >current/package.json")
+    site._run(f"cd {site.top}/releases/{neighbour}; ~/bin/node 988 >/dev/null 2>&1 </dev/null &")
+    try:
+        site.ship("1.0.0")
+        assert site._run("pgrep -f 'bin/node 988'").returncode == 0
+    finally:
+        site._run("pkill -f 'bin/node 988'")
+
+
 def test_what_cannot_be_removed_is_told(site: Site) -> None:
     if site.name != "plain":
         pytest.skip("root can remove what is read-only")
@@ -145,6 +161,24 @@ def test_what_an_application_wrote_stays_with_its_release(site: Site) -> None:
     new = Path(os.path.realpath(site.folder / "current"))
     assert not {"cache", "notes.log", "added-link"} & {one.name for one in new.iterdir()}
     assert (new / "written").stat().st_ino != (old / "written").stat().st_ino
+
+
+@pytest.mark.parametrize("change", ["echo x >new && mv new conf.json", "rm -f conf.json"])
+def test_a_file_that_was_replaced_is_sent_and_named(site: Site, change: str) -> None:
+    large = os.urandom(300_000).hex()
+    site.ship("1.0.0", files={"a": "1", "large": large, "conf.json": "{}"})
+    site.run_there(f"cd current && {change}")
+    host = site.ship("1.1.0", files={"a": "2", "large": large, "conf.json": "{}"})
+    assert host.status == "healthy"
+    assert host.sent < 100_000
+    assert host.text.endswith("that were changed there are sent again: conf.json")
+    assert site.run_there("cat current/conf.json") == "{}"
+
+
+def test_a_pipe_in_place_of_a_file_holds_nothing_up(site: Site) -> None:
+    site.ship("1.0.0", files={"a": "1"})
+    site.run_there("cd current && rm a && mkfifo a")
+    assert site.ship("1.1.0", files={"a": "1"}).status == "healthy"
 
 
 def test_names_with_line_breaks_name_nothing_else(site: Site) -> None:
@@ -216,6 +250,37 @@ def test_a_rollback_tells_of_files_that_were_added(site: Site) -> None:
     assert "that no deploy brought: added.js" in host.text
 
 
+def test_a_rollback_tells_of_links_that_were_added(site: Site) -> None:
+    site.ship("1.0.0")
+    site.run_there("ln -s /etc/passwd current/added.js")
+    site.ship("1.1.0")
+    (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
+    assert "that no deploy brought: added.js -> /etc/passwd" in host.text
+
+
+def test_a_rollback_sees_links_that_lead_elsewhere(site: Site) -> None:
+    site.ship("1.0.0")
+    site.run_there("ln -sfn /etc current/service/link")
+    site.ship("1.1.0")
+    with pytest.raises(SlipwayError, match="have been changed: service/link"):
+        site.run(lambda coordinator: coordinator.rollback())
+
+
+def test_a_rollback_tells_of_shared_paths_that_it_does_not_link(site: Site) -> None:
+    site.ship("1.0.0")
+    site.configure(shared=("uploads",))
+    site.ship("1.1.0")
+    (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
+    assert host.text == "it was deployed without these shared paths: uploads"
+
+
+def test_a_shared_path_may_be_a_file(site: Site) -> None:
+    site._run(f"mkdir -p {site.top}/shared/config; echo mine >{site.top}/shared/config/app.json")
+    site.configure(shared=("config/app.json",))
+    assert site.ship("1.0.0").status == "healthy"
+    assert site.run_there("cat current/config/app.json") == "mine\n"
+
+
 def test_a_path_that_is_shared_later_is_linked(site: Site) -> None:
     first = site.release("1.0.0")
     site.deploy(first)
@@ -230,7 +295,7 @@ def test_a_path_that_is_shared_later_is_linked(site: Site) -> None:
     site.ship("1.2.0")
     (host,) = site.attempt(first).hosts
     assert host.status == "refused"
-    assert "the shared path var/uploads is taken" in host.text
+    assert "the shared path var/uploads cannot be linked in releases" in host.text
     assert site.served() == "1.2.0"
 
 
@@ -245,6 +310,24 @@ def test_a_release_is_judged_by_the_settings_that_it_was_deployed_with(site: Sit
     assert (host.status, site.served()) == ("returned", "1.1.0")
     (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
     assert (host.status, site.served()) == ("healthy", "1.0.0")
+
+
+def test_an_older_release_of_another_tool_is_not_judged_by_the_new_settings(site: Site) -> None:
+    releases = older_layout(site)
+    site._run("mkdir -p ~/bin; cp $(readlink -f $(command -v sleep)) ~/bin/node")
+    folder = f"{site.top}/releases/20240101120000"
+    site._run(f"mkdir {folder}/bin; echo '#!/bin/sh' >{folder}/bin/app; chmod +x {folder}/bin/app")
+    start = "cd $(dirname $0)/.. && { ~/bin/node 977 >/dev/null 2>&1 & }"
+    (releases / "20240101120000" / "bin" / "app").write_text(
+        f"#!/bin/sh\n[ $1 != start ] || {{ {start}; }}\n[ $1 != health ]\n"
+    )
+    site.run_there("current/bin/app start")
+    site.configure(health=NOBODY_LISTENS)
+    try:
+        host = site.ship("1.0.0")
+        assert (host.status, host.served) == ("returned", "20240101120000")
+    finally:
+        site._run("pkill -f 'bin/node 977'")
 
 
 def test_settings_that_fail_on_the_very_release_that_serves_are_not_kept(site: Site) -> None:
@@ -307,6 +390,15 @@ def test_hooks_know_the_environment_of_the_deployment(site: Site) -> None:
     assert site.run_there("cat ~/told") == "prod\n"
 
 
+@pytest.mark.parametrize("name", ["on_failure", "always"])
+def test_a_hook_that_fails_on_the_way_back_is_told(site: Site, name: str) -> None:
+    site.ship("1.0.0")
+    site.configure(hooks=Hooks(**{name: "exit 7"}))
+    host = site.ship("1.1.0", health="false")
+    assert host.status == "returned"
+    assert f"it is not healthy; the hook {name} failed; " in host.text
+
+
 def test_a_hook_at_the_end_that_fails_is_told(site: Site) -> None:
     site.configure(hooks=Hooks(always="false"))
     host = site.ship("1.0.0")
@@ -317,17 +409,23 @@ def test_a_hook_at_the_end_that_fails_is_told(site: Site) -> None:
 
 
 def test_a_service_has_the_environment_of_a_login(site: Site) -> None:
-    site._run("printf 'export LANG=zh_CN.UTF-8 own=1 OF_PROFILE=yes\\necho hello\\n' >~/.profile")
+    exports = "export LANG=zh_CN.UTF-8 own=1 OF_PROFILE=yes SERVER_ENV=dev"
+    site._run(f"printf '{exports}\\numask 027\\necho hello\\n' >~/.profile")
     site.ship("1.0.0")
     link = os.readlink(site.folder / "current").rpartition("/")[2]
     (pid,) = site.processes(link)
     variables = site.run_there(f"tr '\\0' '\\n' </proc/{pid}/environ").splitlines()
     assert {"LANG=zh_CN.UTF-8", "OF_PROFILE=yes", "SERVER_ENV=prod"} <= set(variables)
     assert not [one for one in variables if one.startswith("LC_ALL=")]
+    assert "Umask:\t0027" in site.run_there(f"cat /proc/{pid}/status")
 
 
 @pytest.mark.parametrize(
-    "profile", ["exit 1", "if then", "sleep 100", "set -eu; false", 'trap "echo touch ~/told" 0']
+    "profile",
+    [
+        *("exit 1", "if then", "sleep 100", "set -eu; false", 'trap "echo touch ~/told" 0'),
+        *("export SHELLOPTS", "export UID=$(id -u)", "readonly TMOUT=600; export TMOUT"),
+    ],
 )
 def test_a_profile_that_fails_keeps_nothing_from_starting(site: Site, profile: str) -> None:
     site._run(f"echo '{profile}' >~/.profile")

@@ -130,6 +130,27 @@ def test_an_archive_that_cannot_be_unpacked_is_told_with_its_cause(root: Site) -
     assert said.text == "the archive cannot be unpacked: tar: no such luck"
 
 
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("tar", "echo tar: file: Cannot write: No space; echo tar: Exiting with failure status"),
+        ("zstd", "echo tar: file: Cannot write: No space"),
+    ],
+)
+def test_the_first_words_of_what_fails_to_unpack_are_told(
+    root: Site, program: str, words: str
+) -> None:
+    root._run(
+        f"mkdir -p ~/bin; printf '#!/bin/sh\\n{{ {words}; }} >&2; exit 2\\n' >~/bin/fails; "
+        f"chmod +x ~/bin/fails; mount --bind ~/bin/fails $(readlink -f $(command -v {program}))"
+    )
+    try:
+        said = root.ship("1.0.0")
+    finally:
+        root._run(f"umount $(readlink -f $(command -v {program}))")
+    assert said.text == "the archive cannot be unpacked: tar: file: Cannot write: No space"
+
+
 # --- Whose folder it is.
 
 
@@ -161,9 +182,9 @@ def test_root_runs_nothing_at_boot_that_others_can_replace(root: Site) -> None:
     assert root.served() == "1.0.0"
 
 
-@pytest.mark.parametrize("path", ["", "/bin", "/bin/app", "/node_runtime/bin/node"])
+@pytest.mark.parametrize("path", ["", "/bin", "/bin/app", "/node_runtime/bin/node", "/lib/a.js"])
 def test_root_runs_no_release_that_others_can_change(root: Site, path: str) -> None:
-    assert root.ship("1.0.0").status == "healthy"
+    assert root.ship("1.0.0", files={"lib/a.js": "1"}).status == "healthy"
     first = os.readlink(root.folder / "current")
     root._run(f"chown 1000 {root.top}/{first}{path}")
     said = root.ship("1.1.0")
@@ -195,6 +216,20 @@ def test_root_runs_nothing_where_the_link_leads_to_a_folder_of_another_user(root
         assert root._run("cat /home/who").returncode == 1
     finally:
         root._run("rm -rf /home/other")
+
+
+def test_root_follows_no_link_below_shared(root: Site) -> None:
+    root._run(
+        f"mkdir -p {root.top}/shared /home/elsewhere; ln -s /home/elsewhere {root.top}/shared/var"
+    )
+    root.configure(shared=("var/uploads",))
+    try:
+        said = root.ship("1.0.0")
+    finally:
+        root.configure(shared=())
+    assert said.status == "refused"
+    assert "var/uploads cannot be linked: it is taken, or leads elsewhere" in said.text
+    assert root._run("ls -A /home/elsewhere").stdout == ""
 
 
 def test_root_boots_by_a_text_of_its_own(root: Site) -> None:

@@ -15,7 +15,7 @@
 unset -v CDPATH ENV BASH_ENV
 locale=${LC_ALL-}
 export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-umask 022 && set -u
+mask=$(umask) && umask 022 && set -u
 
 BY_HAND=00000000T000000Z-by-hand
 SILENT=6 # seconds without a line after which the session is taken for lost
@@ -34,9 +34,9 @@ say() {
   printf '%s}\n' "$said" >&4 2>/dev/null || :
 }
 
-# refuse TEXT: the step is not done; with the last words of a command that failed, if there are any.
+# refuse TEXT: the step is not done; with the first words of a command that failed, if there are any.
 refuse() {
-  words=$(tail -n 1 "$way/errors" 2>/dev/null | tail -c 300)
+  words=$(head -n 1 "$way/errors" 2>/dev/null | tail -c 300)
   say error text "$1${words:+: $words}"
   return 1
 }
@@ -115,16 +115,25 @@ processes_of() {
   from=$(place "$1")
   case $top/ in "$from"/*) [ "$1" = . ] || return 0 ;; esac
   [ "$from" != / ] && [ "$from" != "${HOME-}" ] || return 0
-  # shellcheck disable=SC2012  # the names in /proc are numbers
-  [ "$1" = . ] || ls -l /proc/[0-9]*/exe 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/exe -> $from/.*|\1|p"
+  [ "$1" = . ] || having exe "$from"
   [ ! -x "$from/node_runtime/bin/node" ] || [ "$1" = . ] || return 0
-  # shellcheck disable=SC2012
-  for process in $(ls -l /proc/[0-9]*/cwd 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/cwd -> $from\$|\1|p"); do
+  for process in $(having cwd "$from"); do
     case $(readlink "/proc/$process/exe") in
     "$from"/*) ;;
     */node | */nodejs | */node[0-9]*) echo "$process" ;;
     esac
   done
+}
+
+# having exe|cwd FOLDER: ids of processes whose program is below a folder, or that work in it.
+having() {
+  # shellcheck disable=SC2012  # the names in /proc are numbers
+  ls -l /proc/[0-9]*/"$1" 2>/dev/null | FOLDER=$2 awk -v kind="$1" '{
+    process = substr($0, index($0, " /proc/") + 7)
+    path = substr(process, index(process, " -> ") + 4)
+    if (kind == "exe" ? index(path, ENVIRON["FOLDER"] "/") == 1 : path == ENVIRON["FOLDER"])
+      print process + 0
+  }'
 }
 
 # The time of boot at which a process began, in ticks: with its number, the same process.
@@ -152,23 +161,34 @@ in_order() {
 
 # The environment of a login, for `eval`. Profiles may print, fail or hang, and then add nothing.
 login() {
+  shell=sh profiles=.profile
+  case ${SHELL-} in
+  */bash) shell=bash profiles='.bash_profile .bash_login .profile' ;;
+  esac
+  command -v "$shell" >/dev/null 2>&1 || shell='sh'
   # shellcheck disable=SC2016  # for the inner shell
-  timeout 10 sh -c 'exec 5>&1 >/dev/null 2>&1
-    for file in /etc/profile "$HOME/.profile"; do
-      [ ! -r "$file" ] || . "$file"
+  timeout 10 "$shell" -c 'exec 5>&1 >/dev/null 2>&1
+    [ ! -r /etc/profile ] || . /etc/profile
+    for file in $0; do
+      [ ! -r "$HOME/$file" ] || { . "$HOME/$file"; break; }
     done
     trap - EXIT
-    export -p >&5' || :
+    # In bash these are read-only, and `export -p` has a form of its own.
+    [ -z "${BASH_VERSION-}" ] || { set -o posix; export -n SHELLOPTS BASHOPTS UID EUID PPID; }
+    { export -p && echo "umask $(umask)"; } >&5' "$profiles" || :
 }
 
 # apart SECONDS COMMAND...: a command without the lock and the session, which may outlive this one.
 apart() {
   exec 3<&- 4>&- 9>&- </dev/null >>"$own/service.log" 2>&1
+  true >>"$own/running"
+  trap - HUP PIPE && umask "$mask"
   unset -v LC_ALL
   [ -z "$locale" ] || export LC_ALL="$locale"
   : "${LOGNAME:=$(id -un)}" "${HOME:=$(eval "echo ~$LOGNAME")}" && export HOME LOGNAME USER="$LOGNAME"
   # shellcheck disable=SC2016  # for the inner shell
-  set -- timeout -k 5 "$1" sh -c 'echo $$ >"$0"; shift; exec "$@"' "$own/running" "$@"
+  set -- ${SERVER_ENV+env} ${SERVER_ENV+"SERVER_ENV=$SERVER_ENV"} \
+    timeout -k 5 "$1" sh -c 'echo $$ >"$0"; shift; exec "$@"' "$own/running" "$@"
   eval "$(login)" # may set any variable
   PATH=${PATH-}:/usr/local/bin:/usr/bin:/bin
   "$@"
@@ -196,7 +216,7 @@ keep_log() {
   echo $$ >"$own/log-keeper"
   while sleep 30 && [ "$(cat "$own/log-keeper")" = $$ ] && [ -n "$(processes_of "$1")" ]; do
     [ "$(wc -c <"$own/service.log")" -lt "$LONGEST_LOG" ] ||
-      { tail -c "$LONGEST_LOG" "$own/service.log" >"$own/service.log.1" && : >"$own/service.log"; }
+      { tail -c "$LONGEST_LOG" "$own/service.log" >"$own/service.log.1" || rm -f "$own/service.log.1"; : >"$own/service.log"; }
   done
 }
 
@@ -214,6 +234,8 @@ stop() {
     left=$(processes_of "$1") signals=KILL
     note "stop $1: its script failed, TERM to" $left
     [ -z "$left" ] || kill $left 2>/dev/null
+    # A script that took all of the time leaves some for this.
+    [ "$until" -gt $(($(date +%s) + 5)) ] || until=$(($(date +%s) + 5))
   fi
   while [ -n "$(processes_of "$1")" ] && [ "$(date +%s)" -lt "$until" ]; do sleep 1; done
   for signal in $signals; do
@@ -228,9 +250,14 @@ stop() {
 # The program of ask.js, which the coordinator puts here.
 ASK='@ask.js@'
 
-# One look at its health, by address or by script: a process of its own is well.
+# One look at its health, by address or by script: a process of its own is well. Of what is not
+# Slipway's nothing says how to ask for its health: that it runs is enough.
 looks_healthy() {
-  running=$(processes_of "$1")
+  running=$(processes_of "$1") && rm -f "$own/answered"
+  is_well "$1" || { [ ! -f "$own/facts/$1" ] && [ -n "$running" ]; }
+}
+
+is_well() {
   url=$(setting "$1" health_url)
   if [ -z "$url" ]; then
     script "$1" health || return 1
@@ -239,22 +266,26 @@ looks_healthy() {
     node=$(place "$1")/node_runtime/bin/node
     [ -x "$node" ] || node=node
     # shellcheck disable=SC2086  # process ids
-    (apart "$(setting "$1" health_timeout)" env -u NODE_OPTIONS "$node" -e "$ASK" "$url" $running) || return 1
+    (apart "$(setting "$1" health_timeout)" env -u NODE_OPTIONS "$node" -e "$ASK" "$url" "$own/answered" $running) || return 1
   fi
   # What is deployed by hand may run in any folder.
   [ -n "$running" ] || [ ! -x "$(place "$1")/node_runtime/bin/node" ] ||
     { echo "health: nothing runs from the release" >>"$own/service.log" && return 1; }
 }
 
-# Healthy within the tries, and still so after it was left alone for a while: by a process that was
-# there the first time, and not by one that something started again.
+# Healthy within the tries, and still so after it was left alone for a while: the process that answered
+# has not ended since, or where none did by itself, one that was there the first time.
 is_healthy() {
   tries=$(setting "$1" health_retries)
   while :; do
     if looks_healthy "$1"; then
-      well=$running
+      well=$running answered=$(cat "$own/answered" 2>/dev/null) && answered=$answered-$(started "$answered")
       { sleep "$(setting "$1" health_hold)" && looks_healthy "$1"; } || return 1
-      [ -n "$well" ] && ! printf '%s\n' "$running" | grep -qFx "$well" || return 0
+      if [ -n "$answered" ]; then
+        ! lives "$answered" || return 0
+      elif [ -z "$well" ] || printf '%s\n' "$running" | grep -qFx "$well"; then
+        return 0
+      fi
       echo "health: the processes that were healthy have ended, others run" >>"$own/service.log"
     fi
     tries=$((tries - 1))
@@ -318,8 +349,9 @@ go_back() {
   elif link "$1" && { { [ -n "$untouched" ] && [ -n "$(processes_of "$1")" ]; } || bring_up "$1"; }; then
     ended=healthy
   fi
-  hook on_failure "$2" || ended="$ended, and the hook on_failure failed"
-  hook always "$2" || ended="$ended, and the hook always failed"
+  for name in on_failure always; do
+    hook "$name" "$2" || failure="$failure; the hook $name failed"
+  done
   # Of one that was healthy before, by other settings, nothing but these has failed.
   [ -f "$own/healthy/$2" ] || mv "$own/doing" "$own/failed/$2"
   rm -f "$own/doing" "$own"/link-*
@@ -453,12 +485,17 @@ locked() {
     command exec 9>>"$own/lock" && flock -n 9
     return
   fi
-  ! ln -s "$$-$(started $$)" "$own/lock.pid" 2>/dev/null || return 0
-  holder=$(readlink "$own/lock.pid") && ! lives "$holder" || return 1
-  ln -s "$$-$(started $$)" "$own/lock.next" 2>/dev/null ||
-    { lives "$(readlink "$own/lock.next")" || rm -f "$own/lock.next"; return 1; }
-  [ "$(readlink "$own/lock.pid")" = "$holder" ] && ln -sfn "$$-$(started $$)" "$own/lock.pid"
-  took=$? && rm -f "$own/lock.next" && return "$took"
+  link_lock "$own/lock"
+}
+
+# link_lock NAME: takes NAME.pid.
+link_lock() {
+  ! ln -s "$$-$(started $$)" "$1.pid" 2>/dev/null || return 0
+  holder=$(readlink "$1.pid") && ! lives "$holder" || return 1
+  ln -s "$$-$(started $$)" "$1.next" 2>/dev/null ||
+    { lives "$(readlink "$1.next")" || rm -f "$1.next"; return 1; }
+  [ "$(readlink "$1.pid")" = "$holder" ] && ln -sfn "$$-$(started $$)" "$1.pid"
+  took=$? && rm -f "$1.next" && return "$took"
 }
 
 lives() {
@@ -484,7 +521,9 @@ do_look() {
   for folder in "$top"/releases/*/; do
     [ -d "$folder" ] || continue
     id=$(basename "$folder")
-    running=$(processes_of "$id" | tr '\n' ' ')
+    # The first of them began first.
+    running=$(for process in $(processes_of "$id"); do echo "$(started "$process") $process"; done |
+      sort -n | cut -d ' ' -f 2 | tr '\n' ' ')
     say release id "$id" healthy "$(cat "$own/healthy/$id" 2>/dev/null)" \
       failed "$([ -e "$own/failed/$id" ] && echo yes)" facts "$(cat "$own/facts/$id" 2>/dev/null)" \
       order "$(grep -Fnx -e "$id" "$way/order" | cut -d : -f 1)" \
@@ -516,14 +555,19 @@ is_safe() {
   [ ! -d "$top/current" ] || may_run "$(linked)"
 }
 
-# may_run ID: whether what a release is started, stopped and asked by is root's alone, for root.
+# may_run ID: whether all of a release is root's alone, for root.
 may_run() {
   [ "$(id -u)" = 0 ] || return 0
   from=$(place "$1")
-  are_above_roots "$from" && is_roots "$from" || return 1
-  for path in bin bin/app node_runtime node_runtime/bin node_runtime/bin/node package.json; do
-    is_roots "$from/$path" || return 1
-  done
+  are_above_roots "$from" || return 1
+  # All of it: a Node reads what it likes.
+  foreign=$(find "$from" \( -path "$top/releases" -o -path "$top/shared" \) -prune -o \
+    ! -type l \( ! -user 0 -o -perm -020 -o -perm -002 \) -print 2>/dev/null | head -n 1)
+  [ -z "$foreign" ] || { foreign_to_root "$foreign" && return 1; }
+}
+
+foreign_to_root() {
+  why="$1 can be changed by others than root, who could so run anything as root: log in as the user who owns it, or make it root's alone"
 }
 
 are_above_roots() {
@@ -531,14 +575,13 @@ are_above_roots() {
   while path=$(dirname "$path") && [ "$path" != / ]; do is_roots "$path" sticky || return 1; done
 }
 
-# is_roots PATH [sticky]: root alone can write there; or where it is sticky, replace what is root's.
+# is_roots FOLDER [sticky]: root alone can write there; or where it is sticky, replace what is root's.
 is_roots() {
   # shellcheck disable=SC2012  # one name
-  case ${2-}$([ ! -e "$1" ] || ls -Lldn "$1" | awk '{ print $1, $3 }') in
-  '' | sticky | *[d-]????-??-?' 0' | *[d-]????-??-?[.+]' 0' | stickyd????????[tT]*' 0') return ;;
+  case ${2-}$([ ! -d "$1" ] || ls -ldn "$1" | awk '{ print $1, $3 }') in
+  '' | sticky | *d????-??-?' 0' | *d????-??-?[.+]' 0' | stickyd????????[tT]*' 0') return 0 ;;
   esac
-  why="$1 can be changed by others than root, who could so run anything as root: log in as the user who owns it, or make it root's alone"
-  return 1
+  foreign_to_root "$1" && return 1
 }
 
 owner() {
@@ -550,7 +593,7 @@ owner() {
 do_begin() {
   by=$(field by)
   is_safe || { say error text "$why" && return; }
-  mkdir -p "$own/healthy" "$own/failed" "$own/facts" "$own/settings" "$own/incoming" "$top/releases" \
+  mkdir -p "$own/healthy" "$own/failed" "$own/facts" "$own/settings" "$own/links" "$own/incoming" "$top/releases" \
     2>"$way/errors" || { refuse "folders cannot be made in $top" || return; }
   chmod 700 "$own"
   { true >>"$own/service.log"; } 2>"$way/errors" || { refuse "the log cannot be written" || return; }
@@ -603,11 +646,30 @@ present() {
 # programs that cannot be started.
 changed() {
   listed "$1" >"$way/listed" && present "$1" | comm -13 - "$way/listed" | head -n 3
-  (cd "$1" && cat .release/*.sha256 2>/dev/null | sha256sum -c 2>/dev/null |
-    sed -n 's/: FAILED.*//p' | head -n 3)
+  wrong "$1" | head -n 3
   for program in node_runtime/bin/node bin/app; do
     [ -x "$1/$program" ] || grep -Fx "$program" "$way/listed"
   done
+}
+
+# wrong FOLDER: names in the lists of a release, in FOLDER/.release, whose files have another content. Only
+# files are read: at a pipe it would wait.
+wrong() {
+  present "$1" >"$way/present"
+  (cd "$1" && cat .release/*.sha256 2>/dev/null |
+    awk 'NR == FNR { is_file[$0]; next } substr($0, 67) in is_file' "$way/present" - |
+    sha256sum -c 2>/dev/null | sed -n 's/: FAILED.*//p')
+}
+
+# links FOLDER: `name -> where it leads`, but for those to shared paths, which come and go with the settings.
+links() {
+  (cd "$1" && find . -type l | sed 's|^\./||' | while IFS= read -r link; do
+    leads=$(readlink "$link")
+    case $leads in
+    *../shared/"$link") ;;
+    *) echo "$link -> $leads" ;;
+    esac
+  done) | sort
 }
 
 # Files that somebody added to a release, the first of them and how many more.
@@ -622,13 +684,13 @@ do_lists() {
     for name in $(field lists | tr ',' ' '); do cat ".release/$name.sha256"; done
     find . -type f -perm -100 -print | sed 's|^\./|x |'
   }) | gzip -c >"$way/lists"
-  say bytes size "$(wc -c <"$way/lists" | tr -d ' ')"
-  cat "$way/lists" >&4
+  send_lists
 }
 
 # What the lists of a release name, less the files that are named and all links; or an empty folder.
 do_stage() {
   staged=$own/staged base=$(field base) more=''
+  : >"$way/changed"
   take "$own/incoming/removed" || return
   remove_staged
   { mkdir "$staged" && printf '#!/bin/sh\n' >"$own/probe" && chmod 700 "$own/probe"; } 2>"$way/errors" ||
@@ -640,8 +702,29 @@ do_stage() {
     listed "$top/releases/$base" | comm -23 - "$way/removed" >"$way/wanted"
     more=$(added "$top/releases/$base")
     copy "$top/releases/$base" 2>"$way/errors" || { refuse "the release $base cannot be copied" || return; }
+    leave_out_changed "$top/releases/$base"
   fi
-  say ok added "$more"
+  say ok added "$more" changed "$(head -n 3 "$way/changed" | tr '\n' ' ')"
+}
+
+# Files of that release which something has changed or removed are to be sent.
+leave_out_changed() {
+  {
+    wrong "$1"
+    present "$1" | comm -13 - "$way/wanted"
+  } | sort -u | comm -12 - "$way/wanted" >"$way/changed"
+  (cd "$staged" && sed 's|^|./|' "$way/changed" | tr '\n' '\0' | xargs -0 rm -f --)
+}
+
+# Their names, as one compressed text.
+do_changed() {
+  gzip -c "$way/changed" >"$way/lists"
+  send_lists
+}
+
+send_lists() {
+  say bytes size "$(wc -c <"$way/lists" | tr -d ' ')"
+  cat "$way/lists" >&4
 }
 
 # Files that nobody can write are shared with that release; root can write all. What the application
@@ -697,7 +780,7 @@ do_receive() {
     refuse "the archive that came is another than was sent, or there is no room" || return
   }
   "$(field packed)" -dc <"$part" 2>"$way/packed" | tar -xf - -C "$own/staged" 2>"$way/errors" || {
-    [ -s "$way/errors" ] || mv "$way/packed" "$way/errors"
+    cat "$way/errors" >>"$way/packed" && mv "$way/packed" "$way/errors"
     refuse "the archive cannot be unpacked" || return
   }
   rm -f "$part"
@@ -707,9 +790,10 @@ do_receive() {
   # What the lists name, whole, and nothing else.
   damaged=$(changed "$staged")$(added "$staged")
   [ -z "$damaged" ] || { say damaged files "$damaged" && return; }
-  share "$own/staged" || { refuse "the shared path $path is taken" || return; }
+  share "$own/staged" || { refuse "the shared path $path cannot be linked: it is taken, or leads elsewhere" || return; }
   { cp "$own/config" "$own/settings/$(field id)" &&
     printf '%s' "$(field facts)" | write "$own/facts/$(field id)" &&
+    links "$own/staged" | write "$own/links/$(field id)" &&
     mv -T "$own/staged" "$top/releases/$(field id)"; } 2>"$way/errors" || { refuse "there is no room" || return; }
   note "staged $(field id)" && say ok
 }
@@ -726,13 +810,27 @@ share() {
     target=$(printf '%s/' "$path" | sed 's|[^/]*/|../|g')../shared/$path
     [ "$(readlink "$1/$path")" != "$target" ] || continue
     rmdir "$1/$path" 2>/dev/null || [ ! -e "$1/$path" ] || return 1
-    mkdir -p "$top/shared/$path" "$(dirname "$1/$path")" && ln -s "$target" "$1/$path" || return 1
+    leads_nowhere_else "shared/$path" || return 1
+    [ -e "$top/shared/$path" ] || mkdir -p "$top/shared/$path" || return 1
+    mkdir -p "$(dirname "$1/$path")" && ln -s "$target" "$1/$path" || return 1
+  done
+}
+
+# Whether no folder above a shared path is a link, or for root another's.
+leads_nowhere_else() {
+  above=$1
+  while above=$(dirname "$above") && [ "$above" != . ]; do
+    [ ! -L "$top/$above" ] && { [ "$(id -u)" != 0 ] || is_roots "$top/$above"; } || return 1
   done
 }
 
 # Whether a release that is kept is still what it was: files of it that are not, and new ones.
 do_verify() {
-  say ok files "$(changed "$top/releases/$(field id)")" added "$(added "$top/releases/$(field id)")"
+  folder=$top/releases/$(field id) known=$own/links/$(field id)
+  links "$folder" >"$way/links"
+  [ -f "$known" ] || known=$way/links # of a release from before they were kept
+  say ok files "$(changed "$folder"; comm -23 "$known" "$way/links" | sed 's/ -> .*//' | head -n 3)" \
+    added "$(added "$folder"; comm -13 "$known" "$way/links" | head -n 3 | tr '\n' ' ')"
 }
 
 # With `settings` kept, it is a rollback: a release is served as it was deployed.
@@ -743,10 +841,12 @@ do_switch() {
   if [ "$(field settings)" != kept ] || [ ! -f "$own/settings/$new" ]; then
     # What is another tool's has shared paths of its own.
     [ ! -f "$own/facts/$new" ] || share "$top/releases/$new" ||
-      { refuse "the shared path $path is taken in releases/$new" || return; }
+      { refuse "the shared path $path cannot be linked in releases/$new: it is taken, or leads elsewhere" || return; }
     cp "$own/config" "$own/settings/$new.next" 2>"$way/errors" || { refuse "there is no room" || return; }
   fi
   if { [ "$(linked)" = "$new" ] && bring_up "$new" && settle "$new"; } || switch "$new"; then
+    unlinked=$(for path in $(asked shared); do [ -L "$top/releases/$new/$path" ] || echo "$path"; done)
+    [ -z "$unlinked" ] || told="$told${told:+, }it was deployed without these shared paths: $unlinked"
     say ok text "$told"
   else
     rm -f "$own/settings/$new.next"
@@ -771,13 +871,13 @@ do_prune() {
         kept=$((kept + 1)) && continue
       fi
     fi
-    if grep -Fq " $top/releases/$id/" /proc/self/mountinfo; then
+    if grep -Fq -e " $top/releases/$id/" -e " $top/releases/$id " /proc/self/mountinfo; then
       stuck="$stuck$id (something is mounted in it) " && continue
     fi
     rm -f "$own/healthy/$id"
     rm -rf "$top/releases/$id" 2>"$way/errors" ||
       { stuck="$stuck$id ($(tail -n 1 "$way/errors")) " && continue; }
-    rm -f "$own/failed/$id" "$own/settings/$id" "$own/facts/$id"
+    rm -f "$own/failed/$id" "$own/settings/$id" "$own/links/$id" "$own/facts/$id"
     in_order | grep -Fvx -e "$id" | write "$own/served"
   done
   say ok stuck "$stuck"
@@ -797,15 +897,35 @@ enable_unit() {
     write "/etc/systemd/system/$unit.service" && systemctl enable "$unit.service"
 }
 
-# Adds a line to the user's crontab, which another deployment of theirs may be changing now.
-add_to_crontab() (
-  command -v flock >/dev/null 2>&1 && command exec 8>>"$HOME/.slipway-crontab.lock" && flock -w 30 8
-  crontab -l >"$way/crontab" 2>"$way/errors" || grep -qi 'no crontab' "$way/errors" || exit 1
-  grep -Fqx "$1" "$way/crontab" && exit
-  # One without a line break at its end would take ours into its last line.
-  [ -z "$(tail -c 1 "$way/crontab")" ] || echo >>"$way/crontab"
-  echo "$1" >>"$way/crontab" && crontab - <"$way/crontab" && crontab -l | grep -Fqx "$1"
-)
+# in_crontab LINE: has no other line of this deployment in the user's crontab than this, or none.
+in_crontab() {
+  one_at_a_time || return 1
+  change_crontab "$1"
+  status=$? && rm -f "$HOME/.slipway-crontab.pid" && exec 8>&- && return "$status"
+}
+
+# Another deployment of the user may be changing the crontab now.
+one_at_a_time() {
+  if command -v flock >/dev/null 2>&1; then
+    command exec 8>>"$HOME/.slipway-crontab.lock" && flock -w 30 8
+    return
+  fi
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    ! link_lock "$HOME/.slipway-crontab" || return 0
+    sleep 1
+  done
+  return 1
+}
+
+change_crontab() {
+  crontab -l >"$way/crontab" 2>"$way/errors" || grep -qi 'no crontab' "$way/errors" || return 1
+  # Root's line was another once, which ran the text in the deployment's folder.
+  grep -Fvx -e "@reboot sh $own/agent $top boot" -e "@reboot sh $(boot_agent) $top boot" \
+    "$way/crontab" >"$way/table"
+  [ -z "$1" ] || echo "$1" >>"$way/table" # grep ends its last line
+  cmp -s "$way/crontab" "$way/table" || crontab - <"$way/table" || return 1
+  [ -z "$1" ] || crontab -l | grep -Fqx "$1"
+}
 
 keep_for_boot() {
   [ "$(id -u)" = 0 ] || return 0
@@ -819,12 +939,14 @@ do_boot() {
   unit=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -)-$(printf '%s' "$top" | sha256sum | cut -c 1-8)
   if [ "$(field boot)" = off ]; then
     how=off
+    systemctl disable "$unit.service" 2>/dev/null && rm -f "/etc/systemd/system/$unit.service"
+    ! command -v crontab >/dev/null 2>&1 || in_crontab ''
   elif ! keep_for_boot; then
     how=''
   elif [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     enable_unit && how=systemd
   elif command -v crontab >/dev/null 2>&1; then
-    add_to_crontab "@reboot sh $(boot_agent) $top boot" && how=cron
+    in_crontab "@reboot sh $(boot_agent) $top boot" && how=cron
   fi
   say ok boot "$how"
 }

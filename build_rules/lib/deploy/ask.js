@@ -1,10 +1,11 @@
 // Asks an address whether it is well, and whether it is the release that answers: another process may
 // hold the port, and the new one have died of that. Runs on Node.js 6 and newer.
 //
-//   node -e "$ASK" URL PID...   0; or 1, and a line that says what is wrong
+//   node -e "$ASK" URL FILE PID...   0, and the process that answered in FILE; or 1, and a line that
+//                                    says what is wrong
 
 var fs = require("fs"), http = require("http"), net = require("net"), url = require("url");
-var pids = process.argv.slice(2);
+var file = process.argv[2], pids = process.argv.slice(3);
 
 function end(text) {
   if (text) console.log("health: " + text);
@@ -30,9 +31,10 @@ function sockets(wanted) {
   return found;
 }
 
-// The first of some processes that has one of these sockets open, if this user may see that.
+// The last of some processes that has one of these sockets open, if this user may see that: one that
+// hands connections to its children began before them.
 function owner(processes, wanted) {
-  return processes.find(function (pid) {
+  return processes.filter(function (pid) {
     try {
       return fs.readdirSync("/proc/" + pid + "/fd").some(function (fd) {
         return wanted.indexOf(fs.readlinkSync("/proc/" + pid + "/fd/" + fd)) >= 0;
@@ -40,7 +42,7 @@ function owner(processes, wanted) {
     } catch (error) {
       return false; // it has ended, or another user has it
     }
-  });
+  }).pop();
 }
 
 // The other end of a connection, when its server has taken it, which it does on its own time.
@@ -57,7 +59,8 @@ function otherEnd(connection, found) {
 }
 
 function check(connection, ends) {
-  if (!owner(pids, ends)) {
+  var own = owner(pids, ends);
+  if (!own) {
     var other = owner(fs.readdirSync("/proc").filter(Number), ends);
     end("port " + connection.remotePort + " is answered by " +
       (other ? "process " + other : "a process of another user") + ", which does not run from this release");
@@ -65,6 +68,8 @@ function check(connection, ends) {
   // On this very connection: at the same port, another process may take the next one.
   options.createConnection = function () { return connection; };
   http.get(options, function (answer) {
+    // By now a child has it that was handed the connection.
+    try { fs.writeFileSync(file, owner(pids, ends) || own); } catch (error) { /* a full disk */ }
     end(answer.statusCode < 400 ? "" : "it answers with the status " + answer.statusCode);
   }).on("error", function (error) { end(error.message); });
 }

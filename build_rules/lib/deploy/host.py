@@ -24,6 +24,7 @@ from build_rules.lib.deploy.shipped_release import (
     ShippedRelease,
     has_zstd,
     read_base,
+    read_names,
 )
 
 _QUICK = 60.0  # seconds for what only looks
@@ -230,7 +231,7 @@ class Host:
         asked = sorted(set(base.lists) - set(kept)) if base else []
         files = BaseFiles({}, frozenset())
         if base is not None:
-            compressed = self._ask_for_bytes(base.id, asked)
+            compressed = self._ask_for_bytes("lists", base=base.id, lists=",".join(asked))
             files = read_base(compressed)
         found = release.difference(files, kept)
         self.plan = self._planned(release, stamp, base.id if base else "", found)
@@ -304,7 +305,13 @@ class Host:
                 f"files of {plan.base} that no deploy brought are not part of the new release: "
                 f"{staged['added']}"
             )
-        archive = release.archive(plan.missing, self.packed)
+        missing = plan.missing
+        if staged["changed"]:
+            self.add_words(
+                f"files of {plan.base} that were changed there are sent again: {staged['changed']}"
+            )
+            missing |= read_names(self._ask_for_bytes("changed")) & release.file_bytes.keys()
+        archive = release.archive(missing, self.packed)
         digest = _sha256(archive)
         offset = int(self._ask("offer", _QUICK, sha256=digest)[-1]["offset"] or 0)
         rest, self._resumed = archive[offset:], offset > 0
@@ -361,9 +368,9 @@ class Host:
         assert self._session is not None
         return self._session.ask(do, seconds, body, **fields)
 
-    def _ask_for_bytes(self, base: str, lists: List[str]) -> bytes:
+    def _ask_for_bytes(self, do: str, **fields: object) -> bytes:
         assert self._session is not None
-        return self._session.ask_for_bytes("lists", _QUICK, b"", base=base, lists=",".join(lists))
+        return self._session.ask_for_bytes(do, _QUICK, b"", **fields)
 
 
 class _Damaged(Exception):

@@ -160,11 +160,20 @@ def has_zstd() -> bool:
 
 def read_base(compressed: bytes) -> BaseFiles:
     """What the agent answers to `lists`."""
-    # Names of an application's own files may be in any encoding.
-    lines = gzip.decompress(compressed).decode("utf-8", "surrogateescape").split("\n")[:-1]
+    lines = _lines(compressed)
     listed = "".join(f"{line}\n" for line in lines if not line.startswith("x "))
     executables = frozenset(line[2:] for line in lines if line.startswith("x "))
     return BaseFiles(_read_list(listed), executables)
+
+
+def read_names(compressed: bytes) -> FrozenSet[str]:
+    """What the agent answers to `changed`."""
+    return frozenset(_lines(compressed))
+
+
+def _lines(compressed: bytes) -> List[str]:
+    # Names of an application's own files may be in any encoding.
+    return gzip.decompress(compressed).decode("utf-8", "surrogateescape").split("\n")[:-1]
 
 
 def _read_list(text: str) -> Dict[str, str]:

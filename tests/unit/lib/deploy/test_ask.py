@@ -65,7 +65,7 @@ class Served:
 def ask(node: str, url: str, pids: List[int]) -> str:
     """What is said to be wrong, if anything."""
     done = subprocess.run(
-        [node, "-e", ASK.read_text(), url, *map(str, pids)],
+        [node, "-e", ASK.read_text(), url, os.devnull, *map(str, pids)],
         stdout=subprocess.PIPE,
         text=True,
         timeout=30,
