@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -12,6 +13,7 @@ import pytest
 from build_rules.lib.errors import SlipwayError
 from tests.deploy.plain_host import NAME, NUMBER, PlainHost, plain_host
 from tests.deploy.sites import Site, namespace_site, site_of
+from tests.e2e import harness
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,88 @@ def test_a_login_shell_that_ends_at_once(plain: Site, host: PlainHost) -> None:
         "the session ended at once and without a word: "
         "does the user have a login shell that runs commands?"
     )
+
+
+def test_a_login_shell_that_ends_at_once_where_ssh_warns(plain: Site, host: PlainHost) -> None:
+    options = plain.deployment.ssh_options
+    added = ("-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=/dev/null")
+    plain.configure(ssh_options=(*options, *added))
+    host.set_shell("/bin/false")
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        host.set_shell("/bin/sh")
+    assert said.text == (
+        "the session ended at once and without a word: "
+        "does the user have a login shell that runs commands?"
+    )
+
+
+def test_a_login_shell_with_a_text_of_its_own(plain: Site, host: PlainHost) -> None:
+    shell = host.folder / "disabled"
+    shell.write_text("#!/bin/sh\necho Account disabled by IT\nexit 1\n")
+    shell.chmod(0o755)
+    host.set_shell(str(shell))
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        host.set_shell("/bin/sh")
+    assert said.status == "unreachable"
+    assert said.text == (
+        "the session ended after the line 'Account disabled by IT': "
+        "its user may not run commands, or its login shell prints text and ends"
+    )
+
+
+def test_a_user_for_sftp_alone(plain: Site, host: PlainHost) -> None:
+    keys = host.folder / "authorized_keys"
+    text = keys.read_text()
+    keys.write_text(f'command="internal-sftp" {text}')
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        keys.write_text(text)
+    assert said.text == (
+        "the session ended after the line 'This service allows sftp connections only.': "
+        "its user may not run commands, or its login shell prints text and ends"
+    )
+
+
+def test_a_host_key_that_is_revoked(plain: Site, host: PlainHost) -> None:
+    known = host.folder / "known_hosts"
+    text = known.read_text()
+    known.write_text(f"@revoked {text}")
+    try:
+        said = plain.ship("1.0.0")
+    finally:
+        known.write_text(text)
+    assert said.status == "unreachable"
+    assert said.text == (
+        "its host key is revoked: someone may be impersonating this host. Do not log in; "
+        "ask whoever runs the host"
+    )
+
+
+def test_a_banner_is_not_why_a_session_is_lost(plain: Site, host: PlainHost) -> None:
+    banner = host.folder / "banner"
+    banner.write_text("*****\n* Authorized use only *\n*****\n")
+    config = host.folder / "sshd_config"
+    text = config.read_text()
+    config.write_text(f"{text}Banner {banner}\n")
+    os.kill(host.sshd, signal.SIGHUP)
+    try:
+        harness.wait_until(lambda: "Authorized" in banner_of(host), 10, "the banner")
+        said = plain.ship("1.0.0", start="kill -9 $(pgrep -u $(id -u) -f 'slipway-agent .* serve')")
+    finally:
+        config.write_text(text)
+        os.kill(host.sshd, signal.SIGHUP)
+        harness.wait_until(lambda: banner_of(host) == "", 10, "no banner")
+    assert (said.status, said.text) == ("lost", "the session ended")
+
+
+def banner_of(host: PlainHost) -> str:
+    ssh = ["ssh", "-F", str(host.ssh_config), NAME, "true"]
+    return subprocess.run(ssh, capture_output=True, text=True, check=False).stderr
 
 
 # --- The path.

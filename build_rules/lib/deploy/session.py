@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import pkgutil
+import re
 import shlex
 import subprocess
 import tempfile
@@ -22,6 +24,11 @@ from build_rules.lib.deploy.children import Children
 
 BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after six without a line
 _SHOWN = 60  # bytes of what came instead of an answer
+_ENDS_WITHIN = 2.0  # seconds between the last line of a session and its end
+_FAULT_OF_SSH = 255  # any other exit status is that of the command on the host
+# Lines of ssh that never are the cause of an end; those of OpenSSH 10 on key exchanges begin with stars.
+_NO_CAUSE = re.compile(r"warning:|\*\* |debug[1-3]: |[\W_]*$", re.IGNORECASE)
+_NO_SHELL = "does the user have a login shell that runs commands?"
 _FORBIDDEN = frozenset('"\\') | {chr(code) for code in range(32)}
 
 Answer = Mapping[str, str]
@@ -89,6 +96,7 @@ class Session:
         self._talking = threading.Lock()
         self._closed = threading.Event()
         self._has_answered = False
+        self._printed_before = 0  # bytes on standard error before the first answer
         self._write(agent_text().encode())
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -166,27 +174,40 @@ class Session:
             if not isinstance(answer, dict) or "say" not in answer:
                 raise ValueError
         except ValueError:
-            if line:
-                self._process.kill()
-                raise SessionLost(_not_the_agent(line)) from None
+            if line and not self._has_answered:
+                raise SessionLost(_not_the_agent(line, self._end())) from None
+            if line.endswith(b"\n"):
+                self._end()
+                raise SessionLost(f"instead of an answer it says {_start_of(line)!r}") from None
             self._lost()
-        self._has_answered = True
+        if not self._has_answered:
+            self._has_answered = True
+            self._printed_before = os.fstat(self._said.fileno()).st_size
         return {str(key): _shown(str(value)) for key, value in answer.items()}
 
-    def _lost(self) -> NoReturn:
-        # One that ends by itself is not killed, to see whether it did.
+    def _end(self) -> int:
+        """The exit status, negative for a session that had to be killed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
+            self._process.wait(_ENDS_WITHIN)
         self._process.kill()
-        has_ended = self._process.wait() >= 0
-        self._said.seek(0)
-        words = _words_of_ssh(self._said.read().decode(errors="replace"))
-        if not words and has_ended and not self._has_answered:
-            words = (
-                "the session ended at once and without a word: "
-                "does the user have a login shell that runs commands?"
-            )
-        raise SessionLost(words or "the session ended")
+        return self._process.wait()
+
+    def _lost(self) -> NoReturn:
+        status = self._end()
+        # A banner of sshd, or a warning, is no cause of an end that comes later.
+        self._said.seek(self._printed_before)
+        printed = self._said.read().decode(errors="replace")
+        if self._has_answered:
+            raise SessionLost(_last_line(printed) or "the session ended")
+        # The session may have ended before it was asked anything.
+        line = self._unread_line()
+        raise SessionLost(_not_the_agent(line, status) if line else _no_answer(printed, status))
+
+    def _unread_line(self) -> bytes:
+        assert self._process.stdout is not None
+        # Another process may hold the other end open.
+        os.set_blocking(self._process.stdout.fileno(), False)
+        return self._process.stdout.readline() or b""
 
 
 def _shown(text: str) -> str:
@@ -194,27 +215,63 @@ def _shown(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _not_the_agent(line: bytes) -> str:
-    said = line[:_SHOWN].decode(errors="replace").strip()
+def _start_of(line: bytes) -> str:
+    return line[:_SHOWN].decode(errors="replace").strip()
+
+
+def _not_the_agent(line: bytes, status: int) -> str:
+    """Why a session printed something else than an answer, and then ended or went on."""
+    said = _start_of(line)
+    if status < 0:
+        return (
+            f"instead of the agent it says {said!r}: "
+            "what its login shell starts may print to terminals alone"
+        )
     if "not available" in said:
         return f"its user may not run commands, for it has no login shell: it says {said!r}"
     return (
-        f"instead of the agent it says {said!r}: "
-        "what its login shell starts may print to terminals alone"
+        f"the session ended after the line {said!r}: "
+        "its user may not run commands, or its login shell prints text and ends"
     )
 
 
-def _words_of_ssh(said: str) -> str:
-    """The line that says what happened; host keys take more words of ssh than their last line."""
-    lines = said.strip().splitlines()
-    if "IDENTIFICATION HAS CHANGED" in said:
+def _no_answer(printed: str, status: int) -> str:
+    """Why a session ended without a line, from its standard error and its exit status."""
+    line = _last_line(printed)
+    if status == _FAULT_OF_SSH:
+        return (
+            _fault_of_key(printed)
+            or line
+            or (f"ssh ended with exit status {status} without an error: log in once by hand")
+        )
+    if status < 0:
+        return f"the session ended without an answer{f', after the line {line!r}' if line else ''}"
+    if line:
+        return f"the session ended at once, after the line {line!r}: {_NO_SHELL}"
+    return f"the session ended at once and without a word: {_NO_SHELL}"
+
+
+def _fault_of_key(printed: str) -> str:
+    """What to do about the host's key; ssh takes more words for that than its last line."""
+    if "Host key verification failed" not in printed:
+        return ""
+    if re.search("REVOKED HOST KEY|revoked by file", printed):
+        return (
+            "its host key is revoked: someone may be impersonating this host. Do not log in; "
+            "ask whoever runs the host"
+        )
+    if "IDENTIFICATION HAS CHANGED" in printed:
         return (
             "its host key is another than the one in known_hosts: somebody else may answer. Where it "
             "was made anew: ssh-keygen -R <host>, and log in once by hand"
         )
-    if "Host key verification failed" in said:
-        return "its host key is not known: log in once by hand, and compare the key"
-    return lines[-1] if lines else ""
+    return "its host key is not known: log in once by hand, and compare the key"
+
+
+def _last_line(printed: str) -> str:
+    """The last line that may say what happened."""
+    lines = [line.strip() for line in printed.splitlines()]
+    return next((line for line in reversed(lines) if not _NO_CAUSE.match(line)), "")
 
 
 class _limited:
