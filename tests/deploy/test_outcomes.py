@@ -121,6 +121,18 @@ def test_exit_statuses_of_what_failed(site: Site, tmp_path: Path) -> None:
     assert document["error"]["what"] == '"9.9.9" names 0 releases on the hosts'
 
 
+def test_the_target_of_hosts_that_a_rollback_does_not_reach(site: Site, tmp_path: Path) -> None:
+    assert deploy(site, tmp_path, "1.0.0").run()[0] == 0
+    first = os.readlink(site.folder / "current").rpartition("/")[2]
+    assert deploy(site, tmp_path, "1.1.0").run()[0] == 0
+    hooks = {"before_local": "exit 1"}
+    status, _, host = Command(site, tmp_path, "rollback", hooks=hooks).json()
+    assert (status, host["status"], host["target"]) == (1, "waiting", first)
+    site.run_there(f"cd releases/{first} && chmod u+w package.json && echo x >package.json")
+    status, _, host = Command(site, tmp_path, "rollback").json()
+    assert (status, host["status"], host["target"]) == (1, "refused", first)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -81,6 +81,9 @@ class Coordinator:
         self._look()
         self._stop_beyond_budget()
         key = self._choose(to)
+        for host in self.hosts:
+            # Also of those that are refused or not reached later on.
+            host.target = _id_of(host, key) if host.state else ""
         self._on_all("begin", lambda host: host.begin(self.by))
         self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
         self._on_all("verify", lambda host: host.verify(_id_of(host, key)))
