@@ -17,6 +17,11 @@ from build_rules.lib.errors import SlipwayErrors, nearest
 _PATH = re.compile(r"/[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
 _BELOW = re.compile(r"[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Also with what ssh takes before and behind a host.
+_ADDRESS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)?(?:(?P<user>[^/]+)@)?"
+    r"(?P<host>\[[^]/@]*\]|[^][:/@]+)(?::(?P<port>[0-9]+))?/?"
+)
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PERCENT = re.compile(r"([1-9][0-9]?|100)%")
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
@@ -95,11 +100,35 @@ def _matches(pattern: re.Pattern[str], example: str) -> _Check:
     def check(value: Any) -> Optional[str]:
         if not isinstance(value, str):
             return f"write it as {example}"
-        if pattern.fullmatch(value) and ".." not in value.split("/"):
+        if pattern.fullmatch(value):
             return None
         odd = [one for one in dict.fromkeys(value) if one not in example]
-        odd = [repr(one) for one in odd if not pattern.fullmatch(example + one)]
+        # Some may be within a value and not at its end.
+        odd = [repr(one) for one in odd if not pattern.fullmatch(example + one + example[-1])]
         return f"write it as {example}" + (f"; {', '.join(odd)} cannot be in it" if odd else "")
+
+    return check
+
+
+def _path(pattern: re.Pattern[str], example: str) -> _Check:
+    is_absolute = example.startswith("/")
+    matches = _matches(pattern, example)
+
+    def check(value: Any) -> Optional[str]:
+        wrong = matches(value)
+        if not isinstance(value, str):
+            return wrong
+        causes = {
+            "it does not begin with a slash": is_absolute and not value.startswith("/"),
+            "it begins with a slash": not is_absolute and value.startswith("/"),
+            "it ends with a slash": value.endswith("/"),
+            "it has an empty part": "//" in value,
+            "it has a part that is ..": ".." in value.split("/"),
+        }
+        listed = [cause for cause, holds in causes.items() if holds]
+        if not wrong and not listed:
+            return None
+        return "; ".join([wrong or f"write it as {example}", *listed])
 
     return check
 
@@ -108,14 +137,19 @@ def _host(value: Any) -> Optional[str]:
     """What is wrong with the name or address of a host, as ssh takes it."""
     if not isinstance(value, str) or not value:
         return "write it as app1.example.com"
-    name, _, port = value.partition(":")
     if _is_ipv6(value):
         return None
-    if "@" in value:
-        return f'the user is a field of its own: user="{value.partition("@")[0]}"'
-    if port.isdigit() and name:
-        return f"the port is a field of its own: port={port}"
-    return _matches(_HOST, "app1.example.com")(value)
+    address = _ADDRESS.fullmatch(value)
+    if address is None or not (address["scheme"] or address["user"] or address["port"]):
+        return _matches(_HOST, "app1.example.com")(value)
+    parts = [f'write the host alone: "{address["host"]}"'] if address["scheme"] else []
+    fields = {"user": f'user="{address["user"]}"', "port": f"port={address['port']}"}
+    used = [name for name in fields if address[name]]
+    if used:
+        what = "is a field of its own" if len(used) == 1 else "are fields of their own"
+        values = ", ".join(fields[name] for name in used)
+        parts.append(f"the {' and the '.join(used)} {what}: {values}")
+    return "; ".join(parts)
 
 
 def _is_ipv6(value: str) -> bool:
@@ -165,13 +199,13 @@ _TIME = _number(0, 3600)
 # For timeout(1), 0 is no limit at all.
 _LIMIT = _number(1, 3600)
 _CHECKS: Mapping[str, _Check] = {
-    "path": _matches(_PATH, "/home/app/koa-kkl"),
+    "path": _path(_PATH, "/home/app/koa-kkl"),
     "hosts": _each(_host),
     "server_env": _matches(_USER, "prod"),
     "user": _matches(_USER, "app"),
     "port": _number(1, 65535),
     "static_hosts": _each(_host),
-    "static_path": _matches(_PATH, "/ikuko/static"),
+    "static_path": _path(_PATH, "/ikuko/static"),
     "static_publish": _TEXT,
     "static_keep": _number(1, 36_500),
     # The current one and one to go back to.
@@ -181,7 +215,7 @@ _CHECKS: Mapping[str, _Check] = {
     "max_unhealthy": _number(0, 10_000),
     "start_timeout": _LIMIT,
     "stop_timeout": _LIMIT,
-    "shared": _each(_matches(_BELOW, "uploads")),
+    "shared": _each(_path(_BELOW, "uploads")),
     "boot": _choice("auto", "off"),
     "ssh_options": _each(_TEXT),
     "health.url": _matches(

@@ -32,6 +32,7 @@ def test_tables_are_read() -> None:
     assert (read.health.url, read.health.hold, read.health.retries) == (health["url"], 0, 10)
 
 
+BOTH = "the user and the port are fields of their own"
 GROUPS = {"web": ["w1", "w2"], "jobs": ["j1", "w2"]}
 
 
@@ -105,19 +106,54 @@ def test_addresses_and_names_of_hosts(host: str) -> None:
     [
         ("hosts", ["h2:22"], "hosts = ['h2:22']: the port is a field of its own: port=22"),
         ("hosts", ["dep@h2"], "hosts = ['dep@h2']: the user is a field of its own: user=\"dep\""),
+        (
+            *("hosts", ["[2001:db8::1]:22"]),
+            "hosts = ['[2001:db8::1]:22']: the port is a field of its own: port=22",
+        ),
+        ("hosts", ["dep@[::1]"], ': the user is a field of its own: user="dep"'),
+        (
+            *("hosts", ["dep@corp.example@h2:22"]),
+            f': {BOTH}: user="dep@corp.example", port=22',
+        ),
+        (
+            *("hosts", ["ssh://dep@h2:22"]),
+            f'write the host alone: "h2"; {BOTH}: user="dep", port=22',
+        ),
+        ("hosts", ["ssh://[::1]/"], "hosts = ['ssh://[::1]/']: write the host alone: \"[::1]\""),
+        ("hosts", ["h2/"], "hosts = ['h2/']: write it as app1.example.com; '/' cannot be in it"),
         ("hosts", ["a b/c"], "write it as app1.example.com; ' ', '/' cannot be in it"),
         ("hosts", ["[::1"], "write it as app1.example.com; '[', ':' cannot be in it"),
         ("shared", ["a", "b", "a/b/c"], "shared: a/b/c is within a, which is shared as a whole"),
         ("stop_timeout", 0, "stop_timeout = 0: a number from 1 to 3600"),
         ("path", "/srv/my app", "write it as /home/app/koa-kkl; ' ' cannot be in it"),
-        ("path", "/srv/../x", "path = '/srv/../x': write it as /home/app/koa-kkl"),
+        (
+            *("path", "/srv/../x"),
+            "path = '/srv/../x': write it as /home/app/koa-kkl; it has a part that is ..",
+        ),
+        (
+            *("path", "/home/app/"),
+            "path = '/home/app/': write it as /home/app/koa-kkl; it ends with a slash",
+        ),
+        ("path", "/a//b", "path = '/a//b': write it as /home/app/koa-kkl; it has an empty part"),
+        ("path", "app", "write it as /home/app/koa-kkl; it does not begin with a slash"),
+        (
+            *("path", "~/app"),
+            "write it as /home/app/koa-kkl; '~' cannot be in it; it does not begin with a slash",
+        ),
+        ("shared", ["up/"], "shared = ['up/']: write it as uploads; it ends with a slash"),
+        ("shared", ["/up"], "shared = ['/up']: write it as uploads; it begins with a slash"),
         ("user", "CORP\\me", "write it as app; '\\\\' cannot be in it"),
     ],
 )
 def test_what_is_wrong_with_a_value_is_told(key: str, value: Any, words: str) -> None:
     with pytest.raises(SlipwayErrors) as raised:
         deployment.parse({**SOUND, key: value}, "prod.toml")
-    assert words in str(raised.value)
+    assert f"{words}\n" in f"{raised.value}\n"
+
+
+def test_hooks_may_have_any_path() -> None:
+    hooks = {"before_switch": "node a/../b"}
+    assert deployment.parse({**SOUND, "hooks": hooks}, "x").hooks.before_switch == "node a/../b"
 
 
 def test_all_faults_come_at_once_with_guesses() -> None:
