@@ -160,6 +160,49 @@ def test_options_that_are_not_known(site: Site, tmp_path: Path) -> None:
     assert "--tp=x" in document["error"]["what"]
 
 
+@pytest.mark.parametrize("option", ["--form=json", "--t=x"])
+def test_options_are_not_abbreviated(site: Site, tmp_path: Path, option: str) -> None:
+    status, out, error = Command(site, tmp_path, "releases", option).run()
+    assert (status, out) == (2, "")
+    assert error.endswith(f"error: unrecognized arguments: {option}\n")
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize(
+    ("output", "status", "words"),
+    [
+        (">/dev/full", 4, "the outcome cannot be printed: No space left on device\n"),
+        ("| exec true", 4, "the outcome cannot be printed: Broken pipe\n"),
+        (">&-", 0, ""),
+        (">/dev/null 2>/dev/full", 0, ""),
+        ("2>&-", 0, ""),
+    ],
+)
+def test_output_that_nobody_takes(
+    site: Site, tmp_path: Path, form: str, output: str, status: int, words: str
+) -> None:
+    command = Command(site, tmp_path, "releases", f"--format={form}")
+    late = f'trap "" PIPE; (sleep 0.5; exec "$@") {output}; exit ${{PIPESTATUS[0]}}'
+    command.command = ["bash", "-c", late, "bash", *command.command]
+    ended, out, error = command.run()
+    lines = [line for line in error.splitlines(True) if not line.startswith(f"{site.name}: look")]
+    assert (ended, "".join(lines)) == (status, words)
+    assert ("plain" in out) == (output == "2>&-")
+
+
+def test_wrong_options_where_nobody_takes_the_output(site: Site, tmp_path: Path) -> None:
+    command = Command(site, tmp_path, "releases", "--tp=x", "--format=json")
+    command.command = ["sh", "-c", 'exec "$@" >/dev/full 2>/dev/full', "sh", *command.command]
+    assert command.run()[0] == 2
+
+
+def test_a_deploy_goes_on_where_nobody_reads_its_progress(site: Site, tmp_path: Path) -> None:
+    command = deploy(site, tmp_path, "1.0.0")
+    command.command = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *command.command]
+    assert command.run()[0] == 0
+    assert site.served() == "1.0.0"
+
+
 @pytest.mark.parametrize(
     "text", ['hosts = ["a, "b]', "hosts = 1 = 2", "[[[", '["a"]', "hosts = [{a = 1}, {a = 1}]"]
 )

@@ -17,14 +17,14 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence
+from typing import IO, Any, Dict, Iterator, List, NoReturn, Optional, Sequence
 
 from build_rules.lib.deploy import deployment, report, shipped_release
 from build_rules.lib.deploy.children import Interrupted
 from build_rules.lib.deploy.deployment import Deployment
 from build_rules.lib.deploy.flow import Coordinator
 from build_rules.lib.deploy.host import Host
-from build_rules.lib.deploy.progress import Progress
+from build_rules.lib.deploy.progress import Progress, write
 from build_rules.lib.deploy.report import Exit
 from build_rules.lib.deploy.session import Session, agent_text, remote_command
 from build_rules.lib.deploy.shipped_release import ShippedRelease
@@ -39,6 +39,7 @@ _OPTIONS = (
 
 
 def main(arguments: Sequence[str]) -> int:
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal has not every letter
     asked = _parser(arguments).parse_args(arguments)
@@ -64,6 +65,14 @@ def main(arguments: Sequence[str]) -> int:
     return run.end()
 
 
+def _open_closed_streams() -> None:
+    """Started with `>&-`, files of ours would get the numbers of standard output and error."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the program ends)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 @dataclass
 class _Run:
     """What there is to be printed at the end, however it comes."""
@@ -81,13 +90,17 @@ class _Run:
         status = self.ended or self.status
         if not self.printing.acquire(blocking=False):
             return status  # the other one that ends this has come first
+        outcome = ""
         if self.is_json:
-            print(report.as_json(self.hosts, self.command, status, self.error), flush=True)
+            outcome = report.as_json(self.hosts, self.command, status, self.error)
         elif self.hosts:
-            print(report.table(self.hosts, self.command), flush=True)
+            outcome = report.table(self.hosts, self.command)
+        fault = write(sys.stdout, f"{outcome}\n" if outcome else "")
         if self.error and not self.ended:
-            print(self.error, file=sys.stderr, flush=True)
-        return status
+            write(sys.stderr, f"{self.error}\n")
+        if fault:
+            write(sys.stderr, f"the outcome cannot be printed: {fault.strerror}\n")
+        return status or (Exit.INCOMPLETE if fault else Exit.DONE)
 
     def end_now(self) -> None:
         """What is computed here, such as an archive that is packed, would be waited for."""
@@ -129,7 +142,7 @@ def _ended_by_signals(run: _Run) -> Iterator[None]:
         if run.ended:
             return
         run.ended = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
-        print(f"ended by {signal.Signals(number).name}: {_ENDING}", file=sys.stderr, flush=True)
+        write(sys.stderr, f"ended by {signal.Signals(number).name}: {_ENDING}\n")
         if run.coordinator is None:
             run.end_now()
         else:
@@ -149,19 +162,24 @@ def _ended_by_signals(run: _Run) -> Iterator[None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that also tells programs what is wrong."""
+    """One that also tells programs what is wrong, and ends the same where nobody reads it."""
 
     is_json = False
 
     def error(self, message: str) -> NoReturn:
         if self.is_json:
-            print(report.as_json((), "", Exit.USAGE, SlipwayError(message)), flush=True)
+            document = report.as_json((), "", Exit.USAGE, SlipwayError(message))
+            write(sys.stdout, f"{document}\n")
         super().error(message)
+
+    def _print_message(self, message: str, file: Optional[IO[str]] = None) -> None:
+        write(file or sys.stderr, message)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _Parser.is_json = "--format=json" in arguments or "json" in arguments
-    parser = _Parser(prog="deploy", description=__doc__)
+    # An abbreviation such as `--form=json` would be taken, and is not seen by the line above.
+    parser = _Parser(prog="deploy", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in (
@@ -169,7 +187,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         ("rollback", "switch to a release that the hosts have"),
         ("releases", "list what the hosts have"),
     ):
-        command = commands.add_parser(name, help=text)
+        command = commands.add_parser(name, help=text, allow_abbrev=False)
         command.add_argument("--to", required=True, metavar="FILE", help="hosts and settings, TOML")
         command.add_argument("--format", choices=("table", "json"), default="table")
         if name == "deploy":

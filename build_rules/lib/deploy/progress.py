@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections import Counter
-from typing import List, Sequence, TextIO
+from typing import IO, List, Optional, Sequence, TextIO
 
 from build_rules.lib import text_table
 from build_rules.lib.deploy.host import Host
 
 _EVERY = 0.3  # seconds
 _UP_AND_CLEAR = "\x1b[{}A\x1b[J"
+
+
+def write(stream: IO[str], text: str) -> Optional[OSError]:
+    """Why the text cannot be written, such as a closed pipe; later text then goes nowhere.
+
+    A deploy goes on where nobody reads what it prints.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        # What is in the buffer would fail again when the program ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return error
+    return None
 
 
 class Progress:
@@ -34,8 +52,7 @@ class Progress:
             return
         with self._drawing:
             self._clear()
-            self._stream.write(f"{host}: {text}\n" if host else f"{text}\n")
-            self._stream.flush()
+            write(self._stream, f"{host}: {text}\n" if host else f"{text}\n")
 
     def close(self) -> None:
         """Leaves nothing of the table: that of the outcome follows."""
@@ -43,7 +60,6 @@ class Progress:
         if self._is_live:
             self._clock.join()
             self._clear()
-            self._stream.flush()
 
     def _draw_again(self) -> None:
         while not self._closed.wait(_EVERY):
@@ -51,13 +67,12 @@ class Progress:
                 self._clear()
                 size = shutil.get_terminal_size()
                 lines = overview(self.hosts, size.columns, size.lines)
-                self._stream.write("".join(f"{line}\n" for line in lines))
-                self._stream.flush()
+                write(self._stream, "".join(f"{line}\n" for line in lines))
                 self._drawn = len(lines)
 
     def _clear(self) -> None:
         if self._drawn:
-            self._stream.write(_UP_AND_CLEAR.format(self._drawn))
+            write(self._stream, _UP_AND_CLEAR.format(self._drawn))
             self._drawn = 0
 
 
