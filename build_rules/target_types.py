@@ -1072,6 +1072,9 @@ class HooksField(DictStringToStringField):
         Commands: `before_switch`, `after_switch`, `on_failure` and `always` on each host, in the folder of the new release;
         `before_local` and `after_local` on this machine, once; `timeout` in seconds.
 
+        Slipway does not undo `before_local` when a deploy fails: `after_local` runs only after the last switch, if at most `max_unhealthy` hosts failed.
+        Put what must be undone on the hosts into `on_failure` or `always`.
+
         For example: `hooks={"before_switch": "bin/app run migrate"}`.
         """
     )
