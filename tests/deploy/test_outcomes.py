@@ -133,6 +133,25 @@ def test_the_target_of_hosts_that_a_rollback_does_not_reach(site: Site, tmp_path
     assert (status, host["status"], host["target"]) == (1, "refused", first)
 
 
+@pytest.mark.parametrize("link", ["releases/20240101120000", "/srv/app"])
+def test_a_service_of_another_tool_is_not_known(site: Site, tmp_path: Path, link: str) -> None:
+    site._run(f"mkdir -p {site.top}/releases/20240101120000 && ln -s {link} {site.top}/current")
+    status, out, _ = Command(site, tmp_path, "releases").run()
+    assert status == 0
+    assert "current not known" in " ".join(out.split())
+
+
+def test_a_current_release_that_is_gone(site: Site, tmp_path: Path) -> None:
+    assert deploy(site, tmp_path, "1.0.0").run()[0] == 0
+    id = os.readlink(site.folder / "current").rpartition("/")[2]
+    harness.end(set(site.processes(id)))
+    site.run_there(f"chmod -R u+w releases/{id} && rm -r releases/{id}")
+    status, out, _ = Command(site, tmp_path, "releases").run()
+    assert status == 1
+    assert "current NOT running" in " ".join(out.split())
+    assert f'"current" leads to releases/{id}, which is not there: deploy again\n' in out
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

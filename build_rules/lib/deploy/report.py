@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from typing import Any, Dict, List, Optional, Sequence
 
 from build_rules.lib import text_table
-from build_rules.lib.deploy.host import Host, KeptRelease
+from build_rules.lib.deploy.host import Host, HostState, KeptRelease
 from build_rules.lib.errors import SlipwayError
 
 FORMAT = 2
 """Of the JSON; docs/reference/deploy-outcomes.md describes it."""
+
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-.+")
+_NOT_RUNNING, _NOT_KNOWN = "NOT running", "not known"
 
 
 class Exit(enum.IntEnum):
@@ -39,9 +43,22 @@ def exit_of(hosts: Sequence[Host], command: str, error: Optional[Exception]) -> 
 
 
 def _lives(host: Host) -> bool:
-    """Whether something runs from what is linked; of what is not in releases/, nothing is known."""
-    current = host.state.current if host.state else None
-    return bool(current.running) if current else not host.before or "/" in host.before
+    """Whether something runs from the current release, or nothing is known of that."""
+    return host.state is None or _service_of_current(host.state) != _NOT_RUNNING
+
+
+def _service_of_current(state: HostState) -> str:
+    """Of what Slipway did not deploy, it knows no processes but those from its folder."""
+    current = state.current
+    if current is None:
+        # Else the link leads to a folder that is not in releases/.
+        is_gone = _ID.fullmatch(state.linked)
+        return "" if not state.linked else _NOT_RUNNING if is_gone else _NOT_KNOWN
+    return _process(current) or (_NOT_RUNNING if current.facts else _NOT_KNOWN)
+
+
+def _process(one: KeptRelease) -> str:
+    return f"process {one.running[0]} since {one.since}" if one.running else ""
 
 
 def plan_table(hosts: Sequence[Host]) -> str:
@@ -72,16 +89,34 @@ def releases_table(hosts: Sequence[Host]) -> str:
         if host.state is None:
             rows.append([host.name, "", host.status, "", "", "", host.text])
             continue
-        if not host.state.releases:
+        linked, current = host.state.linked, host.state.current
+        if linked and not current:
+            service = _service_of_current(host.state)
+            rows.append([host.name, linked, "current", service, "", "", ""])
+        elif not host.state.releases:
             rows.append([host.name, "none", "", "", "", "", ""])
         for one in host.state.releases[::-1]:
             by, at = one.facts.get("by", ""), one.facts.get("at", "")
-            is_current = one.id == host.state.linked
-            rows.append(
-                [host.name, one.id, _mark(one, is_current), _service(one, is_current)]
-                + [one.healthy, by, at]
-            )
-    return "\n".join(filter(None, (text_table.render(rows), drift(hosts))))
+            is_current = one is current
+            service = _service_of_current(host.state) if is_current else _process(one)
+            rows.append([host.name, one.id, _mark(one, is_current), service, one.healthy, by, at])
+    told = [text_table.render(rows), *map(_why_no_release, hosts), drift(hosts)]
+    return "\n".join(filter(None, told))
+
+
+def _why_no_release(host: Host) -> str:
+    """A line where the link leads to something else than a release."""
+    state = host.state
+    if state is None or state.current or not state.linked:
+        return ""
+    if _service_of_current(state) == _NOT_RUNNING:
+        why = f'"current" leads to releases/{state.linked}, which is not there: deploy again'
+    else:
+        why = (
+            f'"current" leads to {state.linked}, which is not in releases/: '
+            "Slipway does not know what runs from it"
+        )
+    return f"{host.name}: {why}"
 
 
 def _mark(one: KeptRelease, is_current: bool) -> str:
@@ -90,19 +125,15 @@ def _mark(one: KeptRelease, is_current: bool) -> str:
     return "failed" if one.failed else "" if one.facts else "not Slipway's"
 
 
-def _service(one: KeptRelease, is_current: bool) -> str:
-    if one.running:
-        return f"process {one.running[0]} since {one.since}"
-    return "NOT running" if is_current else ""
-
-
 def drift(hosts: Sequence[Host]) -> str:
     """A line where not all hosts serve the same."""
     serving: Dict[str, List[str]] = {}
     for host in hosts:
         if host.state is not None:
             current = host.state.current
-            serving.setdefault(current.name if current else "nothing", []).append(host.name)
+            # Ids that Slipway did not give have no time in front.
+            name = current.name if current and current.facts else host.state.linked
+            serving.setdefault(name or "nothing", []).append(host.name)
     told = [f"{name} on {', '.join(places)}" for name, places in sorted(serving.items())]
     return f"hosts differ: {'; '.join(told)}" if len(told) > 1 else ""
 
