@@ -780,7 +780,9 @@ do_receive() {
     refuse "the archive that came is another than was sent, or there is no room" || return
   }
   "$(field packed)" -dc <"$part" 2>"$way/packed" | tar -xf - -C "$own/staged" 2>"$way/errors" || {
-    cat "$way/errors" >>"$way/packed" && mv "$way/packed" "$way/errors"
+    # Where tar ends first, a broken pipe is no cause.
+    grep -hv 'Broken pipe' "$way/packed" "$way/errors" >"$way/both"
+    mv "$way/both" "$way/errors"
     refuse "the archive cannot be unpacked" || return
   }
   rm -f "$part"
