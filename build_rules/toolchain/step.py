@@ -43,6 +43,7 @@ from build_rules.lib import network_guard, network_words, placeholders
 from build_rules.lib.errors import SlipwayError
 from build_rules.lib.network_guard import Report
 from build_rules.lib.printable import printable
+from build_rules.toolchain.cache_lookup import as_lookup, has_all_inputs
 from build_rules.toolchain.host_settings import HostSettings
 from build_rules.toolchain.locked_files import (
     FetchedFiles,
@@ -180,14 +181,14 @@ class _Attempt:
 @rule
 async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProcessResult:
     settings.ensure_written()
-    try:
-        return await Get(FallibleProcessResult, Process, attempt.process)
-    except IntrinsicError as error:
-        # Absent contents are "Missing digest" alone, and any fault of the network with a remote
-        # store that does not answer. Another reason comes again from the second attempt.
-        if not attempt.locked.files:
-            raise settings.explained(error) from None
-    await Get(FetchedFiles, FetchRequest(attempt.locked))
+    if attempt.locked.files:
+        try:
+            return await Get(FallibleProcessResult, Process, as_lookup(attempt.process))
+        except IntrinsicError as error:
+            # Another reason than absent files comes again from the attempt below.
+            fetched = has_all_inputs(error)
+        if not fetched:
+            await Get(FetchedFiles, FetchRequest(attempt.locked))
     try:
         return await Get(FallibleProcessResult, Process, attempt.process)
     except IntrinsicError as error:

@@ -41,6 +41,15 @@ def test_fresh_clone_with_false_tools_on_its_path(first: First) -> None:
     print("sha256", archives.sha256(built.release()), f"{first.result.seconds:.0f} s")
 
 
+def test_each_step_shows_once(first: First) -> None:
+    """From empty caches: a step with locked files is looked up, fetched for, and run."""
+    said = [line.split("] ", 1)[-1] for line in first.result.output.splitlines()]
+    for word in ("Starting: ", "Completed: "):
+        shown = [line for line in said if line.startswith(word)]
+        assert len(shown) > 10
+        assert sorted(set(shown)) == sorted(shown)
+
+
 @pytest.fixture
 def operator(built: Workspace, scratch: Path, tools: str) -> Iterator[Operator]:
     """The release, unpacked as another user under another path."""
