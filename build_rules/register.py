@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from build_rules import provided_files
+from build_rules import plain_failures, provided_files
 from build_rules.bundle import addons, app, bundle, export, node_mirrors, tailor
 from build_rules.deploy import coordinator, goals
 from build_rules.deploy import target as deployment
@@ -71,4 +71,5 @@ def target_types():
 
 
 def rules():
+    plain_failures.install()
     return [rule for module in _MODULES for rule in module.rules()]
