@@ -23,6 +23,7 @@ from build_rules.release import (
     checked_layers,
     package,
     package_addon,
+    packed_summary,
     release,
     try_runtime,
 )
@@ -62,7 +63,7 @@ _MODULES = (
     *(app, addons, bundle, export, tailor, node_mirrors),
     *(deployment, coordinator, goals),
     *(release, abi_gate, checked_layers, package, package_addon, run_release),
-    *(abi_audit, try_runtime),
+    *(abi_audit, try_runtime, packed_summary),
 )
 
 

@@ -11,6 +11,7 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestEntries, File
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
 
+from build_rules.release.packed_summary import PackedSummary, PackedSummaryRequest
 from build_rules.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
 
 
@@ -46,13 +47,18 @@ async def package_release(field_set: ReleaseTarballFieldSet) -> BuiltPackage:
     every = await Get(Digest, MergeDigests([release.digest, static.digest, release.native]))
     folder = field_set.output_path.value_or_default(file_ending=None)
     files = [f"{release.stem}.tar.gz", *static.names]
-    return BuiltPackage(
-        await Get(Digest, AddPrefix(every, folder)),
-        tuple(
-            BuiltPackageArtifact(os.path.join(folder, name))
-            for name in (*files, f"{release.stem}.release.json", f"{release.stem}.native.json")
-        ),
+    summary = await Get(
+        PackedSummary,
+        PackedSummaryRequest(field_set.address, every, release.stem, tuple(files)),
     )
+    artifacts = [
+        BuiltPackageArtifact(os.path.join(folder, name))
+        for name in (*files, f"{release.stem}.release.json")
+    ]
+    # Below the last file's line, in its log record: no line of another target comes between.
+    last = os.path.join(folder, f"{release.stem}.native.json")
+    artifacts.append(BuiltPackageArtifact(last, summary.lines))
+    return BuiltPackage(await Get(Digest, AddPrefix(every, folder)), tuple(artifacts))
 
 
 def rules():

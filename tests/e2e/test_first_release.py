@@ -50,6 +50,14 @@ def test_each_step_shows_once(first: First) -> None:
         assert sorted(set(shown)) == sorted(shown)
 
 
+def test_a_run_ends_with_sizes_and_how_to_try_it(first: First) -> None:
+    lines = [line.strip() for line in first.result.stderr.rstrip().splitlines()]
+    (wrote, *rows, how) = lines[-5:]
+    assert wrote.endswith(f"Wrote dist/apps.koa-kkl/release/{NAME}.native.json")
+    assert [row.split()[0] for row in rows] == ["file", f"{NAME}.tar.gz", f"{NAME}.static.tar.gz"]
+    assert how == "try it: ./pants run //apps/koa-kkl:release"
+
+
 @pytest.fixture
 def operator(built: Workspace, scratch: Path, tools: str) -> Iterator[Operator]:
     """The release, unpacked as another user under another path."""
