@@ -14,6 +14,7 @@ from typing import Dict, Iterator, List, Optional
 
 import pytest
 
+from tests.runner.terminals import FILE, PIPE, TERMINAL, run_printing_to
 from tests.runner.workbench import (
     NETWORK,
     PYTHON,
@@ -57,6 +58,15 @@ class Real:
     def cache(self) -> Path:
         return self.folder / "cache" / "slipway"
 
+    @property
+    def environ(self) -> Dict[str, str]:
+        return {
+            **NETWORK,
+            "HOME": str(self.folder / "home"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "PATH": self.path,
+        }
+
     def workspace(self, name: str, files: Dict[str, str], settings: str = "") -> Path:
         root = self.folder / name
         for path, text in {
@@ -84,13 +94,7 @@ class Real:
         return subprocess.run(
             [str(self.folder / "slipway/pants"), *arguments],
             cwd=str(cwd),
-            env={
-                **NETWORK,
-                "HOME": str(self.folder / "home"),
-                "XDG_CACHE_HOME": str(self.folder / "cache"),
-                "PATH": self.path,
-                **environ,
-            },
+            env={**self.environ, **environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -191,6 +195,36 @@ def test_a_warm_run_goes_to_the_daemon_and_starts_no_python(real: Real) -> None:
     finally:
         server.write_text(text)
     assert real.daemon(workspace) == pid
+
+
+PLACES = {
+    "terminal": (TERMINAL, TERMINAL),
+    "pipe": (PIPE, PIPE),
+    "file": (FILE, FILE),
+    "output in a pipe": (PIPE, TERMINAL),
+    "errors in a file": (TERMINAL, FILE),
+}
+ARCHIVE = {
+    "BUILD": 'files(name="data", sources=["a.txt"])\n'
+    'archive(name="a", format="tar", files=[":data"])\n',
+    "a.txt": "a",
+}
+
+
+@pytest.mark.parametrize("first", ["terminal", "pipe"])
+def test_output_is_complete_whatever_the_daemon_s_first_client_was(real: Real, first: str) -> None:
+    """`archive` is a target of Pants itself, whose package is told by a log line."""
+    workspace = real.workspace(f"first {first}", ARCHIVE)
+    command = [str(real.folder / "slipway/pants"), "package", "//:a"]
+    pids = set()
+    for place in (first, *PLACES):
+        printed = run_printing_to(*PLACES[place], command, workspace, real.environ)
+        assert printed.status == 0, printed.text
+        assert printed.text.count("[INFO] Wrote dist/a.tar") == 1, (place, printed.text)
+        assert not printed.has_dynamic_ui or PLACES[place][1] == TERMINAL, place
+        pids.add(real.daemon(workspace))
+    assert len(pids) == 1
+    real.stop(workspace)
 
 
 @pytest.mark.long
