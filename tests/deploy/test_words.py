@@ -201,19 +201,6 @@ def test_a_tmp_that_is_read_only(root: Site) -> None:
         root._run("umount /tmp")
 
 
-def test_an_archive_that_cannot_be_unpacked_is_told_with_its_cause(root: Site) -> None:
-    root._run(
-        "mkdir -p ~/bin; printf '#!/bin/sh\\necho tar: no such luck >&2; exit 2\\n' >~/bin/tar; "
-        "chmod +x ~/bin/tar; mount --bind ~/bin/tar $(command -v tar)"
-    )
-    try:
-        said = root.ship("1.0.0")
-    finally:
-        root._run("umount $(command -v tar)")
-    assert said.status == "refused"
-    assert said.text == "the archive cannot be unpacked: tar: no such luck"
-
-
 @pytest.mark.parametrize(
     ("program", "words"),
     [
