@@ -162,7 +162,8 @@ in_order() {
 # The environment of a login, for `eval`. Profiles may print, fail or hang, and then add nothing.
 login() {
   shell=sh profiles=.profile
-  case ${SHELL-} in
+  # cron sets SHELL as it likes.
+  case $(getent passwd "$(id -u)" 2>/dev/null || grep "^$(id -un):" /etc/passwd) in
   */bash) shell=bash profiles='.bash_profile .bash_login .profile' ;;
   esac
   command -v "$shell" >/dev/null 2>&1 || shell='sh'
@@ -922,11 +923,13 @@ one_at_a_time() {
 change_crontab() {
   crontab -l >"$way/crontab" 2>"$way/errors" || grep -qi 'no crontab' "$way/errors" || return 1
   # Root's line was another once, which ran the text in the deployment's folder.
-  grep -Fvx -e "@reboot sh $own/agent $top boot" -e "@reboot sh $(boot_agent) $top boot" \
-    "$way/crontab" >"$way/table"
-  [ -z "$1" ] || echo "$1" >>"$way/table" # grep ends its last line
+  set -- "$1" -e "@reboot sh $own/agent $top boot" -e "@reboot sh $(boot_agent) $top boot"
+  wanted=$1 && shift
+  [ -n "$wanted" ] || grep -Fqx "$@" "$way/crontab" || return 0
+  grep -Fvx "$@" "$way/crontab" >"$way/table"
+  [ -z "$wanted" ] || echo "$wanted" >>"$way/table" # grep ends its last line
   cmp -s "$way/crontab" "$way/table" || crontab - <"$way/table" || return 1
-  [ -z "$1" ] || crontab -l | grep -Fqx "$1"
+  [ -z "$wanted" ] || crontab -l | grep -Fqx "$wanted"
 }
 
 keep_for_boot() {
@@ -941,7 +944,8 @@ do_boot() {
   unit=slipway$(printf '%s' "$top" | tr -c 'A-Za-z0-9' -)-$(printf '%s' "$top" | sha256sum | cut -c 1-8)
   if [ "$(field boot)" = off ]; then
     how=off
-    systemctl disable "$unit.service" 2>/dev/null && rm -f "/etc/systemd/system/$unit.service"
+    [ ! -f "/etc/systemd/system/$unit.service" ] ||
+      { systemctl disable "$unit.service" && rm -f "/etc/systemd/system/$unit.service"; }
     ! command -v crontab >/dev/null 2>&1 || in_crontab ''
   elif ! keep_for_boot; then
     how=''
