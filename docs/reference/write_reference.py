@@ -1,6 +1,6 @@
 """Writes targets.md and options.md from the help texts of the fields and options.
 
-    PYTHONPATH=. python3 docs/reference/write_reference.py
+    PYTHONPATH=build_rules python3 docs/reference/write_reference.py
 
 One text is the help on the command line and the reference: a test holds the pages against it.
 Needs a Python that has Pants, such as the runner's own.
@@ -16,8 +16,8 @@ from typing import Any, Dict, Iterable, Type
 from pants.engine.target import COMMON_TARGET_FIELDS, Field, Target
 from pants.option.subsystem import Subsystem
 
-from build_rules import register
-from build_rules.subsystem import NodeMirrors, Slipway
+from slipway import register
+from slipway.subsystem import NodeMirrors, Slipway
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/reference/write_reference.py from the help texts: edit those. -->"

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "build_rules"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.benchmarks.figures import OURS, THEIRS, Figures, Measure

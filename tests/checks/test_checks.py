@@ -13,13 +13,13 @@ import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 SHELL_SCRIPTS = (
-    *("pants", "build_rules/release/app.sh", "build_rules/lib/deploy/agent.sh"),
+    *("pants", "build_rules/slipway/release/app.sh", "build_rules/slipway/lib/deploy/agent.sh"),
     *(".ci/isolator", ".ci/run"),
 )
 CHECKS = {
     "format": ["ruff", "format", "--check", "build_rules", "tests"],
     "lint": ["ruff", "check", "build_rules", "tests"],
-    "types": ["mypy", "--strict", "build_rules/lib", "build_rules/sandbox"],
+    "types": ["mypy", "--strict", "build_rules/slipway/lib", "build_rules/slipway/sandbox"],
     "imports": ["lint-imports"],
     "shell": ["shellcheck", *SHELL_SCRIPTS],
 }
@@ -45,7 +45,7 @@ def test_checker_is_content(check: str) -> None:
     done = subprocess.run(
         [*program(name), *arguments],
         cwd=TOP,
-        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(TOP)},
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(TOP / "build_rules")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,

@@ -33,7 +33,7 @@ from tests.deploy.sites import snapshot
 from tests.e2e import harness
 from tests.unit.lib.deploy.tiny_release import STOPS, write_release
 
-PROGRAM = harness.REPOSITORY / "build_rules" / "sandbox" / "deploy.py"
+PROGRAM = harness.REPOSITORY / "build_rules" / "slipway" / "sandbox" / "deploy.py"
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 BAD = "6.6.6"  # never healthy
 # Folders on a host that are not Slipway's.

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
-from build_rules.lib.deploy import cli
-from build_rules.lib.deploy.deployment import Deployment, Health
-from build_rules.lib.deploy.flow import Coordinator
-from build_rules.lib.deploy.session import Session
+from slipway.lib.deploy import cli
+from slipway.lib.deploy.deployment import Deployment, Health
+from slipway.lib.deploy.flow import Coordinator
+from slipway.lib.deploy.session import Session
 from tests.deploy.hosts import Host, HostFarm, require_hosts
 from tests.e2e import harness
 from tests.unit.lib.deploy.shipping import Shipping

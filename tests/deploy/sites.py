@@ -13,10 +13,10 @@ import subprocess
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
-from build_rules.lib.deploy import cli
-from build_rules.lib.deploy.deployment import Deployment, Health
-from build_rules.lib.deploy.host import Host
-from build_rules.lib.deploy.session import Session
+from slipway.lib.deploy import cli
+from slipway.lib.deploy.deployment import Deployment, Health
+from slipway.lib.deploy.host import Host
+from slipway.lib.deploy.session import Session
 from tests.deploy.fleet import TOP, farm_of
 from tests.deploy.plain_host import NAME, PlainHost, plain_host
 from tests.e2e import harness

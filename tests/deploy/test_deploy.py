@@ -18,8 +18,8 @@ from typing import Iterator
 import pytest
 import toml
 
-from build_rules.lib.deploy import shipped_release
-from build_rules.lib.errors import SlipwayError
+from slipway.lib.deploy import shipped_release
+from slipway.lib.errors import SlipwayError
 from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm
@@ -170,11 +170,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`deploy.pex`, packed as `package` does, in an otherwise empty folder."""
     folder = tmp_path_factory.mktemp("program")
     sources = folder / "in"
-    top = harness.REPOSITORY / "build_rules"
+    top = harness.REPOSITORY / "build_rules" / "slipway"
     for name in ("lib", "sandbox"):
-        shutil.copytree(top / name, sources / "build_rules" / name)
+        shutil.copytree(top / name, sources / "slipway" / name)
     shutil.copytree(Path(str(toml.__file__)).parent, sources / "toml")
-    script = harness.REPOSITORY / "build_rules" / "sandbox" / "pack_coordinator.py"
+    script = harness.REPOSITORY / "build_rules" / "slipway" / "sandbox" / "pack_coordinator.py"
     subprocess.run([sys.executable, "-I", "-S", str(script)], cwd=folder, check=True)
     place = folder / "empty"
     place.mkdir()

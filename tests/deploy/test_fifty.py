@@ -11,8 +11,8 @@ from typing import Callable, Dict, Iterator, NamedTuple
 
 import pytest
 
-from build_rules.lib.deploy import report
-from build_rules.lib.deploy.flow import Coordinator
+from slipway.lib.deploy import report
+from slipway.lib.deploy.flow import Coordinator
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import FARM, Host, HostFarm
 from tests.e2e import harness

@@ -17,10 +17,10 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
-from build_rules.lib import layers, text_table
-from build_rules.lib.deploy import cli, deployment, shipped_release
-from build_rules.lib.deploy.session import Session
-from build_rules.lib.layers import Entry
+from slipway.lib import layers, text_table
+from slipway.lib.deploy import cli, deployment, shipped_release
+from slipway.lib.deploy.session import Session
+from slipway.lib.layers import Entry
 from tests.deploy import hosts
 from tests.deploy.hosts import Host, HostFarm
 from tests.deploy.load import Load

@@ -11,8 +11,8 @@ from typing import Iterator
 
 import pytest
 
-from build_rules.lib.deploy import cli
-from build_rules.lib.deploy.session import Session
+from slipway.lib.deploy import cli
+from slipway.lib.deploy.session import Session
 from tests.deploy.sites import Site, namespace_site
 
 

@@ -10,8 +10,8 @@ from typing import Iterator, Optional
 
 import pytest
 
-from build_rules.lib.deploy.deployment import Deployment, Health
-from build_rules.lib.deploy.session import Session, agent_text, remote_command
+from slipway.lib.deploy.deployment import Deployment, Health
+from slipway.lib.deploy.session import Session, agent_text, remote_command
 from tests.deploy import hosts
 from tests.e2e import harness
 from tests.unit.lib.deploy.shipping import Shipping

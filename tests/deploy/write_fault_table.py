@@ -1,6 +1,6 @@
 """Writes the page of the docs about faults, from strikes on real hosts.
 
-PYTHONPATH=. python3 tests/deploy/write_fault_table.py
+PYTHONPATH=.:build_rules python3 tests/deploy/write_fault_table.py
 """
 
 from __future__ import annotations

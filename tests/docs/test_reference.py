@@ -26,7 +26,7 @@ def writer() -> ModuleType:
 @pytest.mark.parametrize("name", ["targets.md", "options.md"])
 def test_page_is_up_to_date(writer: ModuleType, name: str) -> None:
     assert (PROGRAM.parent / name).read_text(encoding="utf-8") == writer.pages()[name], (
-        "renew it: PYTHONPATH=. python3 docs/reference/write_reference.py"
+        "renew it: PYTHONPATH=build_rules python3 docs/reference/write_reference.py"
     )
 
 

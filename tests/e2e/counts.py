@@ -27,7 +27,7 @@ class StepRun:
     def program(self) -> str:
         """The script that Pants started, such as `enter.py`; for a probe, its whole command."""
         argv: List[str] = self.definition["argv"]
-        scripts = [word for word in argv if word.startswith("build_rules/sandbox/")]
+        scripts = [word for word in argv if word.startswith("slipway/sandbox/")]
         return scripts[0].rsplit("/", 1)[1] if scripts else " ".join(argv)
 
     @property

@@ -214,7 +214,7 @@ def test_manifests_tell_what_the_release_is(built: Workspace) -> None:
 
 def test_manifests_follow_their_schema(built: Workspace) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    path = harness.REPOSITORY / "build_rules" / "release" / "release-schema.json"
+    path = harness.REPOSITORY / "build_rules" / "slipway" / "release" / "release-schema.json"
     validator = jsonschema.Draft7Validator(json.loads(path.read_text()))
     validator.check_schema(validator.schema)
     outer = json.loads(built.dist("apps.koa-kkl", "release", f"{NAME}.release.json").read_text())

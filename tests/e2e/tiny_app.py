@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
-from build_rules.lib import fetch_lock
-from build_rules.lib.fetch_lock import FetchEntry
+from slipway.lib import fetch_lock
+from slipway.lib.fetch_lock import FetchEntry
 from tests.e2e.harness import Workspace
 
 VERSION = "1.0.0"

@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterator, List
 
 import pytest
 
-from build_rules.lib.debian_archive import Untrusted
+from slipway.lib.debian_archive import Untrusted
 from tests.inputs import kinds, strikes
 from tests.inputs.page import CACHED, FETCHED
 from tests.runner.test_debian_python import write_mirror

@@ -15,9 +15,9 @@ from typing import Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
-from build_rules.lib import loopback_server
-from build_rules.lib.loopback_server import LoopbackServer
-from build_rules.lib.node_headers import NodeHeaders
+from slipway.lib import loopback_server
+from slipway.lib.loopback_server import LoopbackServer
+from slipway.lib.node_headers import NodeHeaders
 from tests.npm import npm_tools
 from tests.npm.npm_tools import Npm
 

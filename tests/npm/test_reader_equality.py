@@ -15,7 +15,7 @@ from typing import Any, List
 
 import pytest
 
-from build_rules.lib import npm_semver, npm_spec, npmrc
+from slipway.lib import npm_semver, npm_spec, npmrc
 from tests.npm import npm_tools
 from tests.npm.npm_tools import NPM_8
 

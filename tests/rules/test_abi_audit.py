@@ -8,10 +8,10 @@ from typing import Any, Tuple
 
 import pytest
 
-from build_rules.release.abi_audit import ReleaseFile, ReleaseFileRequest
-from build_rules.release.abi_gate import Audited
-from build_rules.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
-from build_rules.toolchain.image import ToolchainFieldSet
+from slipway.release.abi_audit import ReleaseFile, ReleaseFileRequest
+from slipway.release.abi_gate import Audited
+from slipway.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
+from slipway.toolchain.image import ToolchainFieldSet
 from tests.rules.workspace import POLICY, Workspace, make_build
 
 NEWER = POLICY.replace("2.17", "2.36")

@@ -8,7 +8,7 @@ from typing import Any, Dict
 import pytest
 from pants.core.goals.package import BuiltPackage
 
-from build_rules.npm.addon import NodeAddonFieldSet
+from slipway.npm.addon import NodeAddonFieldSet
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
     Workspace,

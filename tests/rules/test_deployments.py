@@ -7,7 +7,7 @@ from typing import Any, Dict
 
 import pytest
 
-from build_rules.deploy.target import (
+from slipway.deploy.target import (
     DeploymentRequest,
     DescribedDeployment,
     NodeDeploymentFieldSet,

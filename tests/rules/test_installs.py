@@ -7,7 +7,7 @@ from typing import Callable, Dict
 
 import pytest
 
-from build_rules.toolchain.step import Step
+from slipway.toolchain.step import Step
 from tests.rules.workspace import Workspace, make_lock
 
 MANIFEST = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}, "workspaces": ["tools/*"]}

@@ -8,11 +8,11 @@ from typing import Any, Dict, Optional, Tuple
 import pytest
 from pants.core.goals.generate_lockfiles import KnownUserResolveNames, UserGenerateLockfiles
 
-from build_rules.lib.fetch_lock import FetchLock
-from build_rules.lib.node_definition import NodeDefinition
-from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
-from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from build_rules.runtime.definitions import NodeDefinitionRequest
+from slipway.lib.fetch_lock import FetchLock
+from slipway.lib.node_definition import NodeDefinition
+from slipway.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
+from slipway.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from slipway.runtime.definitions import NodeDefinitionRequest
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
     INTEGRITY,

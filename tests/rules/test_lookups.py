@@ -17,17 +17,17 @@ from pants.testutil.rule_runner import RuleRunner
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
-from build_rules import register
-from build_rules.lib.errors import SlipwayError
-from build_rules.toolchain.host_settings import HostSettings
-from build_rules.toolchain.locked_files import (
+from slipway import register
+from slipway.lib.errors import SlipwayError
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.locked_files import (
     FetchedFiles,
     FetchRequest,
     LockedFile,
     LockedFiles,
     LockedFilesDigest,
 )
-from build_rules.toolchain.step import _Attempt
+from slipway.toolchain.step import _Attempt
 
 _BACKEND: Any = register  # without annotations, as Pants has it
 _fetched: List[str] = []

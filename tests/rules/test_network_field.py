@@ -8,7 +8,7 @@ from typing import Callable
 import pytest
 from pants.engine.process import ProcessCacheScope
 
-from build_rules.toolchain.step import Step, StepResult
+from slipway.toolchain.step import Step, StepResult
 from tests.rules.workspace import Workspace, make_build
 
 ALLOWED = 'network="allow"'

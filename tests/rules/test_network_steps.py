@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.toolchain import network_step
+from slipway.lib.errors import SlipwayError
+from slipway.toolchain import network_step
 
 MIRROR = "https://user:sesame{}x@mirror.example/"
 

@@ -14,8 +14,8 @@ from pants.engine.internals.scheduler import ExecutionError, SchedulerSession
 from pants.engine.rules import Get, QueryRule, collect_rules, rule
 from pants.testutil.rule_runner import RuleRunner
 
-from build_rules import plain_failures
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from slipway import plain_failures
+from slipway.lib.errors import SlipwayError, SlipwayErrors
 
 plain_failures.install()
 PATCHED: Any = SchedulerSession._raise_on_error
@@ -24,7 +24,7 @@ ORIGINAL: Any = PATCHED.__wrapped__
 STALE = SlipwayError('the lock "a" is stale', where="a:1", found="2", next="./pants x")
 STALE_TEXT = 'the lock "a" is stale\n  in:    a:1\n  found: 2\n  next:  ./pants x'
 SEVERAL = SlipwayErrors("two fields are wrong", ["x", "y"], where="app:bundle")
-FRAMES = (("build_rules.release", "Make release"), ("pants.package", "`package` goal"))
+FRAMES = (("slipway.release", "Make release"), ("pants.package", "`package` goal"))
 OTHERS: Dict[str, List[Exception]] = {
     "an exception of Pants": [ValueError("no such target")],
     "an exception that holds ours": [RuntimeError(STALE)],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from build_rules.toolchain import progress
-from build_rules.toolchain.progress import Progress
+from slipway.toolchain import progress
+from slipway.toolchain.progress import Progress
 
 
 def test_a_long_step_tells_where_it_is(

@@ -9,8 +9,8 @@ from typing import Any, Dict
 import pytest
 from pants.core.goals.package import BuiltPackage
 
-from build_rules.runtime.make import NodeRuntimeFieldSet
-from build_rules.toolchain.step import Step
+from slipway.runtime.make import NodeRuntimeFieldSet
+from slipway.toolchain.step import Step
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import SHA256, Workspace, make_definition
 

@@ -21,23 +21,22 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
 from pants.engine.process import Process
 from pants.util.frozendict import FrozenDict
 
-import build_rules
-from build_rules.bundle import export
-from build_rules.bundle.export import ExportNodeApps
-from build_rules.bundle.tailor import PutativeNodeAppsRequest
-from build_rules.lib import layers
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.layers import Entry
-from build_rules.toolchain.host_settings import HostSettings
-from build_rules.toolchain.locked_files import LockedFile, LockedFiles, LockedFilesDigest
-from build_rules.toolchain.programs import Program, ProgramRequest
-from build_rules.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
+from slipway.bundle import export
+from slipway.bundle.export import ExportNodeApps
+from slipway.bundle.tailor import PutativeNodeAppsRequest
+from slipway.lib import layers
+from slipway.lib.errors import SlipwayError
+from slipway.lib.layers import Entry
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.locked_files import LockedFile, LockedFiles, LockedFilesDigest
+from slipway.toolchain.programs import Program, ProgramRequest
+from slipway.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
+from tests.places import REPOSITORY, SOURCES
 from tests.rules.workspace import SHA256, Workspace, make_lock
 from tests.unit.lib import own_archives
 
-TOP = Path(build_rules.__file__).resolve().parent.parent
 PROGRAMS = sorted(
-    path.stem for path in (TOP / "build_rules" / "sandbox").glob("*.py") if path.stem != "__init__"
+    path.stem for path in (SOURCES / "slipway" / "sandbox").glob("*.py") if path.stem != "__init__"
 )
 MANY = LockedFile("cache/x", SHA256, 99, FrozenDict(kind="npm", name="x", version="1.0.0"))
 
@@ -78,7 +77,7 @@ def test_a_step_is_started_by_relative_names_alone(
     workspace = make_workspace(processes=True)
     workspace.request(StepResult, make_step())
     (process,) = workspace.processes()
-    assert process.argv == ("host/python", "-I", "-S", "-B", "build_rules/sandbox/enter.py")
+    assert process.argv == ("host/python", "-I", "-S", "-B", "slipway/sandbox/enter.py")
     assert not process.env
     assert process.output_files == ("out/app.layer", "network.json")
     assert process.timeout_seconds is None or process.timeout_seconds < 0
@@ -86,11 +85,16 @@ def test_a_step_is_started_by_relative_names_alone(
     contents = workspace.request(DigestContents, process.input_digest)
     texts = {file.path: file.content.decode() for file in contents}
     step = json.loads(texts["step.json"])
-    assert step["argv"][-1] == "/build/slipway/build_rules/sandbox/pack_app.py"
+    assert step["argv"][-1] == "/build/slipway/slipway/sandbox/pack_app.py"
     assert step["trees"] == [{"layer": "0/base.tar", "sha256": SHA256, "target": "/"}]
     assert json.loads(texts["in/arguments.json"]) == {"static_dir": "dist"}
     for text in (texts["step.json"], texts["in/arguments.json"]):
-        for place in (str(workspace.folder), str(TOP), os.path.expanduser("~"), sys.executable):
+        for place in (
+            str(workspace.folder),
+            str(REPOSITORY),
+            os.path.expanduser("~"),
+            sys.executable,
+        ):
             assert place not in text
 
 
@@ -102,7 +106,7 @@ def test_a_host_step_is_started_by_relative_names_alone(
     workspace.request(StepResult, step)
     (process,) = workspace.processes()
     assert process.argv == (
-        *("host/python", "-I", "-S", "-B", "build_rules/sandbox/assemble_image.py"),
+        *("host/python", "-I", "-S", "-B", "slipway/sandbox/assemble_image.py"),
         *("layer", "--spec=x"),
     )
     assert not [word for word in process.argv if word.startswith("/")]
@@ -180,8 +184,8 @@ def loaded_modules(program: str) -> List[str]:
     """The modules of this package that a program imports, functions' own imports included."""
     code = (
         "import runpy, sys; sys.argv = ['x'];"
-        f"runpy.run_path({str(TOP / 'build_rules' / 'sandbox' / program)!r} + '.py', run_name='x');"
-        "print(*sorted(name for name in sys.modules if name.startswith('build_rules.')))"
+        f"runpy.run_path({str(SOURCES / 'slipway' / 'sandbox' / program)!r} + '.py', run_name='x');"
+        "print(*sorted(name for name in sys.modules if name.startswith('slipway.')))"
     )
     argv = [sys.executable, "-I", "-S", "-B", "-c", code]
     return subprocess.check_output(argv, text=True).split()
@@ -197,38 +201,38 @@ def reader() -> Iterator[Workspace]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_holds_exactly_what_it_imports(reader: Workspace, program: str) -> None:
-    digest = reader.request(Program, ProgramRequest((f"build_rules.sandbox.{program}",))).digest
-    packages = {"build_rules.lib", "build_rules.lib.deploy", "build_rules.sandbox"}
+    digest = reader.request(Program, ProgramRequest((f"slipway.sandbox.{program}",))).digest
+    packages = {"slipway.lib", "slipway.lib.deploy", "slipway.sandbox"}
     modules = set(loaded_modules(program)) - packages
     expected = {name.replace(".", "/") + ".py" for name in modules}
-    expected.add(f"build_rules/sandbox/{program}.py")
+    expected.add(f"slipway/sandbox/{program}.py")
     found = set(reader.files(digest))
     assert expected <= found
     for path in found - expected:
         # An import inside of a function, or what that one imports in turn.
         name = Path(path).stem
-        assert any(name in (TOP / one).read_text() for one in found - {path}), path
+        assert any(name in (SOURCES / one).read_text() for one in found - {path}), path
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_starts_with_its_own_files_alone(
     reader: Workspace, tmp_path: Path, program: str
 ) -> None:
-    request = ProgramRequest((f"build_rules.sandbox.{program}",))
+    request = ProgramRequest((f"slipway.sandbox.{program}",))
     digest = reader.request(Program, request).digest
     for file in reader.request(DigestContents, digest):
         place = tmp_path / file.path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(file.content)
-    path = f"{tmp_path}/build_rules/sandbox/{program}.py"
+    path = f"{tmp_path}/slipway/sandbox/{program}.py"
     code = f"import runpy; runpy.run_path({path!r}, run_name='x')"
     argv = [sys.executable, "-I", "-S", "-B", "-c", code]
     assert subprocess.run(argv, cwd="/", check=False).returncode == 0
 
 
 def test_an_unknown_program_is_no_silent_nothing(reader: Workspace) -> None:
-    with pytest.raises(Exception, match=r"build_rules\.sandbox\.nothing"):
-        reader.request(Program, ProgramRequest(("build_rules.sandbox.nothing",)))
+    with pytest.raises(Exception, match=r"slipway\.sandbox\.nothing"):
+        reader.request(Program, ProgramRequest(("slipway.sandbox.nothing",)))
 
 
 # --- Locked files.
@@ -399,16 +403,16 @@ def test_export_gives_each_wanted_application_its_own_folder(
         workspace.files(result.digest),
         key=lambda path: (not path.endswith("unpack_export.py"), path),
     )
-    assert program == f"{export._FOLDER}/build_rules/sandbox/unpack_export.py"
+    assert program == f"{export._FOLDER}/slipway/sandbox/unpack_export.py"
     assert {path.split("/")[0] for path in modules} == {export._FOLDER}
     assert (installed, runtime) == ("installed.tar", "runtime.tar")
 
 
 def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs the program of an export as Pants lays it out, beside a runtime."""
-    program = folder / export._FOLDER / "build_rules"
-    shutil.copytree(TOP / "build_rules" / "lib", program / "lib")
-    shutil.copytree(TOP / "build_rules" / "sandbox", program / "sandbox")
+    program = folder / export._FOLDER / "slipway"
+    shutil.copytree(SOURCES / "slipway" / "lib", program / "lib")
+    shutil.copytree(SOURCES / "slipway" / "sandbox", program / "sandbox")
     layers.write_tar(str(folder / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
     path = str(program / "sandbox" / "unpack_export.py")
     argv = [sys.executable, "-I", "-S", "-B", path, str(folder)]

@@ -10,8 +10,8 @@ from pants.core.goals.package import OutputPathField
 from pants.engine.target import COMMON_TARGET_FIELDS, Field, Target
 from pants.option.option_types import _OptionBase
 
-from build_rules import register
-from build_rules.subsystem import Slipway
+from slipway import register
+from slipway.subsystem import Slipway
 from tests.rules.workspace import Workspace
 
 _BACKEND: Any = register
@@ -155,6 +155,6 @@ def test_a_default_for_all_reaches_the_targets_below(workspace: Workspace) -> No
             "app/BUILD": 'node_app_bundle(name="t")\n',
         }
     )
-    from build_rules.target_types import RuntimeField  # noqa: PLC0415
+    from slipway.target_types import RuntimeField  # noqa: PLC0415
 
     assert workspace.target("app:t")[RuntimeField].value == ("//toolchains/node",)

@@ -7,10 +7,10 @@ from typing import Dict, Tuple
 import pytest
 from pants.core.goals.test import TestResult
 
-from build_rules.lib.abi_policy import AbiPolicy
-from build_rules.toolchain.abi import AbiPolicyRequest
-from build_rules.toolchain.contract import ToolchainTestFieldSet, ToolchainTestRequest
-from build_rules.toolchain.image import (
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.toolchain.abi import AbiPolicyRequest
+from slipway.toolchain.contract import ToolchainTestFieldSet, ToolchainTestRequest
+from slipway.toolchain.image import (
     ToolchainFieldSet,
     ToolchainImage,
     ToolchainImageRequest,

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from build_rules.release.release import ReleaseRequest, ReleaseTarballFieldSet
-from build_rules.release.try_runtime import ReleaseContents
+from slipway.release.release import ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.try_runtime import ReleaseContents
 from tests.rules.workspace import Workspace, make_definition
 
 OTHER = "//toolchains/other"

@@ -30,40 +30,40 @@ from pants.engine.rules import Get, QueryRule, TaskRule, collect_rules, rule
 from pants.engine.target import AllTargets, DependenciesRequest, Target
 from pants.testutil.rule_runner import RuleRunner
 
-from build_rules import register
-from build_rules.bundle.export import ExportNodeApps
-from build_rules.bundle.tailor import PutativeNodeAppsRequest
-from build_rules.deploy.target import DeploymentRequest, DescribedDeployment
-from build_rules.lib import fetch_lock
-from build_rules.lib.abi_policy import AbiPolicy
-from build_rules.lib.debian_lock import write_lock
-from build_rules.lib.fetch_lock import FetchLock
-from build_rules.lib.node_definition import NodeDefinition
-from build_rules.npm.addon import NodeAddonFieldSet
-from build_rules.npm.app_files import AppFiles, AppFilesRequest
-from build_rules.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
-from build_rules.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
-from build_rules.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from build_rules.release.abi_audit import ReleaseFile, ReleaseFileRequest
-from build_rules.release.abi_gate import Audited
-from build_rules.release.release import (
+from slipway import register
+from slipway.bundle.export import ExportNodeApps
+from slipway.bundle.tailor import PutativeNodeAppsRequest
+from slipway.deploy.target import DeploymentRequest, DescribedDeployment
+from slipway.lib import fetch_lock
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib.debian_lock import write_lock
+from slipway.lib.fetch_lock import FetchLock
+from slipway.lib.node_definition import NodeDefinition
+from slipway.npm.addon import NodeAddonFieldSet
+from slipway.npm.app_files import AppFiles, AppFilesRequest
+from slipway.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
+from slipway.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
+from slipway.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from slipway.release.abi_audit import ReleaseFile, ReleaseFileRequest
+from slipway.release.abi_gate import Audited
+from slipway.release.release import (
     Release,
     ReleaseAuditRequest,
     ReleaseRequest,
     ReleaseTarballFieldSet,
 )
-from build_rules.release.try_runtime import ReleaseContents
-from build_rules.runtime.definitions import NodeDefinitionRequest
-from build_rules.runtime.make import NodeRuntimeFieldSet
-from build_rules.subsystem import Slipway
-from build_rules.toolchain.abi import AbiPolicyRequest
-from build_rules.toolchain.contract import ToolchainTestRequest
-from build_rules.toolchain.host_settings import HostSettings
-from build_rules.toolchain.image import BaseRoot, ToolchainImage, ToolchainImageRequest
-from build_rules.toolchain.locked_files import LockedFiles, LockedFilesDigest
-from build_rules.toolchain.network_step import NetworkStep, NetworkStepResult
-from build_rules.toolchain.programs import Program, ProgramRequest
-from build_rules.toolchain.step import (
+from slipway.release.try_runtime import ReleaseContents
+from slipway.runtime.definitions import NodeDefinitionRequest
+from slipway.runtime.make import NodeRuntimeFieldSet
+from slipway.subsystem import Slipway
+from slipway.toolchain.abi import AbiPolicyRequest
+from slipway.toolchain.contract import ToolchainTestRequest
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.image import BaseRoot, ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.locked_files import LockedFiles, LockedFilesDigest
+from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
+from slipway.toolchain.programs import Program, ProgramRequest
+from slipway.toolchain.step import (
     FallibleStepResult,
     HostStep,
     Step,

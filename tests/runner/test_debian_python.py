@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from build_rules.runner import debian_python
-from build_rules.runner.messages import RunnerError
+from slipway.runner import debian_python
+from slipway.runner.messages import RunnerError
 from tests.runner.test_environment import assert_whole_and_alone, small_disk
 from tests.runner.workbench import (
     PYTHON,

@@ -42,7 +42,12 @@ class Real:
     @classmethod
     def make(cls, folder: Path, path: str, user: int = 0) -> Real:
         real = cls(folder, path, user)
-        for part in ("pants", "build_rules/__init__.py", "build_rules/runner", "3rdparty"):
+        for part in (
+            "pants",
+            "build_rules/slipway/__init__.py",
+            "build_rules/slipway/runner",
+            "3rdparty",
+        ):
             source, target = REPOSITORY / part, folder / "slipway" / part
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
@@ -294,7 +299,7 @@ def test_pants_test_with_the_settings_of_this_repository(real: Real) -> None:
     text = (REPOSITORY / "pants.toml").read_text()
     lock = (REPOSITORY / "3rdparty/python/test.lock").read_text()
     workspace = real.workspace("tests", {**TESTS, "3rdparty/python/test.lock": lock})
-    (workspace / "pants.toml").write_text(text.replace('"build_rules", ', ""))
+    (workspace / "pants.toml").write_text(text.replace('"slipway", ', ""))
     assert_tests_run(real, workspace)
 
 
@@ -310,7 +315,7 @@ def test_only_a_newer_python_fakes_on_path_and_a_plain_user() -> None:
         fakes: List[Path] = [add_program(folder / "fakes" / name, "exit 1") for name in FAKES]
         plain = Real.make(folder, f"{fakes[0].parent}:/usr/bin:/bin", NOBODY)
         lock = (REPOSITORY / "3rdparty/python/test.lock").read_text()
-        text = (REPOSITORY / "pants.toml").read_text().replace('"build_rules", ', "")
+        text = (REPOSITORY / "pants.toml").read_text().replace('"slipway", ', "")
         workspace = plain.workspace("tests", {**TESTS, "3rdparty/python/test.lock": lock})
         (workspace / "pants.toml").write_text(text)
         try:

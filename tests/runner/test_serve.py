@@ -12,7 +12,7 @@ from typing import Callable, Dict
 
 import pytest
 
-from build_rules.runner import serve
+from slipway.runner import serve
 from tests.runner.workbench import PYTHON, Bench, kill_group, wait_until
 
 

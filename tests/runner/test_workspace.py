@@ -120,7 +120,7 @@ def test_a_copy_of_the_runner_says_that_it_needs_a_link(warm: Bench) -> None:
     assert result.status == 1
     assert result.err == (
         "pants: the runner's own files are missing\n"
-        f"  in:    {warm.workspace}/build_rules/runner\n"
+        f"  in:    {warm.workspace}/build_rules/slipway/runner\n"
         "  next:  make a link to the runner instead of a copy: ln -s …/slipway/pants pants\n"
     )
 

@@ -22,7 +22,12 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PARTS = ("pants", "build_rules/__init__.py", "build_rules/runner", "3rdparty/debian")
+PARTS = (
+    "pants",
+    "build_rules/slipway/__init__.py",
+    "build_rules/slipway/runner",
+    "3rdparty/debian",
+)
 
 # A CPython that Pants can live in: the one of the tests, not their virtual environment's link.
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)

@@ -8,9 +8,9 @@ from typing import Iterator
 
 import pytest
 
-from build_rules.lib import jail_protocol
-from build_rules.lib.first_process import FirstProcess, _woken
-from build_rules.lib.jails import Jail
+from slipway.lib import jail_protocol
+from slipway.lib.first_process import FirstProcess, _woken
+from slipway.lib.jails import Jail
 
 
 @pytest.fixture

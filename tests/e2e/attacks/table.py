@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from build_rules.lib import native_packages
+from slipway.lib import native_packages
 from tests.e2e.attacks.arena import FORBIDDEN, Arena, Member, Package, Run, Step, read_members
 
 PREFIX = "attack-"

@@ -1,7 +1,7 @@
 """Writes the page of the docs about attacks of build steps, from attacks that are run for it.
 
-PYTHONPATH=. python3 tests/e2e/attacks/write_attack_page.py            all arenas, an hour
-PYTHONPATH=. python3 tests/e2e/attacks/write_attack_page.py chroot …   these anew, others as they were
+PYTHONPATH=.:build_rules python3 tests/e2e/attacks/write_attack_page.py            all arenas, an hour
+PYTHONPATH=.:build_rules python3 tests/e2e/attacks/write_attack_page.py chroot …   these anew, others as they were
 """
 
 from __future__ import annotations

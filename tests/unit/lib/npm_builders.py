@@ -7,9 +7,9 @@ import hashlib
 import json
 from typing import Any, Dict, Optional
 
-from build_rules.lib import npm_lock
-from build_rules.lib.fetch_lock import FetchEntry
-from build_rules.lib.npm_lock import NpmLock
+from slipway.lib import npm_lock
+from slipway.lib.fetch_lock import FetchEntry
+from slipway.lib.npm_lock import NpmLock
 
 
 def sha512(content: bytes) -> str:

@@ -9,15 +9,14 @@ import os
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
-import build_rules
-from build_rules.lib.apt_config import read_apt_config
-from build_rules.lib.debian_fetch import DebianMirrors
-from build_rules.lib.debian_lock import DebianLock, read_lock
-from build_rules.lib.download import Content, ContentCache
-from build_rules.lib.fetch_run import Job, run_jobs
+from slipway.lib.apt_config import read_apt_config
+from slipway.lib.debian_fetch import DebianMirrors
+from slipway.lib.debian_lock import DebianLock, read_lock
+from slipway.lib.download import Content, ContentCache
+from slipway.lib.fetch_run import Job, run_jobs
+from tests.places import REPOSITORY
 
-TOP = Path(build_rules.__file__).resolve().parent.parent
-BASE = TOP / "toolchains" / "base"
+BASE = REPOSITORY / "toolchains" / "base"
 # The option `[slipway] debian_mirror`, as Pants reads it from the environment.
 MIRROR_VARIABLE = "PANTS_SLIPWAY_DEBIAN_MIRROR"
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, Tuple
 
 import pytest
 
-from build_rules.lib import binary_mirrors
+from slipway.lib import binary_mirrors
 
 CONVENTIONS: Dict[str, Tuple[str, Dict[str, Any], Tuple[str, ...]]] = {
     "node-pre-gyp": (

@@ -16,16 +16,17 @@ from typing import Dict, Iterator, Optional, Tuple
 
 import pytest
 
-from build_rules.lib import cgroup_places, cgroups
-from build_rules.lib.cgroup_places import (
+from slipway.lib import cgroup_places, cgroups
+from slipway.lib.cgroup_places import (
     Place,
     find_parent,
     find_places,
     machine_memory,
     own_places,
 )
-from build_rules.lib.cgroups import Cgroup, sweep
-from build_rules.lib.resource_limits import Limits
+from slipway.lib.cgroups import Cgroup, sweep
+from slipway.lib.resource_limits import Limits
+from tests.places import SOURCES
 from tests.unit.lib.step_processes import MB, running, wait_for, wait_ready
 
 LIMITS = Limits(memory=150 * MB, processes=20, space=1 << 40, inodes=1 << 40)
@@ -235,9 +236,9 @@ def test_a_cgroup_of_a_killed_run_is_swept_by_the_next(cgroup: Cgroup) -> None:
     need(cgroup, "memory")
     program = f"""
 import sys, time
-sys.path.insert(0, {os.getcwd()!r})
-from build_rules.lib.cgroups import Cgroup
-from build_rules.lib.resource_limits import Limits
+sys.path.insert(0, {str(SOURCES)!r})
+from slipway.lib.cgroups import Cgroup
+from slipway.lib.resource_limits import Limits
 cgroup = Cgroup.make(Limits(10**8, 20, 1, 1))
 print("ready", flush=True)
 time.sleep(300)

@@ -15,14 +15,15 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from build_rules.lib import archive_signature, debian_archive
-from build_rules.lib.apt_config import AptConfig
-from build_rules.lib.archive_signature import Verifier
-from build_rules.lib.debian_archive import Suite, Trust, Untrusted, read_suite
-from build_rules.lib.debian_fetch import DebianMirrors
-from build_rules.lib.debian_lock import read_lock
-from build_rules.lib.errors import SlipwayError
-from tests.unit.lib.real_packages import TOP, fetch_packages
+from slipway.lib import archive_signature, debian_archive
+from slipway.lib.apt_config import AptConfig
+from slipway.lib.archive_signature import Verifier
+from slipway.lib.debian_archive import Suite, Trust, Untrusted, read_suite
+from slipway.lib.debian_fetch import DebianMirrors
+from slipway.lib.debian_lock import read_lock
+from slipway.lib.errors import SlipwayError
+from tests.places import SOURCES
+from tests.unit.lib.real_packages import fetch_packages
 
 LIST = "main/binary-amd64/Packages.xz"
 PACKAGES = "Package: tool\nVersion: 1.0\n\nPackage: other\nVersion: 2\n"
@@ -266,7 +267,7 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert found is not None, "apt-get install gpgv debian-archive-keyring"
     if request.param == "the machine's gpgv":
         return found.command
-    text = (TOP / "build_rules" / "toolchain" / "archive_verifier.lock").read_text()
+    text = (SOURCES / "slipway" / "toolchain" / "archive_verifier.lock").read_text()
     lock = read_lock(text, "archive_verifier.lock")
     files = map(str, fetch_packages(tmp_path_factory.mktemp("debs"), lock=lock).values())
     unpacked = archive_signature.of_packages([*files], str(tmp_path_factory.mktemp("v")))

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import build_rules
-from build_rules.lib.decompression import Stream, is_compressed, unpacked_chunks
-from build_rules.lib.errors import SlipwayError
+from slipway.lib.decompression import Stream, is_compressed, unpacked_chunks
+from slipway.lib.errors import SlipwayError
+from tests.places import SOURCES
 from tests.unit.lib.debian_builders import COMPRESS
 
 
@@ -80,12 +80,12 @@ def test_zstd_is_refused_with_the_way_out() -> None:
 def test_a_python_without_lzma_is_told_what_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "lzma.py").write_text("raise ImportError\n")
     program = (
-        "from build_rules.lib.decompression import unpacked_chunks\n"
-        "from build_rules.lib.errors import SlipwayError\n"
+        "from slipway.lib.decompression import unpacked_chunks\n"
+        "from slipway.lib.errors import SlipwayError\n"
         "try: list(unpacked_chunks([bytes.fromhex('fd377a585a00')], 'libc6', 9))\n"
         "except SlipwayError as error: print(error)"
     )
-    top = str(Path(build_rules.__file__).resolve().parent.parent)
+    top = str(SOURCES)
     path = os.pathsep.join([str(tmp_path), top, *sys.path])
     done = subprocess.run(
         [sys.executable, "-S", "-c", program],

@@ -11,13 +11,13 @@ from typing import Dict, List, Tuple
 
 import pytest
 
-from build_rules.lib import container_side, docker_client, docker_engine, isolation, layers
-from build_rules.lib.docker_client import Client
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.isolation import Command, IsolationRefused, Job
-from build_rules.lib.layers import Entry
-from build_rules.lib.resource_limits import Limits
-from build_rules.lib.tree_cache import Layer
+from slipway.lib import container_side, docker_client, docker_engine, isolation, layers
+from slipway.lib.docker_client import Client
+from slipway.lib.errors import SlipwayError
+from slipway.lib.isolation import Command, IsolationRefused, Job
+from slipway.lib.layers import Entry
+from slipway.lib.resource_limits import Limits
+from slipway.lib.tree_cache import Layer
 from tests.unit.lib.own_archives import Item, file, folder, hard_link, link, own_tar
 
 

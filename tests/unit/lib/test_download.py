@@ -8,8 +8,8 @@ from typing import Callable, Dict
 
 import pytest
 
-from build_rules.lib import integrity as sri
-from build_rules.lib.download import Content, ContentCache, Stored
+from slipway.lib import integrity as sri
+from slipway.lib.download import Content, ContentCache, Stored
 
 CONTENT = b"content"
 HASH = sri.of_bytes("sha512", CONTENT)

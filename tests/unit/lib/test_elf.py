@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from build_rules.lib import elf
-from build_rules.lib.elf import Elf, ElfError
+from slipway.lib import elf
+from slipway.lib.elf import Elf, ElfError
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 SMALL = f"{LIBRARIES}/libdl.so.2"  # every system of this kind has it, and it is small

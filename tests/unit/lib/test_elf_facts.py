@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from build_rules.lib import elf, elf_facts, nested_archives
-from build_rules.lib.elf_facts import ElfFacts, facts_of_layer
-from build_rules.lib.layers import Entry
+from slipway.lib import elf, elf_facts, nested_archives
+from slipway.lib.elf_facts import ElfFacts, facts_of_layer
+from slipway.lib.layers import Entry
 from tests.unit.lib.test_elf import SMALL, content
 
 pytestmark = pytest.mark.skipif(not os.path.exists(SMALL), reason="no x86-64 Debian")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.lib import fetch_lock
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.fetch_lock import FetchEntry, FetchLock, PinnedBinary
+from slipway.lib import fetch_lock
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.lib.fetch_lock import FetchEntry, FetchLock, PinnedBinary
 from tests.unit.lib.npm_builders import entry, integrity_of, make_entry, make_lock, sha1, sha512
 
 COMMAND = "./pants generate-lockfiles --resolve=npm:apps/x"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.image_lock import (
+from slipway.lib.errors import SlipwayError
+from slipway.lib.image_lock import (
     Blob,
     ImageLock,
     ImageReference,

@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from build_rules.lib import npm_config
-from build_rules.lib.download import Content, ContentCache
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import Patience, Transport
-from build_rules.lib.image_lock import Blob, ImageLock, parse_reference
-from build_rules.lib.image_registry import ImageRegistry
-from build_rules.lib.npm_registry import FetchFailed
+from slipway.lib import npm_config
+from slipway.lib.download import Content, ContentCache
+from slipway.lib.errors import SlipwayError
+from slipway.lib.http_transport import Patience, Transport
+from slipway.lib.image_lock import Blob, ImageLock, parse_reference
+from slipway.lib.image_registry import ImageRegistry
+from slipway.lib.npm_registry import FetchFailed
 from tests.unit.registry_stub import Server
 
 CONFIG, LAYER = b'{"os": "linux"}', b"layer"

@@ -9,10 +9,10 @@ from typing import List
 
 import pytest
 
-from build_rules.lib import inside
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.inside import first_difference
-from build_rules.lib.tree_cache import Layer, all_unpacked
+from slipway.lib import inside
+from slipway.lib.errors import SlipwayError
+from slipway.lib.inside import first_difference
+from slipway.lib.tree_cache import Layer, all_unpacked
 from tests.unit.lib.own_archives import file, folder, link, own_tar
 
 LOWER = [

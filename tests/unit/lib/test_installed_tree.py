@@ -9,7 +9,7 @@ from typing import Any, Dict
 
 import pytest
 
-from build_rules.lib.installed_tree import InstalledTree
+from slipway.lib.installed_tree import InstalledTree
 
 PACKAGES = {
     "node_modules/koa": {"name": "koa", "version": "2.0.0"},

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import build_rules
-from build_rules.lib import jail_protocol, jailed
+from slipway.lib import jail_protocol, jailed
+from tests.places import SOURCES
 
 ENV = {"PATH": os.environ["PATH"]}
 pytestmark = pytest.mark.usefixtures("first_process")
@@ -47,11 +47,11 @@ def test_lines_are_shown_while_the_program_runs() -> None:
     """A step's output goes to a pipe, where Python would hold it back."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from build_rules.lib import jail_protocol, jailed;"
+        "from slipway.lib import jail_protocol, jailed;"
         "jail_protocol.DESCRIPTOR = int(sys.argv[3]);"
         'jailed.run(["sh", "-c", "echo now; sleep 30"], "/", {"PATH": sys.argv[2]}, writable=[])'
     )
-    top = str(Path(build_rules.__file__).resolve().parent.parent)
+    top = str(SOURCES)
     descriptor = jail_protocol.DESCRIPTOR
     argv = [sys.executable, "-I", "-S", "-B", "-c", program, top, ENV["PATH"], str(descriptor)]
     started = time.monotonic()

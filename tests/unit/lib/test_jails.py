@@ -10,12 +10,12 @@ from typing import Iterator, Optional
 
 import pytest
 
-from build_rules.lib import build_users, jails, sysv_ipc
-from build_rules.lib.build_users import BuildUsers
-from build_rules.lib.first_process import FirstProcess
-from build_rules.lib.isolation import IsolationRefused
-from build_rules.lib.jail_protocol import Reply, Request
-from build_rules.lib.jails import UserJail
+from slipway.lib import build_users, jails, sysv_ipc
+from slipway.lib.build_users import BuildUsers
+from slipway.lib.first_process import FirstProcess
+from slipway.lib.isolation import IsolationRefused
+from slipway.lib.jail_protocol import Reply, Request
+from slipway.lib.jails import UserJail
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 ENV = {"PATH": "/usr/bin:/bin"}

@@ -8,8 +8,8 @@ from typing import Callable, Dict, Tuple
 
 import pytest
 
-from build_rules.lib import left_files
-from build_rules.lib.left_files import NotAFile
+from slipway.lib import left_files
+from slipway.lib.left_files import NotAFile
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Any, Dict
 
 import pytest
 
-from build_rules.lib import abi_policy, ar_archive, elf, link_surface, static_rest, stub_library
-from build_rules.lib.abi_policy import AbiPolicy
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.link_surface import LinkScript, SurfaceSpec
-from build_rules.lib.rootfs import Content, Tree, file_entry, link_entry
+from slipway.lib import abi_policy, ar_archive, elf, link_surface, static_rest, stub_library
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib.errors import SlipwayError
+from slipway.lib.link_surface import LinkScript, SurfaceSpec
+from slipway.lib.rootfs import Content, Tree, file_entry, link_entry
 from tests.unit.lib.test_abi_policy import SOUND
 
 LIB = "/usr/lib/x86_64-linux-gnu"

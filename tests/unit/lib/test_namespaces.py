@@ -20,17 +20,16 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import pytest
 
-import build_rules
+from tests.places import SOURCES
 
-TOP = Path(build_rules.__file__).resolve().parent
 NOBODY = 65534
 ENV = {"PATH": "/usr/bin:/bin", "HOME": "/home/build", "CANARY": "1"}
 _DRIVER = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import isolation, namespaces
-from build_rules.lib.first_process import Bounds
-from build_rules.lib.resource_limits import Limits
+from slipway.lib import isolation, namespaces
+from slipway.lib.first_process import Bounds
+from slipway.lib.resource_limits import Limits
 asked = json.loads(sys.argv[2])
 mounts = [isolation.Mount(*one) for one in asked["mounts"]]
 command = isolation.Command(
@@ -126,7 +125,7 @@ def make_machine(folder: Path) -> Machine:
     # Readable for everybody, as the folders of pytest are not.
     folder.chmod(0o755)
     shutil.copytree(
-        TOP / "lib", folder / "build_rules" / "lib", ignore=shutil.ignore_patterns("__pycache__")
+        SOURCES / "slipway", folder / "slipway", ignore=shutil.ignore_patterns("__pycache__")
     )
     root = folder / "root"
     for name in ("usr", "bin", "lib", "lib64", "etc", "proc", "dev", "build", "tmp", "home"):

@@ -6,7 +6,7 @@ from typing import Dict
 
 import pytest
 
-from build_rules.lib import native_packages
+from slipway.lib import native_packages
 
 
 def test_a_closure_follows_the_nearest_folder() -> None:

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.lib import network_guard, network_words
-from build_rules.lib.network_guard import (
+from slipway.lib import network_guard, network_words
+from slipway.lib.network_guard import (
     NOBODY,
     OWN_LOOPBACK,
     Attempt,
@@ -29,6 +29,7 @@ from build_rules.lib.network_guard import (
     Surroundings,
     question,
 )
+from tests.places import SOURCES
 
 PRELUDE = """
 import ctypes, os, socket, subprocess, sys
@@ -125,7 +126,7 @@ def test_a_name_is_looked_up_where_there_is_no_address_but_loopback_s() -> None:
 import ctypes, os, socket, sys
 if ctypes.CDLL(None).unshare(0x50000000):
     sys.exit(77)
-from build_rules.lib import network_guard
+from slipway.lib import network_guard
 def become():
     try:
         socket.getaddrinfo("downloads.example", 443, 0, 0, 0, 0x20)
@@ -137,7 +138,11 @@ os.lseek(attempts, 0, 0)
 print(*(one.target for one in network_guard.read_report(os.read(attempts, 9999)).attempts))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if done.returncode == 77:
         pytest.skip("no user namespaces here")
@@ -260,7 +265,7 @@ def test_exit_status_and_signals_pass_through() -> None:
 def test_where_a_guard_is_already_the_command_runs_and_it_is_said() -> None:
     program = """
 import os, sys
-from build_rules.lib import network_guard as guard
+from slipway.lib import network_guard as guard
 inner = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 child = guard.guarded_child(lambda: os.execvp("true", ["true"]), inner)
 assert os.waitpid(child, 0)[1] == 0
@@ -269,7 +274,7 @@ print(guard.read_report(os.read(inner, 999)).refused)
 """
     with tempfile.NamedTemporaryFile() as inner:
         script = f"subprocess.check_call([sys.executable, '-c', {program!r}, {inner.name!r}])"
-        status, said, _ = guarded(script, {"PYTHONPATH": os.getcwd()})
+        status, said, _ = guarded(script, {"PYTHONPATH": str(SOURCES)})
     assert status == 0, said
     assert "busy" in said
 
@@ -335,7 +340,7 @@ def test_plain_users_are_guarded_too() -> None:
     program = (
         "import os, socket, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from build_rules.lib import network_guard as guard\n"
+        "from slipway.lib import network_guard as guard\n"
         "def become():\n"
         "  socket.socket().connect_ex(('198.51.100.7', 443))\n"
         "  os._exit(0)\n"
@@ -346,8 +351,7 @@ def test_plain_users_are_guarded_too() -> None:
     with tempfile.TemporaryDirectory() as folder:
         # A folder that every user may read, unlike the one of the tests.
         Path(folder).chmod(0o755)
-        lib = Path(network_guard.__file__).parent
-        shutil.copytree(lib, Path(folder, "build_rules", "lib"))
+        shutil.copytree(SOURCES / "slipway", Path(folder, "slipway"))
         said = subprocess.run(
             ["/usr/bin/python3", "-B", "-c", program, folder],
             preexec_fn=lambda: (os.setgroups([]), os.setgid(65534), os.setuid(65534)),

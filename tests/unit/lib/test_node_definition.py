@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
@@ -11,9 +10,9 @@ import toml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import build_rules
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.node_definition import NodeDefinition, read
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.lib.node_definition import NodeDefinition, read
+from tests.places import REPOSITORY
 
 PATH = "toolchains/node/16.20.2.toml"
 SHA256 = "beac4ccc5765fdb13c04e944c12ea385a96491d73505565c06e79413097571a0"
@@ -61,7 +60,7 @@ def test_a_definition_gives_its_archives() -> None:
 
 
 def test_the_definitions_of_this_workspace_are_sound() -> None:
-    top = Path(build_rules.__file__).resolve().parent.parent
+    top = REPOSITORY
     paths = sorted((top / "toolchains" / "node").glob("*.toml"))
     assert {path.stem for path in paths} >= {"6.3.0", "16.20.2"}
     for path in paths:

@@ -9,10 +9,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
-from build_rules.lib import npm_config
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.http_transport import HttpProblem
-from build_rules.lib.npm_config import NpmConfig, Registry
+from slipway.lib import npm_config
+from slipway.lib.errors import SlipwayError
+from slipway.lib.http_transport import HttpProblem
+from slipway.lib.npm_config import NpmConfig, Registry
 
 TOKEN = "npm_secret"
 

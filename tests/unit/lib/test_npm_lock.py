@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.lib import npm_lock, npm_package
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.npm_lock import NpmLock
+from slipway.lib import npm_lock, npm_package
+from slipway.lib.errors import SlipwayError
+from slipway.lib.npm_lock import NpmLock
 from tests.unit.lib.npm_builders import (
     entry,
     integrity_of,

@@ -8,9 +8,9 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
-from build_rules.lib import npm_lock, npm_manifest
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.npm_lock import NpmLock
+from slipway.lib import npm_lock, npm_manifest
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.lib.npm_lock import NpmLock
 from tests.unit.lib.npm_builders import entry, integrity_of, lock_text, lock_text_v1, make_lock
 
 REWRITE = "cd apps/x && npm install --package-lock-only --ignore-scripts"

@@ -7,8 +7,8 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from build_rules.lib import fetch_lock, npm_lock, npm_normalise
-from build_rules.lib.fetch_lock import FetchLock
+from slipway.lib import fetch_lock, npm_lock, npm_normalise
+from slipway.lib.fetch_lock import FetchLock
 from tests.unit.lib.npm_builders import (
     entry,
     integrity_of,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping
 
-from build_rules.lib import npm_production
+from slipway.lib import npm_production
 from tests.unit.lib.npm_builders import entry, make_lock
 
 LOCK = make_lock(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.lib import npm_spec
-from build_rules.lib.npm_spec import Spec
+from slipway.lib import npm_spec
+from slipway.lib.npm_spec import Spec
 
 SPECS = {
     "^1.2.3": Spec("registry", "^1.2.3"),

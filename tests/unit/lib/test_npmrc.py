@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.lib import npmrc
+from slipway.lib import npmrc
 
 ENV = {"TOKEN": "t0ken", "EMPTY": ""}
 

@@ -10,8 +10,8 @@ from typing import Any, Dict, List
 
 import pytest
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.oci_image import Image, LayerBlob, make_image, stream_archive, write_archive
+from slipway.lib.errors import SlipwayError
+from slipway.lib.oci_image import Image, LayerBlob, make_image, stream_archive, write_archive
 from tests.unit.lib.own_archives import file, own_tar
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}

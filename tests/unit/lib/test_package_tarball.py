@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import build_rules
-from build_rules.lib import package_tarball
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
+from slipway.lib import package_tarball
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from tests.places import SOURCES
 
-TOP = str(Path(build_rules.__file__).resolve().parent.parent)
+TOP = str(SOURCES)
 Part = Tuple[str, Dict[str, Any]]
 
 
@@ -192,7 +192,7 @@ def test_what_is_no_archive_is_said_to_be_none(
 _CHECK = """\
 import resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import package_tarball
+from slipway.lib import package_tarball
 started = time.process_time()
 try:
     package_tarball.check(sys.argv[2], "bomb@1.0.0")

@@ -9,10 +9,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.package_tree import build_tree
-from build_rules.lib.rootfs import MOUNT_POINTS, Tree, text_entry
-from build_rules.lib.tar_reading import Kind
+from slipway.lib.errors import SlipwayError
+from slipway.lib.package_tree import build_tree
+from slipway.lib.rootfs import MOUNT_POINTS, Tree, text_entry
+from slipway.lib.tar_reading import Kind
 from tests.unit.lib.debian_builders import (
     File,
     folder,

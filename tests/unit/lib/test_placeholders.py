@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import build_rules
-from build_rules.lib.placeholders import fill
+from slipway.lib.placeholders import fill
+from tests.places import SOURCES
 
-TEMPLATE = (Path(build_rules.__file__).resolve().parent / "release" / "app.sh").read_text()
+TEMPLATE = (SOURCES / "slipway" / "release" / "app.sh").read_text()
 VALUES = {"server_env": "prod", "env_file": "/etc/koa-kkl/env", "run_script": "serve"}
 
 

@@ -13,12 +13,13 @@ from typing import List, Sequence
 
 import pytest
 
-from build_rules.lib import process_use
-from build_rules.lib.cgroups import Cgroup
-from build_rules.lib.process_use import Machine, count_tasks, exact_memory, resident_memory
-from build_rules.lib.resource_limits import Breach, Limits
-from build_rules.lib.resource_monitor import Monitor
-from build_rules.lib.space_use import Space, find_spaces
+from slipway.lib import process_use
+from slipway.lib.cgroups import Cgroup
+from slipway.lib.process_use import Machine, count_tasks, exact_memory, resident_memory
+from slipway.lib.resource_limits import Breach, Limits
+from slipway.lib.resource_monitor import Monitor
+from slipway.lib.space_use import Space, find_spaces
+from tests.places import SOURCES
 from tests.unit.lib.step_processes import MB, group_of, running, wait_for, wait_ready, with_tmpfs
 
 LIMITS = Limits(memory=150 * MB, processes=30, space=1 << 40, inodes=1 << 40)
@@ -229,9 +230,9 @@ def test_files_in_a_tmpfs_are_memory_too() -> None:
     program = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from build_rules.lib.resource_limits import Limits
-from build_rules.lib.resource_monitor import Monitor
-from build_rules.lib.space_use import find_spaces
+from slipway.lib.resource_limits import Limits
+from slipway.lib.resource_monitor import Monitor
+from slipway.lib.space_use import find_spaces
 monitor = Monitor(Limits(10_000_000, 10, 1 << 40, 1 << 40), list, find_spaces([sys.argv[1]]))
 print(monitor.look())
 with open(sys.argv[1] + "/file", "wb") as file:
@@ -243,7 +244,7 @@ with open(sys.argv[1] + "/file", "wb") as file:
     print(breach.kind, 12_000_000 <= breach.measured < 13_000_000)
 print(monitor.look())
 """
-    text = with_tmpfs("/mnt", "size=100m,nr_inodes=1000", program, os.getcwd())
+    text = with_tmpfs("/mnt", "size=100m,nr_inodes=1000", program, str(SOURCES))
     assert text.splitlines() == ["None", "memory True", "None"]
 
 

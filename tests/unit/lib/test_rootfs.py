@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.rootfs import (
+from slipway.lib.errors import SlipwayError
+from slipway.lib.rootfs import (
     FOLDER,
     MOUNT_POINTS,
     SCRATCH_FOLDER,
@@ -31,7 +31,7 @@ from build_rules.lib.rootfs import (
     text_entry,
     write_layer,
 )
-from build_rules.lib.tar_reading import Kind, Member
+from slipway.lib.tar_reading import Kind, Member
 
 
 def make_tree(**entries: object) -> Tree:

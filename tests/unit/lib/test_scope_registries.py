@@ -7,9 +7,9 @@ from typing import Any, Dict, Sequence
 
 import pytest
 
-from build_rules.lib import scope_registries
-from build_rules.lib.npm_config import Registry
-from build_rules.lib.npm_package import Tarball
+from slipway.lib import scope_registries
+from slipway.lib.npm_config import Registry
+from slipway.lib.npm_package import Tarball
 
 PUBLIC, CORP = "https://registry.example/", "https://npm.corp.example/"
 

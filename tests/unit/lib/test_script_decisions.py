@@ -6,10 +6,10 @@ from typing import Dict, List
 
 import pytest
 
-from build_rules.lib import script_decisions
-from build_rules.lib.errors import SlipwayErrors
-from build_rules.lib.npm_package import REGISTRY, Package
-from build_rules.lib.script_decisions import Decision
+from slipway.lib import script_decisions
+from slipway.lib.errors import SlipwayErrors
+from slipway.lib.npm_package import REGISTRY, Package
+from slipway.lib.script_decisions import Decision
 
 WHERE = "app:bundle, field install_scripts"
 

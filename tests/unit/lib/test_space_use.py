@@ -9,16 +9,17 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from build_rules.lib import space_use
-from build_rules.lib.folder_walk import Use, Walk
-from build_rules.lib.resource_limits import Breach, Limits
-from build_rules.lib.space_use import (
+from slipway.lib import space_use
+from slipway.lib.folder_walk import Use, Walk
+from slipway.lib.resource_limits import Breach, Limits
+from slipway.lib.space_use import (
     Space,
     SpaceMeter,
     explain_full,
     find_spaces,
     spaces_of,
 )
+from tests.places import SOURCES
 from tests.unit.lib.step_processes import MB, with_tmpfs
 
 GENEROUS = Limits(memory=1 << 40, processes=1 << 20, space=1 << 40, inodes=1 << 40)
@@ -152,8 +153,8 @@ def test_a_real_tmpfs_is_measured_and_found_full() -> None:
     program = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from build_rules.lib.resource_limits import Limits
-from build_rules.lib.space_use import SpaceMeter, explain_full, find_spaces
+from slipway.lib.resource_limits import Limits
+from slipway.lib.space_use import SpaceMeter, explain_full, find_spaces
 folder = sys.argv[1]
 limits = Limits(1 << 40, 1 << 20, 10_000_000, 100)
 spaces = find_spaces([folder])
@@ -184,7 +185,7 @@ except OSError as error:
     print(error.errno)
 print(explain_full(spaces, limits).kind)
 """
-    text = with_tmpfs("/mnt", "size=20m,nr_inodes=200", program, os.getcwd())
+    text = with_tmpfs("/mnt", "size=20m,nr_inodes=200", program, str(SOURCES))
     assert text.splitlines() == [
         "True True None None",
         "True None",
@@ -201,10 +202,10 @@ def test_a_tmpfs_without_a_limit_of_inodes_is_walked() -> None:
     program = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from build_rules.lib.space_use import find_spaces
+from slipway.lib.space_use import find_spaces
 print(*find_spaces([sys.argv[1]]))
 """
-    text = with_tmpfs("/mnt", "size=20m,nr_inodes=0", program, os.getcwd())
+    text = with_tmpfs("/mnt", "size=20m,nr_inodes=0", program, str(SOURCES))
     assert text == "Space(path='/mnt', whole=False, memory=True)\n"
 
 

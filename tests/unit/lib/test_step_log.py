@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from build_rules.lib.step_log import where
+from slipway.lib.step_log import where
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from typing import Tuple
 
 import pytest
 
-TOP = Path(__file__).resolve().parents[3]
+from tests.places import SOURCES
+
 PROGRAM = """
 import ctypes, errno, os, sys
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import layers, step_program
-from build_rules.lib.errors import SlipwayError
+from slipway.lib import layers, step_program
+from slipway.lib.errors import SlipwayError
 enter = os.chdir
 os.chdir = lambda folder: enter(sys.argv[2])
 step_program.run(lambda arguments: exec(arguments["code"]))
@@ -26,7 +27,7 @@ def run(folder: Path, code: str) -> Tuple[int, str]:
     """The exit status and what was printed as an error, of a program with this code."""
     (folder / "in").mkdir()
     (folder / "in" / "arguments.json").write_text(json.dumps({"code": code}))
-    python = [sys.executable, "-c", PROGRAM, str(TOP), str(folder)]
+    python = [sys.executable, "-c", PROGRAM, str(SOURCES), str(folder)]
     done = subprocess.run(
         # Where the first process of a step would answer.
         ["sh", "-c", 'exec "$@" 3</dev/null', "sh", *python],

@@ -13,15 +13,16 @@ from typing import Callable, Sequence
 
 import pytest
 
-from build_rules.lib import copied_inputs
-from build_rules.lib.isolation import CommandNotStarted, IsolationRefused, TimeLimitReached
-from build_rules.lib.jails import Jail
-from build_rules.lib.supervision import StartFailed, supervised
+from slipway.lib import copied_inputs
+from slipway.lib.isolation import CommandNotStarted, IsolationRefused, TimeLimitReached
+from slipway.lib.jails import Jail
+from slipway.lib.supervision import StartFailed, supervised
+from tests.places import SOURCES
 
 PROGRAM = """
 import os, sys
-from build_rules.lib.jails import Jail
-from build_rules.lib.supervision import supervised
+from slipway.lib.jails import Jail
+from slipway.lib.supervision import supervised
 def start(): os.execvp("sh", ["sh", "-c", "sleep 300.1357 & setsid sleep 300.1357 & wait"])
 with supervised(start, lambda: open(sys.argv[1], "w").close(), Jail()) as run:
     print("ready", flush=True)
@@ -83,7 +84,9 @@ def test_a_context_that_fails_before_its_command_is_cleaned_up(tmp_path: Path) -
 def test_a_killed_caller_leaves_neither_processes_nor_files(tmp_path: Path) -> None:
     mark = tmp_path / "cleaned"
     caller = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(mark)], stdout=subprocess.PIPE, env=dict(os.environ)
+        [sys.executable, "-c", PROGRAM, str(mark)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
     )
     assert caller.stdout is not None
     caller.stdout.readline()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.tar_reading import Kind, Member, read_members
+from slipway.lib.errors import SlipwayError
+from slipway.lib.tar_reading import Kind, Member, read_members
 from tests.unit.lib.debian_builders import folder, link, make_tar, program, special
 
 

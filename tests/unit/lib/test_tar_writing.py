@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from build_rules.lib import tar_writing
-from build_rules.lib.tar_writing import TarWriter
+from slipway.lib import tar_writing
+from slipway.lib.tar_writing import TarWriter
 
 LONG = "folder/" * 30 + "ä"
 

@@ -13,11 +13,11 @@ from typing import Callable, Dict, List, Tuple
 
 import pytest
 
-import build_rules
-from build_rules.lib import layers, tree_cache
-from build_rules.lib.layers import Entry
+from slipway.lib import layers, tree_cache
+from slipway.lib.layers import Entry
+from tests.places import SOURCES
 
-TOP = str(Path(build_rules.__file__).resolve().parent.parent)
+TOP = str(SOURCES)
 ENTRIES = [
     Entry("bin", "folder"),
     Entry("bin/tool", "file", executable=True, content=b"#!/bin/sh\n"),
@@ -63,7 +63,7 @@ def python(program: str, *arguments: str) -> List[str]:
 _ENTER = """\
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import tree_cache
+from slipway.lib import tree_cache
 with tree_cache.unpacked(sys.argv[2], [tree_cache.Layer(*sys.argv[3:5])]) as tree:
     print(os.stat(tree).st_ino, len(os.listdir(os.path.join(tree, "more"))))
 """
@@ -72,7 +72,7 @@ with tree_cache.unpacked(sys.argv[2], [tree_cache.Layer(*sys.argv[3:5])]) as tre
 _DIE = """\
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import tree_cache, unpacking
+from slipway.lib import tree_cache, unpacking
 cache, layer, sha256, moment = sys.argv[2:]
 count = 0
 def trace(frame, event, argument):
@@ -224,7 +224,7 @@ def test_a_layer_with_other_bytes_is_refused_and_leaves_nothing(tmp_path: Path) 
 _FULL = """\
 import os, subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from build_rules.lib import tree_cache
+from slipway.lib import tree_cache
 disk, layer, sha256 = sys.argv[2:]
 try:
     with tree_cache.unpacked(disk + "/cache", [tree_cache.Layer(layer, sha256)]):

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from build_rules.lib import layers, tree_cache, unpacking
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.layers import Entry
-from build_rules.lib.tree_cache import Layer
-from build_rules.lib.unpacking import PACKED, ROOT, Form, Rules
+from slipway.lib import layers, tree_cache, unpacking
+from slipway.lib.errors import SlipwayError
+from slipway.lib.layers import Entry
+from slipway.lib.tree_cache import Layer
+from slipway.lib.unpacking import PACKED, ROOT, Form, Rules
 from tests.unit.lib.debian_builders import make_tar
 from tests.unit.lib.own_archives import (
     CHARACTERS,

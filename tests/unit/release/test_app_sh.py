@@ -10,10 +10,10 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
-import build_rules
-from build_rules.lib import placeholders
+from slipway.lib import placeholders
+from tests.places import SOURCES
 
-TEMPLATE = Path(build_rules.__file__).resolve().parent / "release" / "app.sh"
+TEMPLATE = SOURCES / "slipway" / "release" / "app.sh"
 SHELLS = {
     "sh": ["/bin/sh"],
     "dash": ["dash"],

@@ -15,12 +15,12 @@ from typing import Callable, Dict, List, Optional
 
 import pytest
 
-import build_rules
-from build_rules.lib import layers
-from build_rules.lib.layers import Entry
-from build_rules.release import run_release
+from slipway.lib import layers
+from slipway.lib.layers import Entry
+from slipway.release import run_release
+from tests.places import SOURCES
 
-PROGRAM = Path(build_rules.__file__).resolve().parent / "release" / "run_release.py"
+PROGRAM = SOURCES / "slipway" / "release" / "run_release.py"
 
 
 class Run:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
+from tests.places import SOURCES
 from tests.unit.lib.npm_builders import sha512
 
-SCRIPT = Path(__file__).parents[3] / "build_rules" / "sandbox" / "fetch_files.py"
+SCRIPT = SOURCES / "slipway" / "sandbox" / "fetch_files.py"
 LEFT = b"left " * 2000
 
 # Short enough for tests; four tries as in earnest.

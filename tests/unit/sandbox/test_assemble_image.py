@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import pytest
 
+from tests.places import SOURCES
 from tests.unit.lib.debian_builders import (
     BASE_LAYER,
     folder,
@@ -24,9 +25,8 @@ from tests.unit.lib.debian_builders import (
     program,
     write_inputs,
 )
-from tests.unit.lib.real_packages import TOP
 
-PROGRAM = "build_rules/sandbox/assemble_image.py"
+PROGRAM = "slipway/sandbox/assemble_image.py"
 LAYER = [
     "layer",
     "--spec=image.json",
@@ -63,9 +63,9 @@ DEBS = {
 def prepare(top: Path, debs: Dict[str, bytes] = DEBS, **spec: Any) -> Path:
     """A folder as a build step sees it: the program, its inputs, an empty `out`."""
     top.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(TOP / "build_rules" / "lib", top / "build_rules" / "lib")
-    (top / "build_rules" / "sandbox").mkdir()
-    shutil.copy(TOP / PROGRAM, top / PROGRAM)
+    shutil.copytree(SOURCES / "slipway" / "lib", top / "slipway" / "lib")
+    (top / "slipway" / "sandbox").mkdir()
+    shutil.copy(SOURCES / PROGRAM, top / PROGRAM)
     spec.setdefault("folders", {"tmp": "1777"})
     spec.setdefault("files", {"etc/passwd": ["root:x:0:0:root:/root:/bin/sh"]})
     write_inputs(top, debs, **spec)

@@ -11,9 +11,9 @@ from typing import Any, Dict
 
 import pytest
 
-from build_rules.lib import abi_policy
-from build_rules.lib.errors import SlipwayError
-from build_rules.sandbox import audit_abi
+from slipway.lib import abi_policy
+from slipway.lib.errors import SlipwayError
+from slipway.sandbox import audit_abi
 from tests.unit.lib.test_abi_policy import SOUND
 from tests.unit.lib.test_elf import SMALL, content
 

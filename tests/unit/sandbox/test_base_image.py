@@ -11,8 +11,9 @@ from typing import Any, Dict, List
 
 import pytest
 
-from build_rules.lib.image_spec import check_lock_is_current, read_image_spec
-from tests.unit.lib.real_packages import BASE, TOP, base_lock, fetch_packages
+from slipway.lib.image_spec import check_lock_is_current, read_image_spec
+from tests.places import SOURCES
+from tests.unit.lib.real_packages import BASE, base_lock, fetch_packages
 
 # All that a build step may count on; a change here is a change for every build script.
 PROGRAMS = [
@@ -114,7 +115,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("base")
     fetch_packages(top / "debs")
     command = [
-        *(sys.executable, "-I", "-S", "-B", str(TOP / "build_rules/sandbox/assemble_image.py")),
+        *(sys.executable, "-I", "-S", "-B", str(SOURCES / "slipway/sandbox/assemble_image.py")),
         *("layer", "--spec", str(BASE / "image.json"), "--lock", str(BASE / "packages.lock")),
         *("--debs", str(top / "debs"), "--layer", "base.tar", "--facts", "base.json"),
     ]

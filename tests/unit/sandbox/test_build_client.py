@@ -12,10 +12,10 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import pytest
 
-from build_rules.lib import layers, node_process
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.lib.layers import Entry
-from build_rules.sandbox import build_client
+from slipway.lib import layers, node_process
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.lib.layers import Entry
+from slipway.sandbox import build_client
 from tests.unit.lib.own_archives import read_entries
 
 Script = Callable[[Path], Any]

@@ -11,8 +11,8 @@ from typing import Any, Dict
 
 import pytest
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.sandbox import build_runtime
+from slipway.lib.errors import SlipwayError
+from slipway.sandbox import build_runtime
 from tests.unit.lib.own_archives import read_entries
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")

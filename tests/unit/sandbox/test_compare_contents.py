@@ -9,9 +9,9 @@ from typing import Any, Dict, List
 
 import pytest
 
-from build_rules.lib import integrity as sri
-from build_rules.lib.download import Content, ContentCache
-from build_rules.sandbox import compare_contents
+from slipway.lib import integrity as sri
+from slipway.lib.download import Content, ContentCache
+from slipway.sandbox import compare_contents
 from tests.unit.lib.npm_builders import sha1, sha512
 
 LEFT, RIGHT = b"left " * 2000, b"right " * 2000

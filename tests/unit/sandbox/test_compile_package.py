@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
-from build_rules.lib import layers, left_files, native_packages, node_process
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.layers import Entry
-from build_rules.sandbox import compile_package
+from slipway.lib import layers, left_files, native_packages, node_process
+from slipway.lib.errors import SlipwayError
+from slipway.lib.layers import Entry
+from slipway.sandbox import compile_package
 from tests.unit.lib.own_archives import read_entries
 
 PATH = "node_modules/addon"

@@ -15,12 +15,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
-import build_rules
-from build_rules.lib import layers
-from build_rules.lib.layers import Entry
+from slipway.lib import layers
+from slipway.lib.layers import Entry
+from tests.places import SOURCES
 
-TOP = Path(build_rules.__file__).resolve().parent.parent
-ENTER = TOP / "build_rules" / "sandbox" / "enter.py"
+ENTER = SOURCES / "slipway" / "sandbox" / "enter.py"
 
 
 def make_root(path: Path) -> str:

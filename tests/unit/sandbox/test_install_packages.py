@@ -12,10 +12,10 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import pytest
 
-from build_rules.lib import integrity as sri
-from build_rules.lib import layers, node_process, package_tarball
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.sandbox import install_packages
+from slipway.lib import integrity as sri
+from slipway.lib import layers, node_process, package_tarball
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.sandbox import install_packages
 from tests.unit.lib.own_archives import read_entries
 
 KOA = "node_modules/koa"

@@ -10,11 +10,11 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import pytest
 
-from build_rules.lib import elf_facts, layers
-from build_rules.lib.elf_facts import ElfFacts
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.layers import Entry
-from build_rules.sandbox import check_layers, make_release
+from slipway.lib import elf_facts, layers
+from slipway.lib.elf_facts import ElfFacts
+from slipway.lib.errors import SlipwayError
+from slipway.lib.layers import Entry
+from slipway.sandbox import check_layers, make_release
 from tests.unit.lib.own_archives import (
     CHARACTERS,
     FIFO,

@@ -13,8 +13,8 @@ from typing import Dict, Tuple
 
 import pytest
 
-from build_rules.lib.errors import SlipwayError
-from build_rules.sandbox import make_runtime
+from slipway.lib.errors import SlipwayError
+from slipway.sandbox import make_runtime
 from tests.unit.lib.own_archives import read_entries
 
 NODE = "#!/bin/sh\ncase $1 in -v) echo v16.20.2 ;; *) echo 8.19.4 ;; esac\n"

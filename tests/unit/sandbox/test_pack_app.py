@@ -7,10 +7,10 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
-from build_rules.lib import layers
-from build_rules.lib.errors import SlipwayErrors
-from build_rules.lib.layers import Entry
-from build_rules.sandbox import pack_app
+from slipway.lib import layers
+from slipway.lib.errors import SlipwayErrors
+from slipway.lib.layers import Entry
+from slipway.sandbox import pack_app
 from tests.unit.lib.own_archives import read_entries
 
 BASE = "https://static.example.com/dist/"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from build_rules.lib import layers
-from build_rules.lib.errors import SlipwayError
-from build_rules.lib.layers import Entry
-from build_rules.sandbox import read_release
+from slipway.lib import layers
+from slipway.lib.errors import SlipwayError
+from slipway.lib.layers import Entry
+from slipway.sandbox import read_release
 from tests.unit.lib.own_archives import file, folder, own_gzip, own_tar
 
 

@@ -13,13 +13,13 @@ from typing import Any, Dict, Optional, Sequence
 
 import pytest
 
-from build_rules.lib.debian_lock import read_lock
+from slipway.lib.debian_lock import read_lock
+from tests.places import SOURCES
 from tests.unit.lib.debian_builders import spec_fields
 from tests.unit.lib.loopback import Page, serve
-from tests.unit.lib.real_packages import TOP
 from tests.unit.lib.test_debian_archive import armoured
 
-PROGRAM = TOP / "build_rules" / "sandbox" / "resolve_packages.py"
+PROGRAM = SOURCES / "slipway" / "sandbox" / "resolve_packages.py"
 STANZA = """\
 Package: {0}
 Version: 1.0-1

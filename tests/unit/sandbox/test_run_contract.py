@@ -8,8 +8,8 @@ from typing import Any, Dict
 
 import pytest
 
-from build_rules.lib.errors import SlipwayError, SlipwayErrors
-from build_rules.sandbox import run_contract
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.sandbox import run_contract
 from tests.unit.lib.test_abi_policy import SOUND
 from tests.unit.lib.test_elf import SMALL, content
 

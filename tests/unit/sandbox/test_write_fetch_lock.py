@@ -11,11 +11,12 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from build_rules.lib import fetch_lock, npm_lock
+from slipway.lib import fetch_lock, npm_lock
+from tests.places import SOURCES
 from tests.unit.lib.npm_builders import entry, lock_text, lock_text_v1, sha1, sha512
 from tests.unit.registry_stub import Registry
 
-SCRIPT = Path(__file__).parents[3] / "build_rules" / "sandbox" / "write_fetch_lock.py"
+SCRIPT = SOURCES / "slipway" / "sandbox" / "write_fetch_lock.py"
 PATH = "apps/x/package-lock.json"
 COMMAND = "./pants generate-lockfiles --resolve=npm:apps/x"
 LEFT, RIGHT = b"left " * 99, b"right " * 99

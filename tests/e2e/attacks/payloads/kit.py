@@ -106,7 +106,9 @@ def parent_of(pid: int) -> int:
 
 def is_trusted(command: str) -> bool:
     """Whether that is a process of the build tool: a program of a step, or what started it."""
-    return "build_rules" in command or "/build/slipway" in command or "container_side" in command
+    return (
+        "slipway/sandbox/" in command or "/build/slipway" in command or "container_side" in command
+    )
 
 
 def family() -> Set[int]:

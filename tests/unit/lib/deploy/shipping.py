@@ -7,11 +7,11 @@ import contextlib
 from pathlib import Path
 from typing import Callable, List
 
-from build_rules.lib.deploy import shipped_release
-from build_rules.lib.deploy.deployment import Deployment
-from build_rules.lib.deploy.flow import Coordinator
-from build_rules.lib.deploy.session import Session
-from build_rules.lib.errors import SlipwayError
+from slipway.lib.deploy import shipped_release
+from slipway.lib.deploy.deployment import Deployment
+from slipway.lib.deploy.flow import Coordinator
+from slipway.lib.deploy.session import Session
+from slipway.lib.errors import SlipwayError
 
 
 class Shipping(abc.ABC):

@@ -10,12 +10,13 @@ from typing import Iterator, List
 
 import pytest
 
-from build_rules.lib.deploy.session import agent_text
+from slipway.lib.deploy.session import agent_text
 from tests.e2e import harness
 from tests.npm import npm_tools
 from tests.npm.npm_tools import NPM_6_OLD_NODE, NPM_8, Npm
+from tests.places import SOURCES
 
-ASK = Path(__file__).resolve().parents[4] / "build_rules" / "lib" / "deploy" / "ask.js"
+ASK = SOURCES / "slipway" / "lib" / "deploy" / "ask.js"
 SERVER = """
 require("http").createServer(function (asked, answer) {
   answer.statusCode = Number(asked.url.slice(1)) || 200;

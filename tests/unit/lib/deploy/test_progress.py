@@ -8,10 +8,10 @@ import os
 import pty
 import time
 
-from build_rules.lib.deploy.children import Children
-from build_rules.lib.deploy.host import Host
-from build_rules.lib.deploy.progress import Progress, overview
-from build_rules.lib.deploy.session import Session
+from slipway.lib.deploy.children import Children
+from slipway.lib.deploy.host import Host
+from slipway.lib.deploy.progress import Progress, overview
+from slipway.lib.deploy.session import Session
 
 
 def unreachable(name: str) -> Session:

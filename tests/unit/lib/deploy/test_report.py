@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from build_rules.lib.deploy import report
-from build_rules.lib.deploy.children import Children
-from build_rules.lib.deploy.host import Host, HostState, KeptRelease
-from build_rules.lib.deploy.session import Session
+from slipway.lib.deploy import report
+from slipway.lib.deploy.children import Children
+from slipway.lib.deploy.host import Host, HostState, KeptRelease
+from slipway.lib.deploy.session import Session
 
 ID = "20261124T101500Z-1.3.9-prod-0c1d2e3f"
 ELSEWHERE = "which is not in releases/: Slipway does not know what runs from it"

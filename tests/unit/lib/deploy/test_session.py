@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from build_rules.lib.deploy.session import Session, SessionLost
+from slipway.lib.deploy.session import Session, SessionLost
 
 BANNER = "****************\\n* Authorized use only *\\n****************"
 POST_QUANTUM = (

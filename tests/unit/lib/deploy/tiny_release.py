@@ -16,8 +16,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from build_rules.lib import layers
-from build_rules.lib.layers import Entry
+from slipway.lib import layers
+from slipway.lib.layers import Entry
 
 APP = """\
 #!/bin/sh

@@ -1,0 +1,95 @@
+"""The native addons of folders that an application links: compiled for its own Node."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import List, Sequence, Tuple
+
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.fs import (
+    PathGlobs,
+    Paths,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import WrappedTarget, WrappedTargetRequest
+
+from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.named_target import take_as
+from slipway.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
+from slipway.runtime.runtime import Runtime
+from slipway.target_types import NodeAddon
+
+
+@dataclass(frozen=True)
+class AddonOfApp:
+    """`path` is its folder in the application."""
+
+    path: str
+    addon: Addon
+
+
+@dataclass(frozen=True)
+class AddonsOfApp:
+    """The native addons of folders that are linked into an application."""
+
+    addons: Tuple[AddonOfApp, ...]
+
+
+async def _require_compiled(
+    app: App, compiled: Sequence[str], field_set: NodeAppBundleFieldSet
+) -> None:
+    """A linked folder with a binding.gyp is of no use in a release before it is compiled."""
+    left = [one for one in app.read.lock.link_targets if one not in compiled]
+    there = await Get(
+        Paths, PathGlobs([os.path.join(field_set.folder, one, "binding.gyp") for one in left])
+    )
+    if there.files:
+        raise SlipwayErrors(
+            "folders that are linked into the application have to be compiled",
+            there.files,
+            where=f"{field_set.origin}, field addons",
+            next=f"a BUILD file with node_addon() in each, and "
+            f'addons=["//{os.path.dirname(there.files[0])}"] in the bundle',
+        )
+
+
+@rule
+async def find_addons(request: AppRequest) -> AddonsOfApp:
+    field_set = request.field_set
+    field, where = field_set.addons, f"{field_set.origin}, field addons"
+    app, runtime, addresses = await MultiGet(
+        Get(App, AppRequest, request),
+        Get(Runtime, AppRequest, request),
+        Get(Addresses, UnparsedAddressInputs, field.to_unparsed_address_inputs()),
+    )
+    targets = await MultiGet(
+        Get(WrappedTarget, WrappedTargetRequest(one, description_of_origin=where))
+        for one in addresses
+    )
+    found: List[Tuple[str, NodeAddonFieldSet]] = []
+    for wrapped in targets:
+        addon = take_as(
+            NodeAddonFieldSet,
+            NodeAddon.alias,
+            wrapped.target,
+            what="an addon of a bundle",
+            where=where,
+        )
+        path = os.path.relpath(addon.folder, field_set.folder)
+        if path not in app.read.lock.link_targets:
+            raise SlipwayError(
+                f'the addon "{addon.origin}" is not linked into the application',
+                where=where,
+                found=f"{app.read.lock.path} has no link to {path}",
+                next=f"cd {field_set.folder} && npm install ./{path}",
+            )
+        found.append((path, addon))
+    await _require_compiled(app, [path for path, _ in found], field_set)
+    addons = await MultiGet(Get(Addon, AddonRequest(one, runtime)) for _, one in found)
+    return AddonsOfApp(tuple(AddonOfApp(path, addon) for (path, _), addon in zip(found, addons)))
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,186 @@
+"""Applications: what they are before any environment comes in, and what they stand on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Tuple
+
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import FieldSet
+
+from slipway.lib import script_decisions
+from slipway.lib.errors import SlipwayError
+from slipway.lib.fetch_lock import FetchLock
+from slipway.lib.script_decisions import Rule
+from slipway.npm.install import InstallRequest
+from slipway.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from slipway.npm.manifest import Manifest, ManifestRequest
+from slipway.runtime.make import (
+    Runtimes,
+    RuntimesNamed,
+)
+from slipway.runtime.runtime import Runtime
+from slipway.target_types import (
+    AddonsField,
+    BuildArgsField,
+    BuildEnvField,
+    BuildOutputsField,
+    BuildScriptField,
+    ClientSourcesField,
+    DropForeignBinariesField,
+    InstallScriptsField,
+    LifecycleScriptsField,
+    NetworkField,
+    NpmLockField,
+    PackageJsonField,
+    RuntimeField,
+    ServerEnvField,
+    ServerSourcesField,
+    StaticBaseUrlField,
+    StaticDirField,
+    ToolchainField,
+)
+from slipway.toolchain.image import ToolchainFieldSet, ToolchainNamed
+
+
+@dataclass(frozen=True)
+class NodeAppBundleFieldSet(FieldSet):
+    required_fields = (PackageJsonField, NpmLockField, ServerSourcesField)
+
+    package_json: PackageJsonField
+    lockfile: NpmLockField
+    runtime: RuntimeField
+    toolchain: ToolchainField
+    install_scripts: InstallScriptsField
+    addons: AddonsField
+    network: NetworkField
+    drop_foreign_binaries: DropForeignBinariesField
+    client_sources: ClientSourcesField
+    server_sources: ServerSourcesField
+    build_script: BuildScriptField
+    build_args: BuildArgsField
+    build_outputs: BuildOutputsField
+    server_env: ServerEnvField
+    build_env: BuildEnvField
+    lifecycle_scripts: LifecycleScriptsField
+    static_dir: StaticDirField
+    static_base_url: StaticBaseUrlField
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.package_json.file_path)
+
+    @property
+    def origin(self) -> str:
+        return str(self.address)
+
+    @property
+    def has_network(self) -> bool:
+        return self.network.value == "allow"
+
+    def decisions(self) -> Tuple[Rule, ...]:
+        field = self.install_scripts
+        return script_decisions.parse(field.value or {}, f"{self.origin}, field {field.alias}")
+
+
+@dataclass(frozen=True)
+class AppRequest:
+    """Asks for what an application is before any environment comes in."""
+
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class App:
+    manifest: Manifest
+    read: ReadNpmLock
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+
+@dataclass(frozen=True)
+class ToolchainOfApp:
+    """The target that compiles an application's native packages, and says what its hosts have."""
+
+    field_set: ToolchainFieldSet
+
+
+@rule
+async def find_runtime(request: AppRequest) -> Runtime:
+    field = request.field_set.runtime
+    if not field.value:
+        raise SlipwayError(
+            f'the bundle "{request.field_set.origin}" has no runtime',
+            where=f"{request.field_set.origin}, field runtime",
+            next='runtime="//toolchains/node:16.20.2" there, or for all in the top BUILD file: '
+            '__defaults__({node_app_bundle: {"runtime": "//toolchains/node:16.20.2"}})',
+        )
+    named = RuntimesNamed(
+        field.to_unparsed_address_inputs(),
+        "the runtime of a bundle",
+        f"{request.field_set.origin}, field runtime",
+    )
+    found = await Get(Runtimes, RuntimesNamed, named)
+    return found.runtimes[0]
+
+
+@rule
+async def find_toolchain(request: AppRequest) -> ToolchainOfApp:
+    field_set = request.field_set
+    if not field_set.toolchain.value:
+        raise SlipwayError(
+            f'the bundle "{field_set.origin}" has no toolchain',
+            where=f"{field_set.origin}, field toolchain",
+            next='toolchain="//toolchains/gcc48" there, or for all in the top BUILD file: '
+            '__defaults__({node_app_bundle: {"toolchain": "//toolchains/gcc48"}})',
+        )
+    named = ToolchainNamed(
+        field_set.toolchain.to_unparsed_address_inputs(),
+        "the toolchain of a bundle",
+        f"{field_set.origin}, field toolchain",
+    )
+    return ToolchainOfApp(await Get(ToolchainFieldSet, ToolchainNamed, named))
+
+
+@rule
+async def find_install(request: AppRequest) -> InstallRequest:
+    field_set = request.field_set
+    app, runtime, toolchain = await MultiGet(
+        Get(App, AppRequest, request),
+        Get(Runtime, AppRequest, request),
+        Get(ToolchainOfApp, AppRequest, request),
+    )
+    return InstallRequest(
+        app.read,
+        runtime,
+        field_set.decisions(),
+        field_set.drop_foreign_binaries.value,
+        toolchain.field_set,
+        field_set.origin,
+        field_set.has_network,
+    )
+
+
+@rule
+async def read_app(request: AppRequest) -> App:
+    field_set = request.field_set
+    path = field_set.package_json.file_path
+    manifest = await Get(Manifest, ManifestRequest(path, field_set.origin))
+    read = await Get(
+        ReadNpmLock,
+        NpmLockRequest(field_set.lockfile.path or "", path, field_set.origin),
+    )
+    # The install reads it too; a stale one is told here, before anything is fetched.
+    await Get(FetchLock, FetchLockRequest(read.lock))
+    return App(manifest, read)
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,274 @@
+"""Bundles: an application installed, built and packed into layers, for one environment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Sequence, Tuple
+
+from pants.engine.fs import (
+    AddPrefix,
+    Digest,
+    DigestContents,
+    DigestSubset,
+    MergeDigests,
+    PathGlobs,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.util.frozendict import FrozenDict
+
+from slipway.bundle.addons import AddonsOfApp
+from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
+from slipway.bundle.checks import check_plain_paths, check_server_env
+from slipway.lib import script_decisions
+from slipway.lib.errors import SlipwayError
+from slipway.lib.script_decisions import Decision
+from slipway.npm.app_files import AppFiles, AppFilesRequest
+from slipway.npm.compile import InstalledPackages
+from slipway.npm.locks import resolve_name
+from slipway.npm.manifest import check_script
+from slipway.runtime.make import (
+    RuntimeLayer,
+    RuntimeLayerRequest,
+)
+from slipway.runtime.runtime import Runtime
+from slipway.subsystem import Slipway
+from slipway.toolchain.image import BaseRoot, ToolchainFieldSet
+from slipway.toolchain.step import Step, StepResult, as_arguments
+
+logger = logging.getLogger(__name__)
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class BuiltClient:
+    """`digest` holds `built.tar`, or nothing where there is no build script."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """`layers` holds the layers runtime, those of the installed packages, app and static as
+    `<name>.layer`, each with its ELF facts, and the static files alone as `static.tar.gz`."""
+
+    app: App
+    runtime: Runtime
+    toolchain: ToolchainFieldSet
+    installed: InstalledPackages
+    addons: AddonsOfApp
+    has_network: bool
+    layers: Digest
+    server_env: str
+    build_env: FrozenDict[str, str]
+
+    @property
+    def packages(self) -> List[Dict[str, Any]]:
+        """As a release.json lists them."""
+        linked = [
+            {
+                "path": one.path,
+                "name": one.addon.manifest.name,
+                "version": one.addon.manifest.version,
+                "decision": Decision.SOURCE.value,
+                "bytes": one.addon.bytes,
+            }
+            for one in self.addons.addons
+        ]
+        return [*json.loads(self.installed.report)["packages"], *linked]
+
+
+def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequence[str]) -> None:
+    check_server_env(field_set.server_env, known_envs, field_set.address)
+    where = f"{field_set.origin}, field"
+    script = field_set.build_script.value
+    if script:
+        check_script(
+            app.manifest,
+            script,
+            f"{where} build_script",
+            otherwise='build_script="" if there is nothing to build',
+        )
+    for name in field_set.lifecycle_scripts.value or ():
+        check_script(app.manifest, name, f"{where} lifecycle_scripts")
+    script_decisions.check(
+        field_set.decisions(), app.read.lock.packages, f"{where} install_scripts"
+    )
+    check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
+    if field_set.static_dir.value:
+        check_plain_paths([field_set.static_dir.value], f"{where} static_dir")
+
+
+@rule(desc="Build client")
+async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
+    field_set = request.field_set
+    script = field_set.build_script.value
+    if not script:
+        return BuiltClient(EMPTY_DIGEST)
+    app, runtime = await MultiGet(
+        Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
+    )
+    server_env = field_set.server_env.value or ""
+    installed, sources = await MultiGet(
+        Get(InstalledPackages, AppRequest(field_set)),
+        Get(
+            AppFiles,
+            AppFilesRequest(
+                field_set.folder,
+                (*field_set.client_sources.globs(), *_manifest_paths(field_set, app)),
+                excluded=field_set.build_outputs.value or (),
+            ),
+        ),
+    )
+    inputs = await Get(Digest, AddPrefix(sources.digest, "sources"))
+    result = await Get(
+        StepResult,
+        Step(
+            program="build_client",
+            trees=(*base.trees, runtime.tree),
+            outputs=("built.tar", "build.json"),
+            description=f"Build {app.name} for {server_env}",
+            origin=field_set.origin,
+            arguments=as_arguments(
+                {
+                    "script": script,
+                    "script_arguments": [
+                        one.replace("{server_env}", server_env)
+                        for one in field_set.build_args.value or ()
+                    ],
+                    "lifecycle_scripts": list(field_set.lifecycle_scripts.value or ()),
+                    "server_env": server_env,
+                    "env": dict(field_set.build_env.value or {}),
+                    "outputs": list(field_set.build_outputs.value or ()),
+                    "executables": sources.executables,
+                }
+            ),
+            inputs=inputs,
+            large=FrozenDict({"installed": installed.everything}),
+            network=field_set.has_network,
+            words=FrozenDict(
+                package_json=app.manifest.path, resolve=resolve_name(app.read.lock.path)
+            ),
+        ),
+    )
+    built, report = await MultiGet(
+        Get(Digest, DigestSubset(result.digest, PathGlobs(["built.tar"]))),
+        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["build.json"]))),
+    )
+    _report_undeclared(json.loads(report[0].content)["undeclared"], field_set)
+    return BuiltClient(built)
+
+
+def _manifest_paths(field_set: NodeAppBundleFieldSet, app: App) -> Tuple[str, ...]:
+    """The package.json files of the application and of folders that are linked into it."""
+    return tuple(os.path.join(field_set.folder, one) for one in app.read.lock.manifests)
+
+
+def _report_undeclared(paths: List[str], field_set: NodeAppBundleFieldSet) -> None:
+    if paths:
+        shown = paths[:_MOST_NAMED]
+        more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
+        logger.warning(
+            f"{field_set.origin}: the build script also wrote {', '.join(shown)}{more}; "
+            "what is not in the field build_outputs is not in the release"
+        )
+
+
+@rule(desc="Bundle application")
+async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
+    field_set = request.field_set
+    app = await Get(App, AppRequest(field_set))
+    _check_fields(field_set, app, slipway.server_envs)
+    server = await Get(
+        AppFiles,
+        AppFilesRequest(
+            field_set.folder,
+            (*field_set.server_sources.globs(), *_manifest_paths(field_set, app)),
+            excluded=field_set.build_outputs.value or (),
+        ),
+    )
+    _check_server_files(server.files, app, field_set)
+    # Nothing is fetched or run before all that can be refused has been looked at.
+    toolchain = await Get(ToolchainOfApp, AppRequest(field_set))
+    runtime = await Get(Runtime, AppRequest(field_set))
+    base = await Get(BaseRoot)
+    built, installed, addons, runtime_layer, inputs = await MultiGet(
+        Get(BuiltClient, BuildRequest(field_set)),
+        Get(InstalledPackages, AppRequest(field_set)),
+        Get(AddonsOfApp, AppRequest(field_set)),
+        Get(RuntimeLayer, RuntimeLayerRequest(runtime, field_set.origin)),
+        Get(Digest, AddPrefix(server.digest, "server")),
+    )
+    server_env = field_set.server_env.value or ""
+    result = await Get(
+        StepResult,
+        Step(
+            program="pack_app",
+            trees=base.trees,
+            outputs=(
+                *("app.layer", "app.elf.json"),
+                *("static.layer", "static.elf.json", "static.tar.gz"),
+            ),
+            description=f"Pack {app.name} for {server_env}",
+            origin=field_set.origin,
+            arguments=as_arguments(
+                {
+                    "static_dir": field_set.static_dir.value or "",
+                    "static_base_url": field_set.static_base_url.for_env(server_env),
+                    "executables": server.executables,
+                    **({"addons": [one.path for one in addons.addons]} if addons.addons else {}),
+                }
+            ),
+            inputs=inputs,
+            large=FrozenDict(
+                {
+                    **({"built": built.digest} if built.digest != EMPTY_DIGEST else {}),
+                    **{
+                        f"addon-{index}": one.addon.folder
+                        for index, one in enumerate(addons.addons)
+                    },
+                }
+            ),
+        ),
+    )
+    layers = await Get(
+        Digest, MergeDigests([runtime_layer.digest, installed.layers, result.digest])
+    )
+    return Bundle(
+        app,
+        runtime,
+        toolchain.field_set,
+        installed,
+        addons,
+        field_set.has_network,
+        layers,
+        server_env,
+        FrozenDict(field_set.build_env.value or {}),
+    )
+
+
+def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:
+    if not set(files) - set(app.read.lock.manifests):
+        raise SlipwayError(
+            f'the bundle "{field_set.origin}" has no server files',
+            where=f"{field_set.origin}, field server_sources",
+            found=f"no file matches {', '.join(field_set.server_sources.value or ()) or 'nothing'}",
+            next='list what the server runs, such as server_sources=["service/**"]',
+        )
+
+
+def rules():
+    return collect_rules()

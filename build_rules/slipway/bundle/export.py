@@ -1,0 +1,100 @@
+"""`export` of an application: the pinned runtime and the full install, for an editor and by hand.
+
+./pants export --resolve=npm:apps/koa-kkl
+env DEBUG=true dist/export/node/apps.koa-kkl/node_runtime/bin/node app.js
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.core.goals.export import (
+    ExportRequest,
+    ExportResult,
+    ExportResults,
+    ExportSubsystem,
+    PostProcessingCommand,
+)
+from pants.engine.fs import AddPrefix, Digest, MergeDigests
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import AllTargets
+from pants.engine.unions import UnionRule
+
+from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.npm.compile import InstalledPackages
+from slipway.npm.locks import resolve_name
+from slipway.runtime.runtime import Runtime
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.programs import Program, ProgramRequest, path_of
+
+_PROGRAM = "slipway.sandbox.unpack_export"
+# Beside what is exported; the program removes it.
+_FOLDER = ".slipway-unpack"
+
+
+@dataclass(frozen=True)
+class ExportNodeApps(ExportRequest):
+    pass
+
+
+@dataclass(frozen=True)
+class _ExportAppRequest:
+    field_set: NodeAppBundleFieldSet
+
+
+@rule
+async def export_app(request: _ExportAppRequest, settings: HostSettings) -> ExportResult:
+    field_set = request.field_set
+    app, runtime = await MultiGet(
+        Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
+    )
+    installed, program = await MultiGet(
+        Get(InstalledPackages, AppRequest(field_set)),
+        Get(Program, ProgramRequest((_PROGRAM,))),
+    )
+    folder = field_set.folder.replace("/", ".")
+    return ExportResult(
+        f"Node.js {runtime.version} and the packages of {app.name}",
+        f"node/{folder}",
+        digest=await Get(
+            Digest,
+            MergeDigests(
+                [
+                    installed.everything,
+                    runtime.tree.digest,
+                    await Get(Digest, AddPrefix(program.digest, _FOLDER)),
+                ]
+            ),
+        ),
+        post_processing_cmds=[
+            PostProcessingCommand(
+                [
+                    *(settings.python, "-I", "-S", "-B"),
+                    *(f"{{digest_root}}/{_FOLDER}/{path_of(_PROGRAM)}", "{digest_root}"),
+                ]
+            )
+        ],
+        resolve=resolve_name(app.read.lock.path),
+    )
+
+
+@rule(desc="Export Node.js applications")
+async def export_apps(
+    request: ExportNodeApps, targets: AllTargets, goal: ExportSubsystem
+) -> ExportResults:
+    wanted = {}
+    for target in targets:
+        if NodeAppBundleFieldSet.is_applicable(target):
+            field_set = NodeAppBundleFieldSet.create(target)
+            name = resolve_name(field_set.lockfile.path or "")
+            if name in goal.resolve:
+                wanted.setdefault(name, field_set)
+    return ExportResults(
+        await MultiGet(
+            Get(ExportResult, _ExportAppRequest(field_set)) for field_set in wanted.values()
+        )
+    )
+
+
+def rules():
+    return [*collect_rules(), UnionRule(ExportRequest, ExportNodeApps)]

@@ -1,0 +1,235 @@
+"""The goal `node-mirrors`: which packages have install scripts, and the binaries that those take.
+
+./pants node-mirrors //apps/report:bundle
+./pants node-mirrors --add=sqlite3 //apps/report:bundle
+
+What a package would fetch is not computed: its own script is run and asked, file by file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from pants.base.build_environment import get_buildroot
+from pants.engine.console import Console
+from pants.engine.fs import (
+    CreateDigest,
+    Digest,
+    DigestContents,
+    DigestSubset,
+    FileContent,
+    PathGlobs,
+    Workspace,
+)
+from pants.engine.goal import Goal
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
+from pants.engine.target import Targets
+
+from slipway.bundle.app import AppRequest, NodeAppBundleFieldSet
+from slipway.lib import binary_mirrors, fetch_lock, script_decisions, text_table
+from slipway.lib.binary_mirrors import Asked
+from slipway.lib.errors import SlipwayError, nearest
+from slipway.lib.fetch_lock import FetchLock, PinnedBinary, is_wanted
+from slipway.lib.npm_package import Package
+from slipway.npm.compile import AskedFiles, AskRequest
+from slipway.npm.install import InstallRequest, UnpackedPackages
+from slipway.npm.locks import FetchLockRequest
+from slipway.subsystem import NodeMirrors
+from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
+
+_MOST_FILES = 8
+_NEW = "pin.json"
+
+
+# --- The table.
+
+
+@dataclass(frozen=True)
+class ScriptedPackages:
+    """Rows of the table, each a package: its label, kind, variable, decision and pinned files."""
+
+    rows: Tuple[Tuple[str, str, str, str, str], ...]
+
+
+def _table(found: ScriptedPackages) -> str:
+    head = ("package", "install script", "steered by", "decision", "pinned")
+    return text_table.render([head, *found.rows])
+
+
+@rule
+async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
+    install = await Get(InstallRequest, AppRequest, request)
+    unpacked, fetched = await MultiGet(
+        Get(UnpackedPackages, InstallRequest, install),
+        Get(FetchLock, FetchLockRequest(install.read.lock)),
+    )
+    by_path = {one.path: one for one in install.read.lock.packages}
+    rows = []
+    for one in json.loads(unpacked.report)["install_scripts"]:
+        decision = script_decisions.decide(install.decisions, by_path[one["path"]])
+        pinned = fetched.pinned(one["name"], one["version"])
+        rows.append(
+            (
+                f"{one['name']}@{one['version']}",
+                binary_mirrors.kind(one["scripts"]),
+                ", ".join(one["variables"][:1]) or "-",
+                decision.value if decision else "none yet",
+                ", ".join(f"{pin.path} {pin.sha256[:12]}" for pin in pinned) or "-",
+            )
+        )
+    return ScriptedPackages(tuple(sorted(set(rows))))
+
+
+# --- Pinning.
+
+
+@dataclass(frozen=True)
+class PinRequest:
+    """Asks for the binaries of the package `name`, or for the local file `from_file` as one.
+
+    `already` are those that the same run has pinned: bundles may share a lock.
+    """
+
+    field_set: NodeAppBundleFieldSet
+    name: str
+    from_file: Optional[str]
+    already: Tuple[PinnedBinary, ...]
+
+
+@dataclass(frozen=True)
+class NewPins:
+    """The fetch lock with them, and what became of it in words."""
+
+    digest: Digest
+    pins: Tuple[PinnedBinary, ...]
+    told: str
+
+
+@dataclass(frozen=True)
+class _PinFile:
+    package: Package
+    asked: Asked
+    request: PinRequest
+    project: str
+
+
+@rule
+async def pin_binaries(request: PinRequest) -> NewPins:
+    install = await Get(InstallRequest, AppRequest(request.field_set))
+    lock = install.read.lock
+    fetched = await Get(FetchLock, FetchLockRequest(lock))
+    packages = _named(lock.packages, request)
+    before = {*fetched.binaries, *(one for one in request.already if is_wanted(one, lock))}
+    pins: List[PinnedBinary] = []
+    for package in packages:
+        label = (package.name, package.version)
+        known = [one for one in before if (one.name, one.version) == label]
+        for _ in range(_MOST_FILES):
+            asked = await Get(
+                AskedFiles,
+                AskRequest(install.taking_prebuilt(package), package, tuple(known)),
+            )
+            missing = [one for one in asked.files if not one.given]
+            if not missing or (request.from_file and pins):
+                break
+            pin = await Get(PinnedBinary, _PinFile(package, missing[0], request, lock.folder))
+            known.append(pin)
+            pins.append(pin)
+    command = fetch_lock.renew_command(lock.path)
+    text = fetch_lock.render(fetched.entries, command, [*before, *pins])
+    digest = await Get(Digest, CreateDigest([FileContent(fetched.path, text.encode())]))
+    told = ", ".join(f"{one.path} ({one.size} bytes, SHA-256 {one.sha256})" for one in pins)
+    said = f"pinned in {fetched.path}: {told}" if told else "nothing is missing"
+    return NewPins(digest, tuple(pins), said)
+
+
+def _named(packages: Sequence[Package], request: PinRequest) -> List[Package]:
+    found = {
+        (one.name, one.version): one
+        for one in packages
+        if one.in_node_modules and one.name == request.name
+    }
+    if not found:
+        near = nearest(request.name, {one.name for one in packages if one.in_node_modules})
+        raise SlipwayError(
+            f'the lock has no package "{request.name}"',
+            where=f"{request.field_set.address}, option --add",
+            found=request.name,
+            next=f"did you mean {', '.join(near)}?" if near else "correct the name",
+        )
+    return list(found.values())
+
+
+@rule
+async def pin_file(wanted: _PinFile) -> PinnedBinary:
+    package, asked = wanted.package, wanted.asked
+    local = wanted.request.from_file
+    given = (f"--from-file={os.path.join(get_buildroot(), local)}",) if local else ()
+    result = await Get(
+        NetworkStepResult,
+        NetworkStep(
+            program="pin_binary",
+            argv=(
+                *(f"--name={package.name}", f"--variable={asked.variable}", f"--path={asked.path}"),
+                *(*given, f"--out={_NEW}"),
+            ),
+            inputs=EMPTY_DIGEST,
+            description=f"Fetch {asked.path} of {package.name}",
+            output_files=(_NEW,),
+            project=wanted.project,
+        ),
+    )
+    contents = await Get(DigestContents, DigestSubset(result.digest, PathGlobs([_NEW])))
+    found: Mapping[str, Any] = json.loads(contents[0].content)
+    return PinnedBinary(
+        package.name,
+        str(package.version),
+        found["sha256"],
+        found["size"],
+        asked.variable,
+        asked.path,
+    )
+
+
+# --- The goal.
+
+
+class NodeMirrorsGoal(Goal):
+    subsystem_cls = NodeMirrors
+    environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
+
+
+@goal_rule
+async def node_mirrors(
+    console: Console, goal: NodeMirrors, targets: Targets, workspace: Workspace
+) -> NodeMirrorsGoal:
+    chosen = [one for one in targets if NodeAppBundleFieldSet.is_applicable(one)]
+    if not chosen:
+        raise SlipwayError(
+            "there is nothing to look at",
+            found="no node_app_bundle among the targets",
+            next="./pants node-mirrors //apps/koa-kkl:bundle",
+        )
+    field_sets = [NodeAppBundleFieldSet.create(one) for one in chosen]
+    if goal.add:
+        pins: List[PinnedBinary] = []
+        for field_set in field_sets:
+            request = PinRequest(field_set, goal.add, goal.from_file, tuple(pins))
+            pinned = await Get(NewPins, PinRequest, request)
+            workspace.write_digest(pinned.digest)
+            pins.extend(pinned.pins)
+            console.print_stderr(f"{field_set.address}: {pinned.told}")
+    scripted = await MultiGet(Get(ScriptedPackages, AppRequest(one)) for one in field_sets)
+    with goal.line_oriented(console) as print_line:
+        for field_set, found in zip(field_sets, scripted):
+            print_line(str(field_set.address))
+            print_line(_table(found) if found.rows else "no package has an install script")
+    return NodeMirrorsGoal(exit_code=0)
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,95 @@
+"""`tailor` for Node.js applications: a bundle and a release for each npm lock that has none."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
+from pants.engine.fs import DigestContents, PathGlobs, Paths
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import AllTargets
+from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
+
+from slipway.lib import first_build
+from slipway.target_types import NodeAppBundle, NpmLockField, ReleaseTarball
+
+
+@dataclass(frozen=True)
+class PutativeNodeAppsRequest(PutativeTargetsRequest):
+    pass
+
+
+@dataclass(frozen=True)
+class _FirstLookRequest:
+    """`folder` of an application that has no targets."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class _FirstLook:
+    """Fields in which an application departs from the defaults."""
+
+    bundle: FrozenDict[str, object]
+    release: FrozenDict[str, object]
+
+
+@rule
+async def look_at_app(request: _FirstLookRequest) -> _FirstLook:
+    beside, contents = await MultiGet(
+        Get(Paths, PathGlobs([os.path.join(request.folder, "*")])),
+        Get(DigestContents, PathGlobs([os.path.join(request.folder, "package.json")])),
+    )
+    try:
+        manifest = json.loads(contents[0].content) if contents else {}
+    except ValueError:
+        manifest = {}
+    if not isinstance(manifest, dict):
+        manifest = {}
+    names = [[os.path.basename(path) for path in paths] for paths in (beside.files, beside.dirs)]
+    return _FirstLook(
+        FrozenDict(first_build.bundle_fields(manifest, *names)),
+        FrozenDict(first_build.release_fields(manifest)),
+    )
+
+
+@rule(desc="Find Node.js applications without a bundle")
+async def find_putative_apps(
+    request: PutativeNodeAppsRequest, targets: AllTargets
+) -> PutativeTargets:
+    found = await Get(Paths, PathGlobs, request.path_globs("package-lock.json"))
+    owned = {target[NpmLockField].path for target in targets if target.has_field(NpmLockField)}
+    putative = []
+    for path in sorted(set(found.files) - owned):
+        if "node_modules" in path.split("/"):
+            continue
+        folder = os.path.dirname(path)
+        seen = await Get(_FirstLook, _FirstLookRequest(folder))
+        putative.append(
+            PutativeTarget(
+                folder,
+                "bundle",
+                NodeAppBundle.alias,
+                triggering_sources=[],
+                # Of files that another target owns too, tailor would write a `sources` field.
+                owned_sources=[],
+                kwargs=seen.bundle,
+            )
+        )
+        putative.append(
+            PutativeTarget.for_target_type(
+                ReleaseTarball,
+                path=folder,
+                name="release",
+                triggering_sources=[],
+                kwargs={"bundle": ":bundle", **seen.release},
+            )
+        )
+    return PutativeTargets(putative)
+
+
+def rules():
+    return [*collect_rules(), UnionRule(PutativeTargetsRequest, PutativeNodeAppsRequest)]

@@ -1,0 +1,93 @@
+"""The coordinator as a program: a folder for the goals, and one file for machines without Pants."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+from dataclasses import dataclass
+
+from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileContent, MergeDigests
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.unions import UnionRule
+
+from slipway.deploy.target import (
+    DeploymentRequest,
+    DescribedDeployment,
+    NodeDeploymentFieldSet,
+)
+from slipway.toolchain.programs import Program, ProgramRequest
+from slipway.toolchain.step import HostStep, StepResult
+
+PROGRAM = "slipway.sandbox.deploy"
+_PACKAGE = "slipway.lib.deploy"
+_DATA = ("__init__.py", "agent.sh", "ask.js")
+# For CPython 3.10 and older, which cannot read TOML by themselves.
+_TOML = ("__init__.py", "decoder.py", "encoder.py", "ordered.py", "tz.py")
+
+
+@dataclass(frozen=True)
+class CoordinatorRequest:
+    """Asks for the coordinator's files."""
+
+
+@dataclass(frozen=True)
+class CoordinatorProgram:
+    digest: Digest
+
+
+def _data(package: str, name: str) -> bytes:
+    content = pkgutil.get_data(package, name)
+    assert content is not None
+    return content
+
+
+@rule
+async def gather_coordinator(request: CoordinatorRequest) -> CoordinatorProgram:
+    folder = _PACKAGE.replace(".", "/")
+    program, data = await MultiGet(
+        Get(Program, ProgramRequest((PROGRAM,))),
+        Get(
+            Digest,
+            CreateDigest(
+                [
+                    *(FileContent(f"{folder}/{one}", _data(_PACKAGE, one)) for one in _DATA),
+                    *(FileContent(f"toml/{one}", _data("toml", one)) for one in _TOML),
+                ]
+            ),
+        ),
+    )
+    return CoordinatorProgram(await Get(Digest, MergeDigests([program.digest, data])))
+
+
+@rule(desc="Package deployment")
+async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
+    described, coordinator = await MultiGet(
+        Get(DescribedDeployment, DeploymentRequest(field_set)),
+        Get(CoordinatorProgram, CoordinatorRequest()),
+    )
+    result = await Get(
+        StepResult,
+        HostStep(
+            program="pack_coordinator",
+            argv=(),
+            outputs=("deploy.pex",),
+            description="Pack deploy.pex",
+            origin=str(field_set.address),
+            inputs=await Get(Digest, AddPrefix(coordinator.digest, "in")),
+        ),
+    )
+    folder = field_set.output_path.value_or_default(file_ending=None)
+    name = f"{field_set.address.target_name}.json"
+    described_file = await Get(
+        Digest, CreateDigest([FileContent(name, described.text.encode() + b"\n")])
+    )
+    every = await Get(Digest, MergeDigests([result.digest, described_file]))
+    return BuiltPackage(
+        await Get(Digest, AddPrefix(every, folder)),
+        tuple(BuiltPackageArtifact(os.path.join(folder, one)) for one in ("deploy.pex", name)),
+    )
+
+
+def rules():
+    return [*collect_rules(), UnionRule(PackageFieldSet, NodeDeploymentFieldSet)]

@@ -1,0 +1,150 @@
+"""Runs a build step in a plain chroot, for root in a container that forbids all else.
+
+Without mounts the root is a copy for each step, with folders of its own where the step may write.
+Its program and its foreign commands run as two users of this machine that nothing else runs as.
+There is no /proc.  Where root may make a network namespace, the step has one; elsewhere the guard
+alone denies the network, and the loopback interface of the machine to all but the step's sockets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import stat
+from typing import Iterator, Mapping, Sequence
+
+from slipway.lib import build_users, own_network, tree_cache
+from slipway.lib.build_users import BuildUsers
+from slipway.lib.cgroups import Cgroup
+from slipway.lib.copied_inputs import (
+    BUILD,
+    as_request,
+    become,
+    copy,
+    give_to,
+    lay_out_inputs,
+    lend_name_servers,
+    remove_tree,
+    take_outputs,
+)
+from slipway.lib.first_process import Bounds
+from slipway.lib.isolation import USER_ID, WRITABLE_FOLDERS, IsolationRefused, Job, Mount
+from slipway.lib.jails import UserJail
+from slipway.lib.supervision import supervised
+
+_PREFIX = "chroot-"
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}
+_OWN = (BUILD, "/home", "/tmp", "/dev", "/dev/shm")
+
+
+def run(job: Job) -> int:
+    """The command's exit status; its outputs are in `job.out` then."""
+    if os.geteuid() != 0:
+        raise IsolationRefused("only root may call chroot")
+    with tree_cache.all_unpacked(job.cache, job.trees) as trees, build_users.reserved() as users:
+        _sweep(job.cache)
+        with _place(job.cache) as place, Cgroup.make(job.limits) as cgroup:
+            own_loopback = not job.command.network and own_network.is_offered()
+            command = job.command
+            with supervised(
+                as_request(command)
+                if command.foreign
+                else lambda: become(place, command, users.program),
+                lambda: _remove(place),
+                UserJail(
+                    users.scripts,
+                    users.program,
+                    job.limits.processes,
+                    place,
+                    own_loopback=own_loopback,
+                ),
+                command.attempts,
+                own_network.enter if own_loopback else lambda: None,
+                Bounds(
+                    job.limits,
+                    tuple(place + folder for folder in WRITABLE_FOLDERS),
+                    cgroup,
+                    None if own_loopback else users.scripts,
+                ),
+            ) as run_command:
+                _lay_out(place, trees, job.inputs, users)
+                _make_home(place, command.env["HOME"], users)
+                if command.foreign:
+                    os.makedirs(place + command.cwd, exist_ok=True)
+                if command.network:
+                    lend_name_servers(f"{place}/etc")
+                status = run_command(job.time_limit)
+                take_outputs(place, job)
+        return status
+
+
+@contextlib.contextmanager
+def _place(cache: str) -> Iterator[str]:
+    """A path for the root of one step, and a lock beside it for as long as the step runs."""
+    place = os.path.join(cache, f"{_PREFIX}{random.SystemRandom().getrandbits(64):016x}")
+    with open(place + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield place
+
+
+def _sweep(cache: str) -> None:
+    """Removes what steps left whose supervisors were killed with them."""
+    for name in os.listdir(cache):
+        if name.startswith(_PREFIX) and name.endswith(".lock"):
+            path = os.path.join(cache, name)
+            with contextlib.suppress(OSError), open(path, "r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(path[: -len(".lock")])
+
+
+def _lay_out(
+    place: str, trees: Mapping[str, str], inputs: Sequence[Mount], users: BuildUsers
+) -> None:
+    copy(trees["/"], place)
+    for folder in _OWN:
+        os.makedirs(place + folder, exist_ok=True)
+    give_to(place + BUILD, users.program)
+    for folder in ("/tmp", "/dev/shm"):
+        os.chmod(place + folder, 0o1777)
+    _make_devices(place)
+    _rename_user(f"{place}/etc/passwd", users.scripts)
+    _rename_user(f"{place}/etc/group", users.scripts)
+    lay_out_inputs(place, trees, inputs, users.program)
+
+
+def _make_home(place: str, home: str, users: BuildUsers) -> None:
+    os.makedirs(place + home, exist_ok=True)
+    give_to(place + home, users.scripts)
+
+
+def _rename_user(path: str, user: int) -> None:
+    """Gives the step's user, and the group of that name, the IDs that they have in this step."""
+    with contextlib.suppress(FileNotFoundError):
+        with open(path, encoding="utf-8") as file:
+            lines = [line.split(":") for line in file]
+        for fields in lines:
+            for index in (2, 3):  # the user and its group; in the list of groups, 3 has members
+                if fields[index : index + 1] == [str(USER_ID)]:
+                    fields[index] = str(user)
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(":".join(fields) for fields in lines)
+
+
+def _make_devices(place: str) -> None:
+    for name, (major, minor) in _DEVICES.items():
+        path = f"{place}/dev/{name}"
+        try:
+            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+            os.chmod(path, 0o666)
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise IsolationRefused(f"a device file for /dev/{name}: {error.strerror}") from None
+
+
+def _remove(place: str) -> None:
+    remove_tree(place)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(place + ".lock")

@@ -1,0 +1,44 @@
+"""Addresses that users write: of registries, mirrors and proxies, with or without a login.
+
+A "#", "/" or "?" in a password ends the host: the rest of the password, and the "@" after it, then
+read as a port, a path, a query or a fragment.  No part of such an address may be in a message.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+from urllib.parse import SplitResult, urlsplit
+
+from slipway.lib.errors import SlipwayError
+
+ESCAPES = 'in a password, write "#" as %23, "/" as %2F, "?" as %3F and "@" as %40'
+
+
+def parse(address: str) -> Optional[SplitResult]:
+    """The parts of an address that names a host; None for everything else."""
+    try:
+        parts = urlsplit(address)
+        (parts.hostname or "").encode("idna")
+        has_host = parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    after_host = parts.path + parts.query + parts.fragment
+    return parts if has_host and address.isprintable() and "@" not in after_host else None
+
+
+def shown(address: str) -> str:
+    """An address for messages, without login and query; empty where no part may be shown."""
+    parts = parse(address)
+    return f"{parts.scheme}://{host_of(parts)}{parts.path}" if parts else ""
+
+
+def host_of(parts: SplitResult) -> str:
+    """The host of an address, with its port and without the login."""
+    return parts.netloc.rpartition("@")[2]
+
+
+def require_all(addresses: Mapping[str, str], option: str) -> None:
+    """Refuses an option that holds something else than addresses."""
+    for name, address in sorted(addresses.items()):
+        if parse(address) is None:
+            raise SlipwayError(f'the mirror for "{name}" is no address', where=option, next=ESCAPES)

@@ -1,0 +1,121 @@
+"""The part of a step that runs in a container: takes a tar, runs the command, gives a tar back.
+
+This file is the program of the container's first process, on the image's own Python; the modules
+that it imports come with the tar.  It runs as the container's root, with the few capabilities that
+it takes to become other users, so that the step's program and its foreign commands have one each.
+Its input stays open as long as somebody waits for the result: when it ends, so does the container,
+wherever the engine runs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tarfile
+import tempfile
+import threading
+from typing import Any, Dict
+
+BUILD = "/build"
+MODULES = ".slipway"
+"""The folder below /build with the modules of this program."""
+
+PROGRAM_USER = 1001
+"""The user of the step's program; its foreign commands run as the step's user."""
+
+RECORD = tarfile.RECORDSIZE
+"""The input is read by whole records, and nothing beyond the last of the archive."""
+
+
+def _end_with_input() -> None:
+    while os.read(0, 1 << 16):
+        pass
+    os._exit(137)
+
+
+def main() -> None:
+    asked: Dict[str, Any] = json.loads(sys.argv[1])
+    os.umask(0o022)
+    os.makedirs(os.path.join(BUILD, "out"))
+    os.chown(os.path.join(BUILD, "out"), PROGRAM_USER, PROGRAM_USER)
+    with tarfile.open(
+        fileobj=os.fdopen(0, "rb", 0, closefd=False), mode="r|", bufsize=RECORD
+    ) as tar:
+        tar.extractall(BUILD)
+    sys.path.insert(0, os.path.join(BUILD, MODULES))
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as attempts:
+        report = _run(asked, said.fileno(), attempts.fileno())
+        with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+            _add(tar, "report", json.dumps(report).encode())
+            for name, file in (("stdout", said), ("attempts", attempts)):
+                file.seek(0)
+                info = tarfile.TarInfo(name)
+                info.size = os.fstat(file.fileno()).st_size
+                tar.addfile(info, file)
+            for name in asked["outputs"]:
+                path = os.path.join(BUILD, "out", name)
+                if os.path.lexists(path):
+                    tar.add(path, f"out/{name}", recursive=False)
+    # What the command left behind ends with this, the first process.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
+    from slipway.lib import copied_inputs, jails  # noqa: PLC0415  (they came with the tar)
+    from slipway.lib.cgroups import Cgroup  # noqa: PLC0415
+    from slipway.lib.first_process import Bounds, FirstProcess  # noqa: PLC0415
+    from slipway.lib.isolation import USER_ID, WRITABLE_FOLDERS, Command, hide  # noqa: PLC0415
+    from slipway.lib.resource_limits import Limits  # noqa: PLC0415
+    from slipway.lib.supervision import StartFailed  # noqa: PLC0415
+
+    command = Command(tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"])
+    hide()
+    home = command.env["HOME"]
+    os.makedirs(home, exist_ok=True)
+    os.chown(home, USER_ID, USER_ID)
+    limits = Limits(**asked["limits"])
+    first = FirstProcess(
+        jails.UserJail(USER_ID, PROGRAM_USER, limits.processes),
+        attempts if asked["guarded"] else None,
+        bounds=Bounds(limits, WRITABLE_FOLDERS, Cgroup.of_this_process()),
+    )
+    # The container's own output is the tar.
+    ours = os.dup(1)
+    os.dup2(said, 1)
+    try:
+        if command.foreign:
+            os.makedirs(command.cwd, exist_ok=True)
+            reply = first.run(copied_inputs.as_request(command))
+            assert reply is not None
+            if reply.missing:
+                return {"missing": reply.missing}
+            return {"status": 128 - reply.status if reply.status < 0 else reply.status}
+        reading, writing = os.pipe()
+
+        def become() -> None:
+            try:
+                copied_inputs.become("", command, PROGRAM_USER)
+            except StartFailed as failed:
+                os.write(writing, str(failed.number).encode())
+
+        status = first.serve(become)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            missing = pipe.read()
+        return {"missing": int(missing)} if missing else {"status": status}
+    finally:
+        os.dup2(ours, 1)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+if __name__ == "__main__":
+    main()

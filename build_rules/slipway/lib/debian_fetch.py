@@ -1,0 +1,98 @@
+"""Fetching a file from the first Debian mirror that has it, held against its hash.
+
+Locks name files relative to a mirror.  Mirrors differ in which old files they still carry, so each
+is asked in turn; why none would do is told mirror by mirror.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any, Callable, List, Optional
+from urllib.parse import quote, unquote, urlsplit
+
+from slipway.lib.apt_config import OPTION, AptConfig
+from slipway.lib.download import Content, ContentCache, Sink, Stored, WrongContent
+from slipway.lib.http_transport import HttpProblem, Patience, Transport, shown
+from slipway.lib.npm_registry import FetchFailed, FetchFault
+
+Write = Callable[[bytes], Any]
+
+
+class DebianMirrors:
+    """Reads from the mirrors of `config`, by its proxies, logins and CAs. Used by many threads."""
+
+    def __init__(self, config: AptConfig, patience: Optional[Patience] = None) -> None:
+        self.config = config
+        self._transport = Transport(config, patience)
+
+    def fetch(self, name: str, filename: str, content: Content, cache: ContentCache) -> Stored:
+        """The package `name`, a file below the mirrors' base addresses, stored in `cache`."""
+        problems: List[HttpProblem] = []
+        for mirror in self.config.mirrors:
+            url = f"{mirror}/{quote(filename, safe='/+~%')}"
+
+            def fill(sink: Sink, url: str = url) -> None:
+                self._get(url, sink.write, sink.restart, content.most)
+
+            try:
+                return cache.store(content, fill)
+            except HttpProblem as problem:
+                problems.append(problem)
+            except WrongContent as wrong:
+                text = f"{shown(url)} has other content than the lock: {wrong}"
+                problems.append(HttpProblem("wrong", text))
+        raise FetchFailed(self._fault(name, problems))
+
+    def read(self, path: str, most: int) -> bytes:
+        """A file below the mirrors' base addresses, at most `most` bytes."""
+        problems: List[HttpProblem] = []
+        for mirror in self.config.mirrors:
+            parts: List[bytes] = []
+            try:
+                self._get(f"{mirror}/{path}", parts.append, parts.clear, most)
+                return b"".join(parts)
+            except HttpProblem as problem:
+                problems.append(problem)
+        raise FetchFailed(self._fault(path, problems))
+
+    def _get(self, url: str, write: Write, restart: Callable[[], None], most: int) -> None:
+        if urlsplit(url).scheme == "file":
+            restart()
+            _copy_local(unquote(urlsplit(url).path), write, most)
+            return
+        self._transport.get(url, write, limit=most, restart=restart, login=self.config.login)
+
+    def _fault(self, subject: str, problems: List[HttpProblem]) -> FetchFault:
+        shared = all(problem.kind in ("unreachable", "untrusted") for problem in problems)
+        if all(problem.status in (404, 410) for problem in problems):
+            # Mirrors drop old releases; then an archive of old ones has the very same files.
+            way_out = f"name a mirror that still has it; in pants.toml: {OPTION}"
+        elif any(problem.kind == "untrusted" for problem in problems):
+            way_out = 'name its authority in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
+        elif shared:
+            way_out = (
+                f"check the mirrors of {self.config.origin}, or set one; in pants.toml: {OPTION}"
+            )
+        elif any(problem.status in (401, 403, 407) for problem in problems):
+            way_out = "add a login to /etc/apt/auth.conf.d, see man apt_auth.conf"
+        else:
+            way_out = "run the same command again"
+        return FetchFault(subject, "; ".join(p.text for p in problems), way_out, shared)
+
+
+def _copy_local(path: str, write: Write, most: int) -> None:
+    try:
+        size = os.path.getsize(path)
+        if size > most:
+            raise HttpProblem("too-long", f"{path}: {size} bytes, not {most} or less")
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, _Writer(write))
+    except OSError as error:
+        status = 404 if isinstance(error, FileNotFoundError) else 0
+        raise HttpProblem("status", f"{path}: {error.strerror}", status) from None
+
+
+class _Writer:
+    def __init__(self, write: Write) -> None:
+        self.write = write

@@ -1,0 +1,338 @@
+"""Deploy, rollback and releases: three lists of steps over the hosts of a deployment.
+
+deploy    look, plan, begin, ship, publish the static files; switch and prune in batches
+rollback  look, choose, begin; switch and prune in batches
+releases  look
+
+Until the first switch a fault on any host beyond the budget ends the deploy with nothing changed on
+any; from then on each host ends with the old or the new release, and the budget decides whether the
+next batch is begun.
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Iterable, List, Optional, Sequence, Set, Tuple
+
+from slipway.lib.deploy import static_files, static_keep
+from slipway.lib.deploy.children import Children, Interrupted
+from slipway.lib.deploy.deployment import Deployment
+from slipway.lib.deploy.host import Connect, Host, HostFailed, HostState
+from slipway.lib.deploy.shipped_release import ShippedRelease
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+
+MOST_STARTS = 20
+"""Connections that begin at once: sshd's MaxStartups refuses some beyond ten that wait."""
+
+_DESCRIPTORS_OF_A_HOST = 4  # two pipes, what ssh says, and one while it starts
+_OTHER_DESCRIPTORS = 100
+MACHINE = "x86_64"
+Tell = Callable[[str, str], None]
+"""Takes a line that is worth knowing, and the host it is of, or nothing."""
+
+
+class Coordinator:
+    """Runs one deployment; `tell` gets a line for each thing worth knowing."""
+
+    def __init__(self, deployment: Deployment, connect: Connect, tell: Tell) -> None:
+        self.deployment = deployment
+        self.children = Children()
+        self.hosts = [Host(name, connect, self.children) for name in deployment.hosts]
+        self.tell = tell
+        self.by = _who()
+        self.at = _now()
+
+    # --- The three lists.
+
+    def deploy(self, release: ShippedRelease, *, only_plan: bool = False) -> None:
+        self._check_release(release)
+        self._look()
+        self._on_all("plan", lambda host: self._plan(host, release))
+        if only_plan:
+            return
+        self._stop_beyond_budget()
+        self._on_all("begin", lambda host: host.begin(self.by))
+        self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
+        # What an earlier deploy left has been completed only now.
+        self._on_all("plan", lambda host: self._plan(host, release))
+        self._stop_beyond_budget()
+        facts = (
+            f"digest={release.digest} version={release.version} by={self.by.replace(' ', '-')} "
+            f"at={self.at}"
+        )
+        self._on_all("ship", lambda host: host.ship(release, self.at, facts))
+        self._stop_beyond_budget()
+        static_files.publish(self.deployment, release, self.at, self.tell, self.children)
+        self._switch_all(lambda host: host.plan.id if host.plan else "")
+        if not any(host.failed for host in self.hosts):
+            static_files.remove_outdated(
+                self.deployment, self.at, self._kept(), self.tell, self.children
+            )
+
+    def rollback(self, to: Optional[str] = None) -> None:
+        self._look()
+        self._stop_beyond_budget()
+        key = self._choose(to)
+        for host in self.hosts:
+            # Also of those that are refused or not reached later on.
+            host.target = _id_of(host, key) if host.state else ""
+        self._on_all("begin", lambda host: host.begin(self.by))
+        self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
+        self._on_all("verify", lambda host: host.verify(_id_of(host, key)))
+        self._stop_beyond_budget()
+        self._switch_all(lambda host: _id_of(host, key), goes_back=True)
+
+    def releases(self) -> None:
+        self._look()
+
+    def end(self) -> None:
+        """From a signal handler: what hosts have begun they complete alone, nothing else is begun."""
+        self.children.end()
+
+    # --- The steps.
+
+    def _check_release(self, release: ShippedRelease) -> None:
+        wanted = self.deployment.server_env
+        if release.server_env != wanted:
+            raise SlipwayError(
+                "a release and its deployment must be for the same server_env",
+                where="the field server_env",
+                found=f"the release is for {release.server_env}, the deployment for {wanted}",
+                next="take the release of that environment",
+            )
+        for path in self.deployment.shared:
+            own = [one for one in release.file_bytes if f"{one}/".startswith(f"{path}/")]
+            if own:
+                raise SlipwayError(
+                    f'the shared path "{path}" is one where the release has files of its own',
+                    where="the field shared",
+                    found=own[0],
+                    next="share a folder that the release does not bring",
+                )
+
+    def _look(self) -> None:
+        _allow_descriptors(len(self.hosts))
+        self._on_all("look", lambda host: host.look())
+
+    def _plan(self, host: Host, release: ShippedRelease) -> None:
+        state = host.state
+        assert state is not None
+        _check_host(state, release)
+        host.make_plan(release, self.at)
+
+    def _switch_all(self, target: Callable[[Host], str], *, goes_back: bool = False) -> None:
+        self._local(self.deployment.hooks.before_local, "before_local")
+        by_name = {host.name: host for host in self.hosts}
+        for batch in self.deployment.batches():
+            self._stop_beyond_budget()
+            hosts = [by_name[name] for name in batch]
+            self._on_all(
+                "switch",
+                lambda host: host.switch(
+                    target(host),
+                    self._longest_switch(),
+                    self.deployment.boot,
+                    goes_back=goes_back,
+                    leaving=_left(host) if goes_back else "",
+                ),
+                hosts,
+            )
+            self._on_all("prune", lambda host: host.prune(self.deployment.keep), hosts)
+        self._stop_beyond_budget()
+        self._local(self.deployment.hooks.after_local, "after_local")
+
+    def _longest_switch(self) -> float:
+        """Seconds: forward and back, with every limit used up."""
+        one, health = self.deployment, self.deployment.health
+        looks = (health.retries + 1) * (health.timeout + health.interval + 10) + health.hold
+        return 2 * (one.start_timeout + one.stop_timeout + looks + 2 * one.hooks.timeout + 60)
+
+    def _choose(self, to: Optional[str]) -> str:
+        """The key of the release to go back to: every host that answers must have it."""
+        states = [host.state for host in self.hosts if host.state is not None]
+        if to is not None:
+            found = {
+                one.key
+                for state in states
+                for one in state.releases
+                if to in (one.id, one.facts.get("version"), one.facts.get("digest"))
+            }
+            if len(found) != 1:
+                raise SlipwayError(
+                    f'"{to}" names {len(found)} releases on the hosts',
+                    found=", ".join(sorted(_names(states))) or "no release",
+                    next="--release= with one of these ids",
+                )
+            key = found.pop()
+        else:
+            key = _last_healthy_everywhere(states)
+        missing = [
+            host.name
+            for host in self.hosts
+            if host.state is not None and host.state.find(key) is None
+        ]
+        if missing:
+            raise SlipwayErrors(
+                "hosts lack the release to go back to",
+                missing,
+                next="deploy that release: it ships what they lack",
+            )
+        return key
+
+    def _kept(self) -> Set[str]:
+        """Digests of all releases that hosts had when they were looked at last."""
+        states = [host.state for host in self.hosts if host.state is not None]
+        return {one.key for state in states for one in state.releases}
+
+    def _stop_beyond_budget(self) -> None:
+        failed = [host for host in self.hosts if host.failed]
+        if len(failed) > self.deployment.max_unhealthy:
+            raise SlipwayErrors(
+                f"{len(failed)} of {len(self.hosts)} hosts failed, and max_unhealthy is "
+                f"{self.deployment.max_unhealthy}: no further host is touched",
+                [f"{host.name}: {host.status}: {host.text}" for host in failed],
+                next="see what they say; a deploy may be repeated at any time",
+            )
+
+    def _local(self, command: str, name: str) -> None:
+        if not command:
+            return
+        self.tell(f"hook {name}", "")
+        limit = self.deployment.hooks.timeout
+        # On standard output stands what programs read.
+        sys.stderr.flush()
+        try:
+            done = self.children.run(["/bin/sh", "-c", command], limit, stdout=2)
+            status = f"exit status {done.returncode}" if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            status = f"it ran for more than {limit} seconds"
+        if status:
+            raise SlipwayError(f"the hook {name} failed", found=status, next="correct the command")
+
+    def _on_all(
+        self, what: str, step: Callable[[Host], None], hosts: Optional[Sequence[Host]] = None
+    ) -> None:
+        """The step on all hosts at once, as far as sshd takes that many."""
+        chosen = [host for host in hosts or self.hosts if not host.failed]
+
+        def run(host: Host) -> None:
+            host.step = what
+            began = time.monotonic()
+            host.attempt(lambda: step(host))
+            status = host.status if host.failed or host.was_switched else "done"
+            words = f", {host.text}" if host.text else ""
+            self.tell(f"{what}: {status} after {time.monotonic() - began:.1f} s{words}", host.name)
+
+        if self.children.ended.is_set():
+            raise Interrupted
+        with ThreadPoolExecutor(max_workers=MOST_STARTS) as pool:
+            list(pool.map(run, chosen))
+        if self.children.ended.is_set():
+            raise Interrupted
+
+    def close(self) -> None:
+        with ThreadPoolExecutor(max_workers=MOST_STARTS) as pool:
+            list(pool.map(lambda host: host.close(), self.hosts))
+
+
+def _who() -> str:
+    """For people on the hosts, in letters that a line for a shell may have."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a number without a name
+        name = str(os.getuid())
+    asked = f"{name}@{socket.gethostname()}"
+    return "".join(one if one.isprintable() and one not in '"\\' else "/" for one in asked)
+
+
+def _allow_descriptors(hosts: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hosts * _DESCRIPTORS_OF_A_HOST + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise SlipwayError(
+            f"{hosts} hosts take {wanted} open files at once, and this process may have {hard}",
+            where="ulimit -Hn",
+            found=str(hard),
+            next="raise it, or deploy to fewer hosts at a time",
+        )
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime(static_keep.STAMP)
+
+
+def _check_host(state: HostState, release: ShippedRelease) -> None:
+    machine, libc = state.about["machine"], state.about["libc"]
+    if machine != MACHINE:
+        raise HostFailed(f"its machine is {machine}, and the release is for {MACHINE}")
+    wanted = release.facts.get("abi", {}).get("highest", {}).get("GLIBC", "")
+    found = libc.split()[-1] if libc else ""
+    is_too_old = bool(_numbers(found)) and _numbers(found) < _numbers(wanted)
+    if wanted and (is_too_old or "musl" in libc):
+        raise HostFailed(f"its C library is {libc}, and the release needs {wanted}")
+    if state.about["in_the_way"]:
+        raise HostFailed(f"{state.about['in_the_way']} is not a link: move it to another place")
+    if state.about["writable"] != "yes":
+        raise HostFailed(f"{state.about['user']} cannot write to the path of the deployment")
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    parts = version.rpartition("_")[2].split(".")
+    return (
+        tuple(int(one) for one in parts)
+        if all(one.isascii() and one.isdigit() for one in parts)
+        else ()
+    )
+
+
+def _id_of(host: Host, key: str) -> str:
+    found = host.state.find(key) if host.state else None
+    if found is None:
+        raise HostFailed("it has the release no more")
+    return found.id
+
+
+def _left(host: Host) -> str:
+    """What a rollback leaves, if it ever was healthy."""
+    assert host.state is not None
+    current = host.state.current
+    return current.id if current and current.is_target else ""
+
+
+def _names(states: Iterable[HostState]) -> List[str]:
+    return [one.id for state in states for one in state.releases if not one.failed]
+
+
+def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
+    """What served on all hosts last, and is not what all of them serve.
+
+    By the order in which each host served it: clocks may differ.
+    """
+    targets = [
+        # Of two with one key, the one that served last.
+        {one.key: at for at, one in reversed(list(enumerate(state.targets())))}
+        for state in states
+    ]
+    served = {state.current.key if state.current else "" for state in states}
+    everywhere = [
+        key
+        for key in (targets[0] if targets else ())
+        if all(key in one for one in targets) and served != {key}
+    ]
+    if not everywhere:
+        raise SlipwayError(
+            "no earlier release was healthy on all hosts",
+            found=", ".join(sorted(set(_names(states)))) or "no release",
+            next="--release= with one of these, or deploy the wanted release",
+        )
+    return min(everywhere, key=lambda key: (sum(one[key] for one in targets), key))

@@ -1,0 +1,293 @@
+"""One session with the agent on a host: a line of JSON there, one or more lines back.
+
+A session is one process, `ssh` or a shell, for the whole deploy.  Values in lines are plain texts
+without quotes and backslashes, which a POSIX sh takes apart; anything else travels as bytes behind
+its line.  While an answer is awaited nothing is sent; at other times a beat tells that somebody is
+still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import tempfile
+import threading
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
+
+from slipway.lib.deploy.children import Children
+
+BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after six without a line
+_SHOWN = 60  # bytes of what came instead of an answer
+_ENDS_WITHIN = 2.0  # seconds between the last line of a session and its end
+_FAULT_OF_SSH = 255  # any other exit status is that of the command on the host
+# Lines of ssh that never are the cause of an end; those of OpenSSH 10 on key exchanges begin with stars.
+_NO_CAUSE = re.compile(r"warning:|\*\* |debug[1-3]: |[\W_]*$", re.IGNORECASE)
+_NO_SHELL = "does the user have a login shell that runs commands?"
+_FORBIDDEN = frozenset('"\\') | {chr(code) for code in range(32)}
+
+Answer = Mapping[str, str]
+
+
+class SessionLost(Exception):
+    """The session ended, or did not answer in time; the text says how, in the client's words."""
+
+
+class StepFailed(Exception):
+    """The agent could not do what was asked; the text is its own."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.get("text") or answer["say"])
+
+
+def agent_text() -> str:
+    return _data("agent.sh").replace("@ask.js@", _data("ask.js"))
+
+
+def _data(name: str) -> str:
+    # Also out of an archive that is a program.
+    content = pkgutil.get_data("slipway.lib.deploy", name)
+    assert content is not None
+    return content.decode()
+
+
+def remote_command(path: str, size: int) -> str:
+    """What a host's login shell is given: the agent's text comes first on its input."""
+    inner = f'exec sh -c "$(head -c {size})" slipway-agent "$0" serve'
+    return f"exec sh -c {shlex.quote(inner)} {shlex.quote(path)}"
+
+
+def local_command(shell: Sequence[str], path: str, size: int) -> List[str]:
+    """The same on this machine, by a shell of choice."""
+    inner = (
+        f'exec {" ".join(map(shlex.quote, shell))} -c "$(head -c {size})" slipway-agent "$0" serve'
+    )
+    return [*shell, "-c", inner, path]
+
+
+def as_line(asked: Mapping[str, str]) -> bytes:
+    for value in asked.values():
+        if _FORBIDDEN & set(value):
+            raise ValueError(f"{value!r} cannot be in a line for a shell")
+    return json.dumps(asked, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+class Session:
+    """Starts `command` at once; `close` it, also after a fault."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Optional[Mapping[str, str]] = None,
+        children: Optional[Children] = None,
+    ) -> None:
+        self._children = children or Children()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
+        self._process = self._children.start(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=env
+        )
+        self._talking = threading.Lock()
+        self._closed = threading.Event()
+        self._has_answered = False
+        self._printed_before = 0  # bytes on standard error before the first answer
+        self._write(agent_text().encode())
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, do: str, seconds: float, body: bytes = b"", **fields: Any) -> List[Answer]:
+        """The answers up to the one that ends the step; raises StepFailed for a fault of it."""
+        asked = {"do": do, **{key: str(value) for key, value in fields.items()}}
+        if body:
+            asked.setdefault("size", str(len(body)))
+            asked.setdefault("sha256", hashlib.sha256(body).hexdigest())
+        with self._talking, _limited(seconds, self._process):
+            self._write(as_line(asked) + body)
+            answers = [self._read()]
+            while answers[-1]["say"] in ("host", "release"):
+                answers.append(self._read())
+        if answers[-1]["say"] == "error":
+            raise StepFailed(answers[-1])
+        return answers
+
+    def ask_for_bytes(self, do: str, seconds: float, body: bytes, **fields: Any) -> bytes:
+        """Like ask, where bytes follow the answer, as many as its `size` says."""
+        with _limited(seconds, self._process):
+            answer = self.ask(do, seconds, body, **fields)[-1]
+            assert self._process.stdout is not None
+            size = int(answer["size"])
+            content = self._process.stdout.read(size)
+        if len(content) != size:
+            self._lost()
+        return content
+
+    def close(self) -> None:
+        self._closed.set()
+        try:
+            with self._talking:
+                self._write(as_line({"do": "end"}))
+            self._process.communicate(timeout=10)
+        except (SessionLost, subprocess.TimeoutExpired, ValueError, OSError):
+            pass
+        self._process.kill()
+        self._process.wait()
+        self._children.forget(self._process)
+        for stream in (self._process.stdin, self._process.stdout, self._said):
+            try:
+                if stream is not None:
+                    stream.close()
+            except OSError:  # what nobody took
+                pass
+
+    def _beat(self) -> None:
+        while not self._closed.wait(BEAT_EVERY):
+            with self._talking:
+                try:
+                    if not self._closed.is_set():
+                        self._write(as_line({"do": "beat"}))
+                except SessionLost:
+                    return
+
+    def _write(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(content)
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            self._lost()
+
+    def _read(self) -> Answer:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            # An application's log has any bytes.
+            answer = json.loads(line.decode("utf-8", "surrogateescape"))
+            if not isinstance(answer, dict) or "say" not in answer:
+                raise ValueError
+        except ValueError:
+            if line and not self._has_answered:
+                raise SessionLost(_not_the_agent(line, self._end())) from None
+            if line.endswith(b"\n"):
+                self._end()
+                raise SessionLost(f"instead of an answer it says {_start_of(line)!r}") from None
+            self._lost()
+        if not self._has_answered:
+            self._has_answered = True
+            self._printed_before = os.fstat(self._said.fileno()).st_size
+        return {str(key): _shown(str(value)) for key, value in answer.items()}
+
+    def _end(self) -> int:
+        """The exit status, negative for a session that had to be killed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDS_WITHIN)
+        self._process.kill()
+        return self._process.wait()
+
+    def _lost(self) -> NoReturn:
+        status = self._end()
+        # A banner of sshd, or a warning, is no cause of an end that comes later.
+        self._said.seek(self._printed_before)
+        printed = self._said.read().decode(errors="replace")
+        if self._has_answered:
+            raise SessionLost(_last_line(printed) or "the session ended")
+        # The session may have ended before it was asked anything.
+        line = self._unread_line()
+        raise SessionLost(_not_the_agent(line, status) if line else _no_answer(printed, status))
+
+    def _unread_line(self) -> bytes:
+        assert self._process.stdout is not None
+        # Another process may hold the other end open.
+        os.set_blocking(self._process.stdout.fileno(), False)
+        return self._process.stdout.readline() or b""
+
+
+def _shown(text: str) -> str:
+    """With what is no UTF-8 as \\xff."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _start_of(line: bytes) -> str:
+    return line[:_SHOWN].decode(errors="replace").strip()
+
+
+def _not_the_agent(line: bytes, status: int) -> str:
+    """Why a session printed something else than an answer, and then ended or went on."""
+    said = _start_of(line)
+    if status < 0:
+        return (
+            f"instead of the agent it says {said!r}: "
+            "what its login shell starts may print to terminals alone"
+        )
+    if "not available" in said:
+        return f"its user may not run commands, for it has no login shell: it says {said!r}"
+    return (
+        f"the session ended after the line {said!r}: "
+        "its user may not run commands, or its login shell prints text and ends"
+    )
+
+
+def _no_answer(printed: str, status: int) -> str:
+    """Why a session ended without a line, from its standard error and its exit status."""
+    line = _last_line(printed)
+    if status == _FAULT_OF_SSH:
+        return (
+            _fault_of_key(printed)
+            or line
+            or (f"ssh ended with exit status {status} without an error: log in once by hand")
+        )
+    if status < 0:
+        return f"the session ended without an answer{f', after the line {line!r}' if line else ''}"
+    if line:
+        return f"the session ended at once, after the line {line!r}: {_NO_SHELL}"
+    return f"the session ended at once and without a word: {_NO_SHELL}"
+
+
+def _fault_of_key(printed: str) -> str:
+    """What to do about the host's key; ssh takes more words for that than its last line."""
+    if "Host key verification failed" not in printed:
+        return ""
+    if re.search("REVOKED HOST KEY|revoked by file", printed):
+        return (
+            "its host key is revoked: someone may be impersonating this host. Do not log in; "
+            "ask whoever runs the host"
+        )
+    if "IDENTIFICATION HAS CHANGED" in printed:
+        return (
+            "its host key is another than the one in known_hosts: somebody else may answer. Where it "
+            "was made anew: ssh-keygen -R <host>, and log in once by hand"
+        )
+    return "its host key is not known: log in once by hand, and compare the key"
+
+
+def _last_line(printed: str) -> str:
+    """The last line that may say what happened."""
+    lines = [line.strip() for line in printed.splitlines()]
+    return next((line for line in reversed(lines) if not _NO_CAUSE.match(line)), "")
+
+
+class _limited:
+    """Ends a process that holds up what is within."""
+
+    def __init__(self, seconds: float, process: subprocess.Popen[bytes]) -> None:
+        self._timer = threading.Timer(seconds, process.kill)
+
+    def __enter__(self) -> None:
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+def facts_of(text: str) -> Dict[str, str]:
+    """`key=value` words of what a host keeps of a release."""
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)

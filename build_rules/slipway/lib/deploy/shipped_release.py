@@ -1,0 +1,278 @@
+"""A release as `package` wrote it, cut into what a host still lacks.
+
+The release.json beside a tarball says what the tarball is; its own lists say which files are in it.
+A host is sent the lists that differ from those of a release that it has, answers with the files that
+it lacks, and gets those as one archive, the same bytes for every host that lacks the same.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Tuple
+
+from slipway.lib import layers, unpacking
+from slipway.lib.errors import SlipwayError
+from slipway.lib.inner_links import leaves
+from slipway.lib.tar_reading import Kind, Member
+from slipway.lib.unpacking import Form
+
+SUFFIX = ".release.json"
+_LISTS = layers.LISTING_FOLDER + "/"
+_MANIFEST = "release.json"
+_BLOCK = 1 << 20
+_LONGEST_LIST = 256 << 20
+_TYPES = {
+    Kind.FILE: tarfile.REGTYPE,
+    Kind.FOLDER: tarfile.DIRTYPE,
+    Kind.SYMLINK: tarfile.SYMTYPE,
+}
+_ZSTD, _ZSTD_LEVEL = "zstd", "-12"
+
+
+@dataclass(frozen=True)
+class BaseFiles:
+    """Files of a release on a host, those whose lists were asked for: hashes, and executables."""
+
+    hashes: Mapping[str, str]
+    executables: FrozenSet[str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Files that a host lacks, and files of the base that are not kept as they are."""
+
+    missing: FrozenSet[str]
+    removed: Tuple[str, ...]
+
+
+@dataclass
+class ShippedRelease:
+    """`lists` are the file lists by layer; `executables` the files of them that are."""
+
+    folder: str
+    facts: Mapping[str, Any]
+    lists: Mapping[str, bytes]
+    executables: FrozenSet[str]
+    file_bytes: Mapping[str, int]
+    _archives: Dict[Tuple[FrozenSet[str], str], bytes] = field(default_factory=dict)
+    _packing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def tarball(self) -> str:
+        return os.path.join(self.folder, self.facts["tarball"]["file"])
+
+    @property
+    def static(self) -> str:
+        """The archive of the static files, or nothing."""
+        named = self.facts.get("static")
+        return os.path.join(self.folder, named["file"]) if named else ""
+
+    @property
+    def digest(self) -> str:
+        return str(self.facts["tarball"]["sha256"])
+
+    def name(self, stamp: str) -> str:
+        """The release's id on hosts; `stamp` is when it was first shipped, such as 20261121T090000Z."""
+        version = "".join(one if one.isalnum() or one in ".-_" else "-" for one in self.version)
+        return f"{stamp}-{version}-{self.server_env}-{self.digest[:8]}"
+
+    @property
+    def version(self) -> str:
+        return str(self.facts["version"])
+
+    @property
+    def server_env(self) -> str:
+        return str(self.facts["server_env"])
+
+    def kept(self, there: Mapping[str, str]) -> List[str]:
+        """The layers whose list a host has already; `there` are hashes of lists by layer."""
+        return sorted(
+            name
+            for name, content in self.lists.items()
+            if there.get(name) == hashlib.sha256(content).hexdigest()
+        )
+
+    def difference(self, base: BaseFiles, kept: Sequence[str]) -> Difference:
+        """What turns a base into this release; the lists of the layers `kept` are equal."""
+        new: Dict[str, str] = {}
+        for name, content in self.lists.items():
+            if name not in kept:
+                new.update(_read_list(content.decode()))
+        missing = {
+            path
+            for path, digest in new.items()
+            if base.hashes.get(path) != digest
+            or (path in self.executables) != (path in base.executables)
+        }
+        removed = (set(base.hashes) - set(new)) | missing
+        return Difference(frozenset(missing), tuple(sorted(removed)))
+
+    def archive(self, missing: FrozenSet[str], packed: str) -> bytes:
+        """These files, and all that no list names: links, folders, the manifest; by gzip or zstd."""
+        with self._packing:
+            if (missing, packed) not in self._archives:
+                self._archives[missing, packed] = self._pack(missing, packed)
+            return self._archives[missing, packed]
+
+    def _pack(self, missing: FrozenSet[str], how: str) -> bytes:
+        packed = io.BytesIO()
+        with unpacking.opened(self.tarball, Form.TARBALL) as source, tarfile.open(
+            fileobj=packed, mode="w", format=tarfile.PAX_FORMAT
+        ) as tar:
+            for member in source.members():
+                is_file = member.kind is Kind.FILE
+                if is_file and member.name not in missing and not _is_unlisted(member.name):
+                    continue
+                tar.addfile(_info(member), source.file(member))  # type: ignore[arg-type]
+        if how == "zstd":
+            command = [_ZSTD, "-q", "-c", _ZSTD_LEVEL]
+            return subprocess.run(
+                command,
+                input=packed.getvalue(),
+                stdout=subprocess.PIPE,
+                check=True,
+                # Ctrl-C of a terminal is for the coordinator.
+                start_new_session=True,
+            ).stdout
+        return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)
+
+
+def _info(member: Member) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(member.name)
+    info.type = _TYPES[member.kind]
+    info.mode, info.mtime, info.size = member.mode, member.mtime, member.size
+    info.linkname = member.target
+    return info
+
+
+def has_zstd() -> bool:
+    return shutil.which(_ZSTD) is not None
+
+
+def read_base(compressed: bytes) -> BaseFiles:
+    """What the agent answers to `lists`."""
+    lines = _lines(compressed)
+    listed = "".join(f"{line}\n" for line in lines if not line.startswith("x "))
+    executables = frozenset(line[2:] for line in lines if line.startswith("x "))
+    return BaseFiles(_read_list(listed), executables)
+
+
+def read_names(compressed: bytes) -> FrozenSet[str]:
+    """What the agent answers to `changed`."""
+    return frozenset(_lines(compressed))
+
+
+def _lines(compressed: bytes) -> List[str]:
+    # Names of an application's own files may be in any encoding.
+    return gzip.decompress(compressed).decode("utf-8", "surrogateescape").split("\n")[:-1]
+
+
+def _read_list(text: str) -> Dict[str, str]:
+    """Hashes by path, of lines as sha256sum writes them."""
+    return {line[66:]: line[:64] for line in text.splitlines()}
+
+
+def _is_unlisted(name: str) -> bool:
+    return name == _MANIFEST or name.startswith(_LISTS)
+
+
+def read(path: str) -> ShippedRelease:
+    """The release of a release.json; refuses one that is not as it says, before it is offered."""
+    facts = _read_facts(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    for key in ("tarball", "static"):
+        if facts.get(key):
+            _check(os.path.join(folder, facts[key]["file"]), facts[key], path)
+    lists: Dict[str, bytes] = {}
+    executables = set()
+    sizes: Dict[str, int] = {}
+    links: Dict[str, str] = {}
+    tarball = os.path.join(folder, facts["tarball"]["file"])
+    with unpacking.opened(tarball, Form.TARBALL) as archive:
+        for member in archive.members():
+            if member.kind is Kind.SYMLINK:
+                links[member.name] = member.target
+            if member.kind is not Kind.FILE:
+                continue
+            sizes[member.name] = member.size
+            if member.mode & 0o100:
+                executables.add(member.name)
+            if member.name.startswith(_LISTS):
+                name = member.name[len(_LISTS) : -len(".sha256")]
+                lists[name] = archive.read(member, _LONGEST_LIST)
+    odd = [name for name in sizes if "\\" in name]
+    if odd:
+        raise SlipwayError(
+            "a file of the release has a backslash in its name, which hosts read differently",
+            where=tarball,
+            found=odd[0],
+            next="rename it, or have its package renamed",
+        )
+    outside = [name for name, target in links.items() if leaves(name, target, links)]
+    if outside:
+        raise SlipwayError(
+            "a link of the release leads out of it",
+            where=tarball,
+            found=f"{outside[0]} -> {links[outside[0]]}",
+            next="package the release again: ./pants package refuses such links",
+        )
+    return ShippedRelease(folder, facts, lists, frozenset(executables), sizes)
+
+
+def _read_facts(path: str) -> Mapping[str, Any]:
+    next_step = "./pants package of the release writes it"
+    try:
+        with open(path, encoding="utf-8") as file:
+            facts = json.load(file)
+        needed = ("app", "version", "server_env", "layers", "tarball")
+        missing = [key for key in needed if not isinstance(facts, dict) or facts.get(key) is None]
+    except OSError as error:
+        raise SlipwayError(
+            f'the release "{path}" cannot be read', found=str(error.strerror), next=next_step
+        ) from None
+    except ValueError as error:
+        raise SlipwayError(f'"{path}" is not JSON', found=str(error), next=next_step) from None
+    if missing:
+        raise SlipwayError(
+            f'"{path}" is not the manifest of a release: it has no {", ".join(missing)}',
+            where=path,
+            next=f"name the file beside the tarball that ends in {SUFFIX}",
+        )
+    return dict(facts)
+
+
+def _check(path: str, said: Mapping[str, Any], manifest: str) -> None:
+    try:
+        found = _digest(path)
+    except OSError as error:
+        raise SlipwayError(
+            f'"{path}" is not there',
+            where=manifest,
+            found=str(error.strerror),
+            next="keep the files that ./pants package wrote together",
+        ) from None
+    if found != (said["sha256"], said["size"]):
+        raise SlipwayError(
+            f'"{path}" is not the file that its release.json tells of',
+            where=manifest,
+            found=f"{found[1]} bytes with the SHA-256 {found[0]}",
+            next="package the release again, or copy it again",
+        )
+
+
+def _digest(path: str) -> Tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(_BLOCK), b""):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size

@@ -1,0 +1,157 @@
+"""The static files of a release: published once, before any server switches.
+
+By rsync with checksums, for archives give every file the same time; files come first and pages that
+refer to them last.  Nothing is removed then: pages of the old release are still served.  What no
+release needs any more goes at the end of a deploy that went well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from typing import Callable, Collection, List
+
+from slipway.lib import unpacking
+from slipway.lib.deploy import static_keep
+from slipway.lib.deploy.children import Children
+from slipway.lib.deploy.deployment import Deployment
+from slipway.lib.deploy.shipped_release import ShippedRelease
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.lib.tar_reading import Kind
+from slipway.lib.unpacking import Form
+
+_PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
+_WITHOUT_PAGES = tuple(f"--exclude=*{one}" for one in _PAGES)
+_LIMIT = 1800  # seconds
+_MOST_NAMED = 5
+_HASHED = re.compile(r"[._-][0-9a-f]{8,}\.")
+# What rsync says of a file that is there with another content: sent, with its checksum differing.
+_CHANGED = re.compile(r"<fc")
+
+
+Tell = Callable[[str, str], None]
+
+
+def publish(
+    deployment: Deployment, release: ShippedRelease, at: str, tell: Tell, children: Children
+) -> None:
+    if not (deployment.static_hosts or deployment.static_publish):
+        return
+    if not release.static:
+        raise SlipwayError(
+            "the release has no static files of its own, and the deployment publishes some",
+            where="the fields static_hosts and static_publish",
+            next='static="separate" in the release_tarball, or remove the fields',
+        )
+    with tempfile.TemporaryDirectory(prefix="static-") as folder:
+        members = unpacking.unpack(release.static, folder, Form.TARBALL, keep_times=True)
+        names = frozenset(member.name for member in members if member.kind is Kind.FILE)
+        if deployment.static_publish:
+            tell("static_publish", "")
+            _run(children, ["/bin/sh", "-c", deployment.static_publish], "static_publish", folder)
+        if deployment.static_hosts:
+            _write_list(folder, static_keep.Published(at, release.digest, names))
+        for host in deployment.static_hosts:
+            tell("static files", host)
+            rsync, target = _rsync(deployment), _target(deployment, host)
+            asked = [*rsync, "--dry-run", "--itemize-changes", f"{folder}/", target]
+            _refuse_other_contents(_run(children, asked, host), host)
+            _run(children, [*rsync, *_WITHOUT_PAGES, f"{folder}/", target], host)
+            _run(children, [*rsync, f"{folder}/", target], host)
+
+
+def _write_list(folder: str, listed: static_keep.Published) -> None:
+    os.mkdir(os.path.join(folder, static_keep.FOLDER))
+    with open(os.path.join(folder, static_keep.FOLDER, listed.file), "wb") as file:
+        file.write(listed.content)
+
+
+def remove_outdated(
+    deployment: Deployment, at: str, kept: Collection[str], tell: Tell, children: Children
+) -> None:
+    """By rsync too, which may be all that a host allows.
+
+    A fault here is told, and changes nothing: the deploy is done.
+    """
+    for host in deployment.static_hosts:
+        try:
+            _remove_outdated(deployment, host, at, kept, tell, children)
+        except SlipwayError as error:
+            tell(f"old static files stay: {error}", host)
+
+
+def _remove_outdated(
+    deployment: Deployment,
+    host: str,
+    at: str,
+    kept: Collection[str],
+    tell: Tell,
+    children: Children,
+) -> None:
+    rsync, target = _rsync(deployment), _target(deployment, host)
+    with tempfile.TemporaryDirectory(prefix="static-") as folder:
+        there, nothing = os.path.join(folder, "lists"), os.path.join(folder, "nothing")
+        os.mkdir(nothing)
+        _run(children, [*rsync, f"{target}{static_keep.FOLDER}/", f"{there}/"], host)
+        lists = static_keep.read_lists(there)
+        gone, names = static_keep.outdated(lists, at, deployment.static_keep, kept)
+        if not gone:
+            return
+        tell(f"{len(names)} static files of {len(gone)} old releases are removed", host)
+        names += [f"{static_keep.FOLDER}/{one.file}" for one in gone]
+        asked = os.path.join(folder, "names")
+        with open(asked, "wb") as file:
+            file.write(static_keep.as_bytes(names))
+        chosen = ("--delete-missing-args", "--from0", f"--files-from={asked}")
+        _run(children, [*rsync, *chosen, f"{nothing}/", target], host)
+
+
+def _refuse_other_contents(said: str, host: str) -> None:
+    """A name with a hash stands for one content: pages of other releases refer to it."""
+    changed = [line.split(" ", 1)[1] for line in said.splitlines() if _CHANGED.match(line)]
+    hashed = [name for name in changed if _HASHED.search(name)]
+    if hashed:
+        raise SlipwayErrors(
+            f"static files of {host} have the same names and other contents",
+            hashed[:_MOST_NAMED],
+            next="no server was touched; let the build name files by all of their content",
+        )
+
+
+def _rsync(deployment: Deployment) -> List[str]:
+    port = ("-p", str(deployment.port)) if deployment.port else ()
+    ssh = ["ssh", "-o", "BatchMode=yes", *deployment.ssh_options, *port]
+    return [
+        "rsync",
+        "-rlpc",
+        "--chmod=D755,F644",
+        f"--timeout={_LIMIT}",
+        "-e",
+        " ".join(map(shlex.quote, ssh)),
+    ]
+
+
+def _target(deployment: Deployment, host: str) -> str:
+    user = f"{deployment.user}@" if deployment.user else ""
+    # rsync takes what stands before the first colon for the host.
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"{user}{host}:{deployment.static_path}/"
+
+
+def _run(children: Children, command: List[str], what: str, folder: str = "") -> str:
+    env = {**os.environ, "STATIC_FOLDER": folder}
+    try:
+        done = children.run(command, _LIMIT, env=env, stderr=subprocess.STDOUT)
+        said, status = done.stdout.decode(errors="replace").strip(), done.returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said, status = str(error), -1
+    if status != 0:
+        raise SlipwayError(
+            f"the static files cannot be published: {what}",
+            found=said.splitlines()[-1] if said else f"exit status {status}",
+            next="no server was touched; correct it and deploy again",
+        )
+    return said

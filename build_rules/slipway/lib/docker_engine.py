@@ -1,0 +1,325 @@
+"""Runs a build step by a Docker engine, wherever that runs.
+
+Nothing is mounted: the root is an image that is loaded once, and inputs and outputs pass as one tar
+over the container's standard streams, so that engines on another machine and rootless ones do.
+The `docker` client is asked, not the engine's socket: it knows the user's contexts and logins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import posixpath
+import random
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
+
+from slipway.lib import container_side, isolation, oci_image, unpacking
+from slipway.lib.docker_client import Client, check_disk, last_line
+from slipway.lib.isolation import (
+    HOST_NAME,
+    CommandNotStarted,
+    IsolationRefused,
+    Job,
+)
+from slipway.lib.oci_image import Image, LayerBlob
+from slipway.lib.tar_reading import Kind, Member
+from slipway.lib.tree_cache import Layer
+
+_PLATFORM = "linux/amd64"
+# The date of an image that is made on the way; it stands in its ID.
+_DATE = "2000-01-01"
+_OWNER = f"uid={container_side.PROGRAM_USER},gid={container_side.PROGRAM_USER}"
+# To run programs and foreign commands as users of their own, and to give folders to either.
+_CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER")
+_TRIES, _PAUSE = 20, 0.5
+_TYPES = {
+    Kind.FILE: tarfile.REGTYPE,
+    Kind.FOLDER: tarfile.DIRTYPE,
+    Kind.SYMLINK: tarfile.SYMTYPE,
+    Kind.HARD_LINK: tarfile.LNKTYPE,
+}
+
+
+def run(client: Client, job: Job) -> int:
+    """The command's exit status; its outputs are in `job.out` then."""
+    image = _image(job.trees["/"])
+    for attempt in (1, 2):
+        found = _find(client, image) or _load(client, image, job)
+        status = _run_once(client, found, job)
+        if status is not None:
+            return status
+        if attempt == 2:
+            raise IsolationRefused(f"the image {found} is gone again as soon as it is loaded")
+    raise AssertionError
+
+
+# --- The image.
+
+
+def _image(layers: Sequence[Layer]) -> Image:
+    blobs = [LayerBlob(one.sha256, os.path.getsize(one.path)) for one in layers]
+    return oci_image.make_image(blobs, {}, _DATE)
+
+
+def _find(client: Client, image: Image) -> Optional[str]:
+    """What the engine calls the image, if it has it: classic and containerd stores differ."""
+    last = ""
+    for name in (image.image_id, image.manifest_digest):
+        answer = client.ask("image", "inspect", "--format={{.Id}}", name)
+        if answer.returncode == 0:
+            return name
+        last = answer.stderr.strip()
+        if "no such image" not in last.lower():
+            raise IsolationRefused(last_line(last))
+    return None
+
+
+def _load(client: Client, image: Image, job: Job) -> str:
+    asked = client.ask("version", "--format={{.Server.Os}}/{{.Server.Arch}}")
+    if asked.returncode != 0:
+        raise IsolationRefused(last_line(asked.stderr))
+    if asked.stdout.strip() != _PLATFORM:
+        raise IsolationRefused(f"the engine is for {asked.stdout.strip()}, not for {_PLATFORM}")
+    with _one_at_a_time(os.path.join(job.cache, "docker-load.lock")):
+        found = _find(client, image)
+        if found:
+            return found
+        name = f"slipway-root:{image.image_id.rpartition(':')[2][:16]}"
+        said = _stream(client, image, job, name)
+        found = _find(client, image)
+        if not found:
+            raise IsolationRefused(f"docker load does not take the image: {last_line(said)}")
+        return found
+
+
+def _stream(client: Client, image: Image, job: Job, name: str) -> str:
+    paths = [layer.path for layer in job.trees["/"]]
+    process = subprocess.Popen(
+        [client.program, "load", "--quiet"],
+        env=dict(client.env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=_with_parent,  # noqa: PLW1509  (no thread has been started yet)
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        with isolation.watched(job.time_limit):
+            with contextlib.suppress(BrokenPipeError):  # the engine says why
+                oci_image.stream_archive(image, paths, name, process.stdin)  # type: ignore[arg-type]
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            said = process.stdout.read().decode(errors="replace")
+            process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    check_disk(said)
+    return said
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: str) -> Iterator[None]:
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# --- One container.
+
+
+def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
+    """None if the image is not there any more."""
+    name = f"slipway-{os.getpid()}-{random.SystemRandom().getrandbits(64):016x}"
+    guardian = isolation.Guardian(lambda: _remove(client, name, _TRIES))
+    process = subprocess.Popen(
+        [client.program, *_arguments(name, image, job)],
+        env=dict(client.env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_with_parent,  # noqa: PLW1509  (no thread has been started yet)
+    )
+    said: List[bytes] = []
+    assert process.stderr is not None
+    listening = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
+    listening.start()
+    done = False
+    try:
+        with isolation.watched(job.time_limit):
+            status = _converse(process, job)
+        done = status is not None
+        process.wait()
+    finally:
+        if not done:
+            process.kill()
+            process.wait()
+            _remove(client, name)
+        listening.join()
+        guardian.dismiss()
+    if status is not None:
+        return status
+    text = b"".join(said).decode(errors="replace")
+    check_disk(text)
+    if "no such image" in text.lower():
+        return None
+    raise IsolationRefused(last_line(text))
+
+
+def _with_parent() -> None:
+    isolation.die_with_parent()
+
+
+def _arguments(name: str, image: str, job: Job) -> List[str]:
+    asked = {
+        "argv": job.command.argv,
+        "env": dict(job.command.env),
+        "cwd": job.command.cwd,
+        "foreign": job.command.foreign,
+        "limits": dataclasses.asdict(job.limits),
+        "guarded": job.command.attempts is not None,
+        "outputs": job.outputs,
+    }
+    limits = f"size={job.limits.space},nr_inodes={job.limits.inodes}"
+    options = f"rw,exec,nosuid,nodev,{limits}"
+    with open(container_side.__file__, encoding="utf-8") as file:
+        program = file.read()
+    return [
+        *("run", "--rm", "--interactive", f"--name={name}", "--read-only"),
+        *(() if job.command.network else ("--network=none",)),
+        *("--user=0:0", f"--hostname={HOST_NAME}", "--workdir=/"),
+        *("--cap-drop=ALL", *(f"--cap-add={name}" for name in _CAPABILITIES)),
+        *("--security-opt=no-new-privileges", "--shm-size=1g"),
+        # The first process and the program beside the foreign commands.
+        *(f"--pids-limit={job.limits.processes + 64}", f"--memory={job.limits.memory}"),
+        f"--memory-swap={job.limits.memory}",
+        f"--tmpfs={container_side.BUILD}:{options},mode=755,{_OWNER}",
+        f"--tmpfs=/home:{options},mode=755",
+        f"--tmpfs=/tmp:{options},mode=1777",
+        *("--env=PYTHONHASHSEED=0", "--entrypoint=/usr/bin/python3", image),
+        *("-I", "-S", "-B", "-c", program, json.dumps(asked)),
+    ]
+
+
+def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
+    """Sends the inputs and takes the outputs; None if the container did not get that far."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        with tarfile.open(
+            fileobj=process.stdin,
+            mode="w|",
+            format=tarfile.PAX_FORMAT,
+            bufsize=container_side.RECORD,
+        ) as tar:
+            _send(tar, job)
+        process.stdin.flush()
+    # The input stays open: its end would be the end of the container.
+    try:
+        with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
+            status = _receive(tar, job)
+        process.stdout.read()  # what pads the archive
+        return status
+    except tarfile.ReadError:
+        return None
+    finally:
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def _listen(stream: BinaryIO, said: List[bytes]) -> None:
+    for line in stream:
+        said.append(line)
+        sys.stderr.buffer.write(line)
+        sys.stderr.flush()
+
+
+def _send(tar: tarfile.TarFile, job: Job) -> None:
+    modules = os.path.dirname(os.path.abspath(__file__))
+    tar.add(modules, f"{container_side.MODULES}/slipway/lib", filter=_module)
+    for mount in job.inputs:
+        tar.add(mount.source, posixpath.relpath(mount.target, container_side.BUILD), filter=_plain)
+    for target, layers in job.trees.items():
+        if target == "/":
+            continue
+        folder = posixpath.relpath(target, container_side.BUILD)
+        checked = unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT)
+        for path, members in checked:
+            with open(path, "rb") as file:
+                for member in members:
+                    file.seek(member.offset)
+                    tar.addfile(_plain(_info(member, folder)), file)
+
+
+def _info(member: Member, folder: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(posixpath.join(folder, member.name))
+    info.type = _TYPES[member.kind]
+    info.mode, info.mtime, info.size = member.mode, member.mtime, member.size
+    info.linkname = member.target
+    if member.kind is Kind.HARD_LINK:
+        info.linkname = posixpath.join(folder, member.target)
+    return info
+
+
+def _module(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
+    """Owned by the container's root, which imports them."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member if member.isdir() or member.name.endswith(".py") else None
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = container_side.PROGRAM_USER
+    member.uname = member.gname = ""
+    return member
+
+
+def _receive(tar: tarfile.TarFile, job: Job) -> Optional[int]:
+    report: Optional[Mapping[str, int]] = None
+    wanted = {f"out/{name}" for name in job.outputs}
+    for member in tar:
+        content = tar.extractfile(member) if member.isreg() else None
+        if member.name == "report" and content is not None:
+            report = json.loads(content.read())
+        elif member.name == "stdout" and content is not None:
+            _copy(content, sys.stdout.buffer)
+            sys.stdout.flush()
+        elif member.name == "attempts" and content is not None and job.command.attempts is not None:
+            os.write(job.command.attempts, content.read())
+        elif member.name in wanted:
+            path = os.path.join(job.out, member.name.partition("/")[2])
+            if content is None:
+                os.mkdir(path)  # something else than a file, whatever it was
+                continue
+            with open(path, "wb") as file:
+                _copy(content, file)
+    if report is None:
+        return None
+    if "missing" in report:
+        raise CommandNotStarted(job.command.argv[0], report["missing"])
+    return report["status"]
+
+
+def _copy(source: IO[bytes], target: BinaryIO) -> None:
+    for block in iter(lambda: source.read(1 << 20), b""):
+        target.write(block)
+
+
+def _remove(client: Client, name: str, tries: int = 2) -> None:
+    """The container may be about to be made still, when its client is killed."""
+    for number in range(tries):
+        if number:
+            time.sleep(_PAUSE)
+        with contextlib.suppress(IsolationRefused):
+            if client.ask("rm", "--force", "--volumes", name).returncode == 0:
+                return

@@ -1,0 +1,95 @@
+"""The parts of an image that the local Docker engine has, as `docker save` gives them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from typing import Dict, Mapping
+
+from slipway.lib.docker_client import Client, last_line
+from slipway.lib.download import disk_problem
+from slipway.lib.errors import SlipwayError
+from slipway.lib.image_lock import Blob, ImageLock, ImageReference
+from slipway.lib.isolation import IsolationRefused
+from slipway.lib.ready_image import split_archive
+
+_CHUNK = 1 << 20
+
+
+class SavedImage:
+    """An image of the engine, split into files below `folder` until it is removed.
+
+    `lock` lists its parts; `paths` has the file of each by its SHA-256.
+    """
+
+    def __init__(self, reference: ImageReference, env: Mapping[str, str], folder: str) -> None:
+        self._reference = reference
+        self._env = env
+        self._folder = tempfile.mkdtemp(prefix="engine-", dir=folder)
+        self.paths: Dict[str, str] = {}
+        try:
+            self.lock = self._split()
+        except OSError as error:
+            self.remove()
+            raise disk_problem(error, folder) from None
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _split(self) -> ImageLock:
+        archive = os.path.join(self._folder, "image.tar")
+        self._save(archive)
+        config, layers, names = split_archive(archive, self._folder)
+        if self._reference.digest not in names:
+            raise SlipwayError(
+                f'the engine gives another image for "{self._reference}"',
+                found=" or ".join(names),
+                next="docker image inspect " + self._reference.digest,
+            )
+        return ImageLock(
+            str(self._reference), self._blob(config), tuple(self._blob(one) for one in layers)
+        )
+
+    def _save(self, archive: str) -> None:
+        docker = shutil.which("docker", path=self._env.get("PATH", ""))
+        if docker is None:
+            raise self._fault("there is no docker on the PATH")
+        client = Client(docker, self._env)
+        try:
+            answer = client.ask("image", "inspect", "--format={{.Id}}", self._reference.digest)
+        except IsolationRefused as error:
+            raise self._fault(str(error)) from None
+        if answer.returncode != 0:
+            raise self._fault(last_line(answer.stderr))
+        saved = subprocess.run(
+            [docker, "save", f"--output={archive}", self._reference.digest],
+            env=dict(self._env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if saved.returncode != 0:
+            raise self._fault(last_line(saved.stderr))
+
+    def _fault(self, reason: str) -> SlipwayError:
+        return SlipwayError(
+            f'the image "{self._reference}" cannot be had from the local engine',
+            found=reason,
+            next="docker image ls --no-trunc, for the images that it has; to share one between\n"
+            'machines, push it to a registry: image="registry.example/team/image@sha256:…"',
+        )
+
+    def _blob(self, path: str) -> Blob:
+        hashed = hashlib.sha256()
+        with open(path, "rb") as file:
+            for chunk in iter(lambda: file.read(_CHUNK), b""):
+                hashed.update(chunk)
+        self.paths[hashed.hexdigest()] = path
+        return Blob(hashed.hexdigest(), os.path.getsize(path))

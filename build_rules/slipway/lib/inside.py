@@ -1,0 +1,179 @@
+"""Runs a build step on this very machine, where that is a container of the step's own image.
+
+Nothing is taken on trust: every file of the image's layers must be here as it is there.  More may
+be here, such as what a job needs to start Pants.  Steps run one at a time, since all of them work
+in `/build`.  A job of root runs foreign commands as the step's user, which must run nothing else; a
+job of that user has no other, so that it is safe from its packages' accidents alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
+
+from slipway.lib import build_users, own_network, tree_cache, unpacking
+from slipway.lib.cgroups import Cgroup
+from slipway.lib.copied_inputs import (
+    BUILD,
+    as_request,
+    become,
+    give_to,
+    lay_out_inputs,
+    remove_tree,
+    take_outputs,
+)
+from slipway.lib.first_process import Bounds
+from slipway.lib.isolation import USER_ID, IsolationRefused, Job, watched
+from slipway.lib.jails import Jail, UserJail
+from slipway.lib.network_guard import Surroundings
+from slipway.lib.supervision import supervised
+from slipway.lib.tar_reading import Kind, Member
+from slipway.lib.tree_cache import Layer
+
+# Files that engines put there for each container.
+_OF_ENGINES = ("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
+# Where every user may leave files, which a container's processes share.
+_FOR_EVERYBODY = ("/tmp", "/var/tmp", "/dev/shm")
+_CHUNK = 1 << 20
+
+
+def run(job: Job) -> int:
+    """The command's exit status; its outputs are in `job.out` then."""
+    if os.geteuid() not in (0, USER_ID):
+        raise IsolationRefused(f"a step runs as user {USER_ID}; this is user {os.geteuid()}")
+    if not os.path.isdir(BUILD):
+        raise IsolationRefused(f"this machine is not the image of the step: there is no {BUILD}")
+    difference = first_difference(job.trees["/"])
+    if difference:
+        raise IsolationRefused(f"this machine is not the image of the step: {difference}")
+    own = (BUILD, job.command.env["HOME"])
+    more = {target: layers for target, layers in job.trees.items() if target != "/"}
+    with _alone(), tree_cache.all_unpacked(job.cache, more) as trees, _jail(job) as jailed:
+        command, (jail, program_user) = job.command, jailed
+        _prepare(own, program_user)
+        own_loopback = jail.surroundings.neighbours is None
+        before = _entries(_FOR_EVERYBODY) if os.geteuid() == 0 else None
+        with Cgroup.make(job.limits) as cgroup, supervised(
+            as_request(command) if command.foreign else lambda: become("", command, program_user),
+            lambda: _clean(own, before, (USER_ID, program_user)),
+            jail,
+            command.attempts,
+            own_network.enter if own_loopback else lambda: None,
+            Bounds(
+                job.limits, (*own, "/tmp", "/dev/shm"), cgroup, None if own_loopback else USER_ID
+            ),
+        ) as run_command:
+            lay_out_inputs("", trees, job.inputs, program_user)
+            if command.foreign:
+                os.makedirs(command.cwd, exist_ok=True)
+            status = run_command(job.time_limit)
+            take_outputs("", job)
+        return status
+
+
+@contextlib.contextmanager
+def _jail(job: Job) -> Iterator[Tuple[Jail, int]]:
+    """What shuts foreign commands in, and the user of the step's program."""
+    if os.geteuid() != 0:
+        jail = Jail()
+        jail.surroundings = Surroundings(neighbours=frozenset((USER_ID,)))
+        yield jail, USER_ID
+        return
+    if build_users.runs_anything(USER_ID):
+        raise IsolationRefused(f"processes of user {USER_ID}, which steps run as, are running here")
+    own_loopback = not job.command.network and own_network.is_offered()
+    with build_users.reserved() as users:
+        most = job.limits.processes
+        jailed = UserJail(USER_ID, users.program, most, own_loopback=own_loopback)
+        yield jailed, users.program
+
+
+def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
+    """How `root` differs from the tree that `layers`, the lowest first, make; empty if it does not."""
+    seen: Dict[str, Tuple[str, Member]] = {}
+    for path, members in unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT):
+        seen.update((member.name, (path, member)) for member in members)
+    for name in sorted(seen):
+        layer_path, member = seen[name]
+        if name in _OF_ENGINES or member.kind in (Kind.FOLDER, Kind.HARD_LINK):
+            continue
+        try:
+            if not _is_same(os.path.join(root, name), member, layer_path):
+                return f"/{name} is another"
+        except OSError as error:
+            return f"/{name}: {error.strerror}"
+    return ""
+
+
+def _is_same(path: str, member: Member, layer: str) -> bool:
+    if member.kind is Kind.SYMLINK:
+        return os.readlink(path) == member.target
+    state = os.lstat(path)
+    if not stat.S_ISREG(state.st_mode) or state.st_size != member.size:
+        return False
+    if (state.st_mode ^ member.mode) & stat.S_IXUSR:
+        return False
+    with open(path, "rb") as here, open(layer, "rb") as there:
+        there.seek(member.offset)
+        left = member.size
+        while left:
+            size = min(left, _CHUNK)
+            if here.read(size) != there.read(size):
+                return False
+            left -= size
+    return True
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Waits until no other step works in /build."""
+    folder = os.open(BUILD, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with watched(None):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _prepare(own: Sequence[str], program_user: int) -> None:
+    """The step's own folders: whatever somebody else keeps there is not touched."""
+    build, home = own
+    for folder, user in ((build, program_user), (home, USER_ID)):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            found = sorted(os.listdir(folder))
+        except OSError as error:
+            raise IsolationRefused(f"{error.filename}: {error.strerror}") from None
+        if found:
+            raise IsolationRefused(f"{folder} is not empty: {found[0]}")
+        if os.geteuid() == 0:
+            give_to(folder, user)
+        elif not os.access(folder, os.W_OK):
+            raise IsolationRefused(f"user {USER_ID} cannot write to {folder}")
+
+
+def _entries(folders: Sequence[str]) -> Set[str]:
+    found: Set[str] = set()
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            found.update(os.path.join(folder, name) for name in os.listdir(folder))
+    return found
+
+
+def _clean(own: Sequence[str], before: Optional[Set[str]], users: Sequence[int]) -> None:
+    """Empties the step's own folders, and removes what its `users` left elsewhere for other steps.
+
+    `before` is what was there before the step; None where the user is that of the job, whose files
+    nobody could tell from the step's.
+    """
+    left = _entries(own)
+    for path in _entries(_FOR_EVERYBODY) - before if before is not None else ():
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_uid in users:
+                left.add(path)
+    for path in left:
+        remove_tree(path)

@@ -1,0 +1,124 @@
+"""Foreign commands of a step's program: npm, node, make, scripts of packages.
+
+Each runs in a jail that the step's first process makes.  When `run` returns, the command and all
+that it started have ended, and what it left below its folders is data of somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from typing import BinaryIO, Callable, Deque, Iterator, List, Mapping, Sequence, Tuple
+
+from slipway.lib import jail_protocol
+from slipway.lib.errors import SlipwayError
+from slipway.lib.jail_protocol import NOBODY, Reply, Request, Subject
+from slipway.lib.printable import printable
+
+_LAST_LINES = 30
+_LONGEST_LINE = 1 << 16
+_MOST_OUTPUT = 64 << 20
+
+Stop = Callable[[], None]
+
+
+def run(
+    argv: Sequence[str],
+    cwd: str,
+    env: Mapping[str, str],
+    *,
+    writable: Sequence[str],
+    subject: Subject = NOBODY,
+    started: Callable[[Stop], None] = lambda stop: None,
+) -> Tuple[int, List[str]]:
+    """The exit status, negative for a signal, and the last lines of both output streams.
+
+    The command's output is shown as it comes, with its control characters escaped. `cwd` and the
+    folders in `writable` are relative to the program's own. `started` gets a function that ends the
+    command early, from any thread. Raises OSError for a command that cannot be started, and
+    SlipwayError for one that went beyond a limit of the step.
+    """
+    last: Deque[str] = deque(maxlen=_LAST_LINES)
+
+    def show(line: str) -> None:
+        last.append(line)
+        print(line, flush=True)
+
+    reply = _run(argv, cwd, env, writable, subject, started, show)
+    return reply.status, list(last)
+
+
+def capture(
+    argv: Sequence[str], cwd: str, env: Mapping[str, str], *, writable: Sequence[str] = ()
+) -> Tuple[int, str]:
+    """The exit status and the output of a command that says little; it is not shown."""
+    lines: List[str] = []
+    reply = _run(argv, cwd, env, writable, NOBODY, lambda stop: None, lines.append)
+    return reply.status, "\n".join(lines).strip()
+
+
+def run_into(
+    log: BinaryIO, argv: Sequence[str], cwd: str, env: Mapping[str, str], *, writable: Sequence[str]
+) -> int:
+    """The exit status of a command whose output goes to `log`, with control characters escaped."""
+
+    def write(line: str) -> None:
+        log.write(line.encode() + b"\n")
+        log.flush()
+
+    return _run(argv, cwd, env, writable, NOBODY, lambda stop: None, write).status
+
+
+def _run(
+    argv: Sequence[str],
+    cwd: str,
+    env: Mapping[str, str],
+    writable: Sequence[str],
+    subject: Subject,
+    started: Callable[[Stop], None],
+    take: Callable[[str], None],
+) -> Reply:
+    request = Request(
+        argv=tuple(argv),
+        env=dict(env),
+        cwd=os.path.abspath(cwd),
+        writable=tuple(os.path.abspath(folder) for folder in writable),
+        subject=subject,
+    )
+    with socket.socket(fileno=os.dup(jail_protocol.DESCRIPTOR)) as first_process:
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as output:
+            jail_protocol.send_request(first_process, request, writing)
+            os.close(writing)
+            started(lambda: jail_protocol.send_stop(first_process))
+            for line in _lines(output):
+                take(line)
+        reply = jail_protocol.receive_reply(first_process)
+    if reply.missing:
+        raise OSError(reply.missing, os.strerror(reply.missing), request.argv[0])
+    if reply.refused:
+        raise SlipwayError(
+            "this machine cannot shut in the commands of a build step",
+            found=reply.refused,
+            next="another isolator: --slipway-isolator=docker",
+        )
+    if reply.breach is not None:
+        raise SlipwayError(**reply.breach)
+    return reply
+
+
+def _lines(output: BinaryIO) -> Iterator[str]:
+    """The lines of a stream that may be endless, have none, or be no text."""
+    left = _MOST_OUTPUT
+    while True:
+        raw = output.readline(_LONGEST_LINE)
+        if not raw:
+            return
+        if left < 0:
+            continue
+        left -= len(raw)
+        if left < 0:
+            yield f"… and more than {_MOST_OUTPUT >> 20} MiB of output, which is left out"
+        else:
+            yield printable(raw.decode("utf-8", "replace").rstrip("\n"))

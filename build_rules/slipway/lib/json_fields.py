@@ -1,0 +1,84 @@
+"""Reading JSON files that people merge by hand: every fault names file, JSON path and value.
+
+A value travels together with the place where it stands, so that a reader never has to say it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Optional
+
+from slipway.lib.errors import SlipwayError, nearest
+from slipway.lib.json_text import load_object
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value of a JSON file, and where it stands there."""
+
+    value: Any
+    file: str
+    path: str = "$"
+
+    def fault(self, expected: str, next: str = "") -> SlipwayError:
+        shown = json.dumps(self.value, ensure_ascii=False)
+        if len(shown) > _SHOWN:
+            shown = shown[:_SHOWN] + "…"
+        return SlipwayError(
+            f'"{self.file}" must have {expected} at {self.path}',
+            where=f"{self.file}: {self.path}",
+            found=shown,
+            next=next,
+        )
+
+    def record(self, required: Iterable[str], optional: Iterable[str] = ()) -> Dict[str, Field]:
+        """The fields of an object whose keys are laid down."""
+        fields = self.mapping()
+        required, known = tuple(required), (*required, *optional)
+        missing = [key for key in required if key not in fields]
+        if missing:
+            raise self.fault(f'the field "{missing[0]}"')
+        for key in fields:
+            if key not in known:
+                near = nearest(key, known, 1)
+                raise SlipwayError(
+                    f'"{self.file}" has the unknown field "{key}" at {self.path}',
+                    where=f"{self.file}: {self.path}",
+                    found=key,
+                    next=f'write "{near[0]}"' if near else "remove it",
+                )
+        return fields
+
+    def mapping(self) -> Dict[str, Field]:
+        if not isinstance(self.value, dict):
+            raise self.fault("an object")
+        return {
+            key: Field(value, self.file, f"{self.path}.{key}") for key, value in self.value.items()
+        }
+
+    def items(self) -> List[Field]:
+        if not isinstance(self.value, list):
+            raise self.fault("a list")
+        return [Field(value, self.file, f"{self.path}[{i}]") for i, value in enumerate(self.value)]
+
+    def text(self, pattern: str = r"[^\0]*", expected: str = "a string") -> str:
+        if not isinstance(self.value, str) or not re.fullmatch(pattern, self.value, re.ASCII):
+            raise self.fault(expected)
+        return self.value
+
+    def number(self, least: int = 0, most: Optional[int] = None) -> int:
+        # bool is an int for Python, but not for the reader of a lock.
+        if not isinstance(self.value, int) or isinstance(self.value, bool):
+            raise self.fault("a whole number")
+        if self.value < least or (most is not None and self.value > most):
+            raise self.fault(f"a number from {least}" + (f" to {most}" if most is not None else ""))
+        return self.value
+
+
+def read_json(content: str, file: str, next: str = "") -> Field:
+    """`next` says how to get a good file; it is told when the text is no JSON object at all."""
+    return Field(load_object(content, file, next=next), file)

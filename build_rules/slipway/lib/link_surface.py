@@ -1,0 +1,132 @@
+"""Makes a tree link as the oldest host would: stubs in place of its libraries, where linkers look.
+
+The libraries themselves stay where programs of the tree load them.  For each library that is named,
+a stub goes into a folder of its own, and what `-l` finds leads to it: a link, or a linker script
+where more belongs to the library than itself.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+from slipway.lib import static_rest
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib.elf import ElfError
+from slipway.lib.errors import SlipwayError
+from slipway.lib.rootfs import Content, Tree, file_entry, link_entry, text_entry
+from slipway.lib.stub_library import Stub, make_stub
+from slipway.lib.tar_reading import Kind
+
+_SCRIPT_HEAD = (
+    "/* GNU ld script: the versions that the oldest host has */\nOUTPUT_FORMAT(elf64-x86-64)\n"
+)
+_LINKED = re.compile(r"lib[^/]+\.so")
+
+
+@dataclass(frozen=True)
+class LinkScript:
+    """What a linker script at `path` names besides the stub of `library`.
+
+    `with_files` are further files and -l options, `as_needed` libraries that are only linked when
+    asked for, and `rest_of` a static library for what the stub lacks, which goes to `rest`.
+    """
+
+    path: str
+    library: str
+    with_files: Tuple[str, ...] = ()
+    as_needed: Tuple[str, ...] = ()
+    rest_of: str = ""
+    rest: str = ""
+
+
+@dataclass(frozen=True)
+class SurfaceSpec:
+    """`folder` is for stubs; in `links_in`, each lib*.so that is a link leads to a stub.
+
+    `static_instead` are patterns of names that are linked statically although the old host has
+    them. `newer` maps a library to a file of name@version lines that it lacked.
+    """
+
+    folder: str
+    links_in: str
+    scripts: Tuple[LinkScript, ...]
+    static_instead: Tuple[str, ...] = ()
+
+
+def apply_surface(
+    tree: Tree,
+    spec: SurfaceSpec,
+    policy: AbiPolicy,
+    file: str,
+) -> None:
+    """Changes `tree`; `file` is what messages call the spec."""
+    _Surface(tree, spec, policy, file).apply()
+
+
+class _Surface:
+    def __init__(
+        self,
+        tree: Tree,
+        spec: SurfaceSpec,
+        policy: AbiPolicy,
+        file: str,
+    ) -> None:
+        self._tree, self._spec, self._policy, self._file = tree, spec, policy, file
+        self._stubs: Dict[str, Stub] = {}
+
+    def apply(self) -> None:
+        for path in sorted(self._tree.entries):
+            folder, _, name = path.rpartition("/")
+            entry = self._tree.entries[path]
+            linked = folder == self._spec.links_in and _LINKED.fullmatch(name)
+            if linked and entry.kind is Kind.SYMLINK:
+                stub = self._stub(path)
+                place = posixpath.relpath(self._place(stub), folder)
+                self._tree.entries[path] = link_entry(place)
+        for script in self._spec.scripts:
+            self._write_script(script)
+
+    def _stub(self, path: str) -> Stub:
+        content = self._read(path)
+        try:
+            made = make_stub(
+                content,
+                self._policy,
+                self._spec.static_instead,
+            )
+        except ElfError as error:
+            raise self._fault(f'the library "{path}" cannot be read: {error}') from None
+        if not made.provided:
+            raise self._fault(f'nothing is left of the library "{path}" for the oldest host')
+        self._tree.put(self._place(made), file_entry(Content(len(made.data), data=made.data)))
+        self._stubs[made.soname] = made
+        return made
+
+    def _place(self, stub: Stub) -> str:
+        return f"{self._spec.folder}/{stub.soname}"
+
+    def _write_script(self, script: LinkScript) -> None:
+        stub = self._stub(script.library)
+        words: List[str] = [f"/{self._place(stub)}", *script.with_files]
+        for library in script.as_needed:
+            words.append(f"AS_NEEDED ( /{self._place(self._stub(library))} )")
+        if script.rest_of:
+            archive = self._read(script.rest_of)
+            rest = static_rest.make_rest(archive, stub.provided, stub.removed)
+            self._tree.put(script.rest, file_entry(Content(len(rest), data=rest)))
+            words.append(f"/{script.rest}")
+        self._tree.put(script.path, text_entry(f"{_SCRIPT_HEAD}GROUP ( {' '.join(words)} )\n"))
+
+    def _read(self, path: str) -> bytes:
+        entry = self._tree.follow(path)
+        if entry is None or entry.content is None:
+            raise self._fault(f'the library "{path}" is not in the image')
+        return entry.content.read()
+
+    def _fault(self, what: str) -> SlipwayError:
+        return SlipwayError(
+            what, where=f"{self._file}: $.link_surface", next="correct the path, or remove it there"
+        )

@@ -1,0 +1,34 @@
+"""What the network guard has seen, in words for people."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from slipway.lib.network_guard import Attempt, Report
+from slipway.lib.printable import one_line
+
+_MOST = 10
+
+
+def who(attempt: Attempt) -> str:
+    """The package and its script, as the step knows them; without a package, the command alone."""
+    if not attempt.package:
+        return one_line(attempt.command)
+    label = f"{attempt.package}@{attempt.version}" if attempt.version else attempt.package
+    if not attempt.event:
+        return f'{label} ("{one_line(attempt.command)}")'
+    return f'{label} ({attempt.event} script "{one_line(attempt.script)}")'
+
+
+def listed(report: Report) -> List[str]:
+    """One line for each who tried, with all that it tried to reach."""
+    targets: Dict[str, List[str]] = {}
+    for attempt in report.attempts:
+        found = targets.setdefault(who(attempt), [])
+        if attempt.target not in found:
+            found.append(attempt.target)
+    lines = [
+        f"{one} tried to reach {one_line(', '.join(sorted(found)))}"
+        for one, found in targets.items()
+    ]
+    return lines if len(lines) <= _MOST else [*lines[:_MOST], f"… and {len(lines) - _MOST} more"]

@@ -1,0 +1,63 @@
+"""Starting npm and node inside a build step: one environment, closed by default."""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple
+
+from slipway.lib import jailed
+from slipway.lib.jail_protocol import NOBODY, Subject
+
+RUNTIME = "/build/node_runtime"
+NPM = f"{RUNTIME}/lib/node_modules/npm/bin/npm-cli.js"
+CACHE = "/build/npm_cache"
+# npm reads configuration from the environment in lower case; every release of it knows these.
+_NPM_SETTINGS = {
+    "audit": "false",
+    "cache": CACHE,
+    "fetch_retries": "0",
+    "fund": "false",
+    "globalconfig": "/dev/null",
+    "nodedir": RUNTIME,
+    "offline": "true",
+    "progress": "false",
+    "registry": "https://registry.invalid/",
+    "unsafe_perm": "true",
+    "update_notifier": "false",
+    "userconfig": "/build/npmrc",
+}
+
+
+def environment(extra: Mapping[str, str]) -> Dict[str, str]:
+    """What node and npm see: this process's clean environment, npm's settings and `extra`."""
+    # npm 6 refuses to read a device as its user configuration.
+    with open("/build/npmrc", "ab"):
+        pass
+    env = {f"npm_config_{name}": value for name, value in _NPM_SETTINGS.items()}
+    path = f"{RUNTIME}/bin:{os.environ['PATH']}"
+    return {**os.environ, **env, "PATH": path, **extra}
+
+
+def npm(
+    arguments: Sequence[str],
+    cwd: str,
+    extra: Mapping[str, str],
+    *,
+    app: str,
+    subject: Subject = NOBODY,
+    started: Callable[[jailed.Stop], None] = lambda stop: None,
+) -> Tuple[int, List[str]]:
+    """Runs npm in a jail, shows its output, and gives its exit status and the last lines.
+
+    It may write to the folder `app` and to its own cache; `subject` is whose scripts it runs.
+    """
+    os.makedirs(CACHE, exist_ok=True)
+    argv = [f"{RUNTIME}/bin/node", NPM, *arguments]
+    return jailed.run(
+        argv,
+        cwd,
+        environment(extra),
+        writable=[app, CACHE],
+        subject=subject,
+        started=started,
+    )

@@ -1,0 +1,292 @@
+"""Fetching one tarball from an npm registry, by name and version, wherever the registry has it.
+
+Registries agree on most of npm's protocol, but not on where tarballs lie: usually at
+`<name>/-/<name>-<version>.tgz`, else where their description of the package says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
+from urllib.parse import quote, urlsplit
+
+from slipway.lib import json_text, npm_spec
+from slipway.lib.download import Content, ContentCache, Sink, Stored, WrongContent
+from slipway.lib.http_transport import HttpProblem, Transport, shown
+from slipway.lib.npm_config import NpmConfig, Registry, packument_url
+
+# A large package's description is some ten megabytes, and takes more as Python objects, so that one
+# is read at a time.
+_PACKUMENT_LIMIT = 64 << 20
+# Of mallopt(3), in bytes.
+_M_MMAP_THRESHOLD, _LARGE = -3, 4 << 20
+_M_TRIM_THRESHOLD, _KEPT = -1, 16 << 20
+_LONGEST_ADDRESS = 8192
+_NOT_THERE = (404, 405, 410)
+_PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
+
+
+@dataclass(frozen=True)
+class FetchFault:
+    """Why one file could not be fetched; equal `reason`s of many files are told once."""
+
+    subject: str
+    reason: str
+    next: str
+    shared: bool = False  # the reason is the registry's, not this file's
+
+
+class FetchFailed(Exception):
+    def __init__(self, fault: FetchFault) -> None:
+        self.fault = fault
+        super().__init__(f"{fault.subject}: {fault.reason}")
+
+
+class RegistryClient:
+    """Fetches tarballs into a cache, by the user's npm configuration. Used by many threads.
+
+    `wanted` are the names and versions that will be asked for: of a package's description, which
+    may be large, the addresses of these are kept and nothing else.
+    """
+
+    def __init__(
+        self,
+        config: NpmConfig,
+        transport: Transport,
+        cache: ContentCache,
+        wanted: Iterable[Tuple[str, str]],
+    ) -> None:
+        self._config = config
+        self._transport = transport
+        self._cache = cache
+        self._wanted: Dict[str, Set[str]] = {}
+        for name, version in wanted:
+            self._wanted.setdefault(name, set()).add(version)
+        # By the address of a package's description, where it says that tarballs are, by version.
+        self._addresses: Dict[str, Dict[str, Optional[str]]] = {}
+        # Registries of which a description could not be read, by their address: others that wait
+        # for one need not find out one after the other.
+        self._down: Dict[str, HttpProblem] = {}
+        self._describing = threading.Lock()
+
+    def fetch(self, name: str, version: str, content: Content, renew: str) -> Stored:
+        """The tarball of `name` at `version`; `renew` is the command for a content that changed."""
+        registry = self._config.registry_for(name)
+        subject = f"{name}@{version}"
+        usual = registry.url + quote(npm_spec.tarball_path(name, version), safe="@/~!*'()")
+        try:
+            try:
+                return self._store(usual, registry, content)
+            except HttpProblem as problem:
+                if problem.kind != "status" or problem.status not in _NOT_THERE:
+                    raise
+            return self._from_packument(name, version, registry, content, usual)
+        except HttpProblem as problem:
+            raise FetchFailed(self._fault(subject, problem, registry)) from None
+        except WrongContent as wrong:
+            raise FetchFailed(
+                FetchFault(
+                    subject,
+                    f"{registry.shown} has other content than the lock: {wrong}",
+                    "restore the lock from version control; or, to accept the new content, remove its "
+                    f"line there: {renew}",
+                )
+            ) from None
+
+    def fetch_address(
+        self, subject: str, url: str, content: Content, renew: str, name: str = ""
+    ) -> Stored:
+        """A file at an address that the user wrote; messages show `name` in place of a secret one."""
+        try:
+            return self._store(url, None, content)
+        except HttpProblem as problem:
+            reason = f"{name}: {problem.without_address}" if name else problem.text
+            raise FetchFailed(
+                FetchFault(subject, reason, f"check the address {name or shown(url)}")
+            ) from None
+        except WrongContent as wrong:
+            raise FetchFailed(
+                FetchFault(
+                    subject,
+                    f"{name or shown(url)} has other content than the lock: {wrong}",
+                    "correct the hash; or, to accept the new content, remove its line from the lock: "
+                    f"{renew}",
+                )
+            ) from None
+
+    def _from_packument(
+        self, name: str, version: str, registry: Registry, content: Content, usual: str
+    ) -> Stored:
+        address = self._tarball_address(name, version, registry)
+        last = HttpProblem("status", f"{shown(usual)}: HTTP 404", 404)
+        for url in _candidates(address, registry):
+            if url == usual:
+                continue
+            try:
+                return self._store(url, registry, content)
+            except HttpProblem as problem:
+                if problem.kind != "status" or problem.status not in _NOT_THERE:
+                    raise
+                last = problem
+        raise last
+
+    def _tarball_address(self, name: str, version: str, registry: Registry) -> str:
+        url = packument_url(registry, name)
+        with self._describing:
+            known = self._addresses.setdefault(url, {})
+            if version not in known:
+                if registry.url in self._down:
+                    raise self._down[registry.url]
+                versions = self._wanted.get(name, {version}) | {version}
+                _give_large_memory_back()
+                try:
+                    packument = self._read_packument(url, registry, versions)
+                except HttpProblem as problem:
+                    if problem.worth_another_try:
+                        self._down[registry.url] = HttpProblem("unreachable", problem.text)
+                    raise
+                known.update((one, _address(packument, one)) for one in versions)
+        address = known[version]
+        if address is None:
+            raise HttpProblem("status", f"{shown(url)} has no version {version}", 404)
+        return address
+
+    def _read_packument(
+        self, url: str, registry: Registry, versions: Iterable[str]
+    ) -> Mapping[str, Any]:
+        """What a package's description says of the addresses of `versions`, and not much more."""
+        keys = frozenset(("versions", *versions, "dist", "tarball"))
+
+        def gather(pairs: Iterable[Tuple[str, Any]]) -> Dict[str, Any]:
+            return {key: value for key, value in pairs if key in keys and not _is_long(value)}
+
+        body = bytearray()
+        self._transport.get(
+            url,
+            body.extend,
+            limit=_PACKUMENT_LIMIT,
+            restart=body.clear,
+            login=self._login(registry),
+            accept=_PACKUMENT,
+        )
+        try:
+            text = body.decode("utf-8")
+            del body
+            packument = json_text.loads(text, object_pairs_hook=gather)
+        except ValueError:
+            packument = None
+        if not isinstance(packument, dict):
+            raise HttpProblem("refused", f"{shown(url)} answers with something that is not JSON")
+        return packument
+
+    def _store(self, url: str, registry: Optional[Registry], content: Content) -> Stored:
+        def fill(sink: Sink) -> None:
+            self._transport.get(
+                url,
+                sink.write,
+                limit=content.most,
+                restart=sink.restart,
+                login=self._login(registry),
+            )
+
+        return self._cache.store(content, fill)
+
+    def _login(self, registry: Optional[Registry]) -> Callable[[str], Optional[str]]:
+        return lambda url: self._config.login(url, registry)
+
+    def _fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:
+        problem = registry.without_values(problem)
+        if problem.kind in ("unreachable", "untrusted"):
+            way_out = f"check the registry of {registry.source}: {registry.shown}"
+            if problem.kind == "untrusted":
+                way_out = "add to ~/.npmrc: cafile=<file with the registry's CA in PEM form>"
+            return FetchFault(
+                subject, f"the registry cannot be reached: {problem.text}", way_out, shared=True
+            )
+        if problem.status in (401, 403):
+            return self._login_fault(subject, problem, registry)
+        if problem.status in _NOT_THERE:
+            way_out = (
+                f"publish it to {registry.shown}, or set another registry "
+                f"(this one is from {registry.source})"
+            )
+            if self._config.login(registry.url, registry) is None:
+                # Some registries deny that a private package exists.
+                way_out += f"\nor, if it is private, {_login_line(registry)}"
+            return FetchFault(subject, f"the registry does not have it: {problem.text}", way_out)
+        if problem.kind == "too-long":
+            return FetchFault(
+                subject,
+                f"the registry has other content than the lock: {problem.text}",
+                "restore the lock from version control",
+            )
+        if problem.status == 407:
+            way_out = "add the login to the proxy's address: https-proxy=http://<user>:<password>@…"
+            return FetchFault(subject, problem.text, way_out, shared=True)
+        return FetchFault(subject, problem.text, "run the same command again")
+
+    def _login_fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:
+        unset = self._config.unset_login_variable(registry)
+        if unset:
+            return FetchFault(
+                subject,
+                f"the registry {registry.shown} wants a login: {problem.text}; {unset[1]} "
+                f"takes it from ${{{unset[0]}}}, which is not set",
+                f"export {unset[0]}=<token>",
+                shared=True,
+            )
+        return FetchFault(
+            subject,
+            f"the registry {registry.shown} wants a login: {problem.text}",
+            _login_line(registry),
+            shared=True,
+        )
+
+
+def _give_large_memory_back() -> None:
+    """Has glibc take it from the system each time: else each thread's heap keeps what it once took."""
+    with contextlib.suppress(AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        # Else it would ask the system for the small ones over and over too.
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def _address(packument: Mapping[str, Any], version: str) -> Optional[str]:
+    """Where a package's description says that a version's tarball is."""
+    found: Any = packument
+    for key in ("versions", version, "dist", "tarball"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > _LONGEST_ADDRESS
+
+
+def _login_line(registry: Registry) -> str:
+    return f"add to ~/.npmrc: {registry.key}:_authToken=<token>"
+
+
+def _candidates(address: str, registry: Registry) -> Tuple[str, ...]:
+    """Where a tarball may lie of which the description says `address`.
+
+    A mirror often hands on the description of the registry that it mirrors, with that one's host;
+    the same path on the mirror is then right, and reachable.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ()  # no address at all
+    if parts.scheme not in ("http", "https"):
+        return (registry.url.rstrip("/") + "/" + address.lstrip("/"),)
+    path = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
+    own = urlsplit(registry.url)
+    # Behind a proxy, registries describe themselves with a wrong scheme or an inner host.
+    here = f"{own.scheme}://{own.netloc}/{path}"
+    if parts.hostname == own.hostname:
+        return tuple(dict.fromkeys((here, address)))
+    return tuple(dict.fromkeys((registry.url + path, here, address)))

@@ -1,0 +1,135 @@
+"""Archives of packages that came from outside: checked as a whole before anything uses them.
+
+npm and tar skip or bend what is odd in a tarball; a release must not depend on how.  So an archive
+that holds an odd entry is refused, with every fault at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import BinaryIO, List, cast
+
+from slipway.lib.decompression import unpacked_chunks
+from slipway.lib.errors import SlipwayError, SlipwayErrors, suggesting
+from slipway.lib.tar_reading import Kind, Member, read_members
+
+MOST_MEMBERS = 100_000
+MOST_BYTES = 1 << 30
+_CHUNK = 1 << 20
+_MOST_FAULTS = 10
+_NEXT = "use another version of the package, or report this one to its registry"
+
+
+def check(path: str, label: str) -> None:
+    """Raises if the package `label` in the archive at `path` is not fit for a release."""
+    with _scratch_file() as plain:
+        _members(path, label, plain)
+
+
+def unpack(path: str, label: str, target: str) -> None:
+    """Unpacks a package without its top folder into the folder `target`, which must not exist."""
+    os.mkdir(target)
+    with _scratch_file() as plain:
+        for member in _members(path, label, plain):
+            inside = _parts(member.name)[1:]
+            if not inside:
+                continue
+            place = os.path.join(target, *inside)
+            if member.kind is Kind.FOLDER:
+                os.makedirs(place, exist_ok=True)
+                continue
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            if os.path.lexists(place):
+                os.unlink(place)  # the last of two entries with one name counts, as for tar
+            if member.kind is Kind.SYMLINK:
+                os.symlink(member.target, place)
+            else:
+                _write(place, plain, member)
+
+
+def _scratch_file() -> BinaryIO:
+    return cast(BinaryIO, tempfile.TemporaryFile())
+
+
+def _members(path: str, label: str, plain: BinaryIO) -> List[Member]:
+    with suggesting(_NEXT):
+        return _checked_members(path, label, plain)
+
+
+def _checked_members(path: str, label: str, plain: BinaryIO) -> List[Member]:
+    with open(path, "rb") as file:
+        for chunk in unpacked_chunks(file, label, MOST_BYTES):
+            plain.write(chunk)
+    members: List[Member] = []
+    faults: List[str] = []
+    for member in read_members(plain, label):
+        if len(members) >= MOST_MEMBERS:
+            raise SlipwayError(f'"{label}" holds too much', found=f"more than {MOST_MEMBERS} files")
+        fault = _fault(member)
+        if fault:
+            faults.append(fault)
+        members.append(member)
+    if faults:
+        shown = faults[:_MOST_FAULTS]
+        if len(faults) > len(shown):
+            shown.append(f"… and {len(faults) - len(shown)} more")
+        raise SlipwayErrors(
+            f'the package "{label}" holds entries that do not belong into a release',
+            shown,
+            next=_NEXT,
+        )
+    return members
+
+
+def _parts(name: str) -> List[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
+
+
+def _fault(member: Member) -> str:
+    """What is odd about one entry; empty if nothing is."""
+    name = member.name
+    if _is_odd(name):
+        return f"{os.fsencode(name)!r}: its name is not UTF-8 or holds a control character"
+    file, link = member.kind is Kind.FILE, member.kind is Kind.SYMLINK
+    for odd, what in (
+        (name.startswith("/"), "an absolute name"),
+        (".." in _parts(name), "its name leaves the package"),
+        (member.kind is Kind.DEVICE, f"a {member.kind.value}"),
+        (member.kind is Kind.HARD_LINK, f'a hard link to "{member.target}"'),
+        (file and bool(member.mode & 0o6000), "a set-uid or set-gid file"),
+        (link and _leaves(name, member.target), f'a link out of the package, to "{member.target}"'),
+    ):
+        if odd:
+            return f'"{name}": {what}'
+    return ""
+
+
+def _is_odd(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return any(character < " " or character == "\x7f" for character in name)
+
+
+def _leaves(name: str, target: str) -> bool:
+    if target.startswith("/"):
+        return True
+    depth = len(_parts(name)) - 2  # below the package's top folder
+    for part in _parts(target):
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return True
+    return False
+
+
+def _write(place: str, plain: BinaryIO, member: Member) -> None:
+    plain.seek(member.offset)
+    left = member.size
+    with open(place, "wb") as file:
+        while left:
+            chunk = plain.read(min(left, _CHUNK))
+            file.write(chunk)
+            left -= len(chunk)
+    os.chmod(place, 0o755 if member.mode & 0o100 else 0o644)

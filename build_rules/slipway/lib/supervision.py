@@ -1,0 +1,150 @@
+"""Runs a step below a process that outlives this one, ends all that it left, and cleans up.
+
+Without namespaces nothing ends a command's processes by itself.  The supervisor is the first process
+of the step and the one that orphans come to, and it holds a pipe whose other end dies with the
+caller: whether the caller is done, or was killed, what is left is ended and removed in the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Callable, Iterator, Optional, Union
+
+from slipway.lib.first_process import Bounds, FirstProcess
+from slipway.lib.isolation import (
+    CommandNotStarted,
+    IsolationRefused,
+    hide,
+    watched,
+)
+from slipway.lib.jail_protocol import Request
+from slipway.lib.jails import Jail, descendants, end_processes
+
+Start = Callable[[], None]
+
+
+class StartFailed(Exception):
+    """What kept a command from starting: `isolation` tells whether it was the isolation itself."""
+
+    def __init__(self, what: str, number: int, *, isolation: bool) -> None:
+        self.what, self.number, self.isolation = what, number, isolation
+        super().__init__(f"{what}: {os.strerror(number)}")
+
+
+@contextlib.contextmanager
+def supervised(
+    command: Union[Start, Request],
+    clean_up: Callable[[], None],
+    jail: Jail,
+    attempts: Optional[int] = None,
+    prepare: Callable[[], None] = lambda: None,
+    bounds: Optional[Bounds] = None,
+) -> Iterator[Callable[[Optional[float]], int]]:
+    """Gives what runs the command: its exit status, within so many seconds.
+
+    `command` is a function that becomes the step's program, and that raises StartFailed; or a
+    foreign command. `prepare` runs before, in the supervisor, which hands on what that changes of
+    it. `clean_up` runs, in the supervisor, at the end of the context, or when this
+    process is killed meanwhile. `attempts` is as in Command. `bounds` are those of foreign
+    commands, with paths outside of the root.
+    """
+    held, life = os.pipe()
+    reading, report = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    supervisor = os.fork()
+    if supervisor == 0:
+        os.close(life)
+        os.close(reading)
+        first = FirstProcess(jail, attempts, held, bounds)
+        _supervise(command, prepare, clean_up, held, report, first)
+    os.close(held)
+    os.close(report)
+
+    def run(seconds: Optional[float]) -> int:
+        with watched(seconds):
+            os.write(life, b"1")
+            with os.fdopen(reading, "rb", closefd=False) as pipe:
+                said = pipe.read().decode()
+        return _status(said)
+
+    try:
+        yield run
+    finally:
+        os.close(life)
+        os.close(reading)
+        os.waitpid(supervisor, 0)
+
+
+def _status(said: str) -> int:
+    kind, _, rest = said.splitlines()[0].partition(" ") if said else ("", "", "")
+    if kind == "status":
+        return int(rest)
+    number, _, what = rest.partition(" ")
+    if kind == "missing":
+        raise CommandNotStarted(what, int(number))
+    if kind == "refused":
+        raise IsolationRefused(f"{what}: {os.strerror(int(number))}" if int(number) else what)
+    raise IsolationRefused("it was ended")
+
+
+def _supervise(
+    command: Union[Start, Request],
+    prepare: Callable[[], None],
+    clean_up: Callable[[], None],
+    held: int,
+    report: int,
+    first: FirstProcess,
+) -> None:
+    """Does not return: all that it does ends in `finally`."""
+    try:
+        # Out of the process group that is killed.
+        os.setsid()
+        hide()
+        if not os.read(held, 1):
+            return
+        prepare()
+        if isinstance(command, Request):
+            said = _run_foreign(first, command)
+        else:
+            said = _serve(first, command, held, report)
+        os.write(report, said.encode())
+        os.close(report)
+        # Off the pipes that Pants waits for.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nothing, stream)
+        os.read(held, 1)  # until the caller is done, or gone
+    finally:
+        try:
+            end_processes(lambda: descendants(os.getpid()))
+            clean_up()
+        finally:
+            os._exit(0)
+
+
+def _serve(first: FirstProcess, start: Start, held: int, report: int) -> str:
+    status = first.serve(lambda: _become(start, held, report))
+    return "" if status is None else f"status {status}\n"
+
+
+def _run_foreign(first: FirstProcess, request: Request) -> str:
+    reply = first.run(request)
+    if reply is None:
+        return ""
+    if reply.missing:
+        return f"missing {reply.missing} {request.argv[0]}\n"
+    if reply.refused:
+        return f"refused 0 {reply.refused}\n"
+    return f"status {128 - reply.status if reply.status < 0 else reply.status}\n"
+
+
+def _become(start: Start, held: int, report: int) -> None:
+    os.close(held)
+    try:
+        start()
+    except StartFailed as failed:
+        kind = "refused" if failed.isolation else "missing"
+        os.write(report, f"{kind} {failed.number} {failed.what}\n".encode())

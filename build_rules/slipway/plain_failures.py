@@ -1,0 +1,88 @@
+"""Lets a failure that is the user's to mend open with Slipway's message.
+
+Pants 2.17 prints "1 Exception encountered:", "Engine traceback:" and the name of the exception
+before the message of any exception of a rule, and has no hook to leave them out. This module
+replaces the one method that writes those lines, and nothing else of Pants:
+
+- where every failure of a request is a SlipwayError, the error holds their messages alone;
+- for any other failure, for a mix, and with `--print-stacktrace`, Pants' own method runs.
+
+The method is private, so another Pants may have changed it: `install` compares the version and the
+shape of what it replaces, and leaves any other Pants as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from typing import Any, Callable, List, Optional, Sequence
+
+from pants import version
+from pants.engine.internals import scheduler
+from pants.engine.internals.nodes import Throw
+
+from slipway.lib.errors import SlipwayError
+
+_VERSION = "2.17.1"
+_PARAMETERS = {
+    "_raise_on_error": ["self", "throws"],
+    "__init__": ["self", "message", "wrapped_exceptions"],
+}
+_THROW_FIELDS = ["exc", "python_traceback", "engine_traceback"]
+# All that the body of the method uses; a changed body uses something else.
+_NAMES = {
+    *("pluralize", "len", "ExecutionError", "render"),
+    *("_scheduler", "include_trace_on_error", "tuple"),
+}
+RaiseOnError = Callable[[Any, List[Throw]], Any]
+
+
+def install() -> bool:
+    """Replaces the method, once; returns whether Slipway's messages open their failures now."""
+    current: Any = getattr(scheduler.SchedulerSession, "_raise_on_error", None)
+    if getattr(current, "_of_slipway", False):
+        return True
+    if version.VERSION != _VERSION or not has_known_shape(current):
+        return False
+    replaced: Any = opening_with_messages(current)
+    replaced._of_slipway = True
+    setattr(scheduler.SchedulerSession, "_raise_on_error", replaced)  # noqa: B010  (a method)
+    return True
+
+
+def has_known_shape(method: Any) -> bool:
+    """Whether a method and the classes it uses are those of the Pants that this was written for."""
+    try:
+        return (
+            list(inspect.signature(method).parameters) == _PARAMETERS["_raise_on_error"]
+            and set(method.__code__.co_names) == _NAMES
+            and list(inspect.signature(scheduler.ExecutionError.__init__).parameters)
+            == _PARAMETERS["__init__"]
+            and [field.name for field in dataclasses.fields(Throw)] == _THROW_FIELDS
+        )
+    except (AttributeError, TypeError, ValueError):
+        return False
+
+
+def opening_with_messages(original: RaiseOnError) -> RaiseOnError:
+    """Pants' method, with Slipway's messages alone for failures that are all Slipway's."""
+
+    @functools.wraps(original)
+    def raise_on_error(self: Any, throws: List[Throw]) -> Any:
+        message = None if self._scheduler.include_trace_on_error else messages_of(throws)
+        if message is None:
+            return original(self, throws)
+        # Who catches the error finds the exceptions where Pants puts them.
+        raise scheduler.ExecutionError(  # type: ignore[no-untyped-call]
+            message, wrapped_exceptions=tuple(throw.exc for throw in throws)
+        )
+
+    return raise_on_error
+
+
+def messages_of(throws: Sequence[Throw]) -> Optional[str]:
+    """The messages of failures, each once; None where one is not a SlipwayError."""
+    if not throws or not all(isinstance(throw.exc, SlipwayError) for throw in throws):
+        return None
+    return "\n\n".join(dict.fromkeys(str(throw.exc) for throw in throws))

@@ -1,0 +1,76 @@
+"""Slipway: Node.js applications as reproducible releases. Lists what Pants loads."""
+
+from __future__ import annotations
+
+from slipway import plain_failures, provided_files
+from slipway.bundle import addons, app, bundle, export, node_mirrors, tailor
+from slipway.deploy import coordinator, goals
+from slipway.deploy import target as deployment
+from slipway.npm import (
+    addon,
+    app_files,
+    compared_contents,
+    compile,
+    generate_lock,
+    install,
+    lint_lock,
+    locks,
+    manifest,
+)
+from slipway.release import (
+    abi_audit,
+    abi_gate,
+    checked_layers,
+    package,
+    package_addon,
+    packed_summary,
+    release,
+    try_runtime,
+)
+from slipway.release import run as run_release
+from slipway.runtime import build, definitions, make
+from slipway.runtime import run as run_node
+from slipway.target_types import (
+    NodeAddon,
+    NodeAppBundle,
+    NodeDeployment,
+    NodeRuntime,
+    NodeToolchain,
+    ReleaseTarball,
+)
+from slipway.toolchain import (
+    abi,
+    contract,
+    host_settings,
+    image,
+    locked_files,
+    network_step,
+    packaged_image,
+    programs,
+    ready_image,
+    step,
+)
+from slipway.toolchain import generate_lock as generate_toolchain_lock
+from slipway.toolchain import run as run_toolchain
+
+_MODULES = (
+    *(provided_files, host_settings, programs, network_step, locked_files, step),
+    *(image, abi, packaged_image, ready_image, contract, run_toolchain),
+    *(generate_toolchain_lock,),
+    *(definitions, build, make, run_node),
+    *(manifest, locks, app_files, install, compile, addon, generate_lock),
+    *(compared_contents, lint_lock),
+    *(app, addons, bundle, export, tailor, node_mirrors),
+    *(deployment, coordinator, goals),
+    *(release, abi_gate, checked_layers, package, package_addon, run_release),
+    *(abi_audit, try_runtime, packed_summary),
+)
+
+
+def target_types():
+    return [NodeToolchain, NodeRuntime, NodeAddon, NodeAppBundle, ReleaseTarball, NodeDeployment]
+
+
+def rules():
+    plain_failures.install()
+    return [rule for module in _MODULES for rule in module.rules()]

@@ -1,0 +1,65 @@
+"""Layers of a release that are checked once, and not for each edit of a server file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Tuple
+
+from pants.engine.fs import AddPrefix, Digest, DigestSubset, PathGlobs
+from pants.engine.rules import Get, collect_rules, rule
+
+from slipway.lib.release_layers import Scope
+from slipway.toolchain.image import BaseRoot
+from slipway.toolchain.step import Step, StepResult, as_arguments
+
+
+@dataclass(frozen=True)
+class CheckedLayersRequest:
+    """`layers` holds, among others, `<name>.layer` and `<name>.elf.json` for each of `scopes`."""
+
+    layers: Digest
+    scopes: Tuple[Scope, ...]
+    origin: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class CheckedLayers:
+    """`digest` holds `<name>.checked.json` for each layer."""
+
+    digest: Digest
+
+
+@rule(desc="Check layers")
+async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> CheckedLayers:
+    names = [scope.name for scope in request.scopes]
+    wanted = await Get(
+        Digest,
+        DigestSubset(
+            request.layers,
+            PathGlobs([f"{name}{end}" for name in names for end in (".layer", ".elf.json")]),
+        ),
+    )
+    result = await Get(
+        StepResult,
+        Step(
+            program="check_layers",
+            trees=base.trees,
+            outputs=tuple(f"{name}.checked.json" for name in names),
+            description=f"Check layers {', '.join(names)}",
+            origin=request.origin,
+            arguments=as_arguments(
+                {
+                    "layers": [
+                        {"name": scope.name, "kind": scope.kind, "path": scope.path}
+                        for scope in request.scopes
+                    ]
+                }
+            ),
+            inputs=await Get(Digest, AddPrefix(wanted, "layers")),
+        ),
+    )
+    return CheckedLayers(result.digest)
+
+
+def rules():
+    return collect_rules()

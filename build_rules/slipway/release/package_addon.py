@@ -1,0 +1,119 @@
+"""`package` of a native addon: what was compiled for each Node, once it is known to load there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    DigestEntries,
+    DigestSubset,
+    FileEntry,
+    MergeDigests,
+    PathGlobs,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
+
+from slipway.lib import abi_waivers
+from slipway.lib.errors import SlipwayError
+from slipway.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
+from slipway.release.abi_gate import Audited, LayersAuditRequest
+from slipway.release.release import file_name
+from slipway.runtime.make import (
+    PLATFORM,
+    RuntimeLayer,
+    RuntimeLayerRequest,
+    Runtimes,
+    RuntimesNamed,
+)
+from slipway.runtime.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class AddonArchiveRequest:
+    field_set: NodeAddonFieldSet
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class AddonArchive:
+    """`digest` holds the archive `name`, whose binaries load on the oldest hosts."""
+
+    digest: Digest
+    name: str
+
+
+@rule
+async def name_archive(request: AddonArchiveRequest) -> AddonArchive:
+    field_set, runtime, origin = request.field_set, request.runtime, request.field_set.origin
+    # An addon takes from node itself what no library of a host has.
+    addon, node = await MultiGet(
+        Get(Addon, AddonRequest(field_set, runtime)),
+        Get(RuntimeLayer, RuntimeLayerRequest(runtime, origin)),
+    )
+    facts = await Get(Digest, DigestSubset(node.digest, PathGlobs(["runtime.elf.json"])))
+    audited = await Get(
+        Audited,
+        LayersAuditRequest(
+            origin,
+            addon.toolchain,
+            await Get(Digest, MergeDigests([facts, addon.facts])),
+            ("runtime", "addon"),
+            FrozenDict({}),
+        ),
+    )
+    waivers = field_set.abi_waivers.value or {}
+    abi_waivers.judge(audited.files, waivers, origin, (), of="the addon")
+    stem = f"{file_name(addon.manifest.name)}-v{addon.manifest.version}"
+    name = f"{stem}-node-v{addon.modules}-{PLATFORM}.tar.gz"
+    (made,) = await Get(DigestEntries, Digest, addon.binaries)
+    assert isinstance(made, FileEntry)
+    digest = await Get(Digest, CreateDigest([FileEntry(name, made.file_digest)]))
+    return AddonArchive(digest, name)
+
+
+@rule(desc="Package native addon")
+async def package_addon(field_set: NodeAddonFieldSet) -> BuiltPackage:
+    origin, field = field_set.origin, field_set.runtimes
+    if not field.value:
+        raise SlipwayError(
+            f'the addon "{origin}" has no runtimes to be packaged for',
+            where=f"{origin}, field runtimes",
+            next='runtimes=["//toolchains/node:16.20.2"] there',
+        )
+    named = RuntimesNamed(
+        field.to_unparsed_address_inputs(), "the runtimes of an addon", f"{origin}, field runtimes"
+    )
+    found = await Get(Runtimes, RuntimesNamed, named)
+    archives = await MultiGet(
+        Get(AddonArchive, AddonArchiveRequest(field_set, one)) for one in found.runtimes
+    )
+    _require_different(archives, origin)
+    folder = field_set.output_path.value_or_default(file_ending=None)
+    every = await Get(Digest, MergeDigests(one.digest for one in archives))
+    return BuiltPackage(
+        await Get(Digest, AddPrefix(every, folder)),
+        tuple(BuiltPackageArtifact(os.path.join(folder, one.name)) for one in archives),
+    )
+
+
+def _require_different(archives: tuple[AddonArchive, ...], origin: str) -> None:
+    names = [one.name for one in archives]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise SlipwayError(
+            "runtimes of an addon have the same binary interface",
+            where=f"{origin}, field runtimes",
+            found=", ".join(doubled),
+            next="name one Node of each major version",
+        )
+
+
+def rules():
+    return [*collect_rules(), UnionRule(PackageFieldSet, NodeAddonFieldSet)]

@@ -1,0 +1,480 @@
+"""Releases: layers concatenated to one tarball that carries its own Node, with its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple
+
+from pants.core.goals.package import PackageFieldSet
+from pants.engine.addresses import Addresses
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    DigestSubset,
+    FileContent,
+    MergeDigests,
+    PathGlobs,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import DependenciesRequest, WrappedTarget, WrappedTargetRequest
+from pants.util.frozendict import FrozenDict
+
+from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.bundle.bundle import Bundle, BundleRequest
+from slipway.bundle.checks import check_server_env
+from slipway.lib import (
+    abi_waivers,
+    native_packages,
+    native_report,
+    placeholders,
+    release_layers,
+)
+from slipway.lib.abi_waivers import Verdict
+from slipway.lib.errors import SlipwayError
+from slipway.lib.release_layers import Scope
+from slipway.named_target import take_as
+from slipway.npm.manifest import check_script
+from slipway.release.abi_gate import Audited, LayersAuditRequest
+from slipway.release.checked_layers import CheckedLayers, CheckedLayersRequest
+from slipway.subsystem import Slipway
+from slipway.target_types import (
+    AbiWaiversField,
+    AllowNetworkField,
+    BundleField,
+    EnvFileField,
+    NodeAppBundle,
+    OldUserlandField,
+    OutputPathField,
+    RunScriptField,
+    RuntimeField,
+    ServerEnvField,
+    SmokeScriptField,
+    StaticField,
+)
+from slipway.toolchain.image import (
+    BaseRoot,
+    ToolchainFieldSet,
+    ToolchainImage,
+    ToolchainImageRequest,
+    ToolchainNamed,
+)
+from slipway.toolchain.step import Step, StepResult, as_arguments
+
+SCHEMA_VERSION = 1
+_STATIC = "static.tar.gz"
+_OF_BUNDLE = ("app", "static")
+_RUNTIME_OF_RELEASE = "/build/release/node_runtime"
+
+
+@dataclass(frozen=True)
+class ReleaseTarballFieldSet(PackageFieldSet):
+    required_fields = (BundleField, RunScriptField)
+
+    bundle: BundleField
+    server_env: ServerEnvField
+    static: StaticField
+    smoke_script: SmokeScriptField
+    old_userland: OldUserlandField
+    run_script: RunScriptField
+    env_file: EnvFileField
+    abi_waivers: AbiWaiversField
+    allow_network: AllowNetworkField
+    output_path: OutputPathField
+
+
+@dataclass(frozen=True)
+class ReleaseRequest:
+    """`runtime` is the address of another Node than the bundle's own, to try it."""
+
+    field_set: ReleaseTarballFieldSet
+    runtime: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class BundleOfRelease:
+    """The bundle target that a release is made of."""
+
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class Release:
+    """`digest` holds `<stem>.tar.gz` and `<stem>.release.json`; `static` holds `static.tar.gz`
+    where the static files are separate, and nothing otherwise; `native` the list of binaries,
+    `<stem>.native.json`."""
+
+    digest: Digest
+    static: Digest
+    native: Digest
+    stem: str
+
+
+@dataclass(frozen=True)
+class ReleaseLayersRequest:
+    bundle: Bundle
+    names: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReleaseLayers:
+    """The layers of those names, as `layers/<name>.layer`."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class ReleaseAuditRequest:
+    """Asks how the binaries of a release fit; `toolchain` counts in place of the bundle's."""
+
+    field_set: ReleaseTarballFieldSet
+    toolchain: Optional[ToolchainFieldSet] = None
+    runtime: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class SmokeRequest:
+    field_set: ReleaseTarballFieldSet
+    bundle: Bundle
+
+
+@dataclass(frozen=True)
+class UserlandSmokeRequest:
+    """Asks for the smoke test of a finished tarball in the userland that its target names."""
+
+    field_set: ReleaseTarballFieldSet
+    bundle: Bundle
+    release: Digest
+
+
+@dataclass(frozen=True)
+class SmokeTested:
+    """The staged release ran its smoke script with success, or has none."""
+
+
+@rule
+async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRelease:
+    field_set = request.field_set
+    origin = f"{field_set.address}, field bundle"
+    server_env = check_server_env(field_set.server_env, slipway.server_envs, field_set.address)
+    addresses = await Get(Addresses, DependenciesRequest(field_set.bundle))
+    wrapped = await Get(
+        WrappedTarget, WrappedTargetRequest(addresses[0], description_of_origin=origin)
+    )
+    bundle = take_as(
+        NodeAppBundleFieldSet,
+        NodeAppBundle.alias,
+        wrapped.target,
+        what="the bundle of a release",
+        where=origin,
+    )
+    if bundle.server_env.value != server_env:
+        raise SlipwayError(
+            "a release and its bundle must be for the same server_env",
+            where=origin,
+            found=f"{server_env}, but {addresses[0]} is for {bundle.server_env.value}",
+            next=f'server_env=parametrize("{bundle.server_env.value}", "{server_env}") '
+            f"in the bundle",
+        )
+    if bundle.has_network and not field_set.allow_network.value:
+        raise SlipwayError(
+            "the bundle of a release has the network while it is built",
+            where=f"{bundle.origin}, field network",
+            found="what came from there stands in no lock, and may be another tomorrow",
+            next='network="deny" in the bundle, with what it downloads pinned; or, for a release that '
+            f"is not reproducible, allow_network=True in {field_set.address}",
+        )
+    if request.runtime:
+        runtime = RuntimeField(request.runtime, bundle.address)
+        bundle = dataclasses.replace(bundle, runtime=runtime)
+    return BundleOfRelease(bundle)
+
+
+@rule
+async def gather_layers(request: ReleaseLayersRequest) -> ReleaseLayers:
+    wanted = await Get(
+        Digest,
+        DigestSubset(request.bundle.layers, PathGlobs([f"{name}.layer" for name in request.names])),
+    )
+    return ReleaseLayers(await Get(Digest, AddPrefix(wanted, "layers")))
+
+
+def _layers_of(field_set: ReleaseTarballFieldSet, bundle: Bundle) -> Tuple[str, ...]:
+    return ("runtime", *bundle.installed.names, "app", *_static_layer(field_set.static))
+
+
+@rule
+async def audit_release(request: ReleaseAuditRequest) -> Audited:
+    found = await Get(BundleOfRelease, ReleaseRequest(request.field_set, request.runtime))
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    names = _layers_of(request.field_set, bundle)
+    facts = await Get(
+        Digest, DigestSubset(bundle.layers, PathGlobs([f"{name}.elf.json" for name in names]))
+    )
+    return await Get(
+        Audited,
+        LayersAuditRequest(
+            str(request.field_set.address),
+            request.toolchain or bundle.toolchain,
+            facts,
+            names,
+            FrozenDict({one["path"]: f"{one['name']}@{one['version']}" for one in bundle.packages}),
+        ),
+    )
+
+
+@rule
+async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
+    field_set = request.field_set
+    audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
+    found = await Get(BundleOfRelease, ReleaseRequest, request)
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    scripts = json.loads(bundle.installed.report)["install_scripts"]
+    return abi_waivers.judge(
+        audited.files,
+        field_set.abi_waivers.value or {},
+        str(field_set.address),
+        {one["name"] for one in scripts},
+    )
+
+
+def _static_layer(field: StaticField) -> Tuple[str, ...]:
+    return ("static",) if field.value == "include" else ()
+
+
+@rule(desc="Smoke-test release")
+async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
+    field_set, bundle = request.field_set, request.bundle
+    script = field_set.smoke_script.value
+    if not script:
+        return SmokeTested()
+    names = tuple(name for name in _layers_of(field_set, bundle) if name != "runtime")
+    layers, launcher = await MultiGet(
+        Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
+        Get(Digest, CreateDigest, _app_sh()),
+    )
+    runtime = dataclasses.replace(bundle.runtime.tree, target=_RUNTIME_OF_RELEASE)
+    await Get(
+        StepResult,
+        Step(
+            program="smoke_release",
+            trees=(*base.trees, runtime),
+            outputs=("smoke.ok",),
+            description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
+            origin=str(field_set.address),
+            arguments=as_arguments(
+                {
+                    "script": script,
+                    "env": dict(bundle.build_env),
+                    # No environment file: what it holds is the host's own, and secret.
+                    "launcher": {**_launcher_values(field_set), "env_file": ""},
+                }
+            ),
+            inputs=await Get(Digest, MergeDigests([layers.digest, launcher])),
+        ),
+    )
+    return SmokeTested()
+
+
+@rule(desc="Smoke-test release in an old userland")
+async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
+    field_set, bundle = request.field_set, request.bundle
+    script, place = field_set.smoke_script.value, field_set.old_userland
+    if not place.value:
+        return SmokeTested()
+    where = f"{field_set.address}, field old_userland"
+    if not script:
+        raise SlipwayError(
+            "an old userland runs the smoke script, and there is none",
+            where=where,
+            next='add smoke_script="smoke", or remove the field',
+        )
+    named = ToolchainNamed(place.to_unparsed_address_inputs(), "an old userland", where)
+    userland = await Get(ToolchainFieldSet, ToolchainNamed, named)
+    image = await Get(ToolchainImage, ToolchainImageRequest(userland))
+    launcher = placeholders.fill(
+        _data("app.sh").decode(), {**_launcher_values(field_set), "env_file": ""}
+    )
+    tarball, programs = await MultiGet(
+        Get(Digest, AddPrefix(request.release, "release")),
+        Get(
+            Digest,
+            CreateDigest(
+                [
+                    FileContent("app", launcher.encode(), is_executable=True),
+                    FileContent("smoke.sh", _data("smoke_userland.sh")),
+                ]
+            ),
+        ),
+    )
+    env = (f"{name}={value}" for name, value in sorted(bundle.build_env.items()))
+    await Get(
+        StepResult,
+        Step(
+            program="smoke_release",
+            trees=image.layers,
+            outputs=(),
+            description=f"Smoke-test {bundle.app.name} in {userland.address}",
+            origin=str(field_set.address),
+            inputs=await Get(Digest, MergeDigests([tarball, programs])),
+            argv=(
+                "/usr/bin/env",
+                *env,
+                "/bin/sh",
+                "/build/in/smoke.sh",
+                script,
+                str(userland.address),
+            ),
+        ),
+    )
+    return SmokeTested()
+
+
+@rule(desc="Make release")
+async def make_release(request: ReleaseRequest) -> Release:
+    field_set = request.field_set
+    found = await Get(BundleOfRelease, ReleaseRequest, request)
+    app = await Get(App, AppRequest(found.field_set))
+    script = field_set.smoke_script.value
+    if script:
+        where = f"{field_set.address}, field smoke_script"
+        check_script(app.manifest, script, where)
+    launcher_values = _launcher_values(field_set)
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    names = _layers_of(field_set, bundle)
+    origin = str(field_set.address)
+    base = await Get(BaseRoot)
+    verdict, *checked = await MultiGet(
+        Get(Verdict, ReleaseRequest, request),
+        # Apart: one runtime is in the releases of many applications.
+        Get(
+            CheckedLayers,
+            CheckedLayersRequest(
+                bundle.layers, (Scope("runtime", release_layers.RUNTIME),), origin
+            ),
+        ),
+        Get(CheckedLayers, CheckedLayersRequest(bundle.layers, _installed_scopes(bundle), origin)),
+    )
+    separate = [_STATIC] if field_set.static.value == "separate" else []
+    own_facts = [f"{name}.elf.json" for name in _OF_BUNDLE if name in names]
+    layers, facts, static, launcher, all_checked = await MultiGet(
+        Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
+        Get(Digest, DigestSubset(bundle.layers, PathGlobs(own_facts))),
+        Get(Digest, DigestSubset(bundle.layers, PathGlobs(separate))),
+        Get(Digest, CreateDigest, _app_sh()),
+        Get(Digest, MergeDigests([one.digest for one in checked])),
+    )
+    facts, all_checked = await MultiGet(
+        Get(Digest, AddPrefix(facts, "layers")), Get(Digest, AddPrefix(all_checked, "checked"))
+    )
+    stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
+    step = Step(
+        program="make_release",
+        trees=base.trees,
+        outputs=(f"{stem}.tar.gz", f"{stem}.release.json"),
+        description=f"Assemble {stem}.tar.gz",
+        origin=str(field_set.address),
+        arguments=as_arguments(
+            {
+                "stem": stem,
+                "layers": names,
+                "launcher": launcher_values,
+                "static_dir": found.field_set.static_dir.value or "",
+                "manifest": _manifest(bundle, verdict),
+            }
+        ),
+        inputs=await Get(
+            Digest, MergeDigests([layers.digest, facts, static, launcher, all_checked])
+        ),
+    )
+    audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
+    scripts = json.loads(bundle.installed.report)["install_scripts"]
+    text = native_report.render(
+        audited.files, bundle.packages, scripts, str(bundle.toolchain.address)
+    )
+    result, _, native = await MultiGet(
+        Get(StepResult, Step, step),
+        Get(SmokeTested, SmokeRequest(field_set, bundle)),
+        Get(Digest, CreateDigest([FileContent(f"{stem}.native.json", text.encode())])),
+    )
+    await Get(SmokeTested, UserlandSmokeRequest(field_set, bundle, result.digest))
+    return Release(result.digest, static if separate else EMPTY_DIGEST, native, stem)
+
+
+def _installed_scopes(bundle: Bundle) -> Tuple[Scope, ...]:
+    """What may be in the layers of the installed packages."""
+    paths = {native_packages.layer_name(one["path"]): one["path"] for one in bundle.packages}
+    return tuple(
+        Scope(name, release_layers.DEPENDENCIES)
+        if name == "dependencies"
+        else Scope(name, release_layers.PACKAGE, paths[name])
+        for name in bundle.installed.names
+    )
+
+
+def file_name(app: str) -> str:
+    """`@scope/app` as a file name: `scope-app`."""
+    return app.lstrip("@").replace("/", "-")
+
+
+def _app_sh() -> CreateDigest:
+    return CreateDigest([FileContent("app.sh", _data("app.sh"))])
+
+
+def _data(name: str) -> bytes:
+    content = pkgutil.get_data("slipway.release", name)
+    assert content is not None
+    return content
+
+
+def _launcher_values(field_set: ReleaseTarballFieldSet) -> Dict[str, str]:
+    values = {
+        "server_env": field_set.server_env.value or "",
+        "env_file": field_set.env_file.value or "",
+        "run_script": field_set.run_script.value or "",
+    }
+    for name, value in values.items():
+        if "'" in value or "\n" in value:
+            raise SlipwayError(
+                f'the field "{name}" holds a quote or a line break',
+                where=f"{field_set.address}, field {name}",
+                found=repr(value),
+                next="write it without",
+            )
+    return values
+
+
+def _manifest(bundle: Bundle, verdict: Verdict) -> Dict[str, Any]:
+    """What a release.json says of its inputs; make_release adds layers and sizes."""
+    app, runtime, lock = bundle.app, bundle.runtime, bundle.app.read.lock
+    report = json.loads(bundle.installed.report)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "app": app.name,
+        "version": app.version,
+        "server_env": bundle.server_env,
+        "node": {
+            "version": runtime.version,
+            "npm": runtime.npm_version,
+            "definition_sha256": runtime.definition_sha256,
+            **({"tests": runtime.tests} if runtime.tests else {}),
+        },
+        **({"network": "allow"} if bundle.has_network else {}),
+        "lock_sha256": hashlib.sha256(lock.text.encode()).hexdigest(),
+        "abi": {**verdict.as_dict(), "foreign_dropped": report["foreign"]},
+        "packages": bundle.packages,
+        "install_scripts_not_run": [
+            {"name": one["name"], "version": one["version"]}
+            for one in report["install_scripts"]
+            if one["production"] and one["path"] not in report["native"]
+        ],
+    }
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,40 @@
+"""`run` of a release: unpacked to a scratch folder, in the foreground, with its own Node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
+from pants.engine.fs import Digest, MergeDigests
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+
+from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.target_types import BundleField, RunScriptField
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.programs import Program, ProgramRequest, path_of
+
+_PROGRAM = "slipway.release.run_release"
+
+
+@dataclass(frozen=True)
+class ReleaseRunFieldSet(ReleaseTarballFieldSet, RunFieldSet):
+    required_fields = (BundleField, RunScriptField)
+    run_in_sandbox_behavior = RunInSandboxBehavior.NOT_SUPPORTED
+
+
+@rule(desc="Run release")
+async def run_release(field_set: ReleaseRunFieldSet, settings: HostSettings) -> RunRequest:
+    release, program = await MultiGet(
+        Get(Release, ReleaseRequest(field_set)), Get(Program, ProgramRequest((_PROGRAM,)))
+    )
+    return RunRequest(
+        digest=await Get(Digest, MergeDigests([program.digest, release.digest])),
+        args=(
+            *(settings.python, "-I", "-S", "-B"),
+            *(f"{{chroot}}/{path_of(_PROGRAM)}", f"{{chroot}}/{release.stem}.tar.gz"),
+        ),
+    )
+
+
+def rules():
+    return [*collect_rules(), *ReleaseRunFieldSet.rules()]

@@ -1,0 +1,99 @@
+"""The goal `try-runtime`: an application built and smoke-tested under another Node, and what differs.
+
+./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pants.engine.console import Console
+from pants.engine.fs import Digest, DigestContents
+from pants.engine.goal import Goal, GoalSubsystem, LineOriented
+from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
+from pants.engine.target import Targets
+from pants.option.option_types import StrOption
+from pants.util.strutil import help_text
+
+from slipway.lib.errors import SlipwayError
+from slipway.lib.release_differences import Contents, render
+from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.toolchain.image import BaseRoot
+from slipway.toolchain.step import Step, StepResult, as_arguments
+
+
+class TryRuntimeSubsystem(LineOriented, GoalSubsystem):
+    name = "try-runtime"
+    help = "Builds and smoke-tests releases under another Node, and prints what differs."
+
+    runtime = StrOption(
+        default=None,
+        help=help_text(
+            """
+            The address of the `node_runtime` to try.
+
+            For example: `./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release`.
+            """
+        ),
+    )
+
+
+class TryRuntime(Goal):
+    subsystem_cls = TryRuntimeSubsystem
+    environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
+
+
+@dataclass(frozen=True)
+class ReleaseContents:
+    """JSON of a release's lists, as in Contents."""
+
+    text: str
+
+    def parsed(self) -> Contents:
+        return Contents(**json.loads(self.text))
+
+
+@rule
+async def read_release(request: ReleaseRequest, base: BaseRoot) -> ReleaseContents:
+    release = await Get(Release, ReleaseRequest, request)
+    result = await Get(
+        StepResult,
+        Step(
+            program="read_release",
+            trees=base.trees,
+            outputs=("contents.json",),
+            description=f"Read {release.stem}",
+            origin=str(request.field_set.address),
+            arguments=as_arguments({"file": f"{release.stem}.tar.gz"}),
+            inputs=release.digest,
+        ),
+    )
+    contents = await Get(DigestContents, Digest, result.digest)
+    return ReleaseContents(contents[0].content.decode())
+
+
+@goal_rule
+async def try_runtime(console: Console, goal: TryRuntimeSubsystem, targets: Targets) -> TryRuntime:
+    chosen = [one for one in targets if ReleaseTarballFieldSet.is_applicable(one)]
+    if not goal.runtime or not chosen:
+        raise SlipwayError(
+            "there is nothing to try",
+            found="no option --runtime" if chosen else "no release_tarball among the targets",
+            next="./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release",
+        )
+    field_sets = [ReleaseTarballFieldSet.create(one) for one in chosen]
+    before = await MultiGet(Get(ReleaseContents, ReleaseRequest(one)) for one in field_sets)
+    after = await MultiGet(
+        Get(ReleaseContents, ReleaseRequest(one, goal.runtime)) for one in field_sets
+    )
+    with goal.line_oriented(console) as print_line:
+        for field_set, one, other in zip(field_sets, before, after):
+            smoke = "and passed its smoke script " if field_set.smoke_script.value else ""
+            print_line(f"{field_set.address} was built {smoke}under both")
+            print_line(render(one.parsed(), other.parsed()))
+    return TryRuntime(exit_code=0)
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,413 @@
+"""Makes a CPython 3.9 from Debian 11's packages, for machines that have only newer ones.
+
+Pants 2.17.1 runs on CPython 3.7 to 3.9. The packages are pinned by hash and come from the mirror
+that the machine's own apt uses. Nothing is installed: they are unpacked into the user's cache, their
+maintainer scripts do not run, and each binary finds its libraries by a path relative to itself, so
+that neither root nor an environment variable is needed.
+"""
+
+import base64
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from slipway.runner.messages import RunnerError, say
+
+MIRROR_VARIABLE = "SLIPWAY_DEBIAN_MIRROR"
+
+BINARY = "usr/bin/python3.9"
+LIBRARIES = "usr/lib/x86_64-linux-gnu/"
+MODULES = "usr/lib/python3.9/"
+PIP_WHEELS = "usr/share/python-wheels/"
+PATCHELF = "usr/bin/patchelf"
+PATCHELF_FOLDER = "patchelf/"
+# What patchelf itself runs with; not kept.
+PATCHELF_LIBRARIES = re.compile(LIBRARIES + r"lib(stdc\+\+|gcc_s)\.so.*")
+LICENCES = re.compile(r"usr/share/doc/[^/]+/copyright")
+KEPT = (BINARY, PATCHELF, LIBRARIES, MODULES, PIP_WHEELS)
+
+# Where each kind of binary looks for its libraries, from its own folder.
+RUN_PATHS = (
+    (BINARY, "$ORIGIN/../lib/x86_64-linux-gnu"),
+    (MODULES + "lib-dynload/", "$ORIGIN/../../x86_64-linux-gnu"),
+    (LIBRARIES, "$ORIGIN"),
+)
+
+# Where the certificates of the system are; the first is Debian's own place.
+CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+# Debian's OpenSSL looks for them where only Debian has them.
+SITE_CUSTOMIZE = f"""\
+import os
+
+if "SSL_CERT_FILE" not in os.environ and not os.path.isdir("/usr/lib/ssl/certs"):
+    for bundle in {CERTIFICATES!r}:
+        if os.path.exists(bundle):
+            os.environ["SSL_CERT_FILE"] = bundle
+            break
+"""
+
+OTHER_WAY = "uv python install 3.9   (or pyenv install 3.9: any CPython 3.9, 3.8 or 3.7 will do)"
+
+
+FAULTS = (OSError, ValueError, http.client.HTTPException)
+
+
+# What a mirror has for an answer: 60 seconds, and one more for each 20 kB.
+PATIENCE = 60.0
+LEAST_RATE = 20_000
+
+
+class TooSlow(OSError):
+    """A mirror answers byte by byte, so that no pause of it is long, and there is no end."""
+
+
+class OtherContent(Exception):
+    """A mirror's file is whole, and not the one that the lock names."""
+
+
+class Package(NamedTuple):
+    name: str
+    version: str
+    filename: str
+    size: int
+    sha256: str
+
+
+def read_lock(path: str) -> List[Package]:
+    with open(path, encoding="utf-8") as file:
+        entries = json.load(file)["packages"]
+    return [Package(**{key: entry[key] for key in Package._fields}) for entry in entries]
+
+
+def make(folder: str, lock_file: str) -> None:
+    """Fills `folder`, which is empty and may be moved afterwards, with a CPython 3.9."""
+    packages = read_lock(lock_file)
+    size = sum(package.size for package in packages) / 1e6
+    say(f"making a CPython 3.9 from Debian 11's packages (once, {size:.1f} MB) …")
+    apt = Apt()
+    mirrors = apt.mirrors()
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler(apt.proxies()), SafeRedirects()
+    )
+    with ThreadPoolExecutor(4) as pool:
+        for content in pool.map(lambda package: fetch(package, mirrors, opener), packages):
+            unpack(content, folder)
+    set_run_paths(folder)
+    # Tools that search a folder for an interpreter ask for this name.
+    os.symlink(os.path.basename(BINARY), os.path.join(folder, os.path.dirname(BINARY), "python3"))
+    with open(os.path.join(folder, MODULES, "sitecustomize.py"), "w") as file:
+        file.write(SITE_CUSTOMIZE)
+    check(folder)
+
+
+class SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Takes no login along, not even that of a proxy, and goes from https to https alone."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        followed = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if followed is None:
+            return None
+        # Of a request by a CONNECT tunnel, `type` is the scheme of what it asks for.
+        if req.type == "https" and followed.type != "https":
+            raise urllib.error.URLError("it redirects from https to http")
+        followed.remove_header("Proxy-authorization")
+        return followed
+
+
+class Apt:
+    """What the machine's own apt is set up to do; empty where there is none."""
+
+    def __init__(self) -> None:
+        # The system's own folders come first: the first of PATH may hold anything.
+        self._path = "/usr/bin:/bin:" + os.environ.get("PATH", "")
+
+    def mirrors(self) -> List[str]:
+        given = os.environ.get(MIRROR_VARIABLE)
+        if given:
+            if not has_plain_host(given):
+                raise RunnerError(
+                    "the address of the Debian mirror cannot be read",
+                    where=f"the variable {MIRROR_VARIABLE}",
+                    found="an address that ends in its login",
+                    next='in a password, write "#" as %23, "/" as %2F, "?" as %3F and "@" as %40',
+                )
+            return [given.rstrip("/")]
+        # apt reads both forms of its lists, their options and its own settings. Without release
+        # info it needs no downloaded index, which a fresh container lacks.
+        listing = self._ask(
+            "apt-get",
+            "indextargets",
+            "--no-release-info",
+            "--format",
+            "$(REPO_URI)|$(COMPONENT)",
+            "Created-By: Packages",
+        )
+        found = []
+        for line in listing.splitlines():
+            address, _, component = line.rpartition("|")
+            address = address.rstrip("/")
+            known = address.startswith(("http://", "https://", "file:", "copy:"))
+            known = known and has_plain_host(address)
+            if known and component == "main" and address not in found:
+                found.append(address)
+        if not found:
+            raise RunnerError(
+                "no CPython 3.9, 3.8 or 3.7 was found, and no Debian mirror to make one from",
+                found="apt names no mirror with a 'main' component",
+                next=f"export {MIRROR_VARIABLE}=<address of a Debian mirror>\n{OTHER_WAY}",
+            )
+        # The archive itself before security updates and third parties.
+        return sorted(found, key=lambda address: not address.endswith("/debian"))
+
+    def proxies(self) -> Dict[str, str]:
+        chosen = dict(urllib.request.getproxies())
+        dump = re.findall(r'^(\S+) "(.*)";$', self._ask("apt-config", "dump"), re.MULTILINE)
+        settings = {name.lower(): value for name, value in dump}
+        for_http = settings.get("acquire::http::proxy", "")
+        for scheme, proxy in (
+            ("http", for_http),
+            ("https", settings.get("acquire::https::proxy", for_http)),
+        ):
+            if proxy.upper() == "DIRECT":
+                chosen.pop(scheme, None)
+            elif proxy:
+                chosen[scheme] = proxy
+        return chosen
+
+    def _ask(self, tool: str, *args: str) -> str:
+        program = shutil.which(tool, path=self._path)
+        if program is None:
+            return ""
+        return output_of([program, *args], stderr=subprocess.DEVNULL)[1]
+
+
+def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
+    """The content of a package, from the first mirror that has it."""
+    faults: List[Tuple[str, BaseException]] = []
+    for mirror in mirrors:
+        address = "{}/{}".format(re.sub("^copy:", "file:", mirror), package.filename)
+        try:
+            content = download(address, package.size, opener)
+        except FAULTS as fault:
+            faults.append((without_login(address), fault))
+            continue
+        digest = hashlib.sha256(content).hexdigest()
+        if digest == package.sha256:
+            return content
+        fault = OtherContent(f"SHA-256 {digest}, expected {package.sha256}")
+        faults.append((without_login(address), fault))
+    if all(isinstance(fault, OtherContent) for _, fault in faults):
+        raise RunnerError(
+            "a package of Debian 11 is not the one that the lock names",
+            where="\n".join(address for address, _ in faults),
+            found="\n".join(str(fault) for _, fault in faults),
+            next=f"export {MIRROR_VARIABLE}=<address of another mirror>\n{OTHER_WAY}",
+        )
+    if all(is_missing(fault) for _, fault in faults):
+        raise RunnerError(
+            "this mirror has no Debian 11 (any more), which a CPython 3.9 would be made from",
+            where="\n".join(address for address, _ in faults),
+            found="404",
+            next=f"export {MIRROR_VARIABLE}=<address of a mirror or archive that has it>\n{OTHER_WAY}",
+        )
+    raise RunnerError(
+        "a package of Debian 11, which a CPython 3.9 is made from, could not be fetched",
+        where="\n".join(address for address, _ in faults),
+        found="\n".join(str(fault) for _, fault in faults),
+        next=f"export http_proxy=…, or {MIRROR_VARIABLE}=<address of another mirror>\n{OTHER_WAY}",
+    )
+
+
+def download(address: str, size: int, opener: Any) -> bytes:
+    request = urllib.request.Request(without_login(address))
+    login = login_of(address)
+    if login:
+        # Not to the host of a redirect, which has no login of the user's.
+        basic = "Basic " + base64.b64encode(login).decode("ascii")
+        request.add_unredirected_header("Authorization", basic)
+    for attempt in (1, 2, 3):
+        try:
+            content = read_in_time(request, size, opener)
+            if len(content) < size:
+                raise OSError(f"cut off after {len(content)} of {size} bytes")
+            return content
+        except FAULTS as fault:
+            if attempt == 3 or is_missing(fault) or isinstance(fault, TooSlow):
+                raise
+            time.sleep(attempt)
+    raise AssertionError
+
+
+def read_in_time(request: urllib.request.Request, size: int, opener: Any) -> bytes:
+    """The first bytes of the answer, one more than `size`, which shows one that is too long."""
+    answer: Future[bytes] = Future()
+
+    def read() -> None:
+        try:
+            with opener.open(request, timeout=PATIENCE) as reply:
+                answer.set_result(bytes(reply.read(size + 1)))
+        except BaseException as fault:
+            answer.set_exception(fault)
+
+    # A daemon: nobody waits for it once its time is over.
+    threading.Thread(target=read, daemon=True).start()
+    seconds = PATIENCE + size / LEAST_RATE
+    if not futures.wait([answer], seconds).done:
+        raise TooSlow(f"less than {size} bytes in {seconds:.0f} seconds")
+    return answer.result()
+
+
+def is_missing(fault: BaseException) -> bool:
+    if isinstance(fault, urllib.error.HTTPError):
+        return fault.code in (404, 410)
+    # A `file:` address without a file.
+    return isinstance(getattr(fault, "reason", None), FileNotFoundError)
+
+
+def login_of(address: str) -> bytes:
+    """The user and password that apt's lists may hold in an address."""
+    login, at, _ = urllib.parse.urlsplit(address).netloc.rpartition("@")
+    return urllib.parse.unquote(login).encode("utf-8") if at else b""
+
+
+def without_login(address: str) -> str:
+    return re.sub(r"//[^/]*@", "//", address)
+
+
+def has_plain_host(address: str) -> bool:
+    """Whether the login does not go on behind the host: else no part may be in a message."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+        return "@" not in parts.path + parts.query + parts.fragment and parts.port != 0
+    except ValueError:
+        return False
+
+
+def unpack(deb: bytes, folder: str) -> None:
+    """Unpacks what is kept of a package into `folder`, with /lib and /usr/lib as one."""
+    data = next(content for name, content in members(deb) if name.startswith("data.tar"))
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            name = os.path.normpath(member.name)
+            if name.startswith("lib/"):
+                name = "usr/" + name
+            if not name.startswith(KEPT) and not LICENCES.fullmatch(name):
+                continue
+            if name == PATCHELF or PATCHELF_LIBRARIES.fullmatch(name):
+                name = PATCHELF_FOLDER + os.path.basename(name)
+            target = os.path.join(folder, name)
+            if member.issym():
+                # An absolute link points to the host's own files.
+                if not member.linkname.startswith("/"):
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
+                    os.symlink(member.linkname, target)
+            elif member.isfile():
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                source = archive.extractfile(member)
+                assert source is not None
+                with open(target, "wb") as file:
+                    shutil.copyfileobj(source, file)
+                os.chmod(target, 0o755 if member.mode & 0o100 else 0o644)
+
+
+def members(deb: bytes) -> Iterator[Tuple[str, bytes]]:
+    """The members of an `ar` archive: a header of 60 bytes, the content, padded to even."""
+    position = len(b"!<arch>\n")
+    while position + 60 <= len(deb):
+        header = deb[position : position + 60]
+        size = int(header[48:58])
+        position += 60
+        yield header[:16].decode("ascii").rstrip("/ "), deb[position : position + size]
+        position += size + size % 2
+
+
+def set_run_paths(folder: str) -> None:
+    tool = os.path.join(folder, PATCHELF_FOLDER)
+    environment = dict(os.environ, LD_LIBRARY_PATH=tool)
+    for place, run_path in RUN_PATHS:
+        files = [
+            path
+            for path in files_under(os.path.join(folder, place))
+            if is_elf(path) and not os.path.islink(path)
+        ]
+        patchelf = [os.path.join(tool, "patchelf"), "--set-rpath", run_path]
+        status, output = output_of(patchelf + files, env=environment)
+        if status != 0:
+            raise RunnerError(
+                "patchelf failed on the CPython 3.9 made from Debian 11's packages",
+                where=folder,
+                found=output,
+                next=OTHER_WAY,
+            )
+    shutil.rmtree(tool)
+
+
+def certificates() -> Dict[str, str]:
+    """The setting that Debian's pip needs where the system is no Debian."""
+    for bundle in CERTIFICATES:
+        if os.path.exists(bundle):
+            return {"cert": bundle}
+    return {}
+
+
+def files_under(path: str) -> Iterator[str]:
+    if os.path.isfile(path):
+        yield path
+    for parent, _, names in os.walk(path):
+        for name in sorted(names):
+            yield os.path.join(parent, name)
+
+
+def is_elf(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def check(folder: str) -> None:
+    modules = "bz2, ctypes, decimal, hashlib, lzma, sqlite3, ssl, uuid, venv, zlib"
+    status, output = output_of([os.path.join(folder, BINARY), "-I", "-c", "import " + modules])
+    if status != 0:
+        raise RunnerError(
+            "the CPython 3.9 made from Debian 11's packages does not run on this machine",
+            where=folder,
+            found=output or f"exit status {status}",
+            next=OTHER_WAY + "\n(that of Debian 11 needs glibc 2.29 or newer)",
+        )
+
+
+def output_of(
+    command: List[str], env: Optional[Dict[str, str]] = None, stderr: int = subprocess.STDOUT
+) -> Tuple[int, str]:
+    done = subprocess.run(
+        command,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=env,
+        encoding="utf-8",
+        errors="replace",
+    )
+    return done.returncode, done.stdout

@@ -1,0 +1,221 @@
+"""Runtimes built from their source release, inside a toolchain image."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from pants.engine.addresses import Address
+from pants.engine.fs import (
+    CreateDigest,
+    Digest,
+    DigestContents,
+    DigestEntries,
+    DigestSubset,
+    FileEntry,
+    PathGlobs,
+    RemovePrefix,
+    Snapshot,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.option.global_options import GlobalOptions
+from pants.util.frozendict import FrozenDict
+
+from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.lib.node_definition import NodeDefinition, PinnedArchive, SourceBuild
+from slipway.runtime.runtime import Runtime, digest_of, locked
+from slipway.target_types import RuntimeToolchainField
+from slipway.toolchain.image import (
+    BaseRoot,
+    OutputTreeRequest,
+    ToolchainFieldSet,
+    ToolchainImage,
+    ToolchainImageRequest,
+    ToolchainNamed,
+)
+from slipway.toolchain.locked_files import LockedFile, LockedFiles
+from slipway.toolchain.step import (
+    RUNTIME,
+    FallibleStepResult,
+    Step,
+    StepResult,
+    Tree,
+    as_arguments,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceRuntimeRequest:
+    definition: NodeDefinition
+    npm_version: Optional[str]
+    toolchain: RuntimeToolchainField
+    address: Address
+
+
+@dataclass(frozen=True)
+class PinnedNpmRequest:
+    """Asks for a runtime with another npm than the one that it was built with."""
+
+    runtime: Tree
+    npm: PinnedArchive
+    version: str
+    address: Address
+
+
+@dataclass(frozen=True)
+class SourceInputsRequest:
+    definition: NodeDefinition
+
+
+@dataclass(frozen=True)
+class SourceInputs:
+    """Patches below `patches`, and `source.archive` where the user keeps it beside the definition."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class RuntimeToolchainRequest:
+    field: RuntimeToolchainField
+    address: Address
+
+
+def _locked_source(source: SourceBuild) -> Tuple[LockedFile, ...]:
+    where = FrozenDict(kind="url", url=source.url)
+    if source.debian:
+        name = os.path.basename(source.debian)
+        where = FrozenDict(kind="debian", filename=source.debian, name=name)
+    if source.file:
+        return ()
+    return (LockedFile("source.archive", source.sha256, source.size, where),)
+
+
+@rule
+async def find_source_inputs(request: SourceInputsRequest) -> SourceInputs:
+    definition, source = request.definition, request.definition.source
+    assert source is not None
+    folder = os.path.dirname(definition.path)
+    wanted = [*source.patches, *([source.file] if source.file else [])]
+    snapshot = await Get(Snapshot, PathGlobs([os.path.join(folder, one) for one in wanted]))
+    missing = [os.path.join(folder, one) for one in wanted]
+    missing = [path for path in missing if path not in snapshot.files]
+    if missing:
+        raise SlipwayErrors(
+            f'files that the definition "{definition.path}" names are not there',
+            missing,
+            where=f"{definition.path}: source",
+            next="put them there, or correct the definition",
+        )
+    beside = await Get(Digest, RemovePrefix(snapshot.digest, folder))
+    placed = []
+    for entry in await Get(DigestEntries, Digest, beside):
+        assert isinstance(entry, FileEntry)
+        if entry.path != source.file:
+            placed.append(FileEntry(f"patches/{entry.path}", entry.file_digest))
+            continue
+        if entry.file_digest.fingerprint != source.sha256:
+            raise SlipwayError(
+                f'the source archive "{os.path.join(folder, source.file)}" is not the pinned one',
+                where=f"{definition.path}: source.sha256",
+                found=f"sha256 is {entry.file_digest.fingerprint}, not {source.sha256}",
+                next="put the right archive there, or correct the definition",
+            )
+        placed.append(FileEntry("source.archive", entry.file_digest))
+    return SourceInputs(await Get(Digest, CreateDigest(placed)))
+
+
+@rule
+async def find_runtime_toolchain(request: RuntimeToolchainRequest) -> ToolchainImage:
+    field = request.field
+    where = f"{request.address}, field toolchain"
+    if not field.value:
+        raise SlipwayError(
+            f'the runtime "{request.address}" is built from source and has no toolchain',
+            where=where,
+            next='toolchain="//toolchains/gcc48"',
+        )
+    inputs = field.to_unparsed_address_inputs()
+    named = ToolchainNamed(inputs, "the toolchain of a runtime", where)
+    field_set = await Get(ToolchainFieldSet, ToolchainNamed, named)
+    return await Get(ToolchainImage, ToolchainImageRequest(field_set))
+
+
+def _keep_log(content: bytes, address: Address, settings: GlobalOptions) -> str:
+    """Where the log of a failed build lies, for whoever wants to see all of it."""
+    folder = os.path.join(settings.pants_workdir, "slipway")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{address.path_safe_spec}.build.log")
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+@rule(desc="Build Node runtime from source")
+async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) -> Runtime:
+    definition, source = request.definition, request.definition.source
+    assert source is not None
+    image, inputs = await MultiGet(
+        Get(ToolchainImage, RuntimeToolchainRequest(request.toolchain, request.address)),
+        Get(SourceInputs, SourceInputsRequest(definition)),
+    )
+    result = await Get(
+        FallibleStepResult,
+        Step(
+            program="build_runtime",
+            trees=image.layers,
+            outputs=("runtime.tar", "build.json", "build.log"),
+            description=f"Build {definition.path} from source",
+            origin=str(request.address),
+            arguments=as_arguments(
+                {"source": source.as_dict(), "label": f"Node.js {definition.version}"}
+            ),
+            inputs=inputs.digest,
+            locked=LockedFiles(_locked_source(source)),
+            log="build.log",
+        ),
+    )
+    log = await Get(Digest, DigestSubset(result.digest, PathGlobs(["build.log"])))
+    if result.exit_code != 0:
+        kept = await Get(DigestContents, Digest, log)
+        where = _keep_log(kept[0].content, request.address, settings) if kept else "none"
+        raise SlipwayError(f"{request.address}: {result.said}\n  log:   {where}")
+    tree, report = await MultiGet(
+        Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME)),
+        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["build.json"]))),
+    )
+    said = json.loads(report[0].content)
+    if said["tests"] == "failed":
+        logger.warning(f"{request.address}: make test failed; build.log tells which tests")
+    made_of = [source.sha256, json.dumps(source.as_dict(), sort_keys=True), image.image_id]
+    npm_version = said["npm"]
+    if definition.npms:
+        npm_version, npm = definition.npm(request.npm_version)
+        made_of.append(npm.sha256)
+        tree = await Get(Tree, PinnedNpmRequest(tree, npm, npm_version, request.address))
+    return Runtime(definition.version, npm_version, digest_of(*made_of), tree, said["tests"], log)
+
+
+@rule
+async def replace_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
+    result = await Get(
+        StepResult,
+        Step(
+            program="replace_npm",
+            trees=(*base.trees, request.runtime),
+            outputs=("runtime.tar",),
+            description=f"Replace the npm of {request.address} by {request.version}",
+            origin=str(request.address),
+            arguments=as_arguments({"npm_version": request.version}),
+            locked=LockedFiles((locked(request.npm, "npm.tgz"),)),
+        ),
+    )
+    return await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,62 @@
+"""Finds and reads the definition of a Node version: in the workspace, or among those that Slipway
+brings as package data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from pants.engine.fs import PathGlobs, Paths
+from pants.engine.rules import Get, collect_rules, rule
+
+from slipway.lib.errors import SlipwayError, nearest
+from slipway.lib.node_definition import NodeDefinition, read
+from slipway.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
+
+FOLDER = "toolchains/node"
+
+
+@dataclass(frozen=True)
+class NodeDefinitionRequest:
+    """`file`, relative to the build root, or the definition named after the version."""
+
+    version: str
+    folder: str
+    file: Optional[str]
+    origin: str
+
+
+@rule
+async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition:
+    name = f"{request.version}.toml"
+    places = (request.file,) if request.file else _places(request, name)
+    found = await Get(ProvidedFile, ProvidedFileRequest(places, f"node/{name}"))
+    if found.content is not None:
+        document = parse_toml(found.content, found.path, "Node definition")
+        return read(document, found.path, request.version)
+    if request.file:
+        raise SlipwayError(
+            f'the Node definition "{request.file}" is not there',
+            where=f"{request.origin}, field definition",
+            found="no such file",
+            next="write that file, or correct the field",
+        )
+    known = await Get(Paths, PathGlobs(_places(request, "*.toml")))
+    versions = [os.path.basename(path)[: -len(".toml")] for path in known.files]
+    guesses = nearest(request.version, versions) or sorted(versions)
+    raise SlipwayError(
+        f'there is no definition of Node.js "{request.version}"',
+        where=f"{request.origin}, field version",
+        found=", ".join(f"no {place}" for place in places),
+        next=f"write that file, or choose one of: {', '.join(guesses) or 'none is defined'}",
+    )
+
+
+def _places(request: NodeDefinitionRequest, name: str) -> Tuple[str, ...]:
+    folders = dict.fromkeys((request.folder, FOLDER))
+    return tuple(os.path.join(folder, name) for folder in folders)
+
+
+def rules():
+    return collect_rules()

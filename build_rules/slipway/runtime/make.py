@@ -1,0 +1,188 @@
+"""Node runtimes: a definition's archives, unpacked, tried, and packed for steps and releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional, Tuple
+
+from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.fs import AddPrefix, Digest, MergeDigests, Snapshot
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import WrappedTarget, WrappedTargetRequest
+from pants.engine.unions import UnionRule
+
+from slipway.lib.node_definition import NodeDefinition
+from slipway.named_target import take_as
+from slipway.runtime.build import SourceRuntimeRequest
+from slipway.runtime.definitions import NodeDefinitionRequest
+from slipway.runtime.runtime import Runtime, digest_of, locked
+from slipway.target_types import (
+    NodeDefinitionField,
+    NodeRuntime,
+    NodeVersionField,
+    NpmVersionField,
+    OutputPathField,
+    RuntimeToolchainField,
+)
+from slipway.toolchain.image import BaseRoot, OutputTreeRequest
+from slipway.toolchain.locked_files import LockedFiles
+from slipway.toolchain.step import RUNTIME, Step, StepResult, Tree, as_arguments
+
+PLATFORM = "linux-x64"
+
+
+@dataclass(frozen=True)
+class NodeRuntimeFieldSet(PackageFieldSet):
+    required_fields = (NodeVersionField,)
+
+    version: NodeVersionField
+    definition: NodeDefinitionField
+    npm_version: NpmVersionField
+    toolchain: RuntimeToolchainField
+    output_path: OutputPathField
+
+
+@dataclass(frozen=True)
+class RuntimeRequest:
+    field_set: NodeRuntimeFieldSet
+
+
+@dataclass(frozen=True)
+class RuntimesNamed:
+    """Asks for the `node_runtime` targets that the field `where` names for `what`."""
+
+    inputs: UnparsedAddressInputs
+    what: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Runtimes:
+    """In the order in which they were named."""
+
+    runtimes: Tuple[Runtime, ...]
+
+
+@dataclass(frozen=True)
+class RuntimeLayerRequest:
+    runtime: Runtime
+    origin: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class RuntimeLayer:
+    """`digest` holds `runtime.layer`, the member of a release that brings `node_runtime/`, and
+    `runtime.elf.json`, what its binaries need."""
+
+    digest: Digest
+
+
+@rule(desc="Make Node runtime")
+async def make_runtime(request: RuntimeRequest) -> Runtime:
+    field_set = request.field_set
+    version = field_set.version.value or ""
+    definition = await Get(
+        NodeDefinition,
+        NodeDefinitionRequest(
+            version,
+            folder=field_set.address.spec_path,
+            file=_file_of(field_set.definition),
+            origin=str(field_set.address),
+        ),
+    )
+    if definition.source is not None:
+        return await Get(
+            Runtime,
+            SourceRuntimeRequest(
+                definition, field_set.npm_version.value, field_set.toolchain, field_set.address
+            ),
+        )
+    node = definition.binary(PLATFORM)
+    npm_version, npm = definition.npm(field_set.npm_version.value)
+    base = await Get(BaseRoot)
+    result = await Get(
+        StepResult,
+        Step(
+            program="make_runtime",
+            trees=base.trees,
+            outputs=("runtime.tar",),
+            description=f"Make Node.js {version} with npm {npm_version}",
+            origin=str(field_set.address),
+            arguments=as_arguments({"version": version, "npm_version": npm_version}),
+            locked=LockedFiles((locked(node, "node.tgz"), locked(npm, "npm.tgz"))),
+        ),
+    )
+    tree = await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
+    return Runtime(version, npm_version, digest_of(node.sha256, npm.sha256), tree)
+
+
+@rule
+async def find_named_runtimes(named: RuntimesNamed) -> Runtimes:
+    addresses = await Get(Addresses, UnparsedAddressInputs, named.inputs)
+    targets = await MultiGet(
+        Get(WrappedTarget, WrappedTargetRequest(one, description_of_origin=named.where))
+        for one in addresses
+    )
+    field_sets = [
+        take_as(
+            NodeRuntimeFieldSet,
+            NodeRuntime.alias,
+            wrapped.target,
+            what=named.what,
+            where=named.where,
+            example="//toolchains/node:16.20.2",
+        )
+        for wrapped in targets
+    ]
+    return Runtimes(
+        await MultiGet(Get(Runtime, RuntimeRequest(field_set)) for field_set in field_sets)
+    )
+
+
+def _file_of(field: NodeDefinitionField) -> Optional[str]:
+    return field.file_path if field.value else None
+
+
+# Apart from making it: compressing a runtime takes seconds, in which packages can be installed.
+@rule(desc="Pack Node runtime as a layer")
+async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> RuntimeLayer:
+    runtime = request.runtime
+    result = await Get(
+        StepResult,
+        Step(
+            program="pack_runtime",
+            trees=(*base.trees, runtime.tree),
+            outputs=("runtime.layer", "runtime.elf.json"),
+            description=f"Compress Node.js {runtime.version}",
+            origin=request.origin,
+            arguments=as_arguments({"as_layer": True}),
+        ),
+    )
+    return RuntimeLayer(result.digest)
+
+
+@rule(desc="Package Node runtime")
+async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
+    runtime = await Get(Runtime, RuntimeRequest(field_set))
+    base = await Get(BaseRoot)
+    result = await Get(
+        StepResult,
+        Step(
+            program="pack_runtime",
+            trees=(*base.trees, runtime.tree),
+            outputs=("nodejs.tar.gz",),
+            description=f"Pack Node.js {runtime.version}",
+            origin=str(field_set.address),
+            arguments=as_arguments({"as_layer": False}),
+        ),
+    )
+    folder = field_set.output_path.value_or_default(file_ending=None)
+    whole = await Get(Digest, MergeDigests([result.digest, runtime.log]))
+    snapshot = await Get(Snapshot, AddPrefix(whole, folder))
+    artifacts = tuple(BuiltPackageArtifact(path) for path in sorted(snapshot.files, reverse=True))
+    return BuiltPackage(snapshot.digest, artifacts)
+
+
+def rules():
+    return [*collect_rules(), UnionRule(PackageFieldSet, NodeRuntimeFieldSet)]

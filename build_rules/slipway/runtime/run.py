@@ -1,0 +1,37 @@
+"""`run` of a runtime: that Node, on a machine that may have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
+from pants.engine.fs import Digest, MergeDigests
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+
+from slipway.runtime.make import NodeRuntimeFieldSet, Runtime, RuntimeRequest
+from slipway.target_types import NodeVersionField
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.programs import Program, ProgramRequest, path_of
+
+_PROGRAM = "slipway.sandbox.run_node"
+
+
+@dataclass(frozen=True)
+class RuntimeRunFieldSet(NodeRuntimeFieldSet, RunFieldSet):
+    required_fields = (NodeVersionField,)
+    run_in_sandbox_behavior = RunInSandboxBehavior.NOT_SUPPORTED
+
+
+@rule(desc="Run Node")
+async def run_runtime(field_set: RuntimeRunFieldSet, settings: HostSettings) -> RunRequest:
+    runtime, program = await MultiGet(
+        Get(Runtime, RuntimeRequest(field_set)), Get(Program, ProgramRequest((_PROGRAM,)))
+    )
+    return RunRequest(
+        digest=await Get(Digest, MergeDigests([program.digest, runtime.tree.digest])),
+        args=(settings.python, "-I", "-S", "-B", f"{{chroot}}/{path_of(_PROGRAM)}"),
+    )
+
+
+def rules():
+    return [*collect_rules(), *RuntimeRunFieldSet.rules()]

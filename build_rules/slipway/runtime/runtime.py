@@ -1,0 +1,47 @@
+"""What a Node runtime is, however it was made."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Dict
+
+from pants.engine.fs import Digest
+from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.util.frozendict import FrozenDict
+
+from slipway.lib.node_definition import PinnedArchive
+from slipway.toolchain.locked_files import LockedFile
+from slipway.toolchain.step import Tree
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """`tree` is what steps run with. Without an npm, `npm_version` is empty.
+
+    Of a source build, `tests` says what became of its tests, and `log` holds `build.log`.
+    """
+
+    version: str
+    npm_version: str
+    definition_sha256: str
+    tree: Tree
+    tests: str = ""
+    log: Digest = EMPTY_DIGEST
+
+
+def locked(archive: PinnedArchive, path: str) -> LockedFile:
+    source: Dict[str, str] = {"kind": "url", "url": archive.url or ""}
+    if archive.package:
+        source = {
+            "kind": "npm",
+            "name": archive.package,
+            "version": archive.version,
+            "integrity": archive.integrity or "",
+        }
+    return LockedFile(path, archive.sha256, archive.size, FrozenDict(source))
+
+
+def digest_of(*hashes: str) -> str:
+    """Says which archives a runtime was made of, whatever else its definition holds."""
+    return hashlib.sha256("".join(f"{one}\n" for one in hashes).encode()).hexdigest()

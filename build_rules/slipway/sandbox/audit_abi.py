@@ -1,0 +1,93 @@
+"""Holds the binaries of a release against an ABI policy, and writes the table of them.
+
+They come from an archive, or from what was noted down when the layers of a release were written.
+The names that the oldest host has are those of this root's own libraries within the policy.  Leaves
+`audit.json`; a breach is no failure here, since the table is wanted then most of all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import posixpath
+import sys
+from typing import Any, Dict, List, Set, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import abi_audit, abi_policy, elf, elf_facts, tar_reading, unpacking
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib.decompression import Stream, unpacked_chunks
+from slipway.lib.elf_facts import ElfFacts
+from slipway.lib.errors import SlipwayError
+from slipway.lib.json_text import loads
+from slipway.lib.step_program import run
+from slipway.lib.tar_reading import Kind
+from slipway.lib.unpacking import Content
+
+_LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+
+
+def audit(arguments: Dict[str, Any]) -> None:
+    policy = abi_policy.read(arguments["policy"], "the ABI policy")
+    if "file" in arguments:
+        files, packages = _of_archive(arguments["file"])
+    else:
+        files, packages = _of_layers(arguments["layers"]), arguments["packages"]
+    table = abi_audit.audit(files, packages, policy, provided_names(policy))
+    with open("out/audit.json", "w", encoding="utf-8") as file:
+        json.dump({"files": [dataclasses.asdict(one) for one in table]}, file, sort_keys=True)
+
+
+def _of_layers(names: List[str]) -> List[ElfFacts]:
+    found: List[ElfFacts] = []
+    for name in names:
+        found.extend(elf_facts.read(f"in/facts/{name}.elf.json"))
+    return sorted(found, key=lambda one: one.path)
+
+
+def _of_archive(name: str) -> Tuple[List[ElfFacts], Dict[str, str]]:
+    """The facts about any archive, of Slipway or not; packages are those that release.json names."""
+    found: List[ElfFacts] = []
+    packages: Dict[str, str] = {}
+    try:
+        with open(os.path.join("in/release", name), "rb") as file:
+            stream = Stream(unpacked_chunks(unpacking.blocks_of(file), name, unpacking.MOST_BYTES))
+            for member in tar_reading.read_stream(stream, name):
+                if member.kind is not Kind.FILE:
+                    continue
+                content = Content(stream, member, name)
+                if member.name == "release.json":
+                    packages = _packages(loads(content.read()))
+                else:
+                    path = posixpath.normpath(member.name)
+                    found.extend(elf_facts.facts_of_file(path, content.read))
+    except (SlipwayError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SlipwayError(
+            f'"{name}" is no tar archive that can be read',
+            found=getattr(error, "found", "") or str(error),
+            next="name a release, such as koa-kkl-1.4.0-prod.tar.gz",
+        ) from None
+    return sorted(found, key=lambda one: one.path), packages
+
+
+def _packages(about: Dict[str, Any]) -> Dict[str, str]:
+    """npm's paths and what lies there, as the release itself says."""
+    return {one["path"]: f"{one['name']}@{one['version']}" for one in about.get("packages", ())}
+
+
+def provided_names(policy: AbiPolicy, folder: str = _LIBRARIES) -> Set[str]:
+    """The names that libraries of the oldest host have, whatever version is asked for."""
+    found: Set[str] = set()
+    for library in sorted(policy.libraries):
+        path = os.path.join(folder, library)
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                read = elf.read(file.read())
+            found.update(one.name for one in read.exported if policy.allows(one.version))
+    return found
+
+
+if __name__ == "__main__":
+    run(audit)

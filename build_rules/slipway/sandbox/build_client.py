@@ -1,0 +1,142 @@
+"""Runs an application's build script and takes its declared outputs.
+
+Leaves `built.tar` with the outputs and `build.json` with what else the script wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Dict, List, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import layers, left_files, node_process, placeholders, unpacking
+from slipway.lib.errors import SlipwayError, SlipwayErrors, nearest
+from slipway.lib.jail_protocol import Subject
+from slipway.lib.npm_package import text_map
+from slipway.lib.step_program import run
+
+_APP = "app"
+_MOST_NAMED = 20
+
+
+def build(arguments: Dict[str, Any]) -> None:
+    layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), _APP)
+    for name in sorted(os.listdir("in/installed")):
+        unpacking.unpack(os.path.join("in/installed", name), _APP)
+    outputs: List[str] = arguments["outputs"]
+    subject = _subject()
+    before = _files()
+    for script in arguments["lifecycle_scripts"]:
+        _run_script(script, [], subject, arguments)
+    more = arguments["script_arguments"]
+    _run_script(arguments["script"], ["--", *more] if more else [], subject, arguments)
+    with left_files.collecting(
+        f'the script "{arguments["script"]}"', placeholders.PACKAGE_JSON, _APP
+    ):
+        _collect(outputs, before, arguments)
+
+
+def _collect(outputs: List[str], before: Dict[str, Any], arguments: Dict[str, Any]) -> None:
+    _check_outputs(outputs, arguments)
+    after = _files()
+    changed = sorted(path for path, state in after.items() if before.get(path) != state)
+    undeclared = [path for path in changed if not _is_below(path, outputs)]
+    layers.write_tar(
+        "out/built.tar",
+        [
+            entry
+            for entry in layers.walk(_APP, keep=lambda path: _leads_to(path, outputs))
+            if _is_below(entry.name, outputs)
+        ],
+    )
+    with open("out/build.json", "w", encoding="utf-8") as file:
+        json.dump({"undeclared": undeclared}, file)
+
+
+def _subject() -> Subject:
+    """The application, by its package.json as it is before any script has run."""
+    with open("in/sources/package.json", encoding="utf-8") as file:
+        manifest = json.load(file)
+    name, version = str(manifest.get("name", "")), str(manifest.get("version", ""))
+    return Subject(name, version, text_map(manifest.get("scripts")))
+
+
+def _run_script(script: str, more: List[str], subject: Subject, arguments: Dict[str, Any]) -> None:
+    extra = {"SERVER_ENV": arguments["server_env"], **arguments["env"]}
+    status, last = node_process.npm(["run", script, *more], _APP, extra, app=_APP, subject=subject)
+    if status != 0:
+        said = " ".join(["npm run", script, *more])
+        raise SlipwayError(
+            f'the script "{script}" failed with exit status {status}',
+            where=f"{placeholders.PACKAGE_JSON}, scripts",
+            found="\n".join([f"{said}, whose last lines were", *last]),
+            next=f"try it by hand: ./pants export --resolve={placeholders.RESOLVE}",
+        )
+
+
+def _check_outputs(outputs: List[str], arguments: Dict[str, Any]) -> None:
+    top = os.path.realpath(_APP)
+    there = sorted(path for path in _all_paths() if "node_modules" not in path.split("/"))
+    faults = []
+    for output in outputs:
+        place = os.path.join(_APP, output)
+        if not os.path.lexists(place):
+            guesses = nearest(output, there)
+            hint = f"; there is {', '.join(guesses)}" if guesses else ""
+            faults.append(f'"{output}" is not there after the script{hint}')
+            continue
+        for shown in there:
+            path = os.path.join(_APP, shown)
+            if not _is_below(shown, [output]) or not os.path.islink(path):
+                continue
+            target = os.readlink(path)
+            if not (os.path.realpath(path) + "/").startswith(top + "/"):
+                faults.append(f'"{shown}" is a link to "{target}", outside of the folder')
+            elif target.startswith("/"):
+                # It leads to a place of the build, which no host has.
+                faults.append(f'"{shown}" is a link to "{target}", which must be relative')
+    if faults:
+        raise SlipwayErrors(
+            f'the script "{arguments["script"]}" did not leave the declared outputs',
+            faults,
+            where=f"{placeholders.ORIGIN}, field build_outputs",
+            next="correct the field, or let the script write there",
+        )
+
+
+def _files() -> Dict[str, Tuple[int, int, int]]:
+    """Size, time and mode of each file outside of node_modules."""
+    found = {}
+    for path in _all_paths():
+        place = os.path.join(_APP, path)
+        if "node_modules" in path.split("/") or (
+            os.path.isdir(place) and not os.path.islink(place)
+        ):
+            continue
+        state = os.lstat(place)
+        found[path] = (state.st_size, state.st_mtime_ns, state.st_mode)
+    return found
+
+
+def _all_paths() -> List[str]:
+    found: List[str] = []
+    for folder, folders, files in os.walk(_APP):
+        if "node_modules" in folders:
+            folders.remove("node_modules")
+        found.extend(os.path.relpath(os.path.join(folder, name), _APP) for name in folders + files)
+    return found
+
+
+def _leads_to(path: str, folders: List[str]) -> bool:
+    return _is_below(path, folders) or any(folder.startswith(path + "/") for folder in folders)
+
+
+def _is_below(path: str, folders: List[str]) -> bool:
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
+
+
+if __name__ == "__main__":
+    run(build)

@@ -1,0 +1,225 @@
+"""Builds a runtime from its source release: patch, configure, make, test, install, strip, try.
+
+Leaves `runtime.tar`, from which later steps take the runtime; `build.json`, what the tests said;
+and `build.log`, all that the tools printed, also when the build fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import (
+    elf,
+    jailed,
+    layers,
+    left_files,
+    node_process,
+    npm_of_runtime,
+    package_tarball,
+    placeholders,
+    step_log,
+)
+from slipway.lib.errors import SlipwayError
+from slipway.lib.step_program import run
+
+_SOURCE, _TRIAL = "source", "trial"
+_PREFIX, _PATCHES = "/build/installed", "/build/in/patches"
+_TOP = ("bin", "include", "lib", "share")
+_LAST_LINES, _MOST_ERRORS = 30, 10
+_ERROR = re.compile(r"\berror:|undefined reference|\*\*\* ", re.IGNORECASE)
+_REPORT, _SKIP = "report", "skip"
+
+
+class Build:
+    """The tools' output goes to the log; a failure shows its end."""
+
+    def __init__(self, log: str) -> None:
+        self._log = log
+        self._jobs = f"-j{len(os.sched_getaffinity(0))}"
+
+    def run(
+        self,
+        what: str,
+        argv: Sequence[str],
+        next: str,
+        cwd: str = _SOURCE,
+        env: Optional[Dict[str, str]] = None,
+    ) -> None:
+        status = self.attempt(argv, cwd, env)
+        if status != 0:
+            raise SlipwayError(
+                f"{what} failed with exit status {status}",
+                where=placeholders.ORIGIN,
+                found="\n".join([f"{' '.join(argv)}, which said", *self._telling()]),
+                next=next,
+            )
+
+    def attempt(
+        self, argv: Sequence[str], cwd: str = _SOURCE, env: Optional[Dict[str, str]] = None
+    ) -> int:
+        with open(self._log, "ab") as log:
+            log.write(f"{step_log.MARK}{' '.join(argv)}\n".encode())
+            log.flush()
+            try:
+                return jailed.run_into(log, argv, cwd, env or os.environ, writable=_writable())
+            except OSError as error:
+                log.write(f"{argv[0]}: {error.strerror}\n".encode())
+                return 127
+
+    def make(self, *arguments: str, parallel: bool = True) -> List[str]:
+        return ["make", *([self._jobs] if parallel else []), *arguments]
+
+    def _telling(self) -> List[str]:
+        """The errors of a parallel make, which may stand far above its end, and the last lines."""
+        with open(self._log, encoding="utf-8", errors="replace") as log:
+            lines = [line.rstrip("\n") for line in log]
+        last = lines[-_LAST_LINES:]
+        errors = [line for line in lines[:-_LAST_LINES] if _ERROR.search(line)][-_MOST_ERRORS:]
+        return [*errors, *(["…"] if errors else []), *last]
+
+
+def build(arguments: Dict[str, Any]) -> None:
+    source, label = arguments["source"], arguments["label"]
+    package_tarball.unpack("in/source.archive", label, _SOURCE)
+    for folder in _writable():
+        os.makedirs(folder, exist_ok=True)
+    tools = Build("out/build.log")
+    for patch in source["patches"]:
+        tools.run(
+            f'the patch "{patch}"',
+            ["patch", "-p1", "--forward", "--batch", "-i", f"{_PATCHES}/{patch}"],
+            next="make the patch anew for this version",
+        )
+    if os.path.exists(f"{_SOURCE}/configure"):
+        _configure(tools, source)
+    tools.run(
+        "make", tools.make(*source["make"]), next="see the whole log, whose place stands below"
+    )
+    tests = _test(tools, source)
+    install = [one.replace("{prefix}", _PREFIX) for one in source["install"]]
+    tools.run(
+        "make install",
+        tools.make(*install, parallel=False),
+        next="see the whole log, whose place stands below",
+    )
+    with left_files.collecting(f'the build of "{label}"', placeholders.ORIGIN):
+        _collect(tools, source, label, tests)
+
+
+def _collect(tools: Build, source: Dict[str, Any], label: str, tests: str) -> None:
+    if os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
+        npm_of_runtime.link_programs(_PREFIX)
+    _strip(tools)
+    _check(source, label)
+    if os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
+        _try_app(tools)
+    with open("out/build.json", "w", encoding="utf-8") as file:
+        json.dump({"tests": tests, "npm": npm_of_runtime.version(_PREFIX)}, file)
+    entries = layers.walk(_PREFIX, keep=lambda path: path.split("/")[0] in _TOP)
+    layers.write_tar("out/runtime.tar", entries)
+
+
+def _writable() -> Tuple[str, ...]:
+    """The folders of the build's tools; of them, `installed` alone is collected."""
+    return _SOURCE, _PREFIX, _TRIAL, "npm_cache"
+
+
+def _configure(tools: Build, source: Dict[str, Any]) -> None:
+    first = left_files.read(f"{_SOURCE}/configure", _SOURCE).partition(b"\n")[0]
+    # Node's is a Python program, and of the Python that its time had.
+    start = ["/bin/sh"] if first.startswith(b"#!/bin/sh") and b"python" not in first else []
+    if b"python" in first or _is_node(source):
+        start = [source["python"]]
+    argv = [*start, "./configure", f"--prefix={_PREFIX}", *source["configure"]]
+    tools.run("configure", argv, next="correct the flags in the definition: source.configure")
+
+
+def _is_node(source: Dict[str, Any]) -> bool:
+    return os.path.exists(f"{_SOURCE}/node.gyp")
+
+
+def _test(tools: Build, source: Dict[str, Any]) -> str:
+    """`passed`, `failed` or `skipped`; a failure counts where tests are required."""
+    if source["test"] == _SKIP:
+        return "skipped"
+    argv = tools.make(*source["test_targets"], parallel=False)
+    if source["test"] == _REPORT:
+        return "passed" if tools.attempt(argv) == 0 else "failed"
+    tools.run("make test", argv, next='see the whole log, or test = "report" in the definition')
+    return "passed"
+
+
+def _strip(tools: Build) -> None:
+    for entry in layers.walk(_PREFIX):
+        if entry.kind != "file" or entry.source is None:
+            continue
+        with open(entry.source, "rb") as file:  # a walk gives regular files alone
+            if file.read(len(elf.MAGIC)) != elf.MAGIC:
+                continue
+        tools.run(
+            "strip",
+            ["strip", "--strip-unneeded", entry.source],
+            next="see the whole log, whose place stands below",
+        )
+
+
+def _check(source: Dict[str, Any], label: str) -> None:
+    program, *rest = source["check"]
+    argv = [f"{_PREFIX}/{program}", *rest]
+    try:
+        said = jailed.capture(argv, _PREFIX, os.environ)[1]
+    except OSError as error:
+        said = f"{program}: {error.strerror}"
+    if said != source["says"]:
+        raise SlipwayError(
+            f'{label} does not answer "{source["says"]}"',
+            where=placeholders.ORIGIN,
+            found=f"{' '.join(source['check'])}: {said}",
+            next="correct source.check and source.says in the definition, or the version",
+        )
+
+
+def _try_app(tools: Build) -> None:
+    """Installs an application with a dependency by the new npm, and runs it by the new Node."""
+    for folder, manifest in (
+        (f"{_TRIAL}/answer", {"name": "answer", "version": "1.0.0"}),
+        (
+            _TRIAL,
+            {
+                "name": "trial",
+                "version": "1.0.0",
+                "description": "-",
+                "dependencies": {"answer": "file:answer"},
+                "scripts": {"start": "node index.js"},
+            },
+        ),
+    ):
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/package.json", "w", encoding="utf-8") as file:
+            json.dump(manifest, file)
+    for path, text in (
+        (f"{_TRIAL}/answer/index.js", "module.exports = function () { return 6 * 7; };\n"),
+        (f"{_TRIAL}/index.js", "require('assert').strictEqual(require('answer')(), 42);\n"),
+    ):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    env = node_process.environment({"PATH": f"{_PREFIX}/bin:{os.environ['PATH']}"})
+    npm = [f"{_PREFIX}/bin/node", f"{_PREFIX}/{npm_of_runtime.FOLDER}/bin/npm-cli.js"]
+    for what in (["install"], ["start"]):
+        tools.run(
+            f"the trial application's npm {what[0]}",
+            [*npm, *what],
+            next="see the whole log, whose place stands below",
+            cwd=_TRIAL,
+            env=env,
+        )
+
+
+if __name__ == "__main__":
+    run(build)

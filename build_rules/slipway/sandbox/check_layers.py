@@ -1,0 +1,32 @@
+"""Reads finished layers of a release again, apart from the step that puts it together.
+
+Those layers change rarely: what is checked once is not unpacked again for each edit of a server
+file.  Leaves `<layer>.checked.json`, what a release needs to know of each.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import elf_facts, release_layers
+from slipway.lib.release_layers import Scope
+from slipway.lib.step_program import run
+
+
+def check(arguments: Dict[str, Any]) -> None:
+    for described in arguments["layers"]:
+        scope = Scope(**described)
+        checked = release_layers.check_layer(
+            f"in/layers/{scope.name}.layer",
+            scope,
+            elf_facts.read(f"in/layers/{scope.name}.elf.json"),
+        )
+        release_layers.write_checked(f"out/{scope.name}.checked.json", checked)
+
+
+if __name__ == "__main__":
+    run(check)

@@ -1,0 +1,242 @@
+"""Fetches the files of a request into a folder; the only step of a build that has the network.
+
+It runs on the runner's CPython outside of any root file system, reads the user's own client
+configuration, and gives nothing but the files that the request names by hash. What it needs from
+the user comes in a settings file, which is in no cache key.
+
+    fetch_files.py --request request.json --settings settings.json --out folder
+
+A request is a list of objects with `kind`, `sha256`, `size` and `path`, and by kind:
+    npm     name, version, integrity
+    url     url (http, https or file)
+    debian  name, filename (below a Debian mirror)
+    image   image (its reference; the file is one of its parts)
+    binary  name (of a package), variable, file (below the address that the variable has)
+The last line of the output is a JSON object with the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+from dataclasses import replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from urllib.parse import unquote
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import integrity as sri
+from slipway.lib.apt_config import read_apt_config
+from slipway.lib.debian_fetch import DebianMirrors
+from slipway.lib.download import (
+    Content,
+    ContentCache,
+    Stored,
+    WrongContent,
+    count,
+    disk_problem,
+)
+from slipway.lib.engine_image import SavedImage
+from slipway.lib.fetch_run import Job, LazyClient, Settings, guarded, read_settings, run_jobs
+from slipway.lib.image_lock import ImageReference, parse_reference
+from slipway.lib.image_registry import ImageRegistry
+from slipway.lib.npm_registry import FetchFailed, FetchFault
+
+Request = Mapping[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
+    settings = read_settings(options.settings)
+    with open(options.request, encoding="utf-8") as file:
+        requests: List[Request] = json.load(file)
+    return guarded(lambda: _run(requests, settings, options.out))
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--request", required=True, help="the JSON file that lists the files")
+    parser.add_argument("--settings", required=True, help="the JSON file with the settings")
+    parser.add_argument("--out", required=True, help="the folder to write them to")
+    return parser.parse_args(arguments)
+
+
+def _run(requests: Sequence[Request], settings: Settings, out: str) -> int:
+    try:
+        cache = ContentCache(settings.cache_dir)
+        cache.sweep()
+    except OSError as error:
+        raise disk_problem(error, settings.cache_dir) from None
+    wanted = [(one["name"], one["version"]) for one in requests if one["kind"] == "npm"]
+    fetch = Fetcher(settings, cache, out, wanted)
+    # The same content for several requests is fetched once.
+    by_content: Dict[str, List[Request]] = {}
+    for request in requests:
+        by_content.setdefault(request["sha256"], []).append(request)
+    with contextlib.closing(fetch):
+        stored = run_jobs([fetch.job(same) for same in by_content.values()])
+    print(json.dumps(count(stored), sort_keys=True))
+    return 0
+
+
+def _output(out: str, path: str) -> str:
+    target = os.path.normpath(os.path.join(out, path))
+    if os.path.isabs(path) or not target.startswith(os.path.normpath(out) + os.sep):
+        raise ValueError(f"the output {path!r} is not below the output folder")
+    return target
+
+
+class Fetcher:
+    """Turns requests into jobs; asks for the user's configuration only if something is missing."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cache: ContentCache,
+        out: str,
+        wanted: Sequence[Tuple[str, str]],
+    ) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._out = out
+        self._client = LazyClient(settings, cache, wanted)
+        self._mirrors: Optional[DebianMirrors] = None
+        self._registries: Dict[ImageReference, ImageRegistry] = {}
+        self._saved: Dict[ImageReference, SavedImage] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        for saved in self._saved.values():
+            saved.remove()
+
+    def job(self, same: Sequence[Request]) -> Job:
+        """Brings one content to the places of all its requests; each has its own word on it."""
+
+        def run() -> Stored:
+            try:
+                first, *_ = [self._bring(request) for request in same]
+                return first
+            except OSError as error:
+                raise disk_problem(error, self._out) from None
+
+        return Job(self._subject(same[0]), same[0]["size"], run)
+
+    def _bring(self, request: Request) -> Stored:
+        content = Content(
+            sha256=request["sha256"],
+            size=request["size"],
+            hashes=sri.parse(request["integrity"]) if "integrity" in request else (),
+        )
+        subject, target = self._subject(request), _output(self._out, request["path"])
+        try:
+            if self._cache.copy_to(content, target):
+                return Stored(request["sha256"], content.most, sri.Hash("", ""), False)
+            kinds = {
+                "npm": self._npm,
+                "url": self._url,
+                "debian": self._debian,
+                "image": self._image,
+                "binary": self._binary,
+            }
+            stored = kinds[request["kind"]](request, content)()
+            # Its other hashes were looked at a moment ago, when it came.
+            if self._cache.copy_to(replace(content, hashes=()), target):
+                return stored
+        except WrongContent as wrong:
+            reason = f"its SHA-256 in the lock is that of another content: {wrong}"
+            raise FetchFailed(
+                FetchFault(subject, reason, "restore the lock from version control")
+            ) from None
+        raise FetchFailed(
+            FetchFault(subject, "it vanished from the cache", "run the same command again")
+        )
+
+    def _subject(self, request: Request) -> str:
+        if request["kind"] == "npm":
+            return f"{request['name']}@{request['version']}"
+        return str(request["name"] if request["kind"] == "debian" else request["path"])
+
+    def _npm(self, request: Request, content: Content) -> Callable[[], Stored]:
+        return lambda: self._client.get().fetch(
+            request["name"], request["version"], content, self._settings.renew_command
+        )
+
+    def _debian(self, request: Request, content: Content) -> Callable[[], Stored]:
+        return lambda: self._debian_mirrors().fetch(
+            request["name"], request["filename"], content, self._cache
+        )
+
+    def _debian_mirrors(self) -> DebianMirrors:
+        with self._lock:
+            if self._mirrors is None:
+                settings = self._settings
+                config = read_apt_config(settings.env, settings.debian_mirror)
+                self._mirrors = DebianMirrors(config, settings.patience)
+            return self._mirrors
+
+    def _image(self, request: Request, content: Content) -> Callable[[], Stored]:
+        reference, subject = parse_reference(request["image"], ""), self._subject(request)
+        if reference.registry:
+            return lambda: self._registry(reference).fetch(subject, content, self._cache)
+        return lambda: self._from_engine(reference, subject, content)
+
+    def _registry(self, reference: ImageReference) -> ImageRegistry:
+        with self._lock:
+            if reference not in self._registries:
+                transport = self._client.strict_transport()
+                self._registries[reference] = ImageRegistry(
+                    reference, transport, self._settings.env
+                )
+            return self._registries[reference]
+
+    def _from_engine(self, reference: ImageReference, subject: str, content: Content) -> Stored:
+        with self._lock:
+            if reference not in self._saved:
+                self._saved[reference] = SavedImage(
+                    reference, self._settings.env, self._cache.folder
+                )
+            saved = self._saved[reference]
+        path = saved.paths.get(content.sha256 or "")
+        if path is None:
+            reason = f"the image {reference} has no such part"
+            raise FetchFailed(FetchFault(subject, reason, "restore the lock from version control"))
+        return self._local(subject, path, content)
+
+    def _binary(self, request: Request, content: Content) -> Callable[[], Stored]:
+        return lambda: self._client.fetch_binary(
+            request["name"], request["variable"], request["file"], content
+        )
+
+    def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
+        url, subject = self._settings.mirrored(request["url"]), self._subject(request)
+        if url.lower().startswith(("http://", "https://")):
+            return lambda: self._client.get().fetch_address(
+                subject, url, content, self._settings.renew_command
+            )
+        return lambda: self._local(subject, url, content)
+
+    def _local(self, subject: str, url: str, content: Content) -> Stored:
+        path = url
+        if url.startswith("file:"):
+            path = unquote(re.sub(r"\Afile:(//[^/]*)?", "", url))
+        try:
+            with open(path, "rb") as file:
+                return self._cache.store(content, lambda sink: shutil.copyfileobj(file, sink))
+        except OSError as error:
+            raise FetchFailed(
+                FetchFault(subject, f"{path}: {error.strerror}", f"ls -l {path}")
+            ) from None
+        except WrongContent as wrong:
+            raise FetchFailed(
+                FetchFault(subject, f"{path} is another file: {wrong}", f"sha256sum {path}")
+            ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""Concatenates the layers of a release and writes its manifest, inside and beside it.
+
+Every layer was checked, or is checked here (see `release_layers`): those of one application alone
+here, all others in a step before, whose results are in `in/checked`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from typing import Any, Dict, List, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import elf_facts, layers, placeholders, release_layers
+from slipway.lib.layers import Entry
+from slipway.lib.release_layers import CheckedLayer, Scope
+from slipway.lib.step_program import run
+from slipway.lib.tar_reading import Kind
+
+
+def make(arguments: Dict[str, Any]) -> None:
+    manifest: Dict[str, Any] = arguments["manifest"]
+    stem = arguments["stem"]
+    checked = _checked_layers(arguments, manifest)
+    manifest["layers"] = [
+        {"name": name, "sha256": found.sha256, "size": found.size} for name, found in checked
+    ]
+    if os.path.exists("in/static.tar.gz"):
+        manifest["static"] = {
+            "file": f"{stem}.static.tar.gz",
+            **_facts_of("in/static.tar.gz"),
+        }
+    last = [
+        *_launcher(arguments["launcher"]),
+        Entry(release_layers.MANIFEST, "file", content=_json(manifest)),
+    ]
+    release_layers.check_together([*checked, ("launcher", _as_layer(last))])
+    sha256, size = layers.write_release(
+        f"out/{stem}.tar.gz",
+        [_path(name) for name, _ in checked],
+        last,
+        {_path(name): found.sha256 for name, found in checked},
+    )
+    manifest["tarball"] = {"file": f"{stem}.tar.gz", "sha256": sha256, "size": size}
+    with open(f"out/{stem}.release.json", "wb") as file:
+        file.write(_json(manifest))
+
+
+def _path(layer: str) -> str:
+    return f"in/layers/{layer}.layer"
+
+
+def _checked_layers(
+    arguments: Dict[str, Any], manifest: Dict[str, Any]
+) -> List[Tuple[str, CheckedLayer]]:
+    own = {
+        release_layers.APP: Scope(
+            release_layers.APP,
+            release_layers.APP,
+            foreign=frozenset(
+                package["path"]
+                for package in manifest["packages"]
+                if "node_modules" in package["path"].split("/")
+            ),
+        ),
+        release_layers.STATIC: Scope(
+            release_layers.STATIC, release_layers.STATIC, arguments["static_dir"]
+        ),
+    }
+    checked = []
+    for name in arguments["layers"]:
+        if name in own:
+            facts = elf_facts.read(f"in/layers/{name}.elf.json")
+            found = release_layers.check_layer(_path(name), own[name], facts)
+        else:
+            found = release_layers.read_checked(f"in/checked/{name}.checked.json")
+        checked.append((name, found))
+    return checked
+
+
+def _as_layer(entries: List[Entry]) -> CheckedLayer:
+    kinds = {one.name: Kind.FOLDER if one.kind == "folder" else Kind.FILE for one in entries}
+    return CheckedLayer("", 0, kinds, {})
+
+
+def _launcher(values: Dict[str, str]) -> List[Entry]:
+    """`bin/app`, and the file list of what the end member brings."""
+    with open("in/app.sh", encoding="utf-8") as file:
+        content = placeholders.fill(file.read(), values).encode()
+    listing = layers.file_list({release_layers.LAUNCHER: hashlib.sha256(content).hexdigest()})
+    return [
+        Entry("bin", "folder"),
+        Entry(release_layers.LAUNCHER, "file", executable=True, content=content),
+        Entry(layers.LISTING_FOLDER, "folder"),
+        Entry(f"{layers.LISTING_FOLDER}/launcher.sha256", "file", content=listing),
+    ]
+
+
+def _facts_of(path: str) -> Dict[str, Any]:
+    hashed = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            hashed.update(block)
+        return {"sha256": hashed.hexdigest(), "size": file.tell()}
+
+
+def _json(value: Dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+if __name__ == "__main__":
+    run(make)

@@ -1,0 +1,49 @@
+"""Makes a Node runtime out of Node's archive and npm's, and tries it.
+
+Leaves `runtime.tar`, from which later steps take the runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict, List
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import jailed, layers, npm_of_runtime, package_tarball
+from slipway.lib.errors import SlipwayError
+from slipway.lib.step_program import run
+
+_TOP = ("bin", "include", "lib", "share")
+
+
+def make(arguments: Dict[str, Any]) -> None:
+    version, npm_version = arguments["version"], arguments["npm_version"]
+    package_tarball.unpack("in/node.tgz", f"Node.js {version}", "node")
+    npm_of_runtime.install("in/npm.tgz", npm_version, "node")
+    _try("Node.js", ["node/bin/node", "-v"], f"v{version}")
+    _try(
+        "npm",
+        ["node/bin/node", f"node/{npm_of_runtime.FOLDER}/bin/npm-cli.js", "--version"],
+        npm_version,
+    )
+    entries = layers.walk("node", keep=lambda path: path.split("/")[0] in _TOP)
+    layers.write_tar("out/runtime.tar", entries)
+
+
+def _try(what: str, argv: List[str], expected: str) -> None:
+    try:
+        status, said = jailed.capture(argv, ".", os.environ)
+    except OSError as error:
+        status, said = -1, f"{argv[0]}: {error.strerror}"
+    if status != 0 or said != expected:
+        raise SlipwayError(
+            f'{what} does not answer with its version "{expected}"',
+            found=said or f"exit status {status}",
+            next="correct the version or the archive in the definition",
+        )
+
+
+if __name__ == "__main__":
+    run(make)

@@ -1,0 +1,106 @@
+"""Packs what belongs to one application and environment: its own files, and its static files.
+
+Leaves `app.layer` (package.json, server files, what the build wrote for the server),
+`static.layer` (the static files as a part of a release) and `static.tar.gz` (the same by
+themselves), and what the binaries of both layers need, as `<layer>.elf.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict, Iterable, Iterator, List, Sequence
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import elf_facts, layers, placeholders, unpacking
+from slipway.lib.errors import SlipwayErrors
+from slipway.lib.layers import Entry
+from slipway.lib.static_references import StaticBase, missing
+from slipway.lib.step_program import run
+
+_CHECKED = (".html", ".htm", ".css")
+
+
+def pack(arguments: Dict[str, Any]) -> None:
+    static_dir: str = arguments["static_dir"]
+    os.mkdir("built")
+    if os.path.exists("in/built/built.tar"):
+        unpacking.unpack("in/built/built.tar", "built")
+    built = layers.walk("built")
+    static = [entry for entry in built if _is_in(entry, static_dir)]
+    server = layers.walk("in/server", executables=arguments["executables"])
+    app = {entry.name: entry for entry in server}
+    app.update((entry.name, entry) for entry in _addons(arguments.get("addons", ())))
+    app.update((entry.name, entry) for entry in built if not _is_in(entry, static_dir))
+    prefix = static_dir + "/"
+    published = [
+        _renamed(entry, entry.name[len(prefix) :])
+        for entry in static
+        if entry.name.startswith(prefix)
+    ]
+    if arguments["static_base_url"]:
+        _check_references(arguments, app.values(), published)
+    for name, entries in (("app", list(app.values())), ("static", static)):
+        layers.write_layer(f"out/{name}.layer", name, entries)
+        elf_facts.write(f"out/{name}.elf.json", elf_facts.facts_of_layer(entries))
+    layers.write_whole("out/static.tar.gz", published)
+
+
+def _addons(paths: Sequence[str]) -> Iterator[Entry]:
+    """The files of native addons, at the paths of their folders."""
+    for index, path in enumerate(paths):
+        folder = f"addon-{index}"
+        os.mkdir(folder)
+        unpacking.unpack(f"in/{folder}/addon.tar", folder)
+        yield from layers.walk(folder, prefix=f"{path}/")
+
+
+def _is_in(entry: Entry, folder: str) -> bool:
+    if not folder:  # browsers load nothing of what is built
+        return False
+    return entry.name == folder or entry.name.startswith(folder + "/")
+
+
+def _renamed(entry: Entry, name: str) -> Entry:
+    return Entry(name, entry.kind, entry.executable, entry.source, entry.content, entry.target)
+
+
+def _check_references(
+    arguments: Dict[str, Any], app: Iterable[Entry], static: Iterable[Entry]
+) -> None:
+    """Views, HTML and CSS: files that the build wrote, and HTML and CSS of the server."""
+    base = StaticBase.parse(
+        arguments["static_base_url"], f"{placeholders.ORIGIN}, field static_base_url"
+    )
+    views = [entry for entry in app if _is_view(entry)]
+    static = list(static)
+    files = {entry.name for entry in static if entry.kind == "file"}
+    broken: List[str] = []
+    for entry in [*views, *(one for one in static if one.name.endswith(_CHECKED))]:
+        assert entry.source is not None
+        with open(entry.source, encoding="utf-8", errors="replace") as file:
+            references = base.references(entry.name, file.read())
+        broken.extend(
+            f"{one.file}:{one.line}: {one.address} is not in the static files as {one.path}"
+            for one in missing(references, files)
+        )
+    if broken:
+        raise SlipwayErrors(
+            "the built pages refer to static files that are not there",
+            broken,
+            where=f"{placeholders.ORIGIN}, field static_base_url",
+            next=f"let the build write those files below {arguments['static_dir']}/, "
+            "or correct the address",
+        )
+
+
+def _is_view(entry: Entry) -> bool:
+    if entry.source is None or "node_modules" in entry.name.split("/"):
+        return False
+    # What the build wrote for the server is a view, whatever its template engine calls it.
+    return entry.source.startswith("built/") or entry.name.endswith(_CHECKED)
+
+
+if __name__ == "__main__":
+    run(pack)

@@ -1,0 +1,28 @@
+"""Packs a Node runtime: alone, with `bin include lib share` at its top, or as a release's layer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import elf_facts, layers
+from slipway.lib.step_program import run
+
+_TOP = "node_runtime"
+_OF_RELEASE = ("bin", "include", "lib")
+
+
+def pack(arguments: Dict[str, Any]) -> None:
+    if arguments["as_layer"]:
+        entries = layers.walk(_TOP, f"{_TOP}/", keep=lambda path: path.split("/")[0] in _OF_RELEASE)
+        layers.write_layer("out/runtime.layer", "runtime", entries)
+        elf_facts.write("out/runtime.elf.json", elf_facts.facts_of_layer(entries))
+    else:
+        layers.write_whole("out/nodejs.tar.gz", layers.walk(_TOP))
+
+
+if __name__ == "__main__":
+    run(pack)

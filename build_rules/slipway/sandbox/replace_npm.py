@@ -1,0 +1,26 @@
+"""Gives a runtime that was built from source the npm that its definition pins.
+
+Apart from the build, which takes long and does not change with npm.  Leaves `runtime.tar`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import Any, Dict
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import layers, npm_of_runtime
+from slipway.lib.step_program import run
+
+
+def replace(arguments: Dict[str, Any]) -> None:
+    shutil.copytree("node_runtime", "node", symlinks=True)
+    npm_of_runtime.install("in/npm.tgz", arguments["npm_version"], "node")
+    layers.write_tar("out/runtime.tar", layers.walk("node"))
+
+
+if __name__ == "__main__":
+    run(replace)

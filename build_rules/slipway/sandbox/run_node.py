@@ -1,0 +1,33 @@
+"""Unpacks the runtime beside itself and becomes node: no shell and no tar of the machine take part.
+
+Started by `run`, outside of any sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import List, NoReturn
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import unpacking
+from slipway.lib.errors import SlipwayError
+
+_TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+
+def main(arguments: List[str]) -> NoReturn:
+    folder = os.path.join(_TOP, "runtime")
+    os.mkdir(folder)
+    try:
+        unpacking.unpack(os.path.join(_TOP, "runtime.tar"), folder, keep_times=True)
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    node = os.path.join(folder, "bin", "node")
+    os.execv(node, [node, *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,39 @@
+"""Unpacks what `export` laid out: the runtime below `node_runtime`, all else in the folder itself.
+
+Started by `export`, outside of any sandbox, with that folder.  It is in a folder of its own there,
+which it removes at last, with the archives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from slipway.lib import unpacking
+from slipway.lib.errors import SlipwayError
+
+_TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+_RUNTIME = "runtime.tar"
+
+
+def main(folder: str) -> int:
+    archives = [name for name in sorted(os.listdir(folder)) if name.endswith(".tar")]
+    try:
+        for name in archives:
+            target = os.path.join(folder, "node_runtime") if name == _RUNTIME else folder
+            os.makedirs(target, exist_ok=True)
+            unpacking.unpack(os.path.join(folder, name), target, keep_times=True)
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name in archives:
+        os.unlink(os.path.join(folder, name))
+    shutil.rmtree(_TOP)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,1143 @@
+"""The target types of Slipway and their fields; each help text carries an example."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, Mapping, Optional, Tuple
+
+from pants.core.goals.package import OutputPathField
+from pants.engine.addresses import Address
+from pants.engine.target import (
+    COMMON_TARGET_FIELDS,
+    AsyncFieldMixin,
+    BoolField,
+    Dependencies,
+    DictStringToStringField,
+    Field,
+    IntField,
+    InvalidFieldException,
+    InvalidFieldTypeException,
+    OptionalSingleSourceField,
+    SecondaryOwnerMixin,
+    SingleSourceField,
+    SpecialCasedDependencies,
+    StringField,
+    StringSequenceField,
+    Target,
+)
+from pants.source.filespec import Filespec
+from pants.util.frozendict import FrozenDict
+from pants.util.strutil import help_text
+
+from slipway.lib.fetch_lock import FILE_NAME
+from slipway.lib.image_lock import is_reference
+
+
+class OneAddressField(SpecialCasedDependencies):
+    """Points to one target; written as a plain string, seen by `dependencies` and `dependents`."""
+
+    default_address: ClassVar[Optional[str]] = None
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Optional[Tuple[str, ...]]:
+        if raw_value is None:
+            return (cls.default_address,) if cls.default_address else None
+        # A default that `__defaults__` set comes here again, as the tuple that it was made into.
+        value = raw_value[0] if isinstance(raw_value, tuple) and len(raw_value) == 1 else raw_value
+        if not isinstance(value, str):
+            raise InvalidFieldTypeException(
+                address, cls.alias, raw_value, expected_type="the address of one target, a string"
+            )
+        return (value,)
+
+
+class BelowFolderMixin(Field):
+    """Paths and globs are relative to the target's folder and stay below it."""
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Any:
+        value = super().compute_value(raw_value, address)
+        for path in (value,) if isinstance(value, str) else value or ():
+            plain = path[1:] if path.startswith("!") else path
+            if plain.startswith("/") or ".." in plain.split("/"):
+                folder = address.spec_path or "the build root"
+                raise InvalidFieldException(
+                    f"The '{cls.alias}' field in target {address} must stay below its folder, "
+                    f"but has {path!r}. Write it relative to {folder}, or move the target."
+                )
+        return value
+
+
+class FileField(BelowFolderMixin, StringField, AsyncFieldMixin, SecondaryOwnerMixin):
+    """One file below the target's folder, beside those of its sources field."""
+
+    @property
+    def path(self) -> Optional[str]:
+        """Relative to the build root."""
+        return os.path.join(self.address.spec_path, self.value) if self.value else None
+
+    @property
+    def filespec(self) -> Filespec:
+        return {"includes": [self.path] if self.path else []}
+
+
+class GlobsField(BelowFolderMixin, StringSequenceField, AsyncFieldMixin, SecondaryOwnerMixin):
+    """Globs below the target's folder, beside those of its sources field; `!` excludes."""
+
+    def globs(self) -> Tuple[str, ...]:
+        """Relative to the build root."""
+        folder = self.address.spec_path
+        return tuple(
+            "!" + os.path.join(folder, glob[1:])
+            if glob.startswith("!")
+            else os.path.join(folder, glob)
+            for glob in self.value or ()
+        )
+
+    @property
+    def filespec(self) -> Filespec:
+        globs = self.globs()
+        return {
+            "includes": [glob for glob in globs if not glob.startswith("!")],
+            "excludes": [glob[1:] for glob in globs if glob.startswith("!")],
+        }
+
+
+# ---------------------------------------------------------------------------------------------
+# node_toolchain
+# ---------------------------------------------------------------------------------------------
+
+
+class ImageField(BelowFolderMixin, SingleSourceField):
+    alias = "image"
+    required = False
+    default = "image.json"
+    help = help_text(
+        """
+        The file that says which packages the image is made of and how; or an image that is there
+        already, by its digest in a registry, or by its ID in the local Docker engine.
+
+        For example: `image="image.json"`, or `image="registry.example/team/centos7@sha256:9f86d0…"`,
+        whose parts go into the lock by `./pants generate-lockfiles --resolve=toolchain:<name>`.
+        """
+    )
+
+    @property
+    def reference(self) -> Optional[str]:
+        """The image that is there already, if the field names one."""
+        return self.value if self.value and is_reference(self.value) else None
+
+
+class PackagesLockField(FileField):
+    alias = "packages"
+    default = "packages.lock"
+    help = help_text(
+        """
+        The lock of the image's Debian packages: names, versions, sizes and hashes; or of the parts
+        of an image that a registry or an engine has. Its resolve is named after the target,
+        `toolchain:<name>`.
+
+        For example: `packages="packages.lock"`, written by
+        `./pants generate-lockfiles --resolve=toolchain:base`.
+        """
+    )
+
+
+class ImageBaseField(OneAddressField):
+    alias = "base"
+    help = help_text(
+        """
+        Another `node_toolchain`, made of packages, whose layers this image stands on. Its packages
+        are there already and not in the lock.
+
+        For example: `base="//toolchains/base"`.
+        """
+    )
+
+
+class AbiPolicyField(FileField):
+    alias = "abi_policy"
+    help = help_text(
+        """
+        The file that says on which oldest hosts binaries of this toolchain load: the newest symbol
+        versions and the libraries that those have. The link surface of the image offers no more.
+
+        For example: `abi_policy="abi.toml"`.
+        """
+    )
+
+
+class ContractTestsField(GlobsField):
+    alias = "contract_tests"
+    help = help_text(
+        """
+        What `./pants test` of the image runs: each `*.sh` among these files, inside the image, in
+        a folder with all of them. A script that fails fails the test, and so does a binary that it
+        leaves and that breaks the ABI policy.
+
+        For example: `contract_tests=["contract/**"]`.
+        """
+    )
+
+
+class ImageArchiveField(StringField, AsyncFieldMixin):
+    alias = "archive"
+    help = help_text(
+        """
+        A ready image instead of packages: an archive as `docker save` or an OCI tool writes it, by
+        a file below this folder or an address, with its hash in `archive_sha256`.
+
+        For example: `archive="our-image.tar", archive_sha256="9f86d0…", archive_size="73400320"`.
+        """
+    )
+
+
+class ImageArchiveSha256Field(StringField):
+    alias = "archive_sha256"
+    help = help_text(
+        """
+        The SHA-256 of `archive`, 64 hexadecimal digits.
+
+        For example: `archive_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`.
+        """
+    )
+
+
+class ImageArchiveSizeField(StringField):
+    alias = "archive_size"
+    help = help_text(
+        """
+        The size of `archive` in bytes, as digits; needed when it is an address.
+
+        For example: `archive_size="73400320"`.
+        """
+    )
+
+
+class NodeToolchain(Target):
+    alias = "node_toolchain"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        ImageField,
+        PackagesLockField,
+        ImageBaseField,
+        AbiPolicyField,
+        ContractTestsField,
+        ImageArchiveField,
+        ImageArchiveSha256Field,
+        ImageArchiveSizeField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A pinned root file system, the machine in which build steps run.
+
+        It is assembled from a lock of Debian packages, without root and without Docker, to the
+        same bytes everywhere. `package` writes it as an archive that `docker load` reads, `test`
+        runs its contract tests.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# node_runtime
+# ---------------------------------------------------------------------------------------------
+
+
+class NodeVersionField(StringField):
+    alias = "version"
+    required = True
+    help = help_text(
+        """
+        The version of Node.js; `node -v` must answer with it.
+
+        For example: `version="16.20.2"`.
+        """
+    )
+
+
+class NodeDefinitionField(BelowFolderMixin, OptionalSingleSourceField):
+    alias = "definition"
+    expected_file_extensions = (".toml",)
+    help = help_text(
+        """
+        The file that says where this Node comes from, with hashes. Without it, the file named after
+        the version is taken, beside the BUILD file or from those that Slipway brings.
+
+        For example: `definition="16.20.2.toml"`.
+        """
+    )
+
+
+class NpmVersionField(StringField):
+    alias = "npm_version"
+    help = help_text(
+        """
+        The version of npm that goes with this Node, one that its definition pins. Without it, the
+        definition's own choice.
+
+        For example: `npm_version="8.19.4"`.
+        """
+    )
+
+
+class RuntimeToolchainField(OneAddressField):
+    alias = "toolchain"
+    help = help_text(
+        """
+        The `node_toolchain` in which a runtime is built whose definition has a `[source]`; binaries
+        need none.
+
+        For example: `toolchain="//toolchains/gcc48"`.
+        """
+    )
+
+
+class NodeRuntime(Target):
+    alias = "node_runtime"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        NodeVersionField,
+        NodeDefinitionField,
+        NpmVersionField,
+        RuntimeToolchainField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A Node.js with its npm, pinned by hash, that releases carry with them.
+
+        `package` writes it alone as `nodejs.tar.gz`, with `bin include lib share` at its top; `run`
+        starts it: `./pants run //toolchains/node:16.20.2 -- -v`.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# node_app_bundle
+# ---------------------------------------------------------------------------------------------
+
+
+class PackageJsonField(BelowFolderMixin, SingleSourceField):
+    alias = "package_json"
+    required = False
+    default = "package.json"
+    help = help_text(
+        """
+        The application's manifest. Its folder is the application's folder.
+
+        For example: `package_json="package.json"`.
+        """
+    )
+
+
+class NpmLockField(FileField):
+    alias = "lockfile"
+    default = "package-lock.json"
+    help = help_text(
+        """
+        The npm lock, version 1, 2 or 3. Beside it stands the fetch lock, `npm-fetch.lock`, which
+        `./pants generate-lockfiles` writes.
+
+        For example: `lockfile="package-lock.json"`.
+        """
+    )
+
+    @property
+    def filespec(self) -> Filespec:
+        """The fetch lock goes with its lock, so that `--changed-since` sees it change."""
+        locks = (
+            [self.path, os.path.join(os.path.dirname(self.path), FILE_NAME)] if self.path else []
+        )
+        return {"includes": locks}
+
+
+class RuntimeField(OneAddressField):
+    alias = "runtime"
+    help = help_text(
+        """
+        The `node_runtime` that installs, builds and runs the application; usually set once for all
+        applications, by `__defaults__` in the top BUILD file.
+
+        For example: `runtime="//toolchains/node:16.20.2"`.
+        """
+    )
+
+
+class ToolchainField(OneAddressField):
+    alias = "toolchain"
+    help = help_text(
+        """
+        The `node_toolchain` in which native packages are compiled, and whose ABI policy says on
+        which oldest hosts the release must load; usually set once for all applications, by
+        `__defaults__` in the top BUILD file.
+
+        For example: `toolchain="//toolchains/gcc48"`.
+        """
+    )
+
+
+class InstallScriptsField(DictStringToStringField):
+    alias = "install_scripts"
+    help = help_text(
+        """
+        What becomes of the install scripts of packages, by name, or by name and range of versions:
+        `source` compiles it in the toolchain, `prebuilt` has the script take a binary that is
+        pinned in the fetch lock, `run` runs the script as it is, `refuse` does not run it. None has
+        a network. Every package with such a script needs a decision.
+
+        For example: `install_scripts={"bcrypt": "source", "sharp@^0.30": "prebuilt"}`.
+        """
+    )
+
+
+class AddonsField(SpecialCasedDependencies):
+    alias = "addons"
+    help = help_text(
+        """
+        The `node_addon` targets of folders that package.json links into the application, by
+        `"file:addons/hello"`. Each is compiled for the Node of this bundle.
+
+        For example: `addons=["//apps/koa-kkl/addons/hello"]`.
+        """
+    )
+
+
+class NetworkField(StringField):
+    alias = "network"
+    default = "deny"
+    valid_choices = ("deny", "allow")
+    help = help_text(
+        """
+        Whether install scripts and the build script have the machine's network; loopback they have
+        always. With `allow` they run again in each session and are never cached, nobody can tell
+        what they took, and a release has to agree by `allow_network`.
+
+        For example: `network="allow"`, until what they download is pinned.
+        """
+    )
+
+
+class DropForeignBinariesField(BoolField):
+    alias = "drop_foreign_binaries"
+    default = False
+    help = help_text(
+        """
+        Leaves out of the release the binaries that packages carry for other systems than the
+        release's own: Windows, macOS, FreeBSD, musl, Android, other processors. The build script still
+        sees them.
+
+        For example: `drop_foreign_binaries=True`.
+        """
+    )
+
+
+class ClientSourcesField(GlobsField):
+    alias = "client_sources"
+    default = (
+        "src/**",
+        "build/**",
+        "*.js",
+        "*.cjs",
+        "*.mjs",
+        "*.ts",
+        "tsconfig*.json",
+        ".babelrc*",
+        ".browserslistrc",
+        ".postcssrc*",
+    )
+    help = help_text(
+        """
+        What the build script reads, besides package.json and the installed packages. An edit here
+        runs the build script again.
+
+        For example: `client_sources=["src/**", "build/**", "webpack.config.js"]`.
+        """
+    )
+
+
+class ServerSourcesField(GlobsField):
+    alias = "server_sources"
+    default = ("service/**",)
+    help = help_text(
+        """
+        What only runs on the server. An edit here runs neither the install nor the build script.
+
+        For example: `server_sources=["service/**", "!service/**/*.test.js"]`.
+        """
+    )
+
+
+class BuildScriptField(StringField):
+    alias = "build_script"
+    default = "build"
+    help = help_text(
+        """
+        The script of package.json that builds the client. It gets the environment's name as
+        SERVER_ENV and, unless `build_args` says otherwise, as its argument. An empty string: there
+        is nothing to build.
+
+        For example: `build_script="build"`.
+        """
+    )
+
+
+class BuildArgsField(StringSequenceField):
+    alias = "build_args"
+    default = ("{server_env}",)
+    help = help_text(
+        """
+        What the build script gets as arguments; `{server_env}` stands for the environment's name.
+        An empty list is right for a script that ends in a command which would take the name for
+        something else, such as `tsc`, `rollup -c` or `vite build`.
+
+        For example: `build_args=["--mode", "{server_env}"]`.
+        """
+    )
+
+
+class BuildOutputsField(StringSequenceField):
+    alias = "build_outputs"
+    default = ("dist",)
+    help = help_text(
+        """
+        Files and folders that the build script writes, relative to the application's folder. One
+        that is missing after the build is an error; what the script writes elsewhere is reported
+        and left out.
+
+        For example: `build_outputs=["dist", "service/views"]`.
+        """
+    )
+
+
+class ServerEnvField(StringField):
+    alias = "server_env"
+    default = "prod"
+    help = help_text(
+        """
+        The environment that is built for: `stable`, `sit`, `pre` or `prod`, or what
+        `[slipway] server_envs` lists. `parametrize` builds several.
+
+        For example: `server_env=parametrize("stable", "sit", "pre", "prod")`.
+        """
+    )
+
+
+class BuildEnvField(DictStringToStringField):
+    alias = "build_env"
+    help = help_text(
+        """
+        Environment variables for the build script and the smoke script.
+
+        For example: `build_env={"NODE_OPTIONS": "--max-old-space-size=4096"}`.
+        """
+    )
+
+
+class LifecycleScriptsField(StringSequenceField):
+    alias = "lifecycle_scripts"
+    default = ()
+    help = help_text(
+        """
+        The application's own lifecycle scripts that the build needs, run before the build script
+        in this order. None runs by itself.
+
+        For example: `lifecycle_scripts=["postinstall"]`.
+        """
+    )
+
+
+class StaticDirField(StringField):
+    alias = "static_dir"
+    default = "dist"
+    help = help_text(
+        """
+        The build output that browsers load and servers don't need; its content becomes the static
+        archive. Empty if there is none, and all that is built runs on the server.
+
+        For example: `static_dir="dist"`.
+        """
+    )
+
+
+class StaticBaseUrlField(Field):
+    alias = "static_base_url"
+    default = None
+    value: Optional[FrozenDict[str, str]]
+    help = help_text(
+        """
+        The address under which the static files are published, or one for each environment. With
+        it, every reference below this address in the built views, HTML and CSS must exist in the
+        static archive: its path, from the host on, is the path in `static_dir`.
+
+        For example: `static_base_url="https://static.example.com/dist/"`, or
+        `static_base_url={"sit": "https://static-sit.example.com/dist/"}`.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Optional[FrozenDict[str, str]]:
+        value = super().compute_value(raw_value, address)
+        if value is None:
+            return None
+        by_env = {"": value} if isinstance(value, str) else value
+        if not isinstance(by_env, Mapping) or not all(
+            isinstance(one, str) for pair in by_env.items() for one in pair
+        ):
+            expected = "an address, or a dictionary of addresses by server_env"
+            raise InvalidFieldTypeException(address, cls.alias, raw_value, expected_type=expected)
+        return FrozenDict(by_env)
+
+    def for_env(self, server_env: str) -> str:
+        """The address for one environment; empty if there is none to check."""
+        by_env = self.value or {}
+        return by_env.get(server_env, by_env.get("", ""))
+
+
+class NodeAppBundle(Target):
+    alias = "node_app_bundle"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        PackageJsonField,
+        NpmLockField,
+        RuntimeField,
+        ToolchainField,
+        InstallScriptsField,
+        AddonsField,
+        NetworkField,
+        DropForeignBinariesField,
+        ClientSourcesField,
+        ServerSourcesField,
+        BuildScriptField,
+        BuildArgsField,
+        BuildOutputsField,
+        ServerEnvField,
+        BuildEnvField,
+        LifecycleScriptsField,
+        StaticDirField,
+        StaticBaseUrlField,
+    )
+    help = help_text(
+        """
+        A Node.js application, installed by its lock and built for one environment.
+
+        Its parts are three layers: production dependencies, application, static files. Point a
+        `release_tarball` at it.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# node_addon
+# ---------------------------------------------------------------------------------------------
+
+
+class AbiWaiversField(DictStringToStringField):
+    alias = "abi_waivers"
+    help = help_text(
+        """
+        Binaries that may break the ABI policy of the toolchain, each with the reason, which the
+        release.json repeats: by their path in the release, with `*` for any part of it, or by the
+        npm package that brings them, as `name@version`.
+
+        For example: `abi_waivers={"sharp@0.30.7": "thumbnails are made on new hosts alone"}`.
+        """
+    )
+
+
+class AddonSourcesField(GlobsField):
+    alias = "addon_sources"
+    default = (
+        "binding.gyp",
+        "*.gypi",
+        *(
+            f"{folder}*.{kind}"
+            for kind in ("c", "cc", "cpp", "h", "hpp")
+            for folder in ("", "src/**/")
+        ),
+        "*.js",
+        "*.d.ts",
+        "lib/**",
+    )
+    help = help_text(
+        """
+        The addon's own files, besides package.json: what is compiled, and what `require` loads.
+
+        For example: `addon_sources=["binding.gyp", "hello_world.cc", "index.js"]`.
+        """
+    )
+
+
+class AddonRuntimesField(SpecialCasedDependencies):
+    alias = "runtimes"
+    help = help_text(
+        """
+        The `node_runtime` targets for which `package` compiles the addon.
+
+        For example: `runtimes=["//toolchains/node:6.3.0", "//toolchains/node:16.20.2"]`.
+        """
+    )
+
+
+class TestScriptField(StringField):
+    alias = "test_script"
+    help = help_text(
+        """
+        A script of package.json that must succeed once the addon is compiled, under the Node that
+        it was compiled for.
+
+        For example: `test_script="test"`.
+        """
+    )
+
+
+class NodeAddon(Target):
+    alias = "node_addon"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        PackageJsonField,
+        NpmLockField,
+        AddonSourcesField,
+        AddonRuntimesField,
+        ToolchainField,
+        InstallScriptsField,
+        TestScriptField,
+        AbiWaiversField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A native addon in C or C++ that the workspace keeps itself, with its own npm lock.
+
+        A `node_app_bundle` that names it in `addons` has it compiled for its own Node. `package`
+        compiles it for each of `runtimes`, holds it against the ABI policy, and writes what was
+        compiled as prebuild-install looks for it: `hello-v1.0.0-node-v93-linux-x64.tar.gz`.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# release_tarball
+# ---------------------------------------------------------------------------------------------
+
+
+class BundleField(Dependencies):
+    """A kind of dependencies field, because Pants picks the matching one of a parametrized target
+    for these alone."""
+
+    alias = "bundle"
+    required = True
+    help = help_text(
+        """
+        The `node_app_bundle` to release; of a parametrized one, that of the same `server_env`.
+
+        For example: `bundle=":bundle"`.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Any:
+        if raw_value is not None and not isinstance(raw_value, str):
+            raise InvalidFieldTypeException(
+                address, cls.alias, raw_value, expected_type="the address of one target, a string"
+            )
+        return super().compute_value([raw_value] if raw_value is not None else None, address)
+
+
+class StaticField(StringField):
+    alias = "static"
+    default = "separate"
+    valid_choices = ("separate", "include", "none")
+    help = help_text(
+        """
+        What becomes of the static files: an archive of their own beside the release (`separate`),
+        a part of the release in `static_dir` (`include`), or neither (`none`).
+
+        For example: `static="include"`.
+        """
+    )
+
+
+class SmokeScriptField(StringField):
+    alias = "smoke_script"
+    help = help_text(
+        """
+        A script of package.json that must succeed in the staged release, with only the release's
+        files there and no network, before the release counts as built.
+
+        For example: `smoke_script="smoke"`.
+        """
+    )
+
+
+class RunScriptField(StringField):
+    alias = "run_script"
+    default = "serve"
+    help = help_text(
+        """
+        The script of package.json that runs the application in the foreground, for
+        `./pants run` and `bin/app run-foreground`. `./pants run` sets `LOG_DIR` to a scratch
+        folder, where the application's logs and its pid file belong.
+
+        For example: `run_script="serve"`.
+        """
+    )
+
+
+class EnvFileField(StringField):
+    alias = "env_file"
+    help = help_text(
+        """
+        A file on the host with `NAME=value` lines that `bin/app` puts into the environment, for
+        secrets that no release should hold. One that is missing is an error at start.
+
+        For example: `env_file="/etc/koa-kkl/env"`.
+        """
+    )
+
+
+class OldUserlandField(OneAddressField):
+    alias = "old_userland"
+    help = help_text(
+        """
+        A `node_toolchain`, such as a ready image by its archive and hash, with the programs and
+        libraries of the oldest hosts: the smoke script also runs in there, from the finished
+        tarball, unpacked by that system's own tar and gzip.
+
+        For example: `old_userland="//hosts/centos7"`.
+        """
+    )
+
+
+class AllowNetworkField(BoolField):
+    alias = "allow_network"
+    default = False
+    help = help_text(
+        """
+        Takes a bundle with `network="allow"`: the release is not reproducible then, and its
+        release.json says so.
+
+        For example: `allow_network=True`.
+        """
+    )
+
+
+class ReleaseTarball(Target):
+    alias = "release_tarball"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        BundleField,
+        ServerEnvField,
+        StaticField,
+        SmokeScriptField,
+        RunScriptField,
+        EnvFileField,
+        OldUserlandField,
+        AbiWaiversField,
+        AllowNetworkField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A reproducible tarball that carries its own Node and starts on hosts that have none.
+
+        `package` writes `<app>-<version>-<env>.tar.gz`, its static archive and its release.json;
+        `run` unpacks it to a scratch folder and starts it.
+        """
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# node_deployment
+# ---------------------------------------------------------------------------------------------
+
+
+class ReleaseField(OneAddressField):
+    alias = "release"
+    help = help_text(
+        """
+        The `release_tarball` that is deployed; its `server_env` is that of the deployment.
+
+        For example: `release=":release"`.
+        """
+    )
+
+
+class InventoryField(FileField):
+    alias = "inventory"
+    help = help_text(
+        """
+        A TOML file with further settings of the deployment, such as the list of hosts or a table
+        `groups` of such lists; what stands in the target counts more.
+
+        For example: `inventory="prod.toml"`.
+        """
+    )
+
+
+class HostsField(StringSequenceField):
+    alias = "hosts"
+    help = help_text(
+        """
+        The hosts, by names that the user's own ssh configuration knows, in the order in which they
+        are switched; `@web` stands for those of that group of the inventory. Without this field
+        they are those of the inventory, of all of its groups where it has groups.
+
+        For example: `hosts=["app1.example.com", "@web"]`.
+        """
+    )
+
+
+class DeployPathField(StringField):
+    alias = "path"
+    help = help_text(
+        """
+        The folder on each host that holds the releases and the link `current`.
+
+        For example: `path="/home/app/koa-kkl"`.
+        """
+    )
+
+
+class DeployUserField(StringField):
+    alias = "user"
+    help = help_text(
+        """
+        The user on the hosts, where the ssh configuration does not say it.
+
+        For example: `user="app"`.
+        """
+    )
+
+
+class DeployPortField(IntField):
+    alias = "port"
+    help = help_text(
+        """
+        The port of sshd, where the ssh configuration does not say it.
+
+        For example: `port=2222`.
+        """
+    )
+
+
+class StaticHostsField(StringSequenceField):
+    alias = "static_hosts"
+    help = help_text(
+        """
+        Hosts that get the static files, by rsync, before any server is switched.
+
+        For example: `static_hosts=["static1.example.com"]`.
+        """
+    )
+
+
+class StaticPathField(StringField):
+    alias = "static_path"
+    help = help_text(
+        """
+        The folder on the static hosts.
+
+        For example: `static_path="/ikuko/static"`.
+        """
+    )
+
+
+class StaticPublishField(StringField):
+    alias = "static_publish"
+    help = help_text(
+        """
+        A command on this machine that publishes the static files, for a CDN: it runs once, before
+        any server is switched, and STATIC_FOLDER names their folder.
+
+        For example: `static_publish="cdn-upload $STATIC_FOLDER static"`.
+        """
+    )
+
+
+class StaticKeepField(IntField):
+    alias = "static_keep"
+    default = 30
+    help = help_text(
+        """
+        For how many days static files of a release stay on the static hosts after another one has
+        replaced it. Those of releases that servers keep stay in any case.
+
+        For example: `static_keep=90`.
+        """
+    )
+
+
+class KeepField(IntField):
+    alias = "keep"
+    default = 5
+    help = help_text(
+        """
+        How many releases stay on a host for rollbacks, the current one included; two at least.
+        The release that the last rollback left stays too.
+
+        For example: `keep=5`.
+        """
+    )
+
+
+class BatchField(StringField):
+    alias = "batch"
+    default = "1"
+    help = help_text(
+        """
+        How many hosts are switched at once after the canaries: a number, or a share of all.
+
+        For example: `batch="25%"`.
+        """
+    )
+
+
+class CanaryField(IntField):
+    alias = "canary"
+    default = 1
+    help = help_text(
+        """
+        How many hosts are switched first, by themselves.
+
+        For example: `canary=2`.
+        """
+    )
+
+
+class MaxUnhealthyField(IntField):
+    alias = "max_unhealthy"
+    default = 0
+    help = help_text(
+        """
+        How many hosts may fail, or be out of reach, before no further host is touched.
+
+        For example: `max_unhealthy=1`.
+        """
+    )
+
+
+class StartTimeoutField(IntField):
+    alias = "start_timeout"
+    default = 60
+    help = help_text(
+        """
+        Seconds that the script `start` may take.
+
+        For example: `start_timeout=60`.
+        """
+    )
+
+
+class StopTimeoutField(IntField):
+    alias = "stop_timeout"
+    default = 30
+    help = help_text(
+        """
+        Seconds that the script `stop` may take, before what is left of the release gets signals.
+
+        For example: `stop_timeout=30`.
+        """
+    )
+
+
+class HealthField(DictStringToStringField):
+    alias = "health"
+    help = help_text(
+        """
+        How a release shows that it is well: `url` on the host, or else its script `health`; it has
+        `retries` tries, `interval` seconds apart, of `timeout` seconds each, and must still be well
+        `hold` seconds after the first success.
+
+        For example: `health={"url": "http://127.0.0.1:3000/health", "retries": "10", "hold": "6"}`.
+        """
+    )
+
+
+class SharedField(StringSequenceField):
+    alias = "shared"
+    help = help_text(
+        """
+        Paths below a release that outlive it: each is a link into the folder `shared` of the host.
+
+        For example: `shared=["uploads"]`.
+        """
+    )
+
+
+class HooksField(DictStringToStringField):
+    alias = "hooks"
+    help = help_text(
+        """
+        Commands: `before_switch`, `after_switch`, `on_failure` and `always` on each host, in the folder of the new release;
+        `before_local` and `after_local` on this machine, once; `timeout` in seconds.
+
+        Slipway does not undo `before_local` when a deploy fails: `after_local` runs only after the last switch, if at most `max_unhealthy` hosts failed.
+        Put what must be undone on the hosts into `on_failure` or `always`.
+
+        For example: `hooks={"before_switch": "bin/app run migrate"}`.
+        """
+    )
+
+
+class BootField(StringField):
+    alias = "boot"
+    default = "auto"
+    valid_choices = ("auto", "off")
+    help = help_text(
+        """
+        Whether the deploy sees to it that the current release comes up after a reboot of a host: by a
+        unit of systemd where the user is root, else by an @reboot line of the user's crontab.
+
+        For example: `boot="off"`, where something else does it.
+        """
+    )
+
+
+class SshOptionsField(StringSequenceField):
+    alias = "ssh_options"
+    help = help_text(
+        """
+        Further arguments for ssh, besides the user's own configuration.
+
+        For example: `ssh_options=["-F", "deploy/ssh_config"]`.
+        """
+    )
+
+
+class NodeDeployment(Target):
+    alias = "node_deployment"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        ReleaseField,
+        InventoryField,
+        HostsField,
+        DeployPathField,
+        DeployUserField,
+        DeployPortField,
+        StaticHostsField,
+        StaticPathField,
+        StaticPublishField,
+        StaticKeepField,
+        KeepField,
+        BatchField,
+        CanaryField,
+        MaxUnhealthyField,
+        StartTimeoutField,
+        StopTimeoutField,
+        HealthField,
+        SharedField,
+        HooksField,
+        BootField,
+        SshOptionsField,
+        OutputPathField,
+    )
+    help = help_text(
+        """
+        A release on its hosts.
+
+        `./pants deploy` ships it, switches to it and checks its health, `./pants rollback` goes back,
+        `./pants releases` lists what the hosts have. `package` writes `deploy.pex`, the same commands
+        for machines without Pants.
+        """
+    )

@@ -1,0 +1,53 @@
+"""ABI policies of toolchains: read from their TOML files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pants.engine.fs import FileContent
+from pants.engine.rules import Get, collect_rules, rule
+
+from slipway.lib import abi_policy
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib.errors import SlipwayError
+from slipway.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
+from slipway.toolchain.image import ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class AbiPolicyRequest:
+    """Asks for the policy that the field `abi_policy` of an image names."""
+
+    field_set: ToolchainFieldSet
+
+
+def policy_file(policy: AbiPolicy) -> FileContent:
+    """The policy as the programs of steps read it."""
+    return FileContent("abi.json", json.dumps(policy.as_dict()).encode())
+
+
+@rule
+async def read_abi_policy(request: AbiPolicyRequest) -> AbiPolicy:
+    field_set = request.field_set
+    path = field_set.abi_policy.path
+    if not path:
+        raise SlipwayError(
+            f'the toolchain "{field_set.address}" has no ABI policy',
+            where=f"{field_set.address}, field abi_policy",
+            next='name its file there, such as abi_policy="abi.toml", or use //toolchains/gcc48',
+        )
+    name = field_set.address.target_name
+    found = await Get(ProvidedFile, ProvidedFileRequest((path,), f"images/{name}/abi.toml"))
+    if found.content is None:
+        raise SlipwayError(
+            f'the ABI policy "{path}" is not there',
+            where=f"{field_set.address}, field abi_policy",
+            found="no such file",
+            next="write that file, or correct the field",
+        )
+    return abi_policy.read(parse_toml(found.content, path, "ABI policy"), path)
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,104 @@
+"""`test` of a toolchain image: scripts that must succeed in it, and binaries that must fit its
+ABI policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.core.goals.test import TestFieldSet, TestRequest, TestResult, TestSubsystem
+from pants.engine.fs import (
+    EMPTY_FILE_DIGEST,
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    MergeDigests,
+    PathGlobs,
+    RemovePrefix,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import Target
+from pants.option.option_types import SkipOption
+from pants.option.subsystem import Subsystem
+
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.target_types import ContractTestsField, ImageField, PackagesLockField
+from slipway.toolchain.abi import AbiPolicyRequest, policy_file
+from slipway.toolchain.image import (
+    ToolchainFieldSet,
+    ToolchainImage,
+    ToolchainImageRequest,
+)
+from slipway.toolchain.step import FallibleStepResult, Step
+
+
+class ToolchainContract(Subsystem):
+    options_scope = "toolchain-contract"
+    name = "toolchain-contract"
+    help = "Runs the contract tests of toolchain images."
+
+    skip = SkipOption("test")
+
+
+@dataclass(frozen=True)
+class ToolchainTestFieldSet(ToolchainFieldSet, TestFieldSet):
+    required_fields = (ImageField, PackagesLockField, ContractTestsField)
+
+    contract_tests: ContractTestsField
+
+    @classmethod
+    def opt_out(cls, target: Target) -> bool:
+        return not target[ContractTestsField].value
+
+
+class ToolchainTestRequest(TestRequest):
+    tool_subsystem = ToolchainContract
+    field_set_type = ToolchainTestFieldSet
+
+
+@rule(desc="Test toolchain image")
+async def test_toolchain(
+    batch: ToolchainTestRequest.Batch[ToolchainTestFieldSet, object], goal: TestSubsystem
+) -> TestResult:
+    field_set = batch.single_element
+    sources = await Get(Digest, PathGlobs(field_set.contract_tests.globs()))
+    inputs = await Get(
+        Digest,
+        AddPrefix(
+            await Get(Digest, RemovePrefix(sources, field_set.address.spec_path)), "contract"
+        ),
+    )
+    policy = None
+    if field_set.abi_policy.value:
+        policy = await Get(AbiPolicy, AbiPolicyRequest(field_set))
+    image, abi = await MultiGet(
+        Get(ToolchainImage, ToolchainImageRequest(field_set)),
+        Get(
+            Digest,
+            CreateDigest([policy_file(policy)] if policy else []),
+        ),
+    )
+    result = await Get(
+        FallibleStepResult,
+        Step(
+            program="run_contract",
+            trees=image.layers,
+            outputs=("contract.json",),
+            description=f"Test {field_set.address}",
+            origin=str(field_set.address),
+            inputs=await Get(Digest, MergeDigests([inputs, abi])),
+        ),
+    )
+    return TestResult(
+        exit_code=result.exit_code,
+        stdout=result.stdout,
+        stdout_digest=EMPTY_FILE_DIGEST,
+        stderr=result.said if result.exit_code else result.stderr,
+        stderr_digest=EMPTY_FILE_DIGEST,
+        addresses=(field_set.address,),
+        output_setting=goal.output,
+        result_metadata=result.metadata,
+    )
+
+
+def rules():
+    return [*collect_rules(), *ToolchainTestRequest.rules()]

@@ -1,0 +1,238 @@
+"""`generate-lockfiles` for toolchain images: resolves the wanted packages into the lock.
+
+Only by name: a bare `generate-lockfiles` renews locks of applications, never the machine that they
+are built in.
+"""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+from dataclasses import dataclass
+
+from pants.core.goals.generate_lockfiles import (
+    GenerateLockfile,
+    GenerateLockfileResult,
+    GenerateLockfilesSubsystem,
+    KnownUserResolveNames,
+    KnownUserResolveNamesRequest,
+    RequestedUserResolveNames,
+    UserGenerateLockfiles,
+)
+from pants.engine.env_vars import CompleteEnvironmentVars
+from pants.engine.fs import (
+    CreateDigest,
+    Digest,
+    DigestContents,
+    FileContent,
+    MergeDigests,
+    PathGlobs,
+    RemovePrefix,
+    Snapshot,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST, EMPTY_SNAPSHOT
+from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, rule
+from pants.engine.target import AllTargets
+from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
+
+from slipway.lib import archive_signature, debian_lock
+from slipway.toolchain.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
+from slipway.toolchain.locked_files import (
+    FetchedFiles,
+    FetchRequest,
+    LockedFile,
+    LockedFiles,
+)
+from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
+
+logger = logging.getLogger(__name__)
+
+_NEW, _OLD = "new.lock", "old.lock"
+_VERIFIER = "archive_verifier.lock"
+"""Of `image.json` with `wanted` as it stands there; `sandbox/resolve_packages.py` writes it."""
+
+
+class KnownToolchainResolvesRequest(KnownUserResolveNamesRequest):
+    pass
+
+
+class RequestedToolchainResolves(RequestedUserResolveNames):
+    pass
+
+
+@dataclass(frozen=True)
+class GenerateToolchainLock(GenerateLockfile):
+    image: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class ToolchainResolves:
+    """Every image of the workspace, with the name of its resolve."""
+
+    images: tuple[tuple[str, ToolchainFieldSet], ...]
+
+
+def resolve_name(target_name: str) -> str:
+    return f"toolchain:{target_name}"
+
+
+@rule
+async def find_toolchain_resolves(targets: AllTargets) -> ToolchainResolves:
+    return ToolchainResolves(
+        tuple(
+            (resolve_name(target.address.target_name), ToolchainFieldSet.create(target))
+            for target in targets
+            if ToolchainFieldSet.is_applicable(target)
+        )
+    )
+
+
+@rule
+async def known_toolchain_resolves(
+    _: KnownToolchainResolvesRequest, resolves: ToolchainResolves
+) -> KnownUserResolveNames:
+    return KnownUserResolveNames(
+        names=tuple(name for name, _ in resolves.images),
+        option_name="node_toolchain targets",
+        requested_resolve_names_cls=RequestedToolchainResolves,
+    )
+
+
+@rule
+async def requested_toolchain_resolves(
+    requested: RequestedToolchainResolves,
+    resolves: ToolchainResolves,
+    goal: GenerateLockfilesSubsystem,
+) -> UserGenerateLockfiles:
+    named = set(requested) & set(goal.resolve)
+    return UserGenerateLockfiles(
+        GenerateToolchainLock(
+            resolve_name=name, lockfile_dest=image.packages.path or "", diff=False, image=image
+        )
+        for name, image in resolves.images
+        if name in named
+    )
+
+
+@dataclass(frozen=True)
+class LocksBelow:
+    """The locks of the images that one stands on."""
+
+    locks: tuple[bytes, ...]
+
+
+@rule
+async def find_locks_below(request: ImageBelowRequest) -> LocksBelow:
+    below = await Get(ImageBelow, ImageBelowRequest, request)
+    if below.field_set is None:
+        return LocksBelow(())
+    more, own = await MultiGet(
+        Get(LocksBelow, ImageBelowRequest(below.field_set)),
+        Get(DigestContents, PathGlobs([below.field_set.packages.path or ""])),
+    )
+    return LocksBelow((*more.locks, *(file.content for file in own)))
+
+
+@dataclass(frozen=True)
+class VerifierPackages:
+    """The Debian packages that gpgv and Debian's keys come out of, in a folder `verifier`; empty on
+    a machine that has both."""
+
+    snapshot: Snapshot
+
+
+# Uncacheable: what the machine has is no input that Pants would know of.
+@_uncacheable_rule
+async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackages:
+    if archive_signature.of_machine(environment):
+        return VerifierPackages(EMPTY_SNAPSHOT)
+    text = pkgutil.get_data(__package__, _VERIFIER)
+    assert text is not None
+    lock = debian_lock.read_lock(text.decode(), _VERIFIER)
+    files = tuple(
+        LockedFile(
+            path=f"verifier/{package.name}.deb",
+            sha256=package.sha256,
+            size=package.size,
+            source=FrozenDict(kind="debian", name=package.name, filename=package.filename),
+        )
+        for package in lock.packages
+    )
+    fetched = await Get(FetchedFiles, FetchRequest(LockedFiles(files)))
+    below = await Get(Digest, RemovePrefix(fetched.digest, "out"))
+    return VerifierPackages(await Get(Snapshot, Digest, below))
+
+
+@dataclass(frozen=True)
+class PackagesStep:
+    """The step that writes the lock of an image made of packages."""
+
+    step: NetworkStep
+
+
+@rule
+async def find_packages_step(
+    wanted: GenerateToolchainLock, verifier: VerifierPackages
+) -> PackagesStep:
+    path = wanted.image.image.file_path
+    spec, below, old = await MultiGet(
+        Get(DigestContents, PathGlobs([path])),
+        Get(LocksBelow, ImageBelowRequest(wanted.image)),
+        Get(DigestContents, PathGlobs([wanted.lockfile_dest])),
+    )
+    files = [FileContent("image.json", file.content) for file in spec]
+    files.extend(FileContent(f"below/{n}.lock", lock) for n, lock in enumerate(below.locks))
+    files.extend(FileContent(_OLD, file.content) for file in old)
+    own = await Get(Digest, CreateDigest(files))
+    return PackagesStep(
+        NetworkStep(
+            program="resolve_packages",
+            argv=(
+                *("--spec=image.json", f"--spec-path={path}", f"--old={_OLD}", f"--out={_NEW}"),
+                f"--resolve={wanted.resolve_name}",
+                *(f"--verifier={file}" for file in verifier.snapshot.files),
+                *(f"--below=below/{number}.lock" for number in range(len(below.locks))),
+            ),
+            inputs=await Get(Digest, MergeDigests([own, verifier.snapshot.digest])),
+            description=f"Resolve the packages of {path}",
+            output_files=(_NEW,),
+        )
+    )
+
+
+def _parts_step(image: ToolchainFieldSet, reference: str) -> NetworkStep:
+    where = f"{image.address}, field {image.image.alias}"
+    return NetworkStep(
+        program="lock_image",
+        argv=(f"--image={reference}", f"--where={where}", f"--out={_NEW}"),
+        inputs=EMPTY_DIGEST,
+        description=f"List the parts of {reference}",
+        output_files=(_NEW,),
+    )
+
+
+@rule(desc="Resolve toolchain packages")
+async def generate_toolchain_lock(wanted: GenerateToolchainLock) -> GenerateLockfileResult:
+    reference = wanted.image.image.reference
+    if reference:
+        step = _parts_step(wanted.image, reference)
+    else:
+        step = (await Get(PackagesStep, GenerateToolchainLock, wanted)).step
+    result = await Get(NetworkStepResult, NetworkStep, step)
+    if result.stderr.strip():
+        logger.warning(f"{result.stderr.strip()}")
+    written = await Get(DigestContents, Digest, result.digest)
+    digest = await Get(
+        Digest, CreateDigest([FileContent(wanted.lockfile_dest, written[0].content)])
+    )
+    return GenerateLockfileResult(digest, wanted.resolve_name, wanted.lockfile_dest)
+
+
+def rules():
+    return [
+        *collect_rules(),
+        UnionRule(KnownUserResolveNamesRequest, KnownToolchainResolvesRequest),
+        UnionRule(RequestedUserResolveNames, RequestedToolchainResolves),
+        UnionRule(GenerateLockfile, GenerateToolchainLock),
+    ]

@@ -1,0 +1,209 @@
+"""Toolchain images: the root file systems of build steps, whatever they are made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.fs import (
+    Digest,
+    DigestContents,
+    DigestEntries,
+    DigestSubset,
+    FileEntry,
+    PathGlobs,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
+
+from slipway.named_target import take_as
+from slipway.subsystem import Slipway
+from slipway.target_types import (
+    AbiPolicyField,
+    ImageArchiveField,
+    ImageArchiveSha256Field,
+    ImageArchiveSizeField,
+    ImageBaseField,
+    ImageField,
+    NodeToolchain,
+    OutputPathField,
+    PackagesLockField,
+)
+from slipway.toolchain.step import ROOT, StepResult, Tree
+
+LAYER = "base.tar"
+FACTS = "base.json"
+"""What the programs that make a root leave: its layer, and facts about it as JSON."""
+
+
+@dataclass(frozen=True)
+class ToolchainFieldSet(FieldSet):
+    required_fields = (ImageField, PackagesLockField)
+
+    image: ImageField
+    packages: PackagesLockField
+    base: ImageBaseField
+    abi_policy: AbiPolicyField
+    archive: ImageArchiveField
+    archive_sha256: ImageArchiveSha256Field
+    archive_size: ImageArchiveSizeField
+    output_path: OutputPathField
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the image is there already, rather than made of packages."""
+        return bool(self.archive.value or self.image.reference)
+
+
+@dataclass(frozen=True)
+class ToolchainNamed:
+    """Asks for the `node_toolchain` at the one address that `origin` names as `what`."""
+
+    inputs: UnparsedAddressInputs
+    what: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class ToolchainImageRequest:
+    field_set: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class PackagedImageRequest:
+    """Asks for an image made of Debian packages."""
+
+    field_set: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class ReadyImageRequest:
+    """Asks for the root of a ready image archive."""
+
+    field_set: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class ToolchainImage:
+    """`layers` make the root, the lowest first; `image_id` is what an engine would call the image."""
+
+    layers: Tuple[Tree, ...]
+    image_id: str
+
+
+@dataclass(frozen=True)
+class ImageBelowRequest:
+    field_set: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
+class ImageBelow:
+    """The image that another stands on, if any."""
+
+    field_set: Optional[ToolchainFieldSet]
+
+
+@dataclass(frozen=True)
+class LayersBelow:
+    """The layers that an image stands on, the lowest first."""
+
+    layers: Tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
+class BaseRoot:
+    """The layers that build steps have as their root, the lowest first."""
+
+    trees: Tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
+class OutputTreeRequest:
+    """The file `name` of a step's outputs, to be used as a tree at `target`."""
+
+    digest: Digest
+    name: str
+    target: str
+
+
+@dataclass(frozen=True)
+class MadeRoot:
+    """The outputs LAYER and FACTS of the step that made a root."""
+
+    result: StepResult
+
+
+@rule
+async def find_named_toolchain(named: ToolchainNamed) -> ToolchainFieldSet:
+    (address,) = await Get(Addresses, UnparsedAddressInputs, named.inputs)
+    wrapped = await Get(
+        WrappedTarget, WrappedTargetRequest(address, description_of_origin=named.origin)
+    )
+    return take_as(
+        ToolchainFieldSet,
+        NodeToolchain.alias,
+        wrapped.target,
+        what=named.what,
+        where=named.origin,
+        example="//toolchains/base",
+    )
+
+
+@rule
+async def make_image(request: ToolchainImageRequest) -> ToolchainImage:
+    if request.field_set.is_ready:
+        below = LayersBelow(())
+        made = await Get(MadeRoot, ReadyImageRequest(request.field_set))
+    else:
+        below = await Get(LayersBelow, ImageBelowRequest(request.field_set))
+        made = await Get(MadeRoot, PackagedImageRequest(request.field_set))
+    layer, facts = await MultiGet(
+        Get(Tree, OutputTreeRequest(made.result.digest, LAYER, ROOT)),
+        Get(DigestContents, DigestSubset(made.result.digest, PathGlobs([FACTS]))),
+    )
+    return ToolchainImage((*below.layers, layer), json.loads(facts[0].content)["image_id"])
+
+
+@rule
+async def find_image_below(request: ImageBelowRequest) -> ImageBelow:
+    field = request.field_set.base
+    if not field.value:
+        return ImageBelow(None)
+    origin = f"{request.field_set.address}, field base"
+    inputs = field.to_unparsed_address_inputs()
+    named = ToolchainNamed(inputs, "the image below another", origin)
+    return ImageBelow(await Get(ToolchainFieldSet, ToolchainNamed, named))
+
+
+@rule
+async def find_layers_below(request: ImageBelowRequest) -> LayersBelow:
+    below = await Get(ImageBelow, ImageBelowRequest, request)
+    if below.field_set is None:
+        return LayersBelow(())
+    return LayersBelow((await Get(ToolchainImage, ToolchainImageRequest(below.field_set))).layers)
+
+
+@rule
+async def tree_of_output(request: OutputTreeRequest) -> Tree:
+    digest = await Get(Digest, DigestSubset(request.digest, PathGlobs([request.name])))
+    entry = (await Get(DigestEntries, Digest, digest))[0]
+    assert isinstance(entry, FileEntry)
+    return Tree(request.name, digest, entry.file_digest, request.target)
+
+
+@rule
+async def find_base_root(slipway: Slipway) -> BaseRoot:
+    origin = "the option `[slipway] base_image`"
+    inputs = UnparsedAddressInputs(
+        [slipway.base_image], owning_address=None, description_of_origin=origin
+    )
+    named = ToolchainNamed(inputs, "the root of build steps", origin)
+    field_set = await Get(ToolchainFieldSet, ToolchainNamed, named)
+    image = await Get(ToolchainImage, ToolchainImageRequest(field_set))
+    return BaseRoot(image.layers)
+
+
+def rules():
+    return collect_rules()

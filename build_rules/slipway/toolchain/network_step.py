@@ -1,0 +1,148 @@
+"""The only steps with a network: programs that fetch what locks name, or write those locks.
+
+They run on the runner's CPython, outside of any root, and read the user's own client configuration
+(`.npmrc`, apt's sources, proxies).  None of it may reach a cache key, a log or a file, and logins
+may stand in it: so it comes through a pipe, and the steps are never cached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional, Tuple
+
+from pants.engine.env_vars import CompleteEnvironmentVars
+from pants.engine.fs import Digest, MergeDigests
+from pants.engine.internals.native_engine import IntrinsicError
+from pants.engine.process import FallibleProcessResult, Process, ProcessCacheScope
+from pants.engine.rules import Get, _uncacheable_rule, collect_rules
+from pants.util.logging import LogLevel
+
+from slipway.lib import configured_address
+from slipway.lib.errors import SlipwayError
+from slipway.lib.printable import printable
+from slipway.subsystem import NodeMirrors, Slipway
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.programs import Program, ProgramRequest, path_of
+
+
+@dataclass(frozen=True)
+class NetworkStep:
+    """A program of `sandbox/` that takes `--settings`; `project` is the folder whose `.npmrc`
+    counts, relative to the build root."""
+
+    program: str
+    argv: Tuple[str, ...]
+    inputs: Digest
+    description: str = field(compare=False)
+    output_files: Tuple[str, ...] = ()
+    output_directories: Tuple[str, ...] = ()
+    project: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class NetworkStepResult:
+    digest: Digest
+    stdout: str
+    stderr: str
+
+
+class SettingsPipe:
+    """Serves settings once, to the one process that opens the pipe as its settings file."""
+
+    def __init__(self, folder: str, settings: Dict[str, Any]) -> None:
+        self.path = os.path.join(folder, f"pipe-{os.getpid()}-{id(self)}")
+        self._text = json.dumps(settings).encode()
+        os.mkfifo(self.path, 0o600)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            with open(self.path, "wb") as pipe:
+                pipe.write(self._text)
+        except OSError:
+            pass  # the process ended before it read everything; its own message says why
+
+    def close(self) -> None:
+        # A process that never opened the pipe leaves the thread waiting for a reader: be one.
+        if self._thread.is_alive():
+            os.close(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK))
+        self._thread.join(timeout=5)
+        os.unlink(self.path)
+
+
+# Uncacheable: a later session may find the same files missing again.
+@_uncacheable_rule
+async def run_network_step(
+    step: NetworkStep,
+    settings: HostSettings,
+    slipway: Slipway,
+    node_mirrors: NodeMirrors,
+    environment: CompleteEnvironmentVars,
+) -> NetworkStepResult:
+    module = f"slipway.sandbox.{step.program}"
+    program = await Get(Program, ProgramRequest((module,)))
+    inputs = await Get(Digest, MergeDigests([program.digest, step.inputs]))
+    settings.ensure_written()
+    pipe = SettingsPipe(
+        settings.folder, _settings(step, settings, slipway, node_mirrors, environment)
+    )
+    python = ("host/python", "-I", "-S", "-B")
+    try:
+        result = await Get(
+            FallibleProcessResult,
+            Process(
+                [*python, path_of(module), f"--settings={pipe.path}", *step.argv],
+                input_digest=inputs,
+                append_only_caches={settings.cache_name: "host"},
+                output_files=step.output_files,
+                output_directories=step.output_directories,
+                description=step.description,
+                level=LogLevel.INFO,
+                cache_scope=ProcessCacheScope.PER_SESSION,
+            ),
+        )
+    except IntrinsicError as error:
+        raise settings.explained(error) from None
+    finally:
+        pipe.close()
+    if result.exit_code != 0:
+        raise SlipwayError(result.stderr.decode(errors="replace").strip())
+    return NetworkStepResult(
+        result.output_digest,
+        result.stdout.decode(errors="replace"),
+        printable(result.stderr.decode(errors="replace")),
+    )
+
+
+def _settings(
+    step: NetworkStep,
+    settings: HostSettings,
+    slipway: Slipway,
+    node_mirrors: NodeMirrors,
+    environment: CompleteEnvironmentVars,
+) -> Dict[str, Any]:
+    configured_address.require_all(slipway.mirrors, "[slipway] mirrors")
+    configured_address.require_all(node_mirrors.mirrors, "[node-mirrors] mirrors")
+    npmrc = None
+    if step.project is not None:
+        npmrc = os.path.join(settings.build_root, step.project, ".npmrc")
+    return {
+        "registry": slipway.npm_registry,
+        "project_npmrc": npmrc,
+        "home": environment.get("HOME"),
+        "env": dict(environment),
+        "cache_dir": os.path.join(settings.named_caches, "slipway_downloads"),
+        "debian_mirror": slipway.debian_mirror,
+        "trusted_suites": slipway.debian_trusted,
+        "npmrc_variables": slipway.npmrc_variables,
+        "mirrors": dict(slipway.mirrors),
+        "binary_mirrors": dict(node_mirrors.mirrors),
+    }
+
+
+def rules():
+    return collect_rules()

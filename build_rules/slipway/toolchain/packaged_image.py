@@ -1,0 +1,163 @@
+"""Images made of Debian packages: assembled from their lock, and written as image archives."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Tuple
+
+from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    DigestSubset,
+    FileContent,
+    PathGlobs,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import Target
+from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
+
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib.debian_lock import DebianLock, LockedPackage, read_lock
+from slipway.lib.errors import SlipwayError
+from slipway.lib.image_spec import check_lock_is_current, read_image_spec
+from slipway.provided_files import ProvidedFile, ProvidedFileRequest
+from slipway.target_types import ImageArchiveField, ImageField, PackagesLockField
+from slipway.toolchain.abi import AbiPolicyRequest, policy_file
+from slipway.toolchain.generate_lock import resolve_name
+from slipway.toolchain.image import (
+    FACTS,
+    LAYER,
+    ImageBelowRequest,
+    LayersBelow,
+    MadeRoot,
+    PackagedImageRequest,
+    ToolchainFieldSet,
+    ToolchainImage,
+    ToolchainImageRequest,
+)
+from slipway.toolchain.locked_files import LockedFile, LockedFiles
+from slipway.toolchain.step import HostStep, StepResult, Tree
+
+
+@dataclass(frozen=True)
+class NodeToolchainFieldSet(ToolchainFieldSet, PackageFieldSet):
+    required_fields = (ImageField, PackagesLockField)
+
+    @classmethod
+    def opt_out(cls, target: Target) -> bool:
+        """A ready image is packaged already."""
+        return bool(target[ImageArchiveField].value or target[ImageField].reference)
+
+
+@dataclass(frozen=True)
+class PackageList:
+    """`inputs` holds `image.json` and `packages.lock`, which is read as `lock`, and the ABI policy
+    as `abi.json` where the image has one."""
+
+    inputs: Digest
+    lock: DebianLock
+
+
+@rule
+async def read_package_list(request: PackagedImageRequest) -> PackageList:
+    field_set = request.field_set
+    name = field_set.address.target_name
+    renew = f"./pants generate-lockfiles --resolve={resolve_name(name)}"
+    spec_path, lock_path = field_set.image.file_path, field_set.packages.path or ""
+    spec, lock = await MultiGet(
+        Get(ProvidedFile, ProvidedFileRequest((spec_path,), f"images/{name}/image.json")),
+        Get(ProvidedFile, ProvidedFileRequest((lock_path,), f"images/{name}/packages.lock")),
+    )
+    if spec.content is None or lock.content is None:
+        path, command = (lock_path, renew) if spec.content else (spec_path, f"write {spec_path}")
+        raise SlipwayError(
+            f'the image "{field_set.address}" lacks a file', found=f"no {path}", next=command
+        )
+    wanted = read_image_spec(spec.content.decode("utf-8", "replace"), spec.path)
+    packages = read_lock(lock.content.decode("utf-8", "replace"), lock.path, next=renew)
+    check_lock_is_current(wanted, packages, lock.path, next=renew)
+    files = [FileContent("image.json", spec.content), FileContent("packages.lock", lock.content)]
+    if field_set.abi_policy.value:
+        policy = await Get(AbiPolicy, AbiPolicyRequest(field_set))
+        files.append(policy_file(policy))
+    return PackageList(await Get(Digest, CreateDigest(files)), packages)
+
+
+@rule(desc="Assemble toolchain image")
+async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
+    listed, below = await MultiGet(
+        Get(PackageList, PackagedImageRequest, request),
+        Get(LayersBelow, ImageBelowRequest(request.field_set)),
+    )
+    debs = tuple(_locked(package) for package in listed.lock.packages)
+    address = request.field_set.address
+    result = await Get(
+        StepResult,
+        HostStep(
+            program="assemble_image",
+            argv=(
+                *("layer", "--spec=image.json", "--lock=packages.lock", "--debs=debs"),
+                *(f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
+                *_below(below.layers),
+                *(("--policy=abi.json",) if request.field_set.abi_policy.value else ()),
+            ),
+            outputs=(LAYER, FACTS),
+            description=f"Assemble {address} from {len(debs)} Debian packages",
+            origin=str(address),
+            inputs=listed.inputs,
+            large=_inputs_below(below.layers),
+            locked=LockedFiles(debs),
+        ),
+    )
+    return MadeRoot(result)
+
+
+def _below(layers: Tuple[Tree, ...]) -> Tuple[str, ...]:
+    return tuple(f"--below=below/{number}/{one.name}" for number, one in enumerate(layers))
+
+
+def _inputs_below(layers: Tuple[Tree, ...]) -> FrozenDict[str, Digest]:
+    return FrozenDict({f"below/{number}": one.digest for number, one in enumerate(layers)})
+
+
+def _locked(package: LockedPackage) -> LockedFile:
+    source = FrozenDict(kind="debian", filename=package.filename, name=package.name)
+    return LockedFile(f"debs/{package.sha256}.deb", package.sha256, package.size, source)
+
+
+@rule(desc="Package toolchain image")
+async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
+    image, listed = await MultiGet(
+        Get(ToolchainImage, ToolchainImageRequest(field_set)),
+        Get(PackageList, PackagedImageRequest(field_set)),
+    )
+    name = f"{field_set.address.target_name}.tar"
+    result = await Get(
+        StepResult,
+        HostStep(
+            program="assemble_image",
+            argv=(
+                *("archive", "--spec=image.json", "--lock=packages.lock"),
+                *(*_below(image.layers), f"--archive=out/{name}", f"--facts=out/{FACTS}"),
+            ),
+            outputs=(name, FACTS),
+            description=f"Write the image archive of {field_set.address}",
+            origin=str(field_set.address),
+            inputs=listed.inputs,
+            large=_inputs_below(image.layers),
+        ),
+    )
+    folder = field_set.output_path.value_or_default(file_ending=None)
+    archive = await Get(Digest, DigestSubset(result.digest, PathGlobs([name])))
+    artifact = BuiltPackageArtifact(
+        os.path.join(folder, name), extra_log_lines=(f"image ID: {image.image_id}",)
+    )
+    return BuiltPackage(await Get(Digest, AddPrefix(archive, folder)), (artifact,))
+
+
+def rules():
+    return [*collect_rules(), UnionRule(PackageFieldSet, NodeToolchainFieldSet)]

@@ -1,0 +1,56 @@
+"""`run` of a toolchain image: a shell inside it, or one command.
+
+./pants run //toolchains/gcc48
+./pants run //toolchains/gcc48 -- gcc --version
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
+from pants.engine.fs import AddPrefix, Digest, MergeDigests
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+
+from slipway.target_types import ImageField, PackagesLockField
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.programs import Program, ProgramRequest, path_of
+
+_SHELL = "slipway.sandbox.shell"
+
+
+@dataclass(frozen=True)
+class ToolchainRunFieldSet(ToolchainFieldSet, RunFieldSet):
+    required_fields = (ImageField, PackagesLockField)
+    run_in_sandbox_behavior = RunInSandboxBehavior.NOT_SUPPORTED
+
+
+@rule(desc="Open toolchain image")
+async def run_toolchain(field_set: ToolchainRunFieldSet, settings: HostSettings) -> RunRequest:
+    image, program = await MultiGet(
+        Get(ToolchainImage, ToolchainImageRequest(field_set)),
+        Get(Program, ProgramRequest((_SHELL,))),
+    )
+    layers = await MultiGet(
+        Get(Digest, AddPrefix(one.digest, f"layers/{number}"))
+        for number, one in enumerate(image.layers)
+    )
+    return RunRequest(
+        digest=await Get(Digest, MergeDigests([program.digest, *layers])),
+        args=(
+            *(settings.python, "-I", "-S", "-B", f"{{chroot}}/{path_of(_SHELL)}"),
+            os.path.join(settings.named_caches, "slipway_trees"),
+            field_set.address.target_name,
+            *(
+                f"{{chroot}}/layers/{number}/{one.name}:{one.file.fingerprint}"
+                for number, one in enumerate(image.layers)
+            ),
+            "--",
+        ),
+    )
+
+
+def rules():
+    return [*collect_rules(), *ToolchainRunFieldSet.rules()]

@@ -1,0 +1,341 @@
+"""The one entry point of every build step: a root, inputs, one command, declared output files.
+
+The command runs inside the root file system, at `/build`, as an ordinary user, with no network and
+a clean environment.  It sees its inputs read-only below `/build/in` and its programs below
+`/build/slipway`, and leaves its outputs in `/build/out`.  The key holds the root's layers, the
+inputs and the command; how the machine isolates it is a detail that stays out of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Set, Tuple
+
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    DigestContents,
+    DigestSubset,
+    FileContent,
+    FileDigest,
+    MergeDigests,
+    PathGlobs,
+    RemovePrefix,
+)
+from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
+from pants.engine.process import (
+    FallibleProcessResult,
+    Process,
+    ProcessCacheScope,
+    ProcessResultMetadata,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.util.frozendict import FrozenDict
+from pants.util.logging import LogLevel
+
+from slipway.lib import network_guard, network_words, placeholders
+from slipway.lib.errors import SlipwayError
+from slipway.lib.network_guard import Report
+from slipway.lib.printable import printable
+from slipway.toolchain.cache_lookup import as_lookup, has_all_inputs
+from slipway.toolchain.host_settings import HostSettings
+from slipway.toolchain.locked_files import (
+    FetchedFiles,
+    FetchRequest,
+    LockedFiles,
+    LockedFilesDigest,
+)
+from slipway.toolchain.programs import Program, ProgramRequest, path_of
+from slipway.toolchain.progress import Progress
+
+logger = logging.getLogger(__name__)
+_ISOLATORS = {
+    "namespaces": "user namespaces",
+    "docker": "a Docker engine",
+    "chroot": "chroot and users of their own",
+    "inside": "the container of the job and users of their own",
+    "inside as its user": "the container of the job alone; a hostile script can do what the job can",
+}
+_named: Set[str] = set()
+_ENTER = "slipway.sandbox.enter"
+# A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
+_NO_SPECULATION = 600_000
+_NETWORK = network_guard.FILE
+ROOT = "/"
+RUNTIME = "/build/node_runtime"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """An uncompressed tar, alone in `digest` as `name`, that is unpacked once per machine."""
+
+    name: str
+    digest: Digest
+    file: FileDigest
+    target: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One program of `sandbox/`, run inside a root; or the command `argv`, in a root of any kind.
+
+    Such a command is foreign: it starts in an empty folder of its own and leaves no outputs.
+
+    `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
+    lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
+    `log` names the output that grows while a long step runs, to tell how far it is.
+    `network` lets it have the machine's network: what it makes then is made in each session anew.
+    `strict` leaves it to the caller to tell what the step tried to reach.
+    `origin` names the target, and `words` what placeholders in messages stand for: texts for
+    people, which stay out of the key.
+    """
+
+    program: str
+    trees: Tuple[Tree, ...]
+    outputs: Tuple[str, ...]
+    description: str = field(compare=False)
+    origin: str = field(compare=False)
+    arguments: str = "{}"
+    inputs: Digest = EMPTY_DIGEST
+    large: FrozenDict[str, Digest] = FrozenDict()
+    locked: LockedFiles = LockedFiles()
+    argv: Tuple[str, ...] = ()
+    log: str = ""
+    network: bool = False
+    strict: bool = field(compare=False, default=False)
+    words: FrozenDict[str, str] = field(compare=False, default=FrozenDict())
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The outputs, by the names that the step declared, and what the program printed.
+
+    `network` is what it tried to reach, in vain.
+    """
+
+    digest: Digest
+    stdout: str
+    stderr: str
+    network: Report = Report()
+
+
+@dataclass(frozen=True)
+class FallibleStepResult:
+    """What became of a step, whether it succeeded or not; `said` has no placeholders any more."""
+
+    exit_code: int
+    digest: Digest
+    stdout: str
+    stderr: str
+    said: str
+    metadata: ProcessResultMetadata
+    network: Report = Report()
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """A program that must run before any root exists: on the runner's own CPython, unisolated."""
+
+    program: str
+    argv: Tuple[str, ...]
+    outputs: Tuple[str, ...]
+    description: str = field(compare=False)
+    origin: str = field(compare=False)
+    inputs: Digest = EMPTY_DIGEST
+    large: FrozenDict[str, Digest] = FrozenDict()
+    locked: LockedFiles = LockedFiles()
+
+
+def as_arguments(values: Mapping[str, Any]) -> str:
+    """Canonical JSON, so that equal arguments give equal keys."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class _StepOutputs:
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class _TakenOutputs:
+    """The declared outputs, and what the guard has left beside them."""
+
+    digest: Digest
+    network: Report
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A process whose locked inputs may not be in the store yet."""
+
+    process: Process
+    locked: LockedFiles
+
+
+@rule
+async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProcessResult:
+    settings.ensure_written()
+    if attempt.locked.files:
+        try:
+            return await Get(FallibleProcessResult, Process, as_lookup(attempt.process))
+        except IntrinsicError as error:
+            # Another reason than absent files comes again from the attempt below.
+            fetched = has_all_inputs(error)
+        if not fetched:
+            await Get(FetchedFiles, FetchRequest(attempt.locked))
+    try:
+        return await Get(FallibleProcessResult, Process, attempt.process)
+    except IntrinsicError as error:
+        raise settings.explained(error) from None
+
+
+@rule
+async def take_outputs(outputs: _StepOutputs) -> _TakenOutputs:
+    own, found = await MultiGet(
+        Get(Digest, DigestSubset(outputs.digest, PathGlobs(["out/**"]))),
+        Get(DigestContents, DigestSubset(outputs.digest, PathGlobs([_NETWORK]))),
+    )
+    report = network_guard.read_json(found[0].content.decode()) if found else Report()
+    return _TakenOutputs(await Get(Digest, RemovePrefix(own, "out")), report)
+
+
+async def _finish(
+    result: FallibleProcessResult, origin: str, words: Mapping[str, str]
+) -> FallibleStepResult:
+    taken = await Get(_TakenOutputs, _StepOutputs(result.output_digest))
+    stdout = printable(result.stdout.decode(errors="replace"))
+    stderr = printable(result.stderr.decode(errors="replace"))
+    said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
+    if result.exit_code != 0 and taken.network.attempts:
+        tried = "\n         ".join(network_words.listed(taken.network))
+        said += f"\n  blocked: {tried}; build steps have no network access"
+    return FallibleStepResult(
+        result.exit_code,
+        taken.digest,
+        stdout,
+        stderr,
+        placeholders.fill(said, {**words, "origin": origin}),
+        result.metadata,
+        taken.network,
+    )
+
+
+def _successful(result: FallibleStepResult, origin: str) -> StepResult:
+    if result.exit_code != 0:
+        raise SlipwayError(f"{origin}: {result.said}")
+    return StepResult(result.digest, result.stdout, result.stderr, result.network)
+
+
+def _tell_network(result: FallibleStepResult, step: Step) -> None:
+    """What a step did not need after all, but wanted; that of others is part of their failure."""
+    refused = result.network.refused
+    if refused and refused not in _named:
+        _named.add(refused)
+        logger.warning(f"cannot trace network attempts on this machine: {printable(refused)}")
+    if result.exit_code == 0 and not step.strict:
+        for line in network_words.listed(result.network):
+            logger.warning(f"{step.origin}: {line}; build steps have no network access")
+
+
+def _name_isolator(name: str) -> None:
+    """In the log, once for each in the life of this Pants."""
+    if name and name not in _named:
+        _named.add(name)
+        logger.info(f"build steps are isolated by {_ISOLATORS.get(name, name)}")
+
+
+@rule
+async def require_step(step: Step) -> StepResult:
+    return _successful(await Get(FallibleStepResult, Step, step), step.origin)
+
+
+@rule
+async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
+    module = f"slipway.sandbox.{step.program}"
+    program, entry, locked = await MultiGet(
+        Get(Program, ProgramRequest((module,))),
+        Get(Program, ProgramRequest((_ENTER,))),
+        Get(LockedFilesDigest, LockedFiles, step.locked),
+    )
+    described: Dict[str, Any] = {
+        "argv": step.argv
+        or ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(module)}"],
+        "env": {},
+        "foreign": bool(step.argv),
+        "outputs": step.outputs,
+        "trees": [
+            {
+                "layer": f"{index}/{tree.name}",
+                "sha256": tree.file.fingerprint,
+                "target": tree.target,
+            }
+            for index, tree in enumerate(step.trees)
+        ],
+    }
+    if step.log:
+        described["log"] = step.log
+    if step.network:
+        described["network"] = True
+    text = as_arguments(described).encode()
+    own, arguments = await MultiGet(
+        Get(Digest, CreateDigest([FileContent("step.json", text)])),
+        Get(Digest, CreateDigest([FileContent("arguments.json", step.arguments.encode())])),
+    )
+    inside = await Get(Digest, MergeDigests([arguments, step.inputs, locked.digest]))
+    parts = await MultiGet(
+        Get(Digest, AddPrefix(inside, "in")), Get(Digest, AddPrefix(program.digest, "slipway"))
+    )
+    inputs = await Get(Digest, MergeDigests([own, entry.digest, *parts]))
+    process = Process(
+        ["host/python", "-I", "-S", "-B", path_of(_ENTER)],
+        input_digest=inputs,
+        immutable_input_digests={
+            **{f"trees/{index}": tree.digest for index, tree in enumerate(step.trees)},
+            **{f"in/{name}": digest for name, digest in step.large.items()},
+        },
+        append_only_caches={settings.cache_name: "host", "slipway_trees": "trees_cache"},
+        output_files=[*(f"out/{name}" for name in step.outputs), _NETWORK],
+        description=step.description,
+        level=LogLevel.INFO,
+        remote_cache_speculation_delay_millis=_NO_SPECULATION,
+        cache_scope=ProcessCacheScope.PER_SESSION if step.network else ProcessCacheScope.SUCCESSFUL,
+    )
+    attempt = _Attempt(process, step.locked)
+    link = os.path.join(settings.folder, hashlib.sha256(text).hexdigest() + ".log")
+    with Progress(link, step.description) if step.log else contextlib.nullcontext():
+        result = await Get(FallibleProcessResult, _Attempt, attempt)
+    _name_isolator(settings.isolator())
+    finished = await _finish(result, step.origin, step.words)
+    _tell_network(finished, step)
+    return finished
+
+
+@rule
+async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
+    module = f"slipway.sandbox.{step.program}"
+    program, locked = await MultiGet(
+        Get(Program, ProgramRequest((module,))), Get(LockedFilesDigest, LockedFiles, step.locked)
+    )
+    inputs = await Get(Digest, MergeDigests([program.digest, step.inputs, locked.digest]))
+    process = Process(
+        ["host/python", "-I", "-S", "-B", path_of(module), *step.argv],
+        input_digest=inputs,
+        immutable_input_digests=step.large,
+        append_only_caches={settings.cache_name: "host"},
+        output_files=[f"out/{name}" for name in step.outputs],
+        description=step.description,
+        level=LogLevel.INFO,
+        remote_cache_speculation_delay_millis=_NO_SPECULATION,
+    )
+    result = await Get(FallibleProcessResult, _Attempt(process, step.locked))
+    return _successful(await _finish(result, step.origin, {}), step.origin)
+
+
+def rules():
+    return collect_rules()
