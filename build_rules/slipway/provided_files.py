@@ -5,7 +5,6 @@ A workspace that uses Slipway from a wheel need not keep what it does not change
 
 from __future__ import annotations
 
-import pkgutil
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
@@ -13,6 +12,7 @@ import toml
 from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
+from slipway.data import bundled
 from slipway.lib.errors import SlipwayError
 
 
@@ -41,13 +41,10 @@ async def find_provided_file(request: ProvidedFileRequest) -> ProvidedFile:
     for path in request.paths:
         if path in found:
             return ProvidedFile(path, found[path])
-    try:
-        return ProvidedFile(
-            f"slipway:{request.packaged}",
-            pkgutil.get_data("slipway", f"data/{request.packaged}"),
-        )
-    except OSError:
+    content = bundled.read(request.packaged)
+    if content is None:
         return ProvidedFile(request.paths[0], None)
+    return ProvidedFile(f"slipway:{request.packaged}", content)
 
 
 def parse_toml(content: bytes, path: str, what: str) -> Dict[str, Any]:

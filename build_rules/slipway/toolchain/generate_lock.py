@@ -7,7 +7,6 @@ are built in.
 from __future__ import annotations
 
 import logging
-import pkgutil
 from dataclasses import dataclass
 
 from pants.core.goals.generate_lockfiles import (
@@ -36,6 +35,7 @@ from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from slipway.data import bundled
 from slipway.lib import archive_signature, debian_lock
 from slipway.toolchain.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
 from slipway.toolchain.locked_files import (
@@ -147,7 +147,7 @@ class VerifierPackages:
 async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackages:
     if archive_signature.of_machine(environment):
         return VerifierPackages(EMPTY_SNAPSHOT)
-    text = pkgutil.get_data(__package__, _VERIFIER)
+    text = bundled.read(_VERIFIER)
     assert text is not None
     lock = debian_lock.read_lock(text.decode(), _VERIFIER)
     files = tuple(

@@ -267,7 +267,7 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert found is not None, "apt-get install gpgv debian-archive-keyring"
     if request.param == "the machine's gpgv":
         return found.command
-    text = (SOURCES / "slipway" / "toolchain" / "archive_verifier.lock").read_text()
+    text = (SOURCES / "slipway" / "data" / "archive_verifier.lock").read_text()
     lock = read_lock(text, "archive_verifier.lock")
     files = map(str, fetch_packages(tmp_path_factory.mktemp("debs"), lock=lock).values())
     unpacked = archive_signature.of_packages([*files], str(tmp_path_factory.mktemp("v")))
