@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slipway import plain_failures, provided_files
 from slipway.bundle import addons, app, bundle, export, node_mirrors, tailor
+from slipway.core.rules import plain_failures, provided_files
 from slipway.deploy import coordinator, goals
 from slipway.deploy import target as deployment
 from slipway.npm import (

@@ -18,12 +18,12 @@ from typing import Iterator
 import pytest
 import toml
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.deploy import shipped_release
-from slipway.lib.errors import SlipwayError
 from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm
-from tests.e2e import harness
+from tests.places import SOURCES
 
 SEED = 20261122
 
@@ -170,11 +170,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`deploy.pex`, packed as `package` does, in an otherwise empty folder."""
     folder = tmp_path_factory.mktemp("program")
     sources = folder / "in"
-    top = harness.REPOSITORY / "build_rules" / "slipway"
-    for name in ("lib", "sandbox"):
-        shutil.copytree(top / name, sources / "slipway" / name)
+    shutil.copytree(SOURCES / "slipway", sources / "slipway")
     shutil.copytree(Path(str(toml.__file__)).parent, sources / "toml")
-    script = harness.REPOSITORY / "build_rules" / "slipway" / "sandbox" / "pack_coordinator.py"
+    script = SOURCES / "slipway" / "sandbox" / "pack_coordinator.py"
     subprocess.run([sys.executable, "-I", "-S", str(script)], cwd=folder, check=True)
     place = folder / "empty"
     place.mkdir()

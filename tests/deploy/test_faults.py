@@ -7,7 +7,7 @@ from typing import Iterator
 
 import pytest
 
-from slipway.lib import text_table
+from slipway.core import text_table
 from tests.deploy import faults
 from tests.deploy.faults import Matrix
 from tests.deploy.fleet import farm_of

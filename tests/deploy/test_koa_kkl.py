@@ -17,7 +17,8 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
-from slipway.lib import layers, text_table
+from slipway.core import text_table
+from slipway.lib import layers
 from slipway.lib.deploy import cli, deployment, shipped_release
 from slipway.lib.deploy.session import Session
 from slipway.lib.layers import Entry

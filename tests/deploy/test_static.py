@@ -9,8 +9,8 @@ from typing import Iterator
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.deploy import static_keep
-from slipway.lib.errors import SlipwayError
 from tests.deploy.fleet import Fleet, farm_of
 from tests.deploy.hosts import HostFarm
 

@@ -10,7 +10,7 @@ from typing import Iterator
 
 import pytest
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from tests.deploy.plain_host import NAME, NUMBER, PlainHost, plain_host
 from tests.deploy.sites import Site, namespace_site, site_of
 from tests.e2e import harness

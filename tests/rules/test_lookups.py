@@ -18,7 +18,7 @@ from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
 from slipway import register
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.locked_files import (
     FetchedFiles,

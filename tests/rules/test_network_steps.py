@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.toolchain import network_step
 
 MIRROR = "https://user:sesame{}x@mirror.example/"

@@ -24,19 +24,22 @@ from pants.util.frozendict import FrozenDict
 from slipway.bundle import export
 from slipway.bundle.export import ExportNodeApps
 from slipway.bundle.tailor import PutativeNodeAppsRequest
+from slipway.core.errors import SlipwayError
 from slipway.lib import layers
-from slipway.lib.errors import SlipwayError
 from slipway.lib.layers import Entry
 from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.locked_files import LockedFile, LockedFiles, LockedFilesDigest
-from slipway.toolchain.programs import Program, ProgramRequest
+from slipway.toolchain.programs import Program, ProgramRequest, path_of
 from slipway.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
 from tests.places import REPOSITORY, SOURCES
 from tests.rules.workspace import SHA256, Workspace, make_lock
 from tests.unit.lib import own_archives
 
 PROGRAMS = sorted(
-    path.stem for path in (SOURCES / "slipway" / "sandbox").glob("*.py") if path.stem != "__init__"
+    ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+    for folder in ("sandbox", "*/programs")
+    for path in SOURCES.glob(f"slipway/{folder}/*.py")
+    if path.stem != "__init__"
 )
 MANY = LockedFile("cache/x", SHA256, 99, FrozenDict(kind="npm", name="x", version="1.0.0"))
 
@@ -181,11 +184,12 @@ def test_the_order_of_arguments_is_not_in_the_key() -> None:
 
 
 def loaded_modules(program: str) -> List[str]:
-    """The modules of this package that a program imports, functions' own imports included."""
+    """The modules of this package that a program imports, but for the packages that they are in."""
     code = (
         "import runpy, sys; sys.argv = ['x'];"
-        f"runpy.run_path({str(SOURCES / 'slipway' / 'sandbox' / program)!r} + '.py', run_name='x');"
-        "print(*sorted(name for name in sys.modules if name.startswith('slipway.')))"
+        f"runpy.run_path({str(SOURCES / path_of(program))!r}, run_name='x');"
+        "print(*sorted(name for name, module in sys.modules.items()"
+        " if name.startswith('slipway.') and not hasattr(module, '__path__')))"
     )
     argv = [sys.executable, "-I", "-S", "-B", "-c", code]
     return subprocess.check_output(argv, text=True).split()
@@ -201,11 +205,8 @@ def reader() -> Iterator[Workspace]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_holds_exactly_what_it_imports(reader: Workspace, program: str) -> None:
-    digest = reader.request(Program, ProgramRequest((f"slipway.sandbox.{program}",))).digest
-    packages = {"slipway.lib", "slipway.lib.deploy", "slipway.sandbox"}
-    modules = set(loaded_modules(program)) - packages
-    expected = {name.replace(".", "/") + ".py" for name in modules}
-    expected.add(f"slipway/sandbox/{program}.py")
+    digest = reader.request(Program, ProgramRequest((program,))).digest
+    expected = {path_of(module) for module in (program, *loaded_modules(program))}
     found = set(reader.files(digest))
     assert expected <= found
     for path in found - expected:
@@ -218,13 +219,13 @@ def test_a_program_holds_exactly_what_it_imports(reader: Workspace, program: str
 def test_a_program_starts_with_its_own_files_alone(
     reader: Workspace, tmp_path: Path, program: str
 ) -> None:
-    request = ProgramRequest((f"slipway.sandbox.{program}",))
+    request = ProgramRequest((program,))
     digest = reader.request(Program, request).digest
     for file in reader.request(DigestContents, digest):
         place = tmp_path / file.path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(file.content)
-    path = f"{tmp_path}/slipway/sandbox/{program}.py"
+    path = f"{tmp_path}/{path_of(program)}"
     code = f"import runpy; runpy.run_path({path!r}, run_name='x')"
     argv = [sys.executable, "-I", "-S", "-B", "-c", code]
     assert subprocess.run(argv, cwd="/", check=False).returncode == 0
@@ -410,12 +411,10 @@ def test_export_gives_each_wanted_application_its_own_folder(
 
 def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs the program of an export as Pants lays it out, beside a runtime."""
-    program = folder / export._FOLDER / "slipway"
-    shutil.copytree(SOURCES / "slipway" / "lib", program / "lib")
-    shutil.copytree(SOURCES / "slipway" / "sandbox", program / "sandbox")
+    program = folder / export._FOLDER / path_of(export._PROGRAM)
+    shutil.copytree(SOURCES / "slipway", folder / export._FOLDER / "slipway")
     layers.write_tar(str(folder / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
-    path = str(program / "sandbox" / "unpack_export.py")
-    argv = [sys.executable, "-I", "-S", "-B", path, str(folder)]
+    argv = [sys.executable, "-I", "-S", "-B", str(program), str(folder)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 

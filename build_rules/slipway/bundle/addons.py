@@ -15,8 +15,8 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
 
 from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
-from slipway.lib.errors import SlipwayError, SlipwayErrors
-from slipway.named_target import take_as
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.rules.named_target import take_as
 from slipway.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
 from slipway.runtime.runtime import Runtime
 from slipway.target_types import NodeAddon

@@ -9,8 +9,8 @@ from typing import Tuple
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import FieldSet
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import script_decisions
-from slipway.lib.errors import SlipwayError
 from slipway.lib.fetch_lock import FetchLock
 from slipway.lib.script_decisions import Rule
 from slipway.npm.install import InstallRequest

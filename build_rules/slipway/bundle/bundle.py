@@ -23,8 +23,8 @@ from pants.util.frozendict import FrozenDict
 from slipway.bundle.addons import AddonsOfApp
 from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.checks import check_plain_paths, check_server_env
+from slipway.core.errors import SlipwayError
 from slipway.lib import script_decisions
-from slipway.lib.errors import SlipwayError
 from slipway.lib.script_decisions import Decision
 from slipway.npm.app_files import AppFiles, AppFilesRequest
 from slipway.npm.compile import InstalledPackages

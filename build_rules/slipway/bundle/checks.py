@@ -6,7 +6,7 @@ from typing import Iterable, Sequence
 
 from pants.engine.addresses import Address
 
-from slipway.lib.errors import SlipwayError, nearest
+from slipway.core.errors import SlipwayError, nearest
 from slipway.target_types import ServerEnvField
 
 

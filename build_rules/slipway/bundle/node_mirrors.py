@@ -30,9 +30,10 @@ from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.target import Targets
 
 from slipway.bundle.app import AppRequest, NodeAppBundleFieldSet
-from slipway.lib import binary_mirrors, fetch_lock, script_decisions, text_table
+from slipway.core import text_table
+from slipway.core.errors import SlipwayError, nearest
+from slipway.lib import binary_mirrors, fetch_lock, script_decisions
 from slipway.lib.binary_mirrors import Asked
-from slipway.lib.errors import SlipwayError, nearest
 from slipway.lib.fetch_lock import FetchLock, PinnedBinary, is_wanted
 from slipway.lib.npm_package import Package
 from slipway.npm.compile import AskedFiles, AskRequest

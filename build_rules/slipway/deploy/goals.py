@@ -27,13 +27,13 @@ from pants.engine.target import Targets
 from pants.option.option_types import BoolOption, StrOption
 from pants.util.strutil import help_text
 
+from slipway.core.errors import SlipwayError
 from slipway.deploy.coordinator import PROGRAM, CoordinatorProgram, CoordinatorRequest
 from slipway.deploy.target import (
     DeploymentRequest,
     DescribedDeployment,
     NodeDeploymentFieldSet,
 )
-from slipway.lib.errors import SlipwayError
 from slipway.release.package import StaticNamed, StaticNamedRequest
 from slipway.release.release import Release, ReleaseRequest
 from slipway.toolchain.host_settings import HostSettings

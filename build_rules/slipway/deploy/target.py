@@ -13,9 +13,9 @@ from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import Field, WrappedTarget, WrappedTargetRequest
 
+from slipway.core.errors import SlipwayError
+from slipway.core.rules.named_target import take_as
 from slipway.lib.deploy import deployment
-from slipway.lib.errors import SlipwayError
-from slipway.named_target import take_as
 from slipway.release.release import ReleaseTarballFieldSet
 from slipway.target_types import (
     BatchField,

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
-from slipway.lib.errors import SlipwayErrors, nearest
+from slipway.core.errors import SlipwayErrors, nearest
 
 FORMAT = 1
 

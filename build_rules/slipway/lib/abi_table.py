@@ -6,7 +6,7 @@ import enum
 import json
 from typing import Any, Dict, List, Mapping, Tuple
 
-from slipway.lib import text_table
+from slipway.core import text_table
 from slipway.lib.abi_waivers import describe, ways_out
 
 _NAMESPACES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")

@@ -6,9 +6,9 @@ import fnmatch
 from dataclasses import dataclass
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from slipway.core.errors import SlipwayErrors
 from slipway.lib.abi_policy import split_version
 from slipway.lib.elf_facts import INSIDE
-from slipway.lib.errors import SlipwayErrors
 
 
 @dataclass(frozen=True)

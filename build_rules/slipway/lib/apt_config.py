@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import configured_address, http_proxy
 from slipway.lib.debian_control import parse_stanzas
-from slipway.lib.errors import SlipwayError
 from slipway.lib.http_transport import NetworkSettings, read_ca_file, without_port
 
 FOLDER = "/etc/apt"

@@ -9,7 +9,7 @@ import re
 import struct
 from typing import Iterator, List, Sequence, Tuple
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 MAGIC = b"!<arch>\n"
 _HEADER = 60

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Mapping, Optional
 from urllib.parse import SplitResult, urlsplit
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 ESCAPES = 'in a password, write "#" as %23, "/" as %2F, "?" as %3F and "@" as %40'
 

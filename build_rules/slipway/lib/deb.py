@@ -9,10 +9,10 @@ import io
 from dataclasses import dataclass
 from typing import Dict, Tuple
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import ar_archive
 from slipway.lib.debian_control import Stanza, parse_stanzas
 from slipway.lib.decompression import unpacked_chunks
-from slipway.lib.errors import SlipwayError
 from slipway.lib.tar_reading import Kind, Member, read_members
 
 _LARGEST_CONTROL = 16 << 20

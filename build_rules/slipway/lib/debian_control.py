@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 Stanza = Dict[str, str]
 

@@ -10,8 +10,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Tuple
 
-from slipway.lib.errors import SlipwayError, SlipwayErrors
-from slipway.lib.json_fields import Field, read_json
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.json_fields import Field, read_json
 
 FORMAT = 1
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
+from slipway.core.errors import SlipwayError, SlipwayErrors, nearest, suggesting
 from slipway.lib.debian_control import TRY_ANOTHER, Relation, Stanza, parse_relations
 from slipway.lib.debian_lock import LockedPackage
 from slipway.lib.debian_version import satisfies, version_key
-from slipway.lib.errors import SlipwayError, SlipwayErrors, nearest, suggesting
 from slipway.lib.image_spec import ImageSpec
 
 

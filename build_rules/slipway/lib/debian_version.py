@@ -9,7 +9,7 @@ import operator
 import re
 from typing import Callable, Dict, List, Tuple
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 VersionKey = Tuple[int, Tuple[object, ...], Tuple[object, ...]]
 

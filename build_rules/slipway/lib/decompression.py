@@ -10,7 +10,7 @@ import itertools
 import zlib
 from typing import Iterable, Iterator, List
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 _GZIP = b"\x1f\x8b"
 _XZ = b"\xfd7zXZ\0"

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Mapping
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.isolation import IsolationRefused
 
 _ANSWERS_WITHIN = 30.0

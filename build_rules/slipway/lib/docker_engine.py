@@ -245,8 +245,8 @@ def _listen(stream: BinaryIO, said: List[bytes]) -> None:
 
 
 def _send(tar: tarfile.TarFile, job: Job) -> None:
-    modules = os.path.dirname(os.path.abspath(__file__))
-    tar.add(modules, f"{container_side.MODULES}/slipway/lib", filter=_module)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    tar.add(package, f"{container_side.MODULES}/slipway", filter=_module)
     for mount in job.inputs:
         tar.add(mount.source, posixpath.relpath(mount.target, container_side.BUILD), filter=_plain)
     for target, layers in job.trees.items():

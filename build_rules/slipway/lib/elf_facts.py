@@ -26,9 +26,9 @@ from typing import (
     Tuple,
 )
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import elf, foreign_binary, nested_archives
 from slipway.lib.elf import Elf, ElfError
-from slipway.lib.errors import SlipwayError
 from slipway.lib.layers import Entry
 
 INSIDE = "!/"

@@ -11,9 +11,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import binary_mirrors, npm_config, scope_registries
 from slipway.lib.download import Content, ContentCache, Stored
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.http_transport import HttpProblem, Patience, Strict, Transport, usable_address
 from slipway.lib.npm_package import Tarball
 from slipway.lib.npm_registry import FetchFailed, FetchFault, RegistryClient

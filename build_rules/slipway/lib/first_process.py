@@ -15,9 +15,9 @@ import socket
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import isolation, jail_protocol, jails
 from slipway.lib.cgroups import Cgroup
-from slipway.lib.errors import SlipwayError
 from slipway.lib.isolation import exit_status
 from slipway.lib.jail_protocol import Reply, Request
 from slipway.lib.jails import Jail

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import configured_address
-from slipway.lib.errors import SlipwayError
 
 
 def parse(address: str, source: str, line: str, shown: str = "") -> str:

@@ -11,8 +11,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Tuple
 
-from slipway.lib.errors import SlipwayError
-from slipway.lib.json_fields import Field, read_json
+from slipway.core.errors import SlipwayError
+from slipway.core.json_fields import Field, read_json
 
 FORMAT = 1
 _LARGEST_CONFIG = 16 << 20

@@ -12,9 +12,11 @@ import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import urlencode, urlsplit
 
-from slipway.lib import docker_login, json_text
+from slipway.core import json_text
+from slipway.core.errors import SlipwayError
+from slipway.core.json_fields import Field, read_json
+from slipway.lib import docker_login
 from slipway.lib.download import Content, ContentCache, Sink, Stored, WrongContent
-from slipway.lib.errors import SlipwayError
 from slipway.lib.http_transport import (
     HttpProblem,
     Transport,
@@ -23,7 +25,6 @@ from slipway.lib.http_transport import (
     usable_address,
 )
 from slipway.lib.image_lock import Blob, ImageLock, ImageReference
-from slipway.lib.json_fields import Field, read_json
 from slipway.lib.npm_registry import FetchFailed, FetchFault
 
 _MANIFESTS = (

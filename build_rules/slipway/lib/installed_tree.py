@@ -16,8 +16,8 @@ from typing import (
     Tuple,
 )
 
+from slipway.core.json_text import loads
 from slipway.lib import layers, left_files
-from slipway.lib.json_text import loads
 from slipway.lib.layers import Entry
 from slipway.lib.left_files import NotAFile
 from slipway.lib.npm_production import owner, production_bins

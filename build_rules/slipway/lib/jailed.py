@@ -11,10 +11,10 @@ import socket
 from collections import deque
 from typing import BinaryIO, Callable, Deque, Iterator, List, Mapping, Sequence, Tuple
 
+from slipway.core.errors import SlipwayError
+from slipway.core.printable import printable
 from slipway.lib import jail_protocol
-from slipway.lib.errors import SlipwayError
 from slipway.lib.jail_protocol import NOBODY, Reply, Request, Subject
-from slipway.lib.printable import printable
 
 _LAST_LINES = 30
 _LONGEST_LINE = 1 << 16

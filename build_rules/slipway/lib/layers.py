@@ -29,8 +29,8 @@ from typing import (
     cast,
 )
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import tar_writing
-from slipway.lib.errors import SlipwayError
 from slipway.lib.tar_writing import TarWriter
 from slipway.lib.unpacking import GZIP_HEADER
 

@@ -11,7 +11,7 @@ import os
 import stat
 from typing import Iterator
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 MOST_TEXT = 16 << 20
 """Bytes of a file that is read as a text, such as a package.json."""

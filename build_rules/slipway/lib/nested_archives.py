@@ -15,8 +15,8 @@ import zipfile
 import zlib
 from typing import Iterator, Tuple
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.decompression import is_compressed, unpacked_chunks
-from slipway.lib.errors import SlipwayError
 
 HEAD = 512
 """How many bytes `is_archive` needs."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List
 
+from slipway.core.printable import one_line
 from slipway.lib.network_guard import Attempt, Report
-from slipway.lib.printable import one_line
 
 _MOST = 10
 

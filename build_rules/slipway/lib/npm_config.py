@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import configured_address, http_proxy, npmrc
-from slipway.lib.errors import SlipwayError
 from slipway.lib.http_transport import (
     HttpProblem,
     NetworkSettings,

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Tuple
 
+from slipway.core.errors import SlipwayError
+from slipway.core.json_text import load_object
 from slipway.lib import integrity as sri
 from slipway.lib import npm_lock_v1, npm_lock_v3, npm_spec
-from slipway.lib.errors import SlipwayError
-from slipway.lib.json_text import load_object
 from slipway.lib.npm_package import (
     ALIAS,
     FILE_TARBALL,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.json_text import load_object
 from slipway.lib import npm_lock, npm_package, npm_semver, npm_spec
-from slipway.lib.errors import SlipwayError, SlipwayErrors
-from slipway.lib.json_text import load_object
 from slipway.lib.npm_lock import NpmLock
 from slipway.lib.npm_lock_v3 import find_from
 from slipway.lib.npm_package import Package

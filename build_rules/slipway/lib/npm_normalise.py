@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from slipway.core.json_text import canonical, load_object
 from slipway.lib import npm_manifest, npm_package, npm_spec, npmrc
 from slipway.lib.fetch_lock import FetchLock, installed_hash, key
-from slipway.lib.json_text import canonical, load_object
 from slipway.lib.npm_lock import NpmLock
 from slipway.lib.npm_package import Package, Tarball
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from slipway.core.errors import SlipwayErrors
+from slipway.core.json_text import lines_of_key
 from slipway.lib import npm_spec
-from slipway.lib.errors import SlipwayErrors
-from slipway.lib.json_text import lines_of_key
 
 REGISTRY = npm_spec.REGISTRY
 ALIAS = npm_spec.ALIAS

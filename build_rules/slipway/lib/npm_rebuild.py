@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from slipway.lib import node_process, placeholders
-from slipway.lib.errors import SlipwayError
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
+from slipway.lib import node_process
 from slipway.lib.jail_protocol import Subject
 from slipway.lib.loopback_server import LoopbackServer
 

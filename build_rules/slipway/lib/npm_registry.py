@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 from urllib.parse import quote, urlsplit
 
-from slipway.lib import json_text, npm_spec
+from slipway.core import json_text
+from slipway.lib import npm_spec
 from slipway.lib.download import Content, ContentCache, Sink, Stored, WrongContent
 from slipway.lib.http_transport import HttpProblem, Transport, shown
 from slipway.lib.npm_config import NpmConfig, Registry, packument_url

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from slipway.lib.printable import one_line
+from slipway.core.printable import one_line
 
 _HEADING = re.compile(r"^\[[^\]]*\]\Z")
 _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")

@@ -10,8 +10,8 @@ import os
 import tempfile
 from typing import BinaryIO, List, cast
 
+from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
 from slipway.lib.decompression import unpacked_chunks
-from slipway.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from slipway.lib.tar_reading import Kind, Member, read_members
 
 MOST_MEMBERS = 100_000

@@ -14,11 +14,11 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, List, Optional, Set, Tuple
 
+from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
 from slipway.lib import deb
 from slipway.lib.abi_policy import AbiPolicy
 from slipway.lib.debian_lock import DebianLock, LockedPackage
 from slipway.lib.elf import MAGIC, needed_libraries
-from slipway.lib.errors import SlipwayError, SlipwayErrors, suggesting
 from slipway.lib.image_spec import ImageSpec, path_pattern
 from slipway.lib.link_surface import apply_surface
 from slipway.lib.rootfs import (

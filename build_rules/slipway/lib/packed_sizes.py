@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
-from slipway.lib import text_table
+from slipway.core import text_table
 
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 

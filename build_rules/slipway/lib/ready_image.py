@@ -14,10 +14,10 @@ import re
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Sequence, Set, Tuple
 
+from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
+from slipway.core.json_fields import Field
+from slipway.core.json_text import loads
 from slipway.lib.decompression import is_compressed, unpacked_chunks
-from slipway.lib.errors import SlipwayError, SlipwayErrors, suggesting
-from slipway.lib.json_fields import Field
-from slipway.lib.json_text import loads
 from slipway.lib.rootfs import (
     FOLDER,
     Content,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
-from slipway.lib import text_table
+from slipway.core import text_table
 
 _MOST_NAMED = 20
 

@@ -14,11 +14,11 @@ import os
 from dataclasses import dataclass
 from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import layers, unpacking
 from slipway.lib.decompression import Stream
 from slipway.lib.elf import MAGIC
 from slipway.lib.elf_facts import INSIDE, ElfFacts
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.inner_links import leaves
 from slipway.lib.layers import LISTING_FOLDER, Entry
 from slipway.lib.tar_reading import Kind, Member

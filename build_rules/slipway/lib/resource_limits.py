@@ -27,7 +27,7 @@ import re
 from dataclasses import dataclass
 from typing import Mapping, Union
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 MEMORY = "memory"
 PROCESSES = "processes"

@@ -16,8 +16,8 @@ import posixpath
 from dataclasses import dataclass, field, replace
 from typing import AbstractSet, BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import tar_writing
-from slipway.lib.errors import SlipwayError
 from slipway.lib.tar_reading import Kind, Member, read_members
 
 MTIME = 946684800

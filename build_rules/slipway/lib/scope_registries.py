@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Set
 from urllib.parse import urlsplit
 
-from slipway.lib import json_text
+from slipway.core import json_text
 from slipway.lib.npm_config import Registry
 from slipway.lib.npm_package import Tarball
 

@@ -10,8 +10,8 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from slipway.core.errors import SlipwayErrors, nearest
 from slipway.lib import npm_semver, npm_spec
-from slipway.lib.errors import SlipwayErrors, nearest
 from slipway.lib.npm_package import Package
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import AbstractSet, Iterator, List, Pattern
 from urllib.parse import unquote, urlsplit
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 # A reference ends where HTML, CSS or a script's string ends it.
 _END = r"[^\s\"'`<>()\\]*"

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import Any, Callable, Dict, NoReturn
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import jail_protocol
-from slipway.lib.errors import SlipwayError
 from slipway.lib.isolation import hide
 
 

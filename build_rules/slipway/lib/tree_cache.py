@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
-from slipway.lib import own_folder
+from slipway.core import own_folder
 
 UNUSED_SECONDS = 30 * 24 * 3600
 # A part of each tree's name: what an earlier version unpacked, with fewer checks, is not used.

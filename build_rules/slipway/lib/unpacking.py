@@ -37,8 +37,8 @@ from typing import (
     Tuple,
 )
 
+from slipway.core.errors import SlipwayError, suggesting
 from slipway.lib.decompression import Stream
-from slipway.lib.errors import SlipwayError, suggesting
 from slipway.lib.tar_reading import Kind, Member, Source, read_own_members
 
 if TYPE_CHECKING:  # not in the `typing` of CPython 3.7

@@ -15,8 +15,8 @@ from pants.engine.fs import AddPrefix, Digest, DigestContents, DigestSubset, Pat
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import native_packages, npm_manifest, script_decisions
-from slipway.lib.errors import SlipwayError
 from slipway.npm.app_files import AppFiles, AppFilesRequest
 from slipway.npm.compile import InstalledPackages
 from slipway.npm.install import InstallRequest

@@ -18,7 +18,7 @@ from pants.engine.fs import (
 )
 from pants.engine.rules import Get, _uncacheable_rule, collect_rules, rule
 
-from slipway.lib.errors import SlipwayErrors
+from slipway.core.errors import SlipwayErrors
 
 
 @dataclass(frozen=True)

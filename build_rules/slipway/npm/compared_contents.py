@@ -9,7 +9,7 @@ from typing import List, Tuple
 from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.engine.rules import Get, collect_rules, rule
 
-from slipway.lib.errors import SlipwayErrors
+from slipway.core.errors import SlipwayErrors
 from slipway.lib.fetch_lock import FetchLock, start_over
 from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
 

@@ -22,9 +22,9 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import native_packages, network_words, npm_manifest, script_decisions
 from slipway.lib.binary_mirrors import Asked
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.fetch_lock import FetchLock, PinnedBinary
 from slipway.lib.loopback_server import ASKED
 from slipway.lib.npm_package import Package

@@ -28,6 +28,7 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.errors import SlipwayErrors
 from slipway.lib import (
     fetch_lock,
     native_packages,
@@ -36,7 +37,6 @@ from slipway.lib import (
     npm_normalise,
     script_decisions,
 )
-from slipway.lib.errors import SlipwayErrors
 from slipway.lib.fetch_lock import CachedTarball, FetchLock
 from slipway.lib.npm_lock import NpmLock
 from slipway.lib.npm_package import Package

@@ -12,8 +12,8 @@ from pants.engine.target import FieldSet
 from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import script_decisions
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.fetch_lock import FetchLock
 from slipway.lib.npm_lock import NpmLock
 from slipway.lib.script_decisions import Decision, Rule

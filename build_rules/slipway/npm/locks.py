@@ -10,8 +10,8 @@ from pants.engine.fs import DigestContents, PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import fetch_lock, npm_lock, npm_manifest
-from slipway.lib.errors import SlipwayError
 from slipway.lib.fetch_lock import FetchLock
 from slipway.lib.npm_lock import NpmLock
 from slipway.subsystem import NodeMirrors

@@ -8,8 +8,8 @@ from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from slipway.lib.errors import SlipwayError, nearest
-from slipway.lib.json_text import load_object
+from slipway.core.errors import SlipwayError, nearest
+from slipway.core.json_text import load_object
 from slipway.lib.npm_package import text_map
 
 

@@ -28,17 +28,12 @@ from pants.util.frozendict import FrozenDict
 from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.bundle.bundle import Bundle, BundleRequest
 from slipway.bundle.checks import check_server_env
-from slipway.lib import (
-    abi_waivers,
-    native_packages,
-    native_report,
-    placeholders,
-    release_layers,
-)
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
+from slipway.core.rules.named_target import take_as
+from slipway.lib import abi_waivers, native_packages, native_report, release_layers
 from slipway.lib.abi_waivers import Verdict
-from slipway.lib.errors import SlipwayError
 from slipway.lib.release_layers import Scope
-from slipway.named_target import take_as
 from slipway.npm.manifest import check_script
 from slipway.release.abi_gate import Audited, LayersAuditRequest
 from slipway.release.checked_layers import CheckedLayers, CheckedLayersRequest

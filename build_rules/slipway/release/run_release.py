@@ -18,8 +18,8 @@ from typing import Dict, List, Optional
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import unpacking
-from slipway.lib.errors import SlipwayError
 from slipway.lib.unpacking import Form
 
 _PATIENCE = 2.0  # seconds

@@ -16,7 +16,7 @@ from pants.engine.target import Targets
 from pants.option.option_types import StrOption
 from pants.util.strutil import help_text
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.release_differences import Contents, render
 from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
 from slipway.toolchain.image import BaseRoot

@@ -216,8 +216,8 @@ def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
         digest = hashlib.sha256(content).hexdigest()
         if digest == package.sha256:
             return content
-        fault = OtherContent(f"SHA-256 {digest}, expected {package.sha256}")
-        faults.append((without_login(address), fault))
+        other = OtherContent(f"SHA-256 {digest}, expected {package.sha256}")
+        faults.append((without_login(address), other))
     if all(isinstance(fault, OtherContent) for _, fault in faults):
         raise RunnerError(
             "a package of Debian 11 is not the one that the lock names",

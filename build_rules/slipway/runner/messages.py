@@ -1,6 +1,6 @@
 """How the runner speaks: one line of progress, or one error that ends it.
 
-The layout is that of `slipway.lib.errors`, which cannot be imported here: these files may have
+The layout is that of `slipway.core.errors`, which cannot be imported here: these files may have
 to run on whatever Python a machine has, from 3.6 on.
 """
 

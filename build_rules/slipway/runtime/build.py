@@ -24,7 +24,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 from pants.util.frozendict import FrozenDict
 
-from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib.node_definition import NodeDefinition, PinnedArchive, SourceBuild
 from slipway.runtime.runtime import Runtime, digest_of, locked
 from slipway.target_types import RuntimeToolchainField

@@ -10,9 +10,9 @@ from typing import Optional, Tuple
 from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
 
-from slipway.lib.errors import SlipwayError, nearest
+from slipway.core.errors import SlipwayError, nearest
+from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
 from slipway.lib.node_definition import NodeDefinition, read
-from slipway.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
 
 FOLDER = "toolchains/node"
 

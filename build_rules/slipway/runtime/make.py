@@ -12,8 +12,8 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from pants.engine.unions import UnionRule
 
+from slipway.core.rules.named_target import take_as
 from slipway.lib.node_definition import NodeDefinition
-from slipway.named_target import take_as
 from slipway.runtime.build import SourceRuntimeRequest
 from slipway.runtime.definitions import NodeDefinitionRequest
 from slipway.runtime.runtime import Runtime, digest_of, locked

@@ -27,9 +27,9 @@ from typing import Any, Dict, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import abi_policy
 from slipway.lib.debian_lock import DebianLock, read_lock
-from slipway.lib.errors import SlipwayError
 from slipway.lib.image_spec import ImageSpec, check_lock_is_current, read_image_spec
 from slipway.lib.oci_image import LayerBlob, make_image, write_archive
 from slipway.lib.package_tree import build_tree

@@ -14,6 +14,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
 from slipway.lib import (
     elf,
     jailed,
@@ -22,10 +24,8 @@ from slipway.lib import (
     node_process,
     npm_of_runtime,
     package_tarball,
-    placeholders,
     step_log,
 )
-from slipway.lib.errors import SlipwayError
 from slipway.lib.step_program import run
 
 _SOURCE, _TRIAL = "source", "trial"

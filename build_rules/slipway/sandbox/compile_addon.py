@@ -15,6 +15,8 @@ from typing import Any, Dict, Set
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.errors import SlipwayError
+from slipway.core.placeholders import ORIGIN
 from slipway.lib import (
     elf_facts,
     jailed,
@@ -25,11 +27,9 @@ from slipway.lib import (
     npm_rebuild,
     unpacking,
 )
-from slipway.lib.errors import SlipwayError
 from slipway.lib.jail_protocol import Subject
 from slipway.lib.loopback_server import LoopbackServer
 from slipway.lib.node_headers import NodeHeaders
-from slipway.lib.placeholders import ORIGIN
 from slipway.lib.step_program import run
 
 _APP = "app"

@@ -16,6 +16,8 @@ from typing import Any, Dict, FrozenSet, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
 from slipway.lib import (
     binary_mirrors,
     elf_facts,
@@ -24,11 +26,9 @@ from slipway.lib import (
     native_packages,
     node_process,
     npm_rebuild,
-    placeholders,
     release_layers,
     unpacking,
 )
-from slipway.lib.errors import SlipwayError
 from slipway.lib.jail_protocol import Subject
 from slipway.lib.layers import Entry
 from slipway.lib.loopback_server import LoopbackServer

@@ -19,6 +19,7 @@ from typing import Any, Dict, Iterator, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import (
     isolation,
     namespaces,
@@ -27,7 +28,6 @@ from slipway.lib import (
 )
 from slipway.lib.cgroup_places import machine_memory
 from slipway.lib.cgroups import Cgroup
-from slipway.lib.errors import SlipwayError
 from slipway.lib.first_process import Bounds
 from slipway.lib.isolation import IsolationRefused, Job
 from slipway.lib.resource_limits import read_limits

@@ -18,6 +18,8 @@ from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
 from slipway.lib import (
     binary_mirrors,
     elf_facts,
@@ -25,10 +27,8 @@ from slipway.lib import (
     native_packages,
     node_process,
     package_tarball,
-    placeholders,
 )
 from slipway.lib import integrity as sri
-from slipway.lib.errors import SlipwayError
 from slipway.lib.installed_tree import InstalledTree
 from slipway.lib.step_program import run
 

@@ -14,7 +14,8 @@ from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib import elf_facts, layers, placeholders, release_layers
+from slipway.core import placeholders
+from slipway.lib import elf_facts, layers, release_layers
 from slipway.lib.layers import Entry
 from slipway.lib.release_layers import CheckedLayer, Scope
 from slipway.lib.step_program import run

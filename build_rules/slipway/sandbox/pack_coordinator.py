@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from typing import List
 
 _MAIN = """\
 import sys
@@ -12,17 +13,18 @@ from slipway.lib.deploy.cli import main
 
 sys.exit(main(sys.argv[1:]))
 """
-_PACKAGES = ("slipway", "slipway/lib", "slipway/sandbox")
 _DATE = (1985, 10, 26, 8, 15, 0)
 
 
 def main() -> None:
-    files = {"__main__.py": _MAIN.encode(), **{f"{one}/__init__.py": b"" for one in _PACKAGES}}
+    files = {"__main__.py": _MAIN.encode()}
     for folder, _, names in os.walk("in"):
         for name in names:
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
                 files[os.path.relpath(path, "in")] = file.read()
+    for folder in {part for name in files for part in _folders(name)}:
+        files.setdefault(f"{folder}/__init__.py", b"")
     os.makedirs("out", exist_ok=True)
     with open("out/deploy.pex", "wb") as raw:
         raw.write(b"#!/usr/bin/env python3\n")
@@ -33,6 +35,12 @@ def main() -> None:
                 info.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(info, content)
     os.chmod("out/deploy.pex", 0o755)
+
+
+def _folders(path: str) -> List[str]:
+    """The folders that a file is in, which are packages of modules."""
+    folder = os.path.dirname(path)
+    return [folder, *_folders(folder)] if folder else []
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from typing import Optional, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.download import Content, ContentCache, Stored, disk_problem
-from slipway.lib.errors import SlipwayError
 from slipway.lib.fetch_run import (
     Job,
     LazyClient,

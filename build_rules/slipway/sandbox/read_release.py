@@ -12,8 +12,8 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.json_text import loads
 from slipway.lib import layers, unpacking
-from slipway.lib.json_text import loads
 from slipway.lib.step_program import run
 from slipway.lib.tar_reading import Kind
 from slipway.lib.unpacking import Form

@@ -14,9 +14,10 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib import abi_audit, abi_policy, elf_facts, jailed, layers, placeholders
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.lib import abi_audit, abi_policy, elf_facts, jailed, layers
 from slipway.lib.abi_audit import AuditedFile
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.step_program import run
 
 _SOURCES, _POLICY = "in/contract", "in/abi.json"

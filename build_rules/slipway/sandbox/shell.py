@@ -20,8 +20,8 @@ from typing import Iterator, List, Mapping, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import isolation, namespaces, tree_cache
-from slipway.lib.errors import SlipwayError
 from slipway.lib.isolation import Command, IsolationRefused
 from slipway.lib.tree_cache import Layer
 

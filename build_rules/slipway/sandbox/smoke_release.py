@@ -8,8 +8,9 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib import jailed, placeholders, unpacking
-from slipway.lib.errors import SlipwayError
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
+from slipway.lib import jailed, unpacking
 from slipway.lib.step_program import run
 from slipway.lib.unpacking import Form
 

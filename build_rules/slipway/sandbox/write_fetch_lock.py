@@ -17,11 +17,12 @@ from typing import List, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.core.errors import SlipwayError
+from slipway.core.printable import one_line
 from slipway.lib import fetch_lock as fetch_locks
 from slipway.lib import integrity as sri
 from slipway.lib import npm_lock
 from slipway.lib.download import Content, ContentCache, Stored, count, disk_problem
-from slipway.lib.errors import SlipwayError
 from slipway.lib.fetch_lock import FetchEntry, FetchLock
 from slipway.lib.fetch_run import (
     Job,
@@ -33,7 +34,6 @@ from slipway.lib.fetch_run import (
     write_text,
 )
 from slipway.lib.npm_package import Tarball
-from slipway.lib.printable import one_line
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,8 +26,8 @@ from pants.engine.internals.session import SessionValues
 from pants.engine.rules import Get, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.cgroup_places import machine_memory
-from slipway.lib.errors import SlipwayError
 from slipway.lib.resource_limits import INODES, MEMORY, PROCESSES, SPACE, read_limits
 from slipway.subsystem import Isolator, Slipway
 

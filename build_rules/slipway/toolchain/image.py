@@ -18,7 +18,7 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
 
-from slipway.named_target import take_as
+from slipway.core.rules.named_target import take_as
 from slipway.subsystem import Slipway
 from slipway.target_types import (
     AbiPolicyField,

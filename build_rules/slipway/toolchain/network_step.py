@@ -20,9 +20,9 @@ from pants.engine.process import FallibleProcessResult, Process, ProcessCacheSco
 from pants.engine.rules import Get, _uncacheable_rule, collect_rules
 from pants.util.logging import LogLevel
 
+from slipway.core.errors import SlipwayError
+from slipway.core.printable import printable
 from slipway.lib import configured_address
-from slipway.lib.errors import SlipwayError
-from slipway.lib.printable import printable
 from slipway.subsystem import NodeMirrors, Slipway
 from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.programs import Program, ProgramRequest, path_of

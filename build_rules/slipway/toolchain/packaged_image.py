@@ -20,11 +20,11 @@ from pants.engine.target import Target
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.errors import SlipwayError
+from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.lib.abi_policy import AbiPolicy
 from slipway.lib.debian_lock import DebianLock, LockedPackage, read_lock
-from slipway.lib.errors import SlipwayError
 from slipway.lib.image_spec import check_lock_is_current, read_image_spec
-from slipway.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.target_types import ImageArchiveField, ImageField, PackagesLockField
 from slipway.toolchain.abi import AbiPolicyRequest, policy_file
 from slipway.toolchain.generate_lock import resolve_name

@@ -39,10 +39,11 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
-from slipway.lib import network_guard, network_words, placeholders
-from slipway.lib.errors import SlipwayError
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
+from slipway.core.printable import printable
+from slipway.lib import network_guard, network_words
 from slipway.lib.network_guard import Report
-from slipway.lib.printable import printable
 from slipway.toolchain.cache_lookup import as_lookup, has_all_inputs
 from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.locked_files import (

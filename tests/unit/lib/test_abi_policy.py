@@ -6,8 +6,8 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.core.errors import SlipwayErrors
 from slipway.lib import abi_policy
-from slipway.lib.errors import SlipwayErrors
 
 SOUND: Dict[str, Any] = {
     "format": 1,

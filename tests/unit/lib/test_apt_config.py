@@ -9,8 +9,8 @@ from typing import Dict, Mapping, Optional, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.apt_config import AptConfig, read_apt_config
-from slipway.lib.errors import SlipwayError
 
 
 def basic(pair: str) -> str:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import ar_archive
-from slipway.lib.errors import SlipwayError
 
 FILES = [("short.o", b"one"), ("a-name-of-more-than-fifteen-letters.o", b"four"), ("empty.o", b"")]
 NAMES = st.text("abc.-_", min_size=1, max_size=40).filter(lambda name: name.strip("."))

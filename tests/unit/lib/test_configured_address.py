@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import configured_address
-from slipway.lib.errors import SlipwayError
 
 SHOWN = {
     "https://r.example/npm/": "https://r.example/npm/",

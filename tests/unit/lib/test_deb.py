@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.deb import read_package
-from slipway.lib.errors import SlipwayError
 from slipway.lib.tar_reading import Kind
 from tests.unit.lib.debian_builders import link, make_ar, make_deb, make_tar
 from tests.unit.lib.real_packages import fetch_packages

@@ -15,13 +15,13 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import archive_signature, debian_archive
 from slipway.lib.apt_config import AptConfig
 from slipway.lib.archive_signature import Verifier
 from slipway.lib.debian_archive import Suite, Trust, Untrusted, read_suite
 from slipway.lib.debian_fetch import DebianMirrors
 from slipway.lib.debian_lock import read_lock
-from slipway.lib.errors import SlipwayError
 from tests.places import SOURCES
 from tests.unit.lib.real_packages import fetch_packages
 

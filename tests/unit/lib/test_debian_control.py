@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.debian_control import Relation, parse_relations, parse_stanzas
-from slipway.lib.errors import SlipwayError
 
 
 def test_paragraphs_fields_and_continuations() -> None:

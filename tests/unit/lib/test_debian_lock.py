@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.debian_lock import DebianLock, LockedPackage, read_lock, write_lock
-from slipway.lib.errors import SlipwayError
 from tests.unit.lib.debian_builders import locked, make_lock
 
 RENEW = "./pants generate-lockfiles --resolve=toolchain:base"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.debian_control import Stanza
 from slipway.lib.debian_resolve import resolve
-from slipway.lib.errors import SlipwayError
 from tests.unit.lib.debian_builders import make_spec
 
 

@@ -11,9 +11,9 @@ from typing import Dict, List, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import container_side, docker_client, docker_engine, isolation, layers
 from slipway.lib.docker_client import Client
-from slipway.lib.errors import SlipwayError
 from slipway.lib.isolation import Command, IsolationRefused, Job
 from slipway.lib.layers import Entry
 from slipway.lib.resource_limits import Limits

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import fetch_lock
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.fetch_lock import FetchEntry, FetchLock, PinnedBinary
 from tests.unit.lib.npm_builders import entry, integrity_of, make_entry, make_lock, sha1, sha512
 

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import npm_config
 from slipway.lib.download import Content, ContentCache
-from slipway.lib.errors import SlipwayError
 from slipway.lib.http_transport import Patience, Transport
 from slipway.lib.image_lock import Blob, ImageLock, parse_reference
 from slipway.lib.image_registry import ImageRegistry

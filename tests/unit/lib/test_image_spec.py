@@ -7,7 +7,7 @@ from typing import Any, Dict
 
 import pytest
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.image_spec import check_lock_is_current, path_pattern, read_image_spec
 from tests.unit.lib.debian_builders import locked, make_lock, make_spec, spec_fields
 

@@ -9,8 +9,8 @@ from typing import List
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import inside
-from slipway.lib.errors import SlipwayError
 from slipway.lib.inside import first_difference
 from slipway.lib.tree_cache import Layer, all_unpacked
 from tests.unit.lib.own_archives import file, folder, link, own_tar

@@ -10,9 +10,9 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import abi_policy, ar_archive, elf, link_surface, static_rest, stub_library
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.errors import SlipwayError
 from slipway.lib.link_surface import LinkScript, SurfaceSpec
 from slipway.lib.rootfs import Content, Tree, file_entry, link_entry
 from tests.unit.lib.test_abi_policy import SOUND

@@ -10,7 +10,7 @@ import toml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib.node_definition import NodeDefinition, read
 from tests.places import REPOSITORY
 

@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import npm_config
-from slipway.lib.errors import SlipwayError
 from slipway.lib.http_transport import HttpProblem
 from slipway.lib.npm_config import NpmConfig, Registry
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import npm_lock, npm_package
-from slipway.lib.errors import SlipwayError
 from slipway.lib.npm_lock import NpmLock
 from tests.unit.lib.npm_builders import (
     entry,

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import npm_lock, npm_manifest
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.npm_lock import NpmLock
 from tests.unit.lib.npm_builders import entry, integrity_of, lock_text, lock_text_v1, make_lock
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.oci_image import Image, LayerBlob, make_image, stream_archive, write_archive
 from tests.unit.lib.own_archives import file, own_tar
 

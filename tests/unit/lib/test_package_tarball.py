@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import package_tarball
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from tests.places import SOURCES
 
 TOP = str(SOURCES)

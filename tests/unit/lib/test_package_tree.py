@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.package_tree import build_tree
 from slipway.lib.rootfs import MOUNT_POINTS, Tree, text_entry
 from slipway.lib.tar_reading import Kind

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.ready_image import ReadyImage, read_ready_image
 from slipway.lib.rootfs import MOUNT_POINTS, write_layer
 from slipway.lib.tar_reading import Kind

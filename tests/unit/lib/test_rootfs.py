@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.rootfs import (
     FOLDER,
     MOUNT_POINTS,

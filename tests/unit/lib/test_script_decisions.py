@@ -6,8 +6,8 @@ from typing import Dict, List
 
 import pytest
 
+from slipway.core.errors import SlipwayErrors
 from slipway.lib import script_decisions
-from slipway.lib.errors import SlipwayErrors
 from slipway.lib.npm_package import REGISTRY, Package
 from slipway.lib.script_decisions import Decision
 

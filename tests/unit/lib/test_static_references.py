@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.lib.static_references import StaticBase, missing
 
 BASE = StaticBase.parse("https://static.example.com/dist/", "target, field static_base_url")

@@ -16,7 +16,7 @@ PROGRAM = """
 import ctypes, errno, os, sys
 sys.path.insert(0, sys.argv[1])
 from slipway.lib import layers, step_program
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 enter = os.chdir
 os.chdir = lambda folder: enter(sys.argv[2])
 step_program.run(lambda arguments: exec(arguments["code"]))

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import layers, tree_cache, unpacking
-from slipway.lib.errors import SlipwayError
 from slipway.lib.layers import Entry
 from slipway.lib.tree_cache import Layer
 from slipway.lib.unpacking import PACKED, ROOT, Form, Rules

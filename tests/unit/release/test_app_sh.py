@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
-from slipway.lib import placeholders
+from slipway.core import placeholders
 from tests.places import SOURCES
 
 TEMPLATE = SOURCES / "slipway" / "release" / "app.sh"

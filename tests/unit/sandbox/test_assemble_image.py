@@ -63,9 +63,7 @@ DEBS = {
 def prepare(top: Path, debs: Dict[str, bytes] = DEBS, **spec: Any) -> Path:
     """A folder as a build step sees it: the program, its inputs, an empty `out`."""
     top.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(SOURCES / "slipway" / "lib", top / "slipway" / "lib")
-    (top / "slipway" / "sandbox").mkdir()
-    shutil.copy(SOURCES / PROGRAM, top / PROGRAM)
+    shutil.copytree(SOURCES / "slipway", top / "slipway")
     spec.setdefault("folders", {"tmp": "1777"})
     spec.setdefault("files", {"etc/passwd": ["root:x:0:0:root:/root:/bin/sh"]})
     write_inputs(top, debs, **spec)

@@ -11,8 +11,8 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import abi_policy
-from slipway.lib.errors import SlipwayError
 from slipway.sandbox import audit_abi
 from tests.unit.lib.test_abi_policy import SOUND
 from tests.unit.lib.test_elf import SMALL, content

@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import layers, node_process
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.layers import Entry
 from slipway.sandbox import build_client
 from tests.unit.lib.own_archives import read_entries

@@ -11,7 +11,7 @@ from typing import Any, Dict
 
 import pytest
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.sandbox import build_runtime
 from tests.unit.lib.own_archives import read_entries
 

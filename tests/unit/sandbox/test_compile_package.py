@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import layers, left_files, native_packages, node_process
-from slipway.lib.errors import SlipwayError
 from slipway.lib.layers import Entry
 from slipway.sandbox import compile_package
 from tests.unit.lib.own_archives import read_entries

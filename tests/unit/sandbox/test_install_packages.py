@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import integrity as sri
 from slipway.lib import layers, node_process, package_tarball
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.sandbox import install_packages
 from tests.unit.lib.own_archives import read_entries
 

@@ -10,9 +10,9 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import elf_facts, layers
 from slipway.lib.elf_facts import ElfFacts
-from slipway.lib.errors import SlipwayError
 from slipway.lib.layers import Entry
 from slipway.sandbox import check_layers, make_release
 from tests.unit.lib.own_archives import (

@@ -13,7 +13,7 @@ from typing import Dict, Tuple
 
 import pytest
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 from slipway.sandbox import make_runtime
 from tests.unit.lib.own_archives import read_entries
 

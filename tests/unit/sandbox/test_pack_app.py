@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
+from slipway.core.errors import SlipwayErrors
 from slipway.lib import layers
-from slipway.lib.errors import SlipwayErrors
 from slipway.lib.layers import Entry
 from slipway.sandbox import pack_app
 from tests.unit.lib.own_archives import read_entries

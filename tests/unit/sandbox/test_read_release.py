@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import layers
-from slipway.lib.errors import SlipwayError
 from slipway.lib.layers import Entry
 from slipway.sandbox import read_release
 from tests.unit.lib.own_archives import file, folder, own_gzip, own_tar

@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 import pytest
 
-from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.sandbox import run_contract
 from tests.unit.lib.test_abi_policy import SOUND
 from tests.unit.lib.test_elf import SMALL, content

@@ -19,6 +19,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import IO, Any, Dict, Iterator, List, NoReturn, Optional, Sequence
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.deploy import deployment, report, shipped_release
 from slipway.lib.deploy.children import Interrupted
 from slipway.lib.deploy.deployment import Deployment
@@ -28,7 +29,6 @@ from slipway.lib.deploy.progress import Progress, write
 from slipway.lib.deploy.report import Exit
 from slipway.lib.deploy.session import Session, agent_text, remote_command
 from slipway.lib.deploy.shipped_release import ShippedRelease
-from slipway.lib.errors import SlipwayError
 
 _ENDING = "hosts that are switching complete that alone, nothing else is begun"
 _ENDS_WITHIN = 1.5  # seconds after a signal

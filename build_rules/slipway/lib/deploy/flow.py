@@ -22,12 +22,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterable, List, Optional, Sequence, Set, Tuple
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib.deploy import static_files, static_keep
 from slipway.lib.deploy.children import Children, Interrupted
 from slipway.lib.deploy.deployment import Deployment
 from slipway.lib.deploy.host import Connect, Host, HostFailed, HostState
 from slipway.lib.deploy.shipped_release import ShippedRelease
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 
 MOST_STARTS = 20
 """Connections that begin at once: sshd's MaxStartups refuses some beyond ten that wait."""

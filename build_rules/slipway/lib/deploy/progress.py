@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from typing import IO, List, Optional, Sequence, TextIO
 
-from slipway.lib import text_table
+from slipway.core import text_table
 from slipway.lib.deploy.host import Host
 
 _EVERY = 0.3  # seconds

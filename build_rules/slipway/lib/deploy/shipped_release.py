@@ -19,8 +19,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
+from slipway.core.errors import SlipwayError
 from slipway.lib import layers, unpacking
-from slipway.lib.errors import SlipwayError
 from slipway.lib.inner_links import leaves
 from slipway.lib.tar_reading import Kind, Member
 from slipway.lib.unpacking import Form

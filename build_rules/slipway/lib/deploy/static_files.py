@@ -14,12 +14,12 @@ import subprocess
 import tempfile
 from typing import Callable, Collection, List
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import unpacking
 from slipway.lib.deploy import static_keep
 from slipway.lib.deploy.children import Children
 from slipway.lib.deploy.deployment import Deployment
 from slipway.lib.deploy.shipped_release import ShippedRelease
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 from slipway.lib.tar_reading import Kind
 from slipway.lib.unpacking import Form
 

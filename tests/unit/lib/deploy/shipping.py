@@ -7,11 +7,11 @@ import contextlib
 from pathlib import Path
 from typing import Callable, List
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.deploy import shipped_release
 from slipway.lib.deploy.deployment import Deployment
 from slipway.lib.deploy.flow import Coordinator
 from slipway.lib.deploy.session import Session
-from slipway.lib.errors import SlipwayError
 
 
 class Shipping(abc.ABC):

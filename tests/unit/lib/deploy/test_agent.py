@@ -15,9 +15,9 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.deploy.deployment import Deployment, Health, Hooks
 from slipway.lib.deploy.session import Session, SessionLost, agent_text, local_command
-from slipway.lib.errors import SlipwayError
 from tests.unit.lib.deploy.shipping import Shipping
 from tests.unit.lib.deploy.tiny_release import running_from, write_release
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib.deploy import deployment
 from slipway.lib.deploy.deployment import Deployment
 from slipway.lib.deploy.session import as_line, remote_command
-from slipway.lib.errors import SlipwayError, SlipwayErrors
 
 SOUND: Dict[str, Any] = {
     "path": "/home/app/koa-kkl",

@@ -12,11 +12,11 @@ from typing import Any, Callable, Dict
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.lib.deploy import shipped_release, static_files
 from slipway.lib.deploy.children import Children
 from slipway.lib.deploy.deployment import Deployment
 from slipway.lib.deploy.shipped_release import BaseFiles
-from slipway.lib.errors import SlipwayError
 from tests.unit.lib.deploy.tiny_release import write_release
 from tests.unit.lib.own_archives import Item, file, hard_link, own_gzip, own_tar
 

@@ -6,7 +6,7 @@ from typing import Type, TypeVar
 
 from pants.engine.target import FieldSet, Target
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 _FieldSet = TypeVar("_FieldSet", bound=FieldSet)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lib import json_text
-from slipway.lib.errors import SlipwayError
+from slipway.core import json_text
+from slipway.core.errors import SlipwayError
 
 BAD = {
     "cut off": ('{\n "a": 1,\n', "is not JSON", "x.json:3:1"),

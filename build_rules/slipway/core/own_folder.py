@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 
 def make(path: str) -> None:

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Optional
 
-from slipway.lib.errors import SlipwayError, nearest
-from slipway.lib.json_text import load_object
+from slipway.core.errors import SlipwayError, nearest
+from slipway.core.json_text import load_object
 
 _SHOWN = 80
 

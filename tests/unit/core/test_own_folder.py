@@ -8,9 +8,9 @@ from typing import Callable, Dict, Tuple
 
 import pytest
 
-from slipway.lib import own_folder
+from slipway.core import own_folder
+from slipway.core.errors import SlipwayError
 from slipway.lib.download import ContentCache
-from slipway.lib.errors import SlipwayError
 
 
 def test_a_folder_is_made_with_those_above_it_and_found_again(tmp_path: Path) -> None:

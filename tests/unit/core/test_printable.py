@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lib.errors import SlipwayError
-from slipway.lib.printable import one_line, printable
+from slipway.core.errors import SlipwayError
+from slipway.core.printable import one_line, printable
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.lib.errors import SlipwayError, SlipwayErrors, nearest, suggesting
+from slipway.core.errors import SlipwayError, SlipwayErrors, nearest, suggesting
 
 
 def test_a_message_has_its_parts_in_order() -> None:

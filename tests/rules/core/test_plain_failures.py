@@ -14,8 +14,8 @@ from pants.engine.internals.scheduler import ExecutionError, SchedulerSession
 from pants.engine.rules import Get, QueryRule, collect_rules, rule
 from pants.testutil.rule_runner import RuleRunner
 
-from slipway import plain_failures
-from slipway.lib.errors import SlipwayError, SlipwayErrors
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.rules import plain_failures
 
 plain_failures.install()
 PATCHED: Any = SchedulerSession._raise_on_error

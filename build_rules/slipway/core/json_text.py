@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, NoReturn, Tuple, Union
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 _SHOWN = 120
 _TOLD = 10

@@ -12,8 +12,8 @@ import toml
 from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
+from slipway.core.errors import SlipwayError
 from slipway.data import bundled
-from slipway.lib.errors import SlipwayError
 
 
 @dataclass(frozen=True)

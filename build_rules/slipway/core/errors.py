@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import Iterable, Iterator, List, Tuple
 
-from slipway.lib.printable import printable
+from slipway.core.printable import printable
 
 
 class SlipwayError(Exception):

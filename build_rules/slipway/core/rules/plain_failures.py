@@ -22,7 +22,7 @@ from pants import version
 from pants.engine.internals import scheduler
 from pants.engine.internals.nodes import Throw
 
-from slipway.lib.errors import SlipwayError
+from slipway.core.errors import SlipwayError
 
 _VERSION = "2.17.1"
 _PARAMETERS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from slipway.lib.placeholders import fill
+from slipway.core.placeholders import fill
 from tests.places import SOURCES
 
 TEMPLATE = (SOURCES / "slipway" / "release" / "app.sh").read_text()

@@ -1,0 +1,15 @@
+"""What this room hands over to `register.py`."""
+
+from __future__ import annotations
+
+from slipway.core.rules import provided_files
+
+_MODULES = (provided_files,)
+
+
+def rules():
+    return [rule for module in _MODULES for rule in module.rules()]
+
+
+def target_types():
+    return []

@@ -1,0 +1,89 @@
+"""Kinds of fields that the target types of all rooms share."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, Optional, Tuple
+
+from pants.engine.addresses import Address
+from pants.engine.target import (
+    AsyncFieldMixin,
+    Field,
+    InvalidFieldException,
+    InvalidFieldTypeException,
+    SecondaryOwnerMixin,
+    SpecialCasedDependencies,
+    StringField,
+    StringSequenceField,
+)
+from pants.source.filespec import Filespec
+
+
+class OneAddressField(SpecialCasedDependencies):
+    """Points to one target; written as a plain string, seen by `dependencies` and `dependents`."""
+
+    default_address: ClassVar[Optional[str]] = None
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Optional[Tuple[str, ...]]:
+        if raw_value is None:
+            return (cls.default_address,) if cls.default_address else None
+        # A default that `__defaults__` set comes here again, as the tuple that it was made into.
+        value = raw_value[0] if isinstance(raw_value, tuple) and len(raw_value) == 1 else raw_value
+        if not isinstance(value, str):
+            raise InvalidFieldTypeException(
+                address, cls.alias, raw_value, expected_type="the address of one target, a string"
+            )
+        return (value,)
+
+
+class BelowFolderMixin(Field):
+    """Paths and globs are relative to the target's folder and stay below it."""
+
+    @classmethod
+    def compute_value(cls, raw_value: Any, address: Address) -> Any:
+        value = super().compute_value(raw_value, address)
+        for path in (value,) if isinstance(value, str) else value or ():
+            plain = path[1:] if path.startswith("!") else path
+            if plain.startswith("/") or ".." in plain.split("/"):
+                folder = address.spec_path or "the build root"
+                raise InvalidFieldException(
+                    f"The '{cls.alias}' field in target {address} must stay below its folder, "
+                    f"but has {path!r}. Write it relative to {folder}, or move the target."
+                )
+        return value
+
+
+class FileField(BelowFolderMixin, StringField, AsyncFieldMixin, SecondaryOwnerMixin):
+    """One file below the target's folder, beside those of its sources field."""
+
+    @property
+    def path(self) -> Optional[str]:
+        """Relative to the build root."""
+        return os.path.join(self.address.spec_path, self.value) if self.value else None
+
+    @property
+    def filespec(self) -> Filespec:
+        return {"includes": [self.path] if self.path else []}
+
+
+class GlobsField(BelowFolderMixin, StringSequenceField, AsyncFieldMixin, SecondaryOwnerMixin):
+    """Globs below the target's folder, beside those of its sources field; `!` excludes."""
+
+    def globs(self) -> Tuple[str, ...]:
+        """Relative to the build root."""
+        folder = self.address.spec_path
+        return tuple(
+            "!" + os.path.join(folder, glob[1:])
+            if glob.startswith("!")
+            else os.path.join(folder, glob)
+            for glob in self.value or ()
+        )
+
+    @property
+    def filespec(self) -> Filespec:
+        globs = self.globs()
+        return {
+            "includes": [glob for glob in globs if not glob.startswith("!")],
+            "excludes": [glob[1:] for glob in globs if glob.startswith("!")],
+        }
