@@ -17,11 +17,11 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core import text_table
-from slipway.lib import layers
 from slipway.lib.deploy import cli, deployment, shipped_release
 from slipway.lib.deploy.session import Session
-from slipway.lib.layers import Entry
 from tests.deploy import hosts
 from tests.deploy.hosts import Host, HostFarm
 from tests.deploy.load import Load

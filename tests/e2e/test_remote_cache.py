@@ -20,7 +20,7 @@ from tests.e2e.counts import HIT_REMOTELY
 from tests.e2e.harness import Caches, Result, Workspace
 from tests.e2e.registry_stub import RegistryStub
 from tests.inputs import page
-from tests.unit.lib.own_archives import CHARACTERS, Item, file, own_gzip, own_tar, special
+from tests.unit.archive.own_archives import CHARACTERS, Item, file, own_gzip, own_tar, special
 
 PACKAGE = ("package", "//apps/koa-kkl:release")
 _HIT = re.compile(r'remote cache hit for: "(.*?)" digest=Digest \{ hash: Fingerprint<(\w+)>')

@@ -21,19 +21,19 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST, IntrinsicError
 from pants.engine.process import Process
 from pants.util.frozendict import FrozenDict
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.bundle import export
 from slipway.bundle.export import ExportNodeApps
 from slipway.bundle.tailor import PutativeNodeAppsRequest
 from slipway.core.errors import SlipwayError
-from slipway.lib import layers
-from slipway.lib.layers import Entry
 from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.locked_files import LockedFile, LockedFiles, LockedFilesDigest
 from slipway.toolchain.programs import Program, ProgramRequest, path_of
 from slipway.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
 from tests.places import REPOSITORY, SOURCES
 from tests.rules.workspace import SHA256, Workspace, make_lock
-from tests.unit.lib import own_archives
+from tests.unit.archive import own_archives
 
 PROGRAMS = sorted(
     ".".join(path.relative_to(SOURCES).with_suffix("").parts)

@@ -16,10 +16,10 @@ import tempfile
 from dataclasses import dataclass
 from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
 from slipway.lib import openpgp_keyring
 from slipway.lib.deb import read_package
-from slipway.lib.tar_reading import Kind
 
 # In apt's own folder there are also keys of others, for archives of theirs.
 KEYRINGS = (

@@ -9,11 +9,11 @@ import io
 from dataclasses import dataclass
 from typing import Dict, Tuple
 
+from slipway.archive import ar
+from slipway.archive.decompression import unpacked_chunks
+from slipway.archive.tar_reading import Kind, Member, read_members
 from slipway.core.errors import SlipwayError
-from slipway.lib import ar_archive
 from slipway.lib.debian_control import Stanza, parse_stanzas
-from slipway.lib.decompression import unpacked_chunks
-from slipway.lib.tar_reading import Kind, Member, read_members
 
 _LARGEST_CONTROL = 16 << 20
 _LARGEST_DATA = 2 << 30
@@ -30,9 +30,9 @@ class Package:
 
 def read_package(content: bytes, label: str) -> Package:
     """`label` names the package and its file in messages."""
-    if not content.startswith(ar_archive.MAGIC):
+    if not content.startswith(ar.MAGIC):
         raise SlipwayError(f'"{label}" is not a Debian package', found=repr(content[:16]))
-    parts = dict(ar_archive.members(content, label))
+    parts = dict(ar.members(content, label))
     if parts.get("debian-binary", b"")[:2] != b"2.":
         raise SlipwayError(f'"{label}" is not a Debian package of format 2')
     control_name, control = _part("control.tar", parts, label, _LARGEST_CONTROL)

@@ -21,7 +21,9 @@ import threading
 import time
 from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
-from slipway.lib import container_side, isolation, oci_image, unpacking
+from slipway.archive import unpacking
+from slipway.archive.tar_reading import Kind, Member
+from slipway.lib import container_side, isolation, oci_image
 from slipway.lib.docker_client import Client, check_disk, last_line
 from slipway.lib.isolation import (
     HOST_NAME,
@@ -30,7 +32,6 @@ from slipway.lib.isolation import (
     Job,
 )
 from slipway.lib.oci_image import Image, LayerBlob
-from slipway.lib.tar_reading import Kind, Member
 from slipway.lib.tree_cache import Layer
 
 _PLATFORM = "linux/amd64"

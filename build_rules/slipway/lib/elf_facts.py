@@ -26,10 +26,11 @@ from typing import (
     Tuple,
 )
 
+from slipway.archive import nested
+from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import elf, foreign_binary, nested_archives
+from slipway.lib import elf, foreign_binary
 from slipway.lib.elf import Elf, ElfError
-from slipway.lib.layers import Entry
 
 INSIDE = "!/"
 """Stands between the path of an archive and that of a file in it."""
@@ -123,11 +124,11 @@ def without_foreign(
 
 def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]:
     """The same of one file; `read` gives its next bytes, as many as it is asked for."""
-    head = read(nested_archives.HEAD)
+    head = read(nested.HEAD)
     system = foreign_binary.system_of(head)
     if system:
         yield ElfFacts(path, system=system)
-    elif head.startswith(elf.MAGIC) or nested_archives.is_archive(head):
+    elif head.startswith(elf.MAGIC) or nested.is_archive(head):
         content = head + read(_MOST_BYTES)
         if len(content) <= _MOST_BYTES:
             yield from _facts_in(path, content)
@@ -139,8 +140,8 @@ def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]
 def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:
     if content.startswith(elf.MAGIC):
         yield facts(path, content)
-    elif nested_archives.is_archive(content[: nested_archives.HEAD]):
-        for name, inner in nested_archives.members(content, elf.MAGIC):
+    elif nested.is_archive(content[: nested.HEAD]):
+        for name, inner in nested.members(content, elf.MAGIC):
             yield facts(f"{path}{INSIDE}{name}", inner)
 
 

@@ -14,7 +14,9 @@ import os
 import stat
 from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
 
-from slipway.lib import build_users, own_network, tree_cache, unpacking
+from slipway.archive import unpacking
+from slipway.archive.tar_reading import Kind, Member
+from slipway.lib import build_users, own_network, tree_cache
 from slipway.lib.cgroups import Cgroup
 from slipway.lib.copied_inputs import (
     BUILD,
@@ -30,7 +32,6 @@ from slipway.lib.isolation import USER_ID, IsolationRefused, Job, watched
 from slipway.lib.jails import Jail, UserJail
 from slipway.lib.network_guard import Surroundings
 from slipway.lib.supervision import supervised
-from slipway.lib.tar_reading import Kind, Member
 from slipway.lib.tree_cache import Layer
 
 # Files that engines put there for each container.

@@ -16,9 +16,10 @@ from typing import (
     Tuple,
 )
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core.json_text import loads
-from slipway.lib import layers, left_files
-from slipway.lib.layers import Entry
+from slipway.lib import left_files
 from slipway.lib.left_files import NotAFile
 from slipway.lib.npm_production import owner, production_bins
 

@@ -10,7 +10,7 @@ import fnmatch
 import json
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Set
 
-from slipway.lib.layers import Entry
+from slipway.archive.layers import Entry
 from slipway.lib.npm_package import text_map
 
 LISTING = "closure.json"

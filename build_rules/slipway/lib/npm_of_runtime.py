@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 
-from slipway.lib import left_files, package_tarball
+from slipway.archive import package_tarball
+from slipway.lib import left_files
 
 FOLDER = "lib/node_modules/npm"
 _PROGRAMS = ("npm", "npx")

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Dict, Iterator, Mapping, Sequence, Tuple
 
-from slipway.lib import tar_writing, unpacking
+from slipway.archive import tar_writing, unpacking
 
 _OCI = "application/vnd.oci.image"
 _BLOBS = "blobs/sha256"

@@ -14,14 +14,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, List, Optional, Set, Tuple
 
-from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
-from slipway.lib import deb
-from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.debian_lock import DebianLock, LockedPackage
-from slipway.lib.elf import MAGIC, needed_libraries
-from slipway.lib.image_spec import ImageSpec, path_pattern
-from slipway.lib.link_surface import apply_surface
-from slipway.lib.rootfs import (
+from slipway.archive.rootfs import (
     Content,
     Entry,
     Tree,
@@ -32,7 +25,14 @@ from slipway.lib.rootfs import (
     member_path,
     text_entry,
 )
-from slipway.lib.tar_reading import Kind
+from slipway.archive.tar_reading import Kind
+from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
+from slipway.lib import deb
+from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib.debian_lock import DebianLock, LockedPackage
+from slipway.lib.elf import MAGIC, needed_libraries
+from slipway.lib.image_spec import ImageSpec, path_pattern
+from slipway.lib.link_surface import apply_surface
 
 _LIBRARY_FOLDERS = (
     "lib/x86_64-linux-gnu",

@@ -14,11 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Sequence, Set, Tuple
 
-from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
-from slipway.core.json_fields import Field
-from slipway.core.json_text import loads
-from slipway.lib.decompression import is_compressed, unpacked_chunks
-from slipway.lib.rootfs import (
+from slipway.archive.decompression import is_compressed, unpacked_chunks
+from slipway.archive.rootfs import (
     FOLDER,
     Content,
     Tree,
@@ -28,7 +25,10 @@ from slipway.lib.rootfs import (
     member_path,
     text_entry,
 )
-from slipway.lib.tar_reading import Kind, Member, read_members
+from slipway.archive.tar_reading import Kind, Member, read_members
+from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
+from slipway.core.json_fields import Field
+from slipway.core.json_text import loads
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"

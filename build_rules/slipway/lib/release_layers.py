@@ -14,15 +14,15 @@ import os
 from dataclasses import dataclass
 from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
+from slipway.archive import layers, unpacking
+from slipway.archive.decompression import Stream
+from slipway.archive.inner_links import leaves
+from slipway.archive.layers import LISTING_FOLDER, Entry
+from slipway.archive.tar_reading import Kind, Member
+from slipway.archive.unpacking import Archive, Form
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib import layers, unpacking
-from slipway.lib.decompression import Stream
 from slipway.lib.elf import MAGIC
 from slipway.lib.elf_facts import INSIDE, ElfFacts
-from slipway.lib.inner_links import leaves
-from slipway.lib.layers import LISTING_FOLDER, Entry
-from slipway.lib.tar_reading import Kind, Member
-from slipway.lib.unpacking import Archive, Form
 
 RUNTIME, DEPENDENCIES, PACKAGE, APP, STATIC = "runtime", "dependencies", "package", "app", "static"
 

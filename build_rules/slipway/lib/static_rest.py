@@ -12,7 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import AbstractSet, List, Set
 
-from slipway.lib import ar_archive, elf_sections
+from slipway.archive import ar
+from slipway.lib import elf_sections
 from slipway.lib.elf_sections import SYMBOL_SIZE, SectionedElf
 
 _HIDDEN_VISIBILITY = 2
@@ -28,9 +29,7 @@ class _Member:
 
 def make_rest(archive: bytes, provided: AbstractSet[str], removed: AbstractSet[str]) -> bytes:
     """The members that define a `removed` name, and those that they need in turn."""
-    members = [
-        _rewritten(name, content, provided) for name, content in ar_archive.members(archive, "rest")
-    ]
+    members = [_rewritten(name, content, provided) for name, content in ar.members(archive, "rest")]
     wanted: Set[str] = set(removed)
     chosen: List[bool] = [False] * len(members)
     grown = True
@@ -43,13 +42,13 @@ def make_rest(archive: bytes, provided: AbstractSet[str], removed: AbstractSet[s
     kept = [member for number, member in enumerate(members) if chosen[number]]
     # Only names that are asked for stand in the index, not every inline function.
     index = [sorted(member.defined & wanted) for member in kept]
-    return ar_archive.write([(member.name, member.data) for member in kept], index)
+    return ar.write([(member.name, member.data) for member in kept], index)
 
 
 def defined_names(archive: bytes) -> Set[str]:
     """The names that the members of a static library define for others."""
     found: Set[str] = set()
-    for _, content in ar_archive.members(archive, "static library"):
+    for _, content in ar.members(archive, "static library"):
         member = SectionedElf(content)
         table = member.first(elf_sections.SYMBOLS)
         if table is not None:

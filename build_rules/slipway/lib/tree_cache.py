@@ -121,7 +121,7 @@ def _replace(tree: str, layers: Sequence[Layer]) -> None:
     os.chmod(part, 0o755)
     try:
         # Each step compiles what it imports, and few steps unpack.
-        from slipway.lib import unpacking  # noqa: PLC0415
+        from slipway.archive import unpacking  # noqa: PLC0415
 
         unpacking.unpack_all(
             [layer.path for layer in layers], part, rules=unpacking.ROOT, keep_times=True

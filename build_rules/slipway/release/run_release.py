@@ -18,9 +18,9 @@ from typing import Dict, List, Optional
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import unpacking
+from slipway.archive.unpacking import Form
 from slipway.core.errors import SlipwayError
-from slipway.lib import unpacking
-from slipway.lib.unpacking import Form
 
 _PATIENCE = 2.0  # seconds
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -27,6 +27,7 @@ from typing import Any, Dict, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive.rootfs import MTIME, merge, read_layer, write_layer
 from slipway.core.errors import SlipwayError
 from slipway.lib import abi_policy
 from slipway.lib.debian_lock import DebianLock, read_lock
@@ -34,7 +35,6 @@ from slipway.lib.image_spec import ImageSpec, check_lock_is_current, read_image_
 from slipway.lib.oci_image import LayerBlob, make_image, write_archive
 from slipway.lib.package_tree import build_tree
 from slipway.lib.ready_image import read_image_parts, read_ready_image
-from slipway.lib.rootfs import MTIME, merge, read_layer, write_layer
 
 _CHUNK = 1 << 20
 _RENEW = "./pants generate-lockfiles --resolve=toolchain:NAME, with the name of the target"

@@ -16,15 +16,16 @@ from typing import Any, Dict, List, Set, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import tar_reading, unpacking
+from slipway.archive.decompression import Stream, unpacked_chunks
+from slipway.archive.tar_reading import Kind
+from slipway.archive.unpacking import Content
 from slipway.core.errors import SlipwayError
 from slipway.core.json_text import loads
-from slipway.lib import abi_audit, abi_policy, elf, elf_facts, tar_reading, unpacking
+from slipway.lib import abi_audit, abi_policy, elf, elf_facts
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.decompression import Stream, unpacked_chunks
 from slipway.lib.elf_facts import ElfFacts
 from slipway.lib.step_program import run
-from slipway.lib.tar_reading import Kind
-from slipway.lib.unpacking import Content
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 

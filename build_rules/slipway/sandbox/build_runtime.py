@@ -14,18 +14,10 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import layers, package_tarball
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
-from slipway.lib import (
-    elf,
-    jailed,
-    layers,
-    left_files,
-    node_process,
-    npm_of_runtime,
-    package_tarball,
-    step_log,
-)
+from slipway.lib import elf, jailed, left_files, node_process, npm_of_runtime, step_log
 from slipway.lib.step_program import run
 
 _SOURCE, _TRIAL = "source", "trial"

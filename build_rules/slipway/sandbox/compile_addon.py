@@ -15,18 +15,10 @@ from typing import Any, Dict, Set
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import layers, unpacking
 from slipway.core.errors import SlipwayError
 from slipway.core.placeholders import ORIGIN
-from slipway.lib import (
-    elf_facts,
-    jailed,
-    layers,
-    left_files,
-    native_packages,
-    node_process,
-    npm_rebuild,
-    unpacking,
-)
+from slipway.lib import elf_facts, jailed, left_files, native_packages, node_process, npm_rebuild
 from slipway.lib.jail_protocol import Subject
 from slipway.lib.loopback_server import LoopbackServer
 from slipway.lib.node_headers import NodeHeaders

@@ -16,21 +16,20 @@ from typing import Any, Dict, FrozenSet, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import layers, unpacking
+from slipway.archive.layers import Entry
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.lib import (
     binary_mirrors,
     elf_facts,
-    layers,
     left_files,
     native_packages,
     node_process,
     npm_rebuild,
     release_layers,
-    unpacking,
 )
 from slipway.lib.jail_protocol import Subject
-from slipway.lib.layers import Entry
 from slipway.lib.loopback_server import LoopbackServer
 from slipway.lib.node_headers import NodeHeaders
 from slipway.lib.npm_production import owner

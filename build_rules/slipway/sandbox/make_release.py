@@ -14,12 +14,13 @@ from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
+from slipway.archive.tar_reading import Kind
 from slipway.core import placeholders
-from slipway.lib import elf_facts, layers, release_layers
-from slipway.lib.layers import Entry
+from slipway.lib import elf_facts, release_layers
 from slipway.lib.release_layers import CheckedLayer, Scope
 from slipway.lib.step_program import run
-from slipway.lib.tar_reading import Kind
 
 
 def make(arguments: Dict[str, Any]) -> None:

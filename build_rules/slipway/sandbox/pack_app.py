@@ -13,10 +13,11 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import layers, unpacking
+from slipway.archive.layers import Entry
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayErrors
-from slipway.lib import elf_facts, layers, unpacking
-from slipway.lib.layers import Entry
+from slipway.lib import elf_facts
 from slipway.lib.static_references import StaticBase, missing
 from slipway.lib.step_program import run
 

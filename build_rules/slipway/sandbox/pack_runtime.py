@@ -8,7 +8,8 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib import elf_facts, layers
+from slipway.archive import layers
+from slipway.lib import elf_facts
 from slipway.lib.step_program import run
 
 _TOP = "node_runtime"

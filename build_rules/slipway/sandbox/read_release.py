@@ -12,11 +12,11 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import layers, unpacking
+from slipway.archive.tar_reading import Kind
+from slipway.archive.unpacking import Form
 from slipway.core.json_text import loads
-from slipway.lib import layers, unpacking
 from slipway.lib.step_program import run
-from slipway.lib.tar_reading import Kind
-from slipway.lib.unpacking import Form
 
 _RUNTIME = f"{layers.LISTING_FOLDER}/runtime.sha256"
 _LONGEST_LIST = 256 << 20

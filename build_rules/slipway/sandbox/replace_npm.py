@@ -12,7 +12,8 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib import layers, npm_of_runtime
+from slipway.archive import layers
+from slipway.lib import npm_of_runtime
 from slipway.lib.step_program import run
 
 

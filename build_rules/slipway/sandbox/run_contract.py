@@ -14,9 +14,10 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import layers
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib import abi_audit, abi_policy, elf_facts, jailed, layers
+from slipway.lib import abi_audit, abi_policy, elf_facts, jailed
 from slipway.lib.abi_audit import AuditedFile
 from slipway.lib.step_program import run
 

@@ -8,11 +8,12 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import unpacking
+from slipway.archive.unpacking import Form
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
-from slipway.lib import jailed, unpacking
+from slipway.lib import jailed
 from slipway.lib.step_program import run
-from slipway.lib.unpacking import Form
 
 _RELEASE = "release"
 

@@ -12,8 +12,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.archive import unpacking
 from slipway.core.errors import SlipwayError
-from slipway.lib import unpacking
 
 _TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 _RUNTIME = "runtime.tar"

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
 from slipway.lib.deb import read_package
-from slipway.lib.tar_reading import Kind
 from tests.unit.lib.debian_builders import link, make_ar, make_deb, make_tar
 from tests.unit.lib.real_packages import fetch_packages
 

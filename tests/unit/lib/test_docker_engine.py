@@ -11,14 +11,15 @@ from typing import Dict, List, Tuple
 
 import pytest
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import container_side, docker_client, docker_engine, isolation, layers
+from slipway.lib import container_side, docker_client, docker_engine, isolation
 from slipway.lib.docker_client import Client
 from slipway.lib.isolation import Command, IsolationRefused, Job
-from slipway.lib.layers import Entry
 from slipway.lib.resource_limits import Limits
 from slipway.lib.tree_cache import Layer
-from tests.unit.lib.own_archives import Item, file, folder, hard_link, link, own_tar
+from tests.unit.archive.own_archives import Item, file, folder, hard_link, link, own_tar
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.lib import elf, elf_facts, nested_archives
+from slipway.archive import nested
+from slipway.archive.layers import Entry
+from slipway.lib import elf, elf_facts
 from slipway.lib.elf_facts import ElfFacts, facts_of_layer
-from slipway.lib.layers import Entry
 from tests.unit.lib.test_elf import SMALL, content
 
 pytestmark = pytest.mark.skipif(not os.path.exists(SMALL), reason="no x86-64 Debian")
@@ -97,17 +98,17 @@ def test_any_damage_of_an_archive_ends_in_a_list(kind: str, data: st.DataObject)
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(packed) - 1))
         packed[at] = data.draw(st.integers(0, 255))
-    assert isinstance(list(nested_archives.members(bytes(packed), elf.MAGIC)), list)
+    assert isinstance(list(nested.members(bytes(packed), elf.MAGIC)), list)
 
 
 def test_a_small_archive_that_grows_beyond_measure_is_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(nested_archives, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(nested, "_LARGEST", 1 << 20)
     bomb = gzip.compress(tarred(elf.MAGIC + bytes(8 << 20)))
-    assert list(nested_archives.members(bomb, elf.MAGIC)) == []
+    assert list(nested.members(bomb, elf.MAGIC)) == []
     bomb = zipped(elf.MAGIC + bytes(8 << 20))
-    assert list(nested_archives.members(bomb, elf.MAGIC)) == []
+    assert list(nested.members(bomb, elf.MAGIC)) == []
 
 
 def test_what_cannot_be_read_is_noted_with_its_reason() -> None:

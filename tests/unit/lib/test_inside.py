@@ -13,7 +13,7 @@ from slipway.core.errors import SlipwayError
 from slipway.lib import inside
 from slipway.lib.inside import first_difference
 from slipway.lib.tree_cache import Layer, all_unpacked
-from tests.unit.lib.own_archives import file, folder, link, own_tar
+from tests.unit.archive.own_archives import file, folder, link, own_tar
 
 LOWER = [
     folder("bin"),

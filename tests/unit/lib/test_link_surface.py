@@ -10,11 +10,12 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.archive import ar
+from slipway.archive.rootfs import Content, Tree, file_entry, link_entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import abi_policy, ar_archive, elf, link_surface, static_rest, stub_library
+from slipway.lib import abi_policy, elf, link_surface, static_rest, stub_library
 from slipway.lib.abi_policy import AbiPolicy
 from slipway.lib.link_surface import LinkScript, SurfaceSpec
-from slipway.lib.rootfs import Content, Tree, file_entry, link_entry
 from tests.unit.lib.test_abi_policy import SOUND
 
 LIB = "/usr/lib/x86_64-linux-gnu"
@@ -94,9 +95,9 @@ def test_a_static_remainder_has_what_is_asked_for_and_what_that_needs(tmp_path: 
         (tmp_path / name).write_text(text)
         subprocess.run(["gcc", "-c", name], cwd=tmp_path, check=True)
         objects.append((f"{name[:-2]}.o", (tmp_path / f"{name[:-2]}.o").read_bytes()))
-    archive = ar_archive.write(objects, [[] for _ in objects])
+    archive = ar.write(objects, [[] for _ in objects])
     rest = static_rest.make_rest(archive, provided={"shared"}, removed={"newer"})
-    assert [name for name, _ in ar_archive.members(rest, "rest")] == ["wanted.o", "helper.o"]
+    assert [name for name, _ in ar.members(rest, "rest")] == ["wanted.o", "helper.o"]
     assert static_rest.defined_names(rest) == {"newer", "helper"}
     assert static_rest.defined_names(archive) == {"newer", "helper", "shared", "other"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.lib.oci_image import Image, LayerBlob, make_image, stream_archive, write_archive
-from tests.unit.lib.own_archives import file, own_tar
+from tests.unit.archive.own_archives import file, own_tar
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 LAYERS = (own_tar([file("a", b"lower")]), own_tar([file("b", b"upper")]))

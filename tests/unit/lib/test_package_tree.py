@@ -9,10 +9,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
 
+from slipway.archive.rootfs import MOUNT_POINTS, Tree, text_entry
+from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
 from slipway.lib.package_tree import build_tree
-from slipway.lib.rootfs import MOUNT_POINTS, Tree, text_entry
-from slipway.lib.tar_reading import Kind
 from tests.unit.lib.debian_builders import (
     File,
     folder,

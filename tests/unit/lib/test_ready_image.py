@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slipway.archive.rootfs import MOUNT_POINTS, write_layer
+from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
 from slipway.lib.ready_image import ReadyImage, read_ready_image
-from slipway.lib.rootfs import MOUNT_POINTS, write_layer
-from slipway.lib.tar_reading import Kind
 from tests.unit.lib.debian_builders import (
     BASE_LAYER,
     File,

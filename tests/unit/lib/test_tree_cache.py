@@ -13,8 +13,9 @@ from typing import Callable, Dict, List, Tuple
 
 import pytest
 
-from slipway.lib import layers, tree_cache
-from slipway.lib.layers import Entry
+from slipway.archive import layers
+from slipway.archive.layers import Entry
+from slipway.lib import tree_cache
 from tests.places import SOURCES
 
 TOP = str(SOURCES)
@@ -72,7 +73,7 @@ with tree_cache.unpacked(sys.argv[2], [tree_cache.Layer(*sys.argv[3:5])]) as tre
 _DIE = """\
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from slipway.lib import tree_cache, unpacking
+from slipway.lib import tree_cache; from slipway.archive import unpacking
 cache, layer, sha256, moment = sys.argv[2:]
 count = 0
 def trace(frame, event, argument):

@@ -15,8 +15,8 @@ from typing import Callable, Dict, List, Optional
 
 import pytest
 
-from slipway.lib import layers
-from slipway.lib.layers import Entry
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.release import run_release
 from tests.places import SOURCES
 

@@ -12,11 +12,12 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import pytest
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib import layers, node_process
-from slipway.lib.layers import Entry
+from slipway.lib import node_process
 from slipway.sandbox import build_client
-from tests.unit.lib.own_archives import read_entries
+from tests.unit.archive.own_archives import read_entries
 
 Script = Callable[[Path], Any]
 

@@ -13,7 +13,7 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.sandbox import build_runtime
-from tests.unit.lib.own_archives import read_entries
+from tests.unit.archive.own_archives import read_entries
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 

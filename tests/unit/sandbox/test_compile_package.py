@@ -10,11 +10,12 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import layers, left_files, native_packages, node_process
-from slipway.lib.layers import Entry
+from slipway.lib import left_files, native_packages, node_process
 from slipway.sandbox import compile_package
-from tests.unit.lib.own_archives import read_entries
+from tests.unit.archive.own_archives import read_entries
 
 PATH = "node_modules/addon"
 Script = Callable[[], None]

@@ -15,8 +15,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
-from slipway.lib import layers
-from slipway.lib.layers import Entry
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from tests.places import SOURCES
 
 ENTER = SOURCES / "slipway" / "sandbox" / "enter.py"

@@ -12,11 +12,12 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import pytest
 
+from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib import integrity as sri
-from slipway.lib import layers, node_process, package_tarball
+from slipway.lib import node_process
 from slipway.sandbox import install_packages
-from tests.unit.lib.own_archives import read_entries
+from tests.unit.archive.own_archives import read_entries
 
 KOA = "node_modules/koa"
 TARBALL = "in/cache/_cacache/content-v2/sha512/aa/bb/cc"

@@ -10,12 +10,13 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import pytest
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import elf_facts, layers
+from slipway.lib import elf_facts
 from slipway.lib.elf_facts import ElfFacts
-from slipway.lib.layers import Entry
 from slipway.sandbox import check_layers, make_release
-from tests.unit.lib.own_archives import (
+from tests.unit.archive.own_archives import (
     CHARACTERS,
     FIFO,
     Item,

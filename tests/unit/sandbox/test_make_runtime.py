@@ -15,7 +15,7 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.sandbox import make_runtime
-from tests.unit.lib.own_archives import read_entries
+from tests.unit.archive.own_archives import read_entries
 
 NODE = "#!/bin/sh\ncase $1 in -v) echo v16.20.2 ;; *) echo 8.19.4 ;; esac\n"
 NODE_FILES = {"bin/node": NODE, "include/node/node.h": "", "LICENSE": "", "share/man/node.1": ""}

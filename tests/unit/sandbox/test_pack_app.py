@@ -7,11 +7,11 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayErrors
-from slipway.lib import layers
-from slipway.lib.layers import Entry
 from slipway.sandbox import pack_app
-from tests.unit.lib.own_archives import read_entries
+from tests.unit.archive.own_archives import read_entries
 
 BASE = "https://static.example.com/dist/"
 

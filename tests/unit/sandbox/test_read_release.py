@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import layers
-from slipway.lib.layers import Entry
 from slipway.sandbox import read_release
-from tests.unit.lib.own_archives import file, folder, own_gzip, own_tar
+from tests.unit.archive.own_archives import file, folder, own_gzip, own_tar
 
 
 def test_files_are_listed_without_those_of_node(

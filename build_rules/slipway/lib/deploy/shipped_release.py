@@ -19,11 +19,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
+from slipway.archive import layers, unpacking
+from slipway.archive.inner_links import leaves
+from slipway.archive.tar_reading import Kind, Member
+from slipway.archive.unpacking import Form
 from slipway.core.errors import SlipwayError
-from slipway.lib import layers, unpacking
-from slipway.lib.inner_links import leaves
-from slipway.lib.tar_reading import Kind, Member
-from slipway.lib.unpacking import Form
 
 SUFFIX = ".release.json"
 _LISTS = layers.LISTING_FOLDER + "/"

@@ -14,14 +14,14 @@ import subprocess
 import tempfile
 from typing import Callable, Collection, List
 
+from slipway.archive import unpacking
+from slipway.archive.tar_reading import Kind
+from slipway.archive.unpacking import Form
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib import unpacking
 from slipway.lib.deploy import static_keep
 from slipway.lib.deploy.children import Children
 from slipway.lib.deploy.deployment import Deployment
 from slipway.lib.deploy.shipped_release import ShippedRelease
-from slipway.lib.tar_reading import Kind
-from slipway.lib.unpacking import Form
 
 _PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
 _WITHOUT_PAGES = tuple(f"--exclude=*{one}" for one in _PAGES)

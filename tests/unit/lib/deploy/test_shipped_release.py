@@ -17,8 +17,8 @@ from slipway.lib.deploy import shipped_release, static_files
 from slipway.lib.deploy.children import Children
 from slipway.lib.deploy.deployment import Deployment
 from slipway.lib.deploy.shipped_release import BaseFiles
+from tests.unit.archive.own_archives import Item, file, hard_link, own_gzip, own_tar
 from tests.unit.lib.deploy.tiny_release import write_release
-from tests.unit.lib.own_archives import Item, file, hard_link, own_gzip, own_tar
 
 
 def test_only_what_differs_is_packed_the_same_each_time(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from slipway.lib import layers
-from slipway.lib.layers import Entry
+from slipway.archive import layers
+from slipway.archive.layers import Entry
 
 APP = """\
 #!/bin/sh

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.core.errors import SlipwayError
-from slipway.lib.rootfs import (
+from slipway.archive.rootfs import (
     FOLDER,
     MOUNT_POINTS,
     SCRATCH_FOLDER,
@@ -31,7 +30,8 @@ from slipway.lib.rootfs import (
     text_entry,
     write_layer,
 )
-from slipway.lib.tar_reading import Kind, Member
+from slipway.archive.tar_reading import Kind, Member
+from slipway.core.errors import SlipwayError
 
 
 def make_tree(**entries: object) -> Tree:

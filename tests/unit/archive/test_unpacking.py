@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.archive import layers, unpacking
+from slipway.archive.layers import Entry
+from slipway.archive.unpacking import PACKED, ROOT, Form, Rules
 from slipway.core.errors import SlipwayError
-from slipway.lib import layers, tree_cache, unpacking
-from slipway.lib.layers import Entry
+from slipway.lib import tree_cache
 from slipway.lib.tree_cache import Layer
-from slipway.lib.unpacking import PACKED, ROOT, Form, Rules
-from tests.unit.lib.debian_builders import make_tar
-from tests.unit.lib.own_archives import (
+from tests.unit.archive.own_archives import (
     CHARACTERS,
     FIFO,
     file,
@@ -31,6 +31,7 @@ from tests.unit.lib.own_archives import (
     patched,
     special,
 )
+from tests.unit.lib.debian_builders import make_tar
 
 SIZE, MODE, KIND, UID, MTIME, OWNER = 124, 100, 156, 108, 136, 265
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slipway.archive import package_tarball
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib import package_tarball
 from tests.places import SOURCES
 
 TOP = str(SOURCES)
@@ -192,7 +192,7 @@ def test_what_is_no_archive_is_said_to_be_none(
 _CHECK = """\
 import resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from slipway.lib import package_tarball
+from slipway.archive import package_tarball
 started = time.process_time()
 try:
     package_tarball.check(sys.argv[2], "bomb@1.0.0")

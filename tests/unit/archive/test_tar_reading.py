@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.archive.tar_reading import Kind, Member, read_members
 from slipway.core.errors import SlipwayError
-from slipway.lib.tar_reading import Kind, Member, read_members
 from tests.unit.lib.debian_builders import folder, link, make_tar, program, special
 
 

@@ -10,9 +10,9 @@ import os
 import tempfile
 from typing import BinaryIO, List, cast
 
+from slipway.archive.decompression import unpacked_chunks
+from slipway.archive.tar_reading import Kind, Member, read_members
 from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
-from slipway.lib.decompression import unpacked_chunks
-from slipway.lib.tar_reading import Kind, Member, read_members
 
 MOST_MEMBERS = 100_000
 MOST_BYTES = 1 << 30

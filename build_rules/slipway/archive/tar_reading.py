@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
+from slipway.archive import tar_writing
 from slipway.core.errors import SlipwayError
-from slipway.lib import tar_writing
 
 if TYPE_CHECKING:  # not in the `typing` of CPython 3.7
     from typing import Protocol

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.archive.decompression import Stream, is_compressed, unpacked_chunks
 from slipway.core.errors import SlipwayError
-from slipway.lib.decompression import Stream, is_compressed, unpacked_chunks
 from tests.places import SOURCES
 from tests.unit.lib.debian_builders import COMPRESS
 
@@ -80,7 +80,7 @@ def test_zstd_is_refused_with_the_way_out() -> None:
 def test_a_python_without_lzma_is_told_what_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "lzma.py").write_text("raise ImportError\n")
     program = (
-        "from slipway.lib.decompression import unpacked_chunks\n"
+        "from slipway.archive.decompression import unpacked_chunks\n"
         "from slipway.core.errors import SlipwayError\n"
         "try: list(unpacked_chunks([bytes.fromhex('fd377a585a00')], 'libc6', 9))\n"
         "except SlipwayError as error: print(error)"

@@ -37,9 +37,9 @@ from typing import (
     Tuple,
 )
 
+from slipway.archive.decompression import Stream
+from slipway.archive.tar_reading import Kind, Member, Source, read_own_members
 from slipway.core.errors import SlipwayError, suggesting
-from slipway.lib.decompression import Stream
-from slipway.lib.tar_reading import Kind, Member, Source, read_own_members
 
 if TYPE_CHECKING:  # not in the `typing` of CPython 3.7
     from typing import Protocol

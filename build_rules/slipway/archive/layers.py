@@ -29,10 +29,10 @@ from typing import (
     cast,
 )
 
+from slipway.archive import tar_writing
+from slipway.archive.tar_writing import TarWriter
+from slipway.archive.unpacking import GZIP_HEADER
 from slipway.core.errors import SlipwayError
-from slipway.lib import tar_writing
-from slipway.lib.tar_writing import TarWriter
-from slipway.lib.unpacking import GZIP_HEADER
 
 if TYPE_CHECKING:  # not in the `typing` of CPython 3.7
     from typing import Protocol

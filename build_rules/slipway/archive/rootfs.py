@@ -16,9 +16,9 @@ import posixpath
 from dataclasses import dataclass, field, replace
 from typing import AbstractSet, BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional
 
+from slipway.archive import tar_writing
+from slipway.archive.tar_reading import Kind, Member, read_members
 from slipway.core.errors import SlipwayError
-from slipway.lib import tar_writing
-from slipway.lib.tar_reading import Kind, Member, read_members
 
 MTIME = 946684800
 """2000-01-01, for roots whose archive has no date of its own."""

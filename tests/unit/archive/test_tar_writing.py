@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.lib import tar_writing
-from slipway.lib.tar_writing import TarWriter
+from slipway.archive import tar_writing
+from slipway.archive.tar_writing import TarWriter
 
 LONG = "folder/" * 30 + "ä"
 

@@ -7,8 +7,8 @@ import io
 import tarfile
 from typing import BinaryIO, Iterator, List, Sequence, Tuple, cast
 
-from slipway.lib.layers import END_OF_ARCHIVE, GzipMember
-from slipway.lib.tar_writing import FILE, FOLDER, HARD_LINK, SYMLINK, TarWriter
+from slipway.archive.layers import END_OF_ARCHIVE, GzipMember
+from slipway.archive.tar_writing import FILE, FOLDER, HARD_LINK, SYMLINK, TarWriter
 
 Item = Tuple[str, bytes, int, str, bytes]
 """Name, kind, mode, target and content."""

@@ -15,8 +15,8 @@ import zipfile
 import zlib
 from typing import Iterator, Tuple
 
+from slipway.archive.decompression import is_compressed, unpacked_chunks
 from slipway.core.errors import SlipwayError
-from slipway.lib.decompression import is_compressed, unpacked_chunks
 
 HEAD = 512
 """How many bytes `is_archive` needs."""
