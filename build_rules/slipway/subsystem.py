@@ -10,7 +10,7 @@ from pants.option.option_types import DictOption, EnumOption, IntOption, StrList
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import help_text
 
-from slipway.lib.npm_config import PROJECT_VARIABLES
+from slipway.fetch.settings import PROJECT_VARIABLES
 
 SERVER_ENVS = ("stable", "sit", "pre", "prod")
 

@@ -16,13 +16,13 @@ from typing import Iterable, Iterator, List, Optional, Tuple
 
 from slipway.archive.decompression import unpacked_chunks
 from slipway.core.errors import SlipwayError, suggesting
+from slipway.fetch.faults import FetchFailed
 from slipway.lib import archive_signature
 from slipway.lib.archive_signature import Verifier
 from slipway.lib.debian_control import TRY_ANOTHER, Stanza, parse_stanza, parse_stanzas
 from slipway.lib.debian_fetch import DebianMirrors
 from slipway.lib.debian_lock import NAME
 from slipway.lib.debian_version import is_version
-from slipway.lib.npm_registry import FetchFailed
 
 _DAY = 86400.0  # seconds; clocks differ, and are set by hand
 _LARGEST_RELEASE = 4 << 20

@@ -11,10 +11,10 @@ import shutil
 from typing import Any, Callable, List, Optional
 from urllib.parse import quote, unquote, urlsplit
 
+from slipway.fetch.download import Content, ContentCache, Sink, Stored, WrongContent
+from slipway.fetch.faults import FetchFailed, FetchFault
+from slipway.fetch.http_transport import HttpProblem, Patience, Transport, shown
 from slipway.lib.apt_config import OPTION, AptConfig
-from slipway.lib.download import Content, ContentCache, Sink, Stored, WrongContent
-from slipway.lib.http_transport import HttpProblem, Patience, Transport, shown
-from slipway.lib.npm_registry import FetchFailed, FetchFault
 
 Write = Callable[[bytes], Any]
 

@@ -10,8 +10,8 @@ import tempfile
 from typing import Dict, Mapping
 
 from slipway.core.errors import SlipwayError
+from slipway.fetch.download import disk_problem
 from slipway.lib.docker_client import Client, last_line
-from slipway.lib.download import disk_problem
 from slipway.lib.image_lock import Blob, ImageLock, ImageReference
 from slipway.lib.isolation import IsolationRefused
 from slipway.lib.ready_image import split_archive

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.fetch import integrity as sri
 from slipway.lib import binary_mirrors, npm_spec
-from slipway.lib import integrity as sri
 from slipway.lib.npm_lock import NpmLock
 from slipway.lib.npm_package import Tarball
 

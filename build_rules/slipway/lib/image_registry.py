@@ -15,17 +15,11 @@ from urllib.parse import urlencode, urlsplit
 from slipway.core import json_text
 from slipway.core.errors import SlipwayError
 from slipway.core.json_fields import Field, read_json
+from slipway.fetch.download import Content, ContentCache, Sink, Stored, WrongContent
+from slipway.fetch.faults import FetchFailed, FetchFault
+from slipway.fetch.http_transport import HttpProblem, Transport, is_loopback, shown, usable_address
 from slipway.lib import docker_login
-from slipway.lib.download import Content, ContentCache, Sink, Stored, WrongContent
-from slipway.lib.http_transport import (
-    HttpProblem,
-    Transport,
-    is_loopback,
-    shown,
-    usable_address,
-)
 from slipway.lib.image_lock import Blob, ImageLock, ImageReference
-from slipway.lib.npm_registry import FetchFailed, FetchFault
 
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
-from slipway.lib import integrity as sri
+from slipway.fetch import integrity as sri
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")

@@ -20,22 +20,22 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import configured_address, http_proxy, npmrc
-from slipway.lib.http_transport import (
+from slipway.fetch import configured_address, http_proxy
+from slipway.fetch.http_transport import (
     HttpProblem,
     NetworkSettings,
     read_ca_file,
     shown,
     without_port,
 )
+from slipway.fetch.settings import PROJECT_VARIABLES
+from slipway.lib import npmrc
 from slipway.lib.npmrc import Setting
 
 _ENV_PREFIX = "npm_config_"
 _PROXY = "https-proxy=http://<proxy>:<port>/"
 _CAFILE = "cafile=<file with the registry's CA in PEM form>"
 _OFF = ("", "null", "false", "undefined")
-# Names that are for registries; `[slipway] npmrc_variables` has the same default.
-PROJECT_VARIABLES = ("*NPM*", "NODE_AUTH_TOKEN", "CI_JOB_TOKEN")
 _REASONS = {
     "unreachable": "no connection",
     "untrusted": "its certificate is not trusted",

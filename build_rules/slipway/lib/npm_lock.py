@@ -11,7 +11,7 @@ from typing import Dict, Iterable, Tuple
 
 from slipway.core.errors import SlipwayError
 from slipway.core.json_text import load_object
-from slipway.lib import integrity as sri
+from slipway.fetch import integrity as sri
 from slipway.lib import npm_lock_v1, npm_lock_v3, npm_spec
 from slipway.lib.npm_package import (
     ALIAS,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 from urllib.parse import quote, urlsplit
 
 from slipway.core import json_text
+from slipway.fetch.download import Content, ContentCache, Sink, Stored, WrongContent
+from slipway.fetch.faults import FetchFailed, FetchFault
+from slipway.fetch.http_transport import HttpProblem, Transport, shown
 from slipway.lib import npm_spec
-from slipway.lib.download import Content, ContentCache, Sink, Stored, WrongContent
-from slipway.lib.http_transport import HttpProblem, Transport, shown
 from slipway.lib.npm_config import NpmConfig, Registry, packument_url
 
 # A large package's description is some ten megabytes, and takes more as Python objects, so that one
@@ -28,22 +28,6 @@ _M_TRIM_THRESHOLD, _KEPT = -1, 16 << 20
 _LONGEST_ADDRESS = 8192
 _NOT_THERE = (404, 405, 410)
 _PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
-
-
-@dataclass(frozen=True)
-class FetchFault:
-    """Why one file could not be fetched; equal `reason`s of many files are told once."""
-
-    subject: str
-    reason: str
-    next: str
-    shared: bool = False  # the reason is the registry's, not this file's
-
-
-class FetchFailed(Exception):
-    def __init__(self, fault: FetchFault) -> None:
-        self.fault = fault
-        super().__init__(f"{fault.subject}: {fault.reason}")
 
 
 class RegistryClient:

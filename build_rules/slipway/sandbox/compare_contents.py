@@ -15,9 +15,10 @@ from typing import Any, List, Mapping, Optional, Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib import integrity as sri
-from slipway.lib.download import ContentCache
-from slipway.lib.fetch_run import guarded, read_settings
+from slipway.fetch import integrity as sri
+from slipway.fetch.download import ContentCache
+from slipway.fetch.program import guarded
+from slipway.fetch.settings import read_settings
 
 Entry = Mapping[str, Any]
 

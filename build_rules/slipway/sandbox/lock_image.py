@@ -14,11 +14,13 @@ from typing import Sequence
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib.download import ContentCache
+from slipway.fetch.download import ContentCache
+from slipway.fetch.program import guarded, write_text
+from slipway.fetch.settings import Settings, read_settings
 from slipway.lib.engine_image import SavedImage
-from slipway.lib.fetch_run import LazyClient, Settings, guarded, read_settings, write_text
 from slipway.lib.image_lock import ImageLock, ImageReference, parse_reference, write_image_lock
 from slipway.lib.image_registry import ImageRegistry
+from slipway.lib.lazy_client import LazyClient
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -17,16 +17,11 @@ from typing import Optional, Sequence
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.download import Content, ContentCache, Stored, disk_problem
-from slipway.lib.fetch_run import (
-    Job,
-    LazyClient,
-    Settings,
-    guarded,
-    read_settings,
-    run_jobs,
-    write_text,
-)
+from slipway.fetch.download import Content, ContentCache, Stored, disk_problem
+from slipway.fetch.jobs import Job, run_jobs
+from slipway.fetch.program import guarded, write_text
+from slipway.fetch.settings import Settings, read_settings
+from slipway.lib.lazy_client import LazyClient
 
 
 def main(arguments: Sequence[str]) -> int:

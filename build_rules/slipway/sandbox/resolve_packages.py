@@ -19,6 +19,8 @@ from typing import Iterator, Optional, Sequence
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from slipway.core.errors import SlipwayError, suggesting
+from slipway.fetch.program import guarded, write_text
+from slipway.fetch.settings import Settings, read_settings
 from slipway.lib import archive_signature
 from slipway.lib.apt_config import read_apt_config
 from slipway.lib.debian_archive import Trust, Untrusted, read_suite
@@ -26,7 +28,6 @@ from slipway.lib.debian_control import TRY_ANOTHER
 from slipway.lib.debian_fetch import DebianMirrors
 from slipway.lib.debian_lock import DebianLock, LockedPackage, read_lock, write_lock
 from slipway.lib.debian_resolve import resolve
-from slipway.lib.fetch_run import Settings, guarded, read_settings, write_text
 from slipway.lib.image_spec import read_image_spec
 
 

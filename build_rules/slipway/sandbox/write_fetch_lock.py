@@ -19,20 +19,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import one_line
+from slipway.fetch import integrity as sri
+from slipway.fetch.download import Content, ContentCache, Stored, count, disk_problem
+from slipway.fetch.jobs import Job, run_jobs
+from slipway.fetch.program import guarded, write_text
+from slipway.fetch.settings import Settings, read_settings
 from slipway.lib import fetch_lock as fetch_locks
-from slipway.lib import integrity as sri
 from slipway.lib import npm_lock
-from slipway.lib.download import Content, ContentCache, Stored, count, disk_problem
 from slipway.lib.fetch_lock import FetchEntry, FetchLock
-from slipway.lib.fetch_run import (
-    Job,
-    LazyClient,
-    Settings,
-    guarded,
-    read_settings,
-    run_jobs,
-    write_text,
-)
+from slipway.lib.lazy_client import LazyClient
 from slipway.lib.npm_package import Tarball
 
 

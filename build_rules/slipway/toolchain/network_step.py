@@ -22,7 +22,7 @@ from pants.util.logging import LogLevel
 
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
-from slipway.lib import configured_address
+from slipway.fetch import configured_address
 from slipway.subsystem import NodeMirrors, Slipway
 from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.programs import Program, ProgramRequest, path_of

@@ -10,7 +10,7 @@ import pytest
 
 from slipway.core import own_folder
 from slipway.core.errors import SlipwayError
-from slipway.lib.download import ContentCache
+from slipway.fetch.download import ContentCache
 
 
 def test_a_folder_is_made_with_those_above_it_and_found_again(tmp_path: Path) -> None:

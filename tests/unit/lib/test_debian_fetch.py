@@ -12,12 +12,12 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
+from slipway.fetch.download import Content, ContentCache
+from slipway.fetch.faults import FetchFailed, FetchFault
+from slipway.fetch.http_transport import Patience
 from slipway.lib.apt_config import AptConfig, Login
 from slipway.lib.debian_fetch import DebianMirrors
-from slipway.lib.download import Content, ContentCache
-from slipway.lib.http_transport import Patience
-from slipway.lib.npm_registry import FetchFailed, FetchFault
-from tests.unit.lib.loopback import Page, cut_off, endless, first_fails, redirect, serve, stalled
+from tests.unit.fetch.loopback import Page, cut_off, endless, first_fails, redirect, serve, stalled
 
 FILE = "pool/main/t/tool/tool_1.0+b1~2_amd64.deb"
 PATH = "/debian/" + FILE

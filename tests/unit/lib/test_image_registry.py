@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from slipway.core.errors import SlipwayError
+from slipway.fetch.download import Content, ContentCache
+from slipway.fetch.faults import FetchFailed
+from slipway.fetch.http_transport import Patience, Transport
 from slipway.lib import npm_config
-from slipway.lib.download import Content, ContentCache
-from slipway.lib.http_transport import Patience, Transport
 from slipway.lib.image_lock import Blob, ImageLock, parse_reference
 from slipway.lib.image_registry import ImageRegistry
-from slipway.lib.npm_registry import FetchFailed
 from tests.unit.registry_stub import Server
 
 CONFIG, LAYER = b'{"os": "linux"}', b"layer"

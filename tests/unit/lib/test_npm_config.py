@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 
 from slipway.core.errors import SlipwayError
+from slipway.fetch.http_transport import HttpProblem
 from slipway.lib import npm_config
-from slipway.lib.http_transport import HttpProblem
 from slipway.lib.npm_config import NpmConfig, Registry
 
 TOKEN = "npm_secret"

@@ -9,8 +9,8 @@ from typing import Any, Dict, List
 
 import pytest
 
-from slipway.lib import integrity as sri
-from slipway.lib.download import Content, ContentCache
+from slipway.fetch import integrity as sri
+from slipway.fetch.download import Content, ContentCache
 from slipway.sandbox import compare_contents
 from tests.unit.lib.npm_builders import sha1, sha512
 

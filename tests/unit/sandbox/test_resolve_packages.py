@@ -15,8 +15,8 @@ import pytest
 
 from slipway.lib.debian_lock import read_lock
 from tests.places import SOURCES
+from tests.unit.fetch.loopback import Page, serve
 from tests.unit.lib.debian_builders import spec_fields
-from tests.unit.lib.loopback import Page, serve
 from tests.unit.lib.test_debian_archive import armoured
 
 PROGRAM = SOURCES / "slipway" / "sandbox" / "resolve_packages.py"

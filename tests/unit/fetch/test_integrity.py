@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lib import integrity
+from slipway.fetch import integrity
 
 CONTENT = b"a tarball"
 SHA512 = "sha512-" + base64.b64encode(hashlib.sha512(CONTENT).digest()).decode()

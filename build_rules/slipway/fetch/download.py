@@ -20,7 +20,7 @@ from typing import IO, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 
 from slipway.core import own_folder
 from slipway.core.errors import SlipwayError
-from slipway.lib import integrity as sri
+from slipway.fetch import integrity as sri
 
 _CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import configured_address
+from slipway.fetch import configured_address
 
 
 def parse(address: str, source: str, line: str, shown: str = "") -> str:

@@ -8,8 +8,8 @@ from typing import Callable, Dict
 
 import pytest
 
-from slipway.lib import integrity as sri
-from slipway.lib.download import Content, ContentCache, Stored
+from slipway.fetch import integrity as sri
+from slipway.fetch.download import Content, ContentCache, Stored
 
 CONTENT = b"content"
 HASH = sri.of_bytes("sha512", CONTENT)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import configured_address
+from slipway.fetch import configured_address
 
 SHOWN = {
     "https://r.example/npm/": "https://r.example/npm/",

@@ -11,7 +11,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from slipway.lib.http_transport import (
+from slipway.fetch.http_transport import (
     HttpProblem,
     NetworkSettings,
     Patience,

@@ -1,0 +1,104 @@
+"""The registry client of a fetching program, by the settings of its run."""
+
+from __future__ import annotations
+
+import threading
+from typing import Iterable, List, Optional, Sequence, Tuple
+
+from slipway.fetch.download import Content, ContentCache, Stored
+from slipway.fetch.faults import FetchFailed, FetchFault
+from slipway.fetch.http_transport import HttpProblem, Strict, Transport, usable_address
+from slipway.fetch.settings import Settings
+from slipway.lib import binary_mirrors, npm_config, scope_registries
+from slipway.lib.npm_package import Tarball
+from slipway.lib.npm_registry import RegistryClient
+
+
+class LazyClient:
+    """The registry client, made when the first thread needs it.
+
+    A run that finds everything in its cache asks for no configuration, and so works without one.
+    """
+
+    def __init__(
+        self, settings: Settings, cache: ContentCache, wanted: Iterable[Tuple[str, str]] = ()
+    ) -> None:
+        self._settings, self._cache, self._wanted = settings, cache, tuple(wanted)
+        self._lock = threading.Lock()
+        self._made: Optional[Tuple[RegistryClient, Transport, npm_config.NpmConfig]] = None
+
+    def get(self) -> RegistryClient:
+        return self._make()[0]
+
+    def strict_transport(self) -> Transport:
+        """With npm's proxies and CAs, for what is no npm registry: npm's `strict-ssl=false` is no
+        word on the logins of others."""
+        return Transport(Strict(self._make()[2]), self._settings.patience)
+
+    def doubts_of_scopes(self, lock_text: str, tarballs: Sequence[Tarball]) -> List[str]:
+        """What speaks against asking for scoped packages where the configuration has them."""
+        if not any(one.name.startswith("@") for one in tarballs):
+            return []
+        config = self._make()[2]
+        return scope_registries.doubts(
+            lock_text,
+            tarballs,
+            lambda scope: config.usable(f"{scope}:registry") is not None,
+            config.registry_for,
+        )
+
+    def fetch_binary(self, package: str, variable: str, path: str, content: Content) -> Stored:
+        """A file that the install script of a package takes, from where the user's configuration
+        has it.  Of an address that came by a variable, no part gets into a message."""
+        subject, base = f"{package}: {path}", self._settings.binary_mirrors.get(package)
+        renew = self._settings.renew_command
+        if base:
+            return self.get().fetch_address(subject, f"{base.rstrip('/')}/{path}", content, renew)
+        base = self._value(variable)
+        if not base:
+            raise FetchFailed(_no_mirror(package, variable, path))
+        name = f"<{variable}>"
+        url = f"{base.rstrip('/')}/{path}"
+        try:
+            usable_address(url)
+        except HttpProblem:
+            raise FetchFailed(
+                FetchFault(subject, f"{name} is no http or https address", f"correct {variable}")
+            ) from None
+        return self.get().fetch_address(subject, url, content, renew, name)
+
+    def _value(self, variable: str) -> Optional[str]:
+        if variable.startswith(binary_mirrors.CONFIG_PREFIX):
+            key = variable[len(binary_mirrors.CONFIG_PREFIX) :]
+            config = self._make()[2]
+            setting = config.usable(key) or config.usable(key.replace("_", "-"))
+            if setting:
+                return setting.value
+        return self._settings.env.get(variable)
+
+    def _make(self) -> Tuple[RegistryClient, Transport, npm_config.NpmConfig]:
+        with self._lock:
+            if self._made is None:
+                config = npm_config.load(
+                    option_registry=self._settings.registry,
+                    project_npmrc=self._settings.project_npmrc,
+                    home=self._settings.home,
+                    env=self._settings.env,
+                    project_variables=self._settings.npmrc_variables,
+                )
+                transport = Transport(config, self._settings.patience)
+                client = RegistryClient(config, transport, self._cache, self._wanted)
+                self._made = client, transport, config
+            return self._made
+
+
+def _no_mirror(package: str, variable: str, path: str) -> FetchFault:
+    is_config = variable.startswith(binary_mirrors.CONFIG_PREFIX)
+    name = variable[len(binary_mirrors.CONFIG_PREFIX) :] if is_config else variable
+    line = f"echo '{name}=https://<your mirror>' >> ~/.npmrc"
+    return FetchFault(
+        f"{package}: {path}",
+        "no mirror of its binaries is configured",
+        f"{line if is_config else f'export {name}=https://<your mirror>'}\n"
+        f'or in pants.toml: [node-mirrors] mirrors = {{"{package}" = "https://<your mirror>"}}',
+    )
