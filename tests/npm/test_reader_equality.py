@@ -15,7 +15,8 @@ from typing import Any, List
 
 import pytest
 
-from slipway.lib import npm_semver, npm_spec, npmrc
+from slipway.lib import npm_semver, npm_spec
+from slipway.npm_registry import npmrc
 from tests.npm import npm_tools
 from tests.npm.npm_tools import NPM_8
 

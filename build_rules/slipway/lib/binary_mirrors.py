@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
 from slipway.lib.npm_package import text_map
+from slipway.npm_registry.names import CONFIG_PREFIX
 
-CONFIG_PREFIX = "npm_config_"
 _OWN: Dict[str, Tuple[str, ...]] = {
     "@prisma/engines": ("PRISMA_ENGINES_MIRROR",),
     "@sentry/cli": ("SENTRYCLI_CDNURL", "npm_config_sentrycli_cdnurl"),

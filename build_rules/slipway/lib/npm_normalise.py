@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from slipway.core.json_text import canonical, load_object
-from slipway.lib import npm_manifest, npm_package, npm_spec, npmrc
+from slipway.lib import npm_manifest, npm_package, npm_spec
 from slipway.lib.fetch_lock import FetchLock, installed_hash, key
 from slipway.lib.npm_lock import NpmLock
 from slipway.lib.npm_package import Package, Tarball
+from slipway.npm_registry import npmrc
+from slipway.npm_registry.names import tarball_path
 
 # npm wants an address even where it then finds the content by its hash. No host can have this name.
 NO_HOST = "https://registry.invalid/"
@@ -150,7 +152,7 @@ def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) ->
         return {}
     tarball = _tarball(package)
     found = index[key(tarball.name, tarball.version, tarball.integrity)]
-    address = NO_HOST + npm_spec.tarball_path(package.name, package.version)
+    address = NO_HOST + tarball_path(package.name, package.version)
     if package.kind == npm_package.REMOTE_TARBALL:
         # The address is what the dependency asks for; npm compares the two.
         address = str(entry["resolved"])

@@ -91,13 +91,6 @@ def _local(path: str, link: bool = False) -> Spec:
     return Spec(FOLDER, path)
 
 
-def tarball_path(name: str, version: str) -> str:
-    """Where registries keep a tarball, below their own address."""
-    bare = name.rpartition("/")[2]
-    # Build metadata is no part of a version for a registry.
-    return f"{name}/-/{bare}-{version.split('+', 1)[0]}.tgz"
-
-
 def without_login(address: str) -> str:
     """An address without the user and password that may stand in it."""
     return _LOGIN.sub(r"\1", address)

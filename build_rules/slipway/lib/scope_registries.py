@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Set
 from urllib.parse import urlsplit
 
 from slipway.core import json_text
-from slipway.lib.npm_config import Registry
 from slipway.lib.npm_package import Tarball
+from slipway.npm_registry.config import Registry
 
 
 def doubts(

@@ -42,7 +42,7 @@ from slipway.lib.debian_fetch import DebianMirrors
 from slipway.lib.engine_image import SavedImage
 from slipway.lib.image_lock import ImageReference, parse_reference
 from slipway.lib.image_registry import ImageRegistry
-from slipway.lib.lazy_client import LazyClient
+from slipway.npm_registry.lazy_client import LazyClient
 
 Request = Mapping[str, Any]
 

@@ -20,7 +20,7 @@ from slipway.fetch.settings import Settings, read_settings
 from slipway.lib.engine_image import SavedImage
 from slipway.lib.image_lock import ImageLock, ImageReference, parse_reference, write_image_lock
 from slipway.lib.image_registry import ImageRegistry
-from slipway.lib.lazy_client import LazyClient
+from slipway.npm_registry.lazy_client import LazyClient
 
 
 def main(arguments: Sequence[str]) -> int:

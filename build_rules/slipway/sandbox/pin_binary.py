@@ -21,7 +21,7 @@ from slipway.fetch.download import Content, ContentCache, Stored, disk_problem
 from slipway.fetch.jobs import Job, run_jobs
 from slipway.fetch.program import guarded, write_text
 from slipway.fetch.settings import Settings, read_settings
-from slipway.lib.lazy_client import LazyClient
+from slipway.npm_registry.lazy_client import LazyClient
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -25,10 +25,10 @@ from slipway.fetch.jobs import Job, run_jobs
 from slipway.fetch.program import guarded, write_text
 from slipway.fetch.settings import Settings, read_settings
 from slipway.lib import fetch_lock as fetch_locks
-from slipway.lib import npm_lock
+from slipway.lib import npm_lock, scope_registries
 from slipway.lib.fetch_lock import FetchEntry, FetchLock
-from slipway.lib.lazy_client import LazyClient
 from slipway.lib.npm_package import Tarball
+from slipway.npm_registry.lazy_client import LazyClient
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +63,7 @@ def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> i
         else:
             new.append(tarball)
     client = LazyClient(settings, cache, [(one.name, one.version) for one in new])
-    for doubt in client.doubts_of_scopes(lock.text, new):
+    for doubt in _doubts_of_scopes(client, lock.text, new):
         _tell(doubt)
     stored = _fetch(new, cache, client, command)
     entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
@@ -135,6 +135,19 @@ def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
 def _tell(line: str) -> None:
     """Locks name hosts and packages with any characters."""
     print(one_line(line), file=sys.stderr)
+
+
+def _doubts_of_scopes(client: LazyClient, lock_text: str, tarballs: Sequence[Tarball]) -> List[str]:
+    """What speaks against asking for scoped packages where the configuration has them."""
+    if not any(one.name.startswith("@") for one in tarballs):
+        return []
+    config = client.config()
+    return scope_registries.doubts(
+        lock_text,
+        tarballs,
+        lambda scope: config.usable(f"{scope}:registry") is not None,
+        config.registry_for,
+    )
 
 
 if __name__ == "__main__":

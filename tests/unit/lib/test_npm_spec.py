@@ -72,12 +72,6 @@ def test_names_that_no_package_may_have(name: str) -> None:
     assert not npm_spec.is_valid_name(name)
 
 
-def test_usual_places_of_tarballs() -> None:
-    assert npm_spec.tarball_path("koa", "2.0.0") == "koa/-/koa-2.0.0.tgz"
-    assert npm_spec.tarball_path("@koa/cors", "1.0.0-rc.1") == "@koa/cors/-/cors-1.0.0-rc.1.tgz"
-    assert npm_spec.tarball_path("koa", "2.0.0+build.7") == "koa/-/koa-2.0.0.tgz"
-
-
 def test_logins_are_taken_out_of_addresses() -> None:
     clean = "https://host.example:8080/x?y#z"
     assert npm_spec.without_login("https://user:pa@ss@host.example:8080/x?y#z") == clean

@@ -8,8 +8,8 @@ from typing import Any, Dict, Sequence
 import pytest
 
 from slipway.lib import scope_registries
-from slipway.lib.npm_config import Registry
 from slipway.lib.npm_package import Tarball
+from slipway.npm_registry.config import Registry
 
 PUBLIC, CORP = "https://registry.example/", "https://npm.corp.example/"
 

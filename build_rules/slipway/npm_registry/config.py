@@ -29,10 +29,10 @@ from slipway.fetch.http_transport import (
     without_port,
 )
 from slipway.fetch.settings import PROJECT_VARIABLES
-from slipway.lib import npmrc
-from slipway.lib.npmrc import Setting
+from slipway.npm_registry import npmrc
+from slipway.npm_registry.names import CONFIG_PREFIX
+from slipway.npm_registry.npmrc import Setting
 
-_ENV_PREFIX = "npm_config_"
 _PROXY = "https-proxy=http://<proxy>:<port>/"
 _CAFILE = "cafile=<file with the registry's CA in PEM form>"
 _OFF = ("", "null", "false", "undefined")
@@ -419,9 +419,9 @@ def _environment(env: Mapping[str, str]) -> Dict[str, Setting]:
     """npm_config_* variables, whose names npm reads without regard to case."""
     found: Dict[str, Setting] = {}
     for name, value in sorted(env.items()):
-        if not name.lower().startswith(_ENV_PREFIX) or not value:
+        if not name.lower().startswith(CONFIG_PREFIX) or not value:
             continue
-        key = name[len(_ENV_PREFIX) :]
+        key = name[len(CONFIG_PREFIX) :]
         if not key.startswith("//") and not key.startswith("@"):
             key = key[:1].lower() + key[1:].lower().replace("_", "-")
         found[key] = Setting(value, f"environment: {name}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lib import npmrc
+from slipway.npm_registry import npmrc
 
 ENV = {"TOKEN": "t0ken", "EMPTY": ""}
 

@@ -16,8 +16,8 @@ from slipway.core import json_text
 from slipway.fetch.download import Content, ContentCache, Sink, Stored, WrongContent
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.http_transport import HttpProblem, Transport, shown
-from slipway.lib import npm_spec
-from slipway.lib.npm_config import NpmConfig, Registry, packument_url
+from slipway.npm_registry.config import NpmConfig, Registry, packument_url
+from slipway.npm_registry.names import tarball_path
 
 # A large package's description is some ten megabytes, and takes more as Python objects, so that one
 # is read at a time.
@@ -61,7 +61,7 @@ class RegistryClient:
         """The tarball of `name` at `version`; `renew` is the command for a content that changed."""
         registry = self._config.registry_for(name)
         subject = f"{name}@{version}"
-        usual = registry.url + quote(npm_spec.tarball_path(name, version), safe="@/~!*'()")
+        usual = registry.url + quote(tarball_path(name, version), safe="@/~!*'()")
         try:
             try:
                 return self._store(usual, registry, content)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Iterable, List, Optional, Sequence, Tuple
+from typing import Iterable, Optional, Tuple
 
 from slipway.fetch.download import Content, ContentCache, Stored
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.http_transport import HttpProblem, Strict, Transport, usable_address
 from slipway.fetch.settings import Settings
-from slipway.lib import binary_mirrors, npm_config, scope_registries
-from slipway.lib.npm_package import Tarball
-from slipway.lib.npm_registry import RegistryClient
+from slipway.npm_registry import config as npm_config
+from slipway.npm_registry.client import RegistryClient
+from slipway.npm_registry.names import CONFIG_PREFIX
 
 
 class LazyClient:
@@ -35,17 +35,8 @@ class LazyClient:
         word on the logins of others."""
         return Transport(Strict(self._make()[2]), self._settings.patience)
 
-    def doubts_of_scopes(self, lock_text: str, tarballs: Sequence[Tarball]) -> List[str]:
-        """What speaks against asking for scoped packages where the configuration has them."""
-        if not any(one.name.startswith("@") for one in tarballs):
-            return []
-        config = self._make()[2]
-        return scope_registries.doubts(
-            lock_text,
-            tarballs,
-            lambda scope: config.usable(f"{scope}:registry") is not None,
-            config.registry_for,
-        )
+    def config(self) -> npm_config.NpmConfig:
+        return self._make()[2]
 
     def fetch_binary(self, package: str, variable: str, path: str, content: Content) -> Stored:
         """A file that the install script of a package takes, from where the user's configuration
@@ -68,8 +59,8 @@ class LazyClient:
         return self.get().fetch_address(subject, url, content, renew, name)
 
     def _value(self, variable: str) -> Optional[str]:
-        if variable.startswith(binary_mirrors.CONFIG_PREFIX):
-            key = variable[len(binary_mirrors.CONFIG_PREFIX) :]
+        if variable.startswith(CONFIG_PREFIX):
+            key = variable[len(CONFIG_PREFIX) :]
             config = self._make()[2]
             setting = config.usable(key) or config.usable(key.replace("_", "-"))
             if setting:
@@ -93,8 +84,8 @@ class LazyClient:
 
 
 def _no_mirror(package: str, variable: str, path: str) -> FetchFault:
-    is_config = variable.startswith(binary_mirrors.CONFIG_PREFIX)
-    name = variable[len(binary_mirrors.CONFIG_PREFIX) :] if is_config else variable
+    is_config = variable.startswith(CONFIG_PREFIX)
+    name = variable[len(CONFIG_PREFIX) :] if is_config else variable
     line = f"echo '{name}=https://<your mirror>' >> ~/.npmrc"
     return FetchFault(
         f"{package}: {path}",

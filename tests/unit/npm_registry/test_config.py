@@ -11,8 +11,8 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.fetch.http_transport import HttpProblem
-from slipway.lib import npm_config
-from slipway.lib.npm_config import NpmConfig, Registry
+from slipway.npm_registry import config as npm_config
+from slipway.npm_registry.config import NpmConfig, Registry
 
 TOKEN = "npm_secret"
 
