@@ -14,12 +14,12 @@ from typing import Callable, Dict, Iterator, List
 
 import pytest
 
-from slipway.lib.debian_archive import Untrusted
+from slipway.debian.archive import Untrusted
 from tests.inputs import kinds, strikes
 from tests.inputs.page import CACHED, FETCHED
 from tests.runner.test_debian_python import write_mirror
 from tests.runner.workbench import Bench, make_packages
-from tests.unit.lib import test_debian_archive as archives
+from tests.unit.debian import test_archive as archives
 from tests.unit.registry_stub import CA_FILE, TLS
 
 Strike = Callable[[Path], str]

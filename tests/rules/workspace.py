@@ -33,10 +33,10 @@ from pants.testutil.rule_runner import RuleRunner
 from slipway import register
 from slipway.bundle.export import ExportNodeApps
 from slipway.bundle.tailor import PutativeNodeAppsRequest
+from slipway.debian.lock import write_lock
 from slipway.deploy.target import DeploymentRequest, DescribedDeployment
 from slipway.lib import fetch_lock
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.debian_lock import write_lock
 from slipway.lib.fetch_lock import FetchLock
 from slipway.lib.node_definition import NodeDefinition
 from slipway.npm.addon import NodeAddonFieldSet
@@ -71,8 +71,8 @@ from slipway.toolchain.step import (
     Tree,
     _Attempt,
 )
-from tests.unit.lib.debian_builders import locked, spec_fields
-from tests.unit.lib.debian_builders import make_lock as make_debian_lock
+from tests.unit.debian.builders import locked, spec_fields
+from tests.unit.debian.builders import make_lock as make_debian_lock
 
 T = TypeVar("T")
 _BACKEND: Any = register  # without annotations, as Pants has it

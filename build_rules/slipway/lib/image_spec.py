@@ -12,8 +12,8 @@ from typing import Dict, Iterator, List, Mapping, Optional, Pattern, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.json_fields import Field, read_json
-from slipway.lib import debian_lock
-from slipway.lib.debian_lock import DebianLock
+from slipway.debian import lock as debian_lock
+from slipway.debian.lock import DebianLock
 from slipway.lib.link_surface import LinkScript, SurfaceSpec
 
 FORMAT = 1

@@ -27,9 +27,9 @@ from slipway.archive.rootfs import (
 )
 from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
-from slipway.lib import deb
+from slipway.debian import package as deb
+from slipway.debian.lock import DebianLock, LockedPackage
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.debian_lock import DebianLock, LockedPackage
 from slipway.lib.elf import MAGIC, needed_libraries
 from slipway.lib.image_spec import ImageSpec, path_pattern
 from slipway.lib.link_surface import apply_surface

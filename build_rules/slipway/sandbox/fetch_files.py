@@ -31,14 +31,14 @@ from urllib.parse import unquote
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.debian.apt_config import read_apt_config
+from slipway.debian.mirrors import DebianMirrors
 from slipway.fetch import integrity as sri
 from slipway.fetch.download import Content, ContentCache, Stored, WrongContent, count, disk_problem
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.jobs import Job, run_jobs
 from slipway.fetch.program import guarded
 from slipway.fetch.settings import Settings, read_settings
-from slipway.lib.apt_config import read_apt_config
-from slipway.lib.debian_fetch import DebianMirrors
 from slipway.lib.engine_image import SavedImage
 from slipway.lib.image_lock import ImageReference, parse_reference
 from slipway.lib.image_registry import ImageRegistry

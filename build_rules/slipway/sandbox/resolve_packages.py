@@ -19,15 +19,15 @@ from typing import Iterator, Optional, Sequence
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from slipway.core.errors import SlipwayError, suggesting
+from slipway.debian import signature
+from slipway.debian.apt_config import read_apt_config
+from slipway.debian.archive import Trust, Untrusted, read_suite
+from slipway.debian.control import TRY_ANOTHER
+from slipway.debian.lock import DebianLock, LockedPackage, read_lock, write_lock
+from slipway.debian.mirrors import DebianMirrors
+from slipway.debian.resolver import WantedPackages, resolve
 from slipway.fetch.program import guarded, write_text
 from slipway.fetch.settings import Settings, read_settings
-from slipway.lib import archive_signature
-from slipway.lib.apt_config import read_apt_config
-from slipway.lib.debian_archive import Trust, Untrusted, read_suite
-from slipway.lib.debian_control import TRY_ANOTHER
-from slipway.lib.debian_fetch import DebianMirrors
-from slipway.lib.debian_lock import DebianLock, LockedPackage, read_lock, write_lock
-from slipway.lib.debian_resolve import resolve
 from slipway.lib.image_spec import read_image_spec
 
 
@@ -57,15 +57,16 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     config = read_apt_config(settings.env, settings.debian_mirror)
     mirrors = DebianMirrors(config, settings.patience)
     with tempfile.TemporaryDirectory() as folder:
-        verifier = archive_signature.of_machine(settings.env)
+        verifier = signature.of_machine(settings.env)
         if options.verifier:
-            verifier = archive_signature.of_packages(options.verifier, folder)
+            verifier = signature.of_packages(options.verifier, folder)
         blind = spec.suite in settings.trusted_suites
         trust = Trust(verifier, _day_of(options.old, spec.suite), blind)
         with _suggesting_trust(spec.suite, options.resolve):
             suite = read_suite(mirrors, spec.suite, spec.component, spec.architecture, trust)
     for doubt in suite.doubts:
         print(f"trusted all the same, as asked: {doubt}", file=sys.stderr)
+    wanted = WantedPackages(spec.file, spec.suite, spec.component, spec.wanted, spec.cut)
     lock = DebianLock(
         suite=spec.suite,
         component=spec.component,
@@ -74,7 +75,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         date=suite.date,
         wanted=tuple(sorted(spec.wanted)),
         cut=tuple(sorted(spec.cut)),
-        packages=resolve(spec, suite.packages, below),
+        packages=resolve(wanted, suite.packages, below),
     )
     text = write_lock(lock)
     with suggesting(TRY_ANOTHER, where=f"the mirrors of {config.origin}"):

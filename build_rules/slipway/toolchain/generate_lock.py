@@ -36,7 +36,8 @@ from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
 from slipway.data import bundled
-from slipway.lib import archive_signature, debian_lock
+from slipway.debian import lock as debian_lock
+from slipway.debian import signature
 from slipway.toolchain.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
 from slipway.toolchain.locked_files import (
     FetchedFiles,
@@ -145,7 +146,7 @@ class VerifierPackages:
 # Uncacheable: what the machine has is no input that Pants would know of.
 @_uncacheable_rule
 async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackages:
-    if archive_signature.of_machine(environment):
+    if signature.of_machine(environment):
         return VerifierPackages(EMPTY_SNAPSHOT)
     text = bundled.read(_VERIFIER)
     assert text is not None

@@ -22,8 +22,8 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
+from slipway.debian.lock import DebianLock, LockedPackage, read_lock
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.debian_lock import DebianLock, LockedPackage, read_lock
 from slipway.lib.image_spec import check_lock_is_current, read_image_spec
 from slipway.target_types import ImageArchiveField, ImageField, PackagesLockField
 from slipway.toolchain.abi import AbiPolicyRequest, policy_file

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from slipway.archive.decompression import Stream, is_compressed, unpacked_chunks
 from slipway.core.errors import SlipwayError
 from tests.places import SOURCES
-from tests.unit.lib.debian_builders import COMPRESS
+from tests.unit.debian.builders import COMPRESS
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:

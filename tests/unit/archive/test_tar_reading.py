@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slipway.archive.tar_reading import Kind, Member, read_members
 from slipway.core.errors import SlipwayError
-from tests.unit.lib.debian_builders import folder, link, make_tar, program, special
+from tests.unit.debian.builders import folder, link, make_tar, program, special
 
 
 def read(archive: bytes) -> List[Member]:

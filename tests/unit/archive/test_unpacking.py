@@ -31,7 +31,7 @@ from tests.unit.archive.own_archives import (
     patched,
     special,
 )
-from tests.unit.lib.debian_builders import make_tar
+from tests.unit.debian.builders import make_tar
 
 SIZE, MODE, KIND, UID, MTIME, OWNER = 124, 100, 156, 108, 136, 265
 

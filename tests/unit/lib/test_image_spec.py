@@ -9,7 +9,7 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.lib.image_spec import check_lock_is_current, path_pattern, read_image_spec
-from tests.unit.lib.debian_builders import locked, make_lock, make_spec, spec_fields
+from tests.unit.debian.builders import locked, make_lock, make_spec, spec_fields
 
 
 def test_all_fields_are_read() -> None:

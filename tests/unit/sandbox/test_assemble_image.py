@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 import pytest
 
 from tests.places import SOURCES
-from tests.unit.lib.debian_builders import (
+from tests.unit.debian.builders import (
     BASE_LAYER,
     folder,
     link,

@@ -13,7 +13,7 @@ import pytest
 
 from slipway.lib.image_spec import check_lock_is_current, read_image_spec
 from tests.places import SOURCES
-from tests.unit.lib.real_packages import BASE, base_lock, fetch_packages
+from tests.unit.debian.real_packages import BASE, base_lock, fetch_packages
 
 # All that a build step may count on; a change here is a change for every build script.
 PROGRAMS = [

@@ -13,11 +13,11 @@ from typing import Any, Dict, Optional, Sequence
 
 import pytest
 
-from slipway.lib.debian_lock import read_lock
+from slipway.debian.lock import read_lock
 from tests.places import SOURCES
+from tests.unit.debian.builders import spec_fields
+from tests.unit.debian.test_archive import armoured
 from tests.unit.fetch.loopback import Page, serve
-from tests.unit.lib.debian_builders import spec_fields
-from tests.unit.lib.test_debian_archive import armoured
 
 PROGRAM = SOURCES / "slipway" / "sandbox" / "resolve_packages.py"
 STANZA = """\

@@ -18,8 +18,8 @@ from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
-from slipway.lib import openpgp_keyring
-from slipway.lib.deb import read_package
+from slipway.debian import keyring
+from slipway.debian.package import read_package
 
 # In apt's own folder there are also keys of others, for archives of theirs.
 KEYRINGS = (
@@ -170,6 +170,6 @@ def _weaknesses(details: List[str], keyrings: Sequence[str]) -> Iterator[str]:
     if algorithm not in _ALGORITHMS:
         yield "its key is of a kind that Debian does not sign with, such as DSA"
     elif algorithm == _RSA:
-        bits = max((openpgp_keyring.rsa_bits(ring, fingerprint) for ring in keyrings), default=0)
+        bits = max((keyring.rsa_bits(ring, fingerprint) for ring in keyrings), default=0)
         if bits < _LEAST_RSA_BITS:
             yield f"its key has {bits} bits, not {_LEAST_RSA_BITS} or more"

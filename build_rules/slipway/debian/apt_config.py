@@ -19,9 +19,9 @@ from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequ
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from slipway.core.errors import SlipwayError
+from slipway.debian.control import parse_stanzas
 from slipway.fetch import configured_address, http_proxy
 from slipway.fetch.http_transport import NetworkSettings, read_ca_file, without_port
-from slipway.lib.debian_control import parse_stanzas
 
 FOLDER = "/etc/apt"
 OPTION = '[slipway] debian_mirror = "https://mirror.example/debian"'

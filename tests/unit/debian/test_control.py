@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.debian_control import Relation, parse_relations, parse_stanzas
+from slipway.debian.control import Relation, parse_relations, parse_stanzas
 
 
 def test_paragraphs_fields_and_continuations() -> None:

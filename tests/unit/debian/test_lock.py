@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.debian_lock import DebianLock, LockedPackage, read_lock, write_lock
-from tests.unit.lib.debian_builders import locked, make_lock
+from slipway.debian.lock import DebianLock, LockedPackage, read_lock, write_lock
+from tests.unit.debian.builders import locked, make_lock
 
 RENEW = "./pants generate-lockfiles --resolve=toolchain:base"
 

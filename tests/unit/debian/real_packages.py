@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
+from slipway.debian.apt_config import read_apt_config
+from slipway.debian.lock import DebianLock, read_lock
+from slipway.debian.mirrors import DebianMirrors
 from slipway.fetch.download import Content, ContentCache
 from slipway.fetch.jobs import Job, run_jobs
-from slipway.lib.apt_config import read_apt_config
-from slipway.lib.debian_fetch import DebianMirrors
-from slipway.lib.debian_lock import DebianLock, read_lock
 from tests.places import REPOSITORY
 
 BASE = REPOSITORY / "toolchains" / "base"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.debian_version import satisfies, version_key
+from slipway.debian.version import satisfies, version_key
 
 # Old, relation, new: what deb-version(7) says, and what real archives have.
 CASES = (

@@ -12,11 +12,11 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
+from slipway.debian.apt_config import AptConfig, Login
+from slipway.debian.mirrors import DebianMirrors
 from slipway.fetch.download import Content, ContentCache
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.http_transport import Patience
-from slipway.lib.apt_config import AptConfig, Login
-from slipway.lib.debian_fetch import DebianMirrors
 from tests.unit.fetch.loopback import Page, cut_off, endless, first_fails, redirect, serve, stalled
 
 FILE = "pool/main/t/tool/tool_1.0+b1~2_amd64.deb"

@@ -16,14 +16,15 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import archive_signature, debian_archive
-from slipway.lib.apt_config import AptConfig
-from slipway.lib.archive_signature import Verifier
-from slipway.lib.debian_archive import Suite, Trust, Untrusted, read_suite
-from slipway.lib.debian_fetch import DebianMirrors
-from slipway.lib.debian_lock import read_lock
+from slipway.debian import archive as debian_archive
+from slipway.debian import signature
+from slipway.debian.apt_config import AptConfig
+from slipway.debian.archive import Suite, Trust, Untrusted, read_suite
+from slipway.debian.lock import read_lock
+from slipway.debian.mirrors import DebianMirrors
+from slipway.debian.signature import Verifier
 from tests.places import SOURCES
-from tests.unit.lib.real_packages import fetch_packages
+from tests.unit.debian.real_packages import fetch_packages
 
 LIST = "main/binary-amd64/Packages.xz"
 PACKAGES = "Package: tool\nVersion: 1.0\n\nPackage: other\nVersion: 2\n"
@@ -263,14 +264,14 @@ def archive() -> Iterator[Signer]:
 @pytest.fixture(scope="module", params=["the machine's gpgv", "gpgv of locked packages"])
 def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """How gpgv is started: both must say the same of every signature."""
-    found = archive_signature.of_machine(os.environ)
+    found = signature.of_machine(os.environ)
     assert found is not None, "apt-get install gpgv debian-archive-keyring"
     if request.param == "the machine's gpgv":
         return found.command
     text = (SOURCES / "slipway" / "data" / "archive_verifier.lock").read_text()
     lock = read_lock(text, "archive_verifier.lock")
     files = map(str, fetch_packages(tmp_path_factory.mktemp("debs"), lock=lock).values())
-    unpacked = archive_signature.of_packages([*files], str(tmp_path_factory.mktemp("v")))
+    unpacked = signature.of_packages([*files], str(tmp_path_factory.mktemp("v")))
     assert any("bookworm" in ring for ring in unpacked.keyrings)
     assert not any("removed" in ring for ring in unpacked.keyrings)
     return unpacked.command
@@ -435,8 +436,8 @@ def test_what_is_older_than_the_lock_ends_it(command: Any, archive: Signer, tmp_
 
 
 def test_a_machine_without_gpgv_or_without_keys_has_no_verifier(tmp_path: Path) -> None:
-    assert archive_signature.of_machine({"PATH": "/nowhere"}) is None
-    assert archive_signature.of_machine(os.environ, (f"{tmp_path}/none-*.gpg",)) is None
+    assert signature.of_machine({"PATH": "/nowhere"}) is None
+    assert signature.of_machine(os.environ, (f"{tmp_path}/none-*.gpg",)) is None
 
 
 @pytest.mark.parametrize("kind", ["rsa2048", "rsa4096", "ed25519", "nistp256"])
@@ -448,7 +449,7 @@ def test_kinds_of_keys_that_count(kind: str, command: Any, tmp_path: Path) -> No
 
 def test_keys_of_others_on_this_machine_do_not_count() -> None:
     """apt's own folder has those of every archive that the machine takes packages from."""
-    for pattern in archive_signature.KEYRINGS:
+    for pattern in signature.KEYRINGS:
         assert fnmatch.fnmatch(f"{os.path.dirname(pattern)}/debian-archive-trixie.gpg", pattern)
         assert not fnmatch.fnmatch(f"{os.path.dirname(pattern)}/docker.gpg", pattern)
 
@@ -456,13 +457,13 @@ def test_keys_of_others_on_this_machine_do_not_count() -> None:
 def test_keys_that_debian_has_removed_do_not_count(tmp_path: Path) -> None:
     for name in ("bookworm-stable", "removed-keys"):
         (tmp_path / f"debian-archive-{name}.gpg").touch()
-    verifier = archive_signature.of_machine(os.environ, (f"{tmp_path}/debian-archive-*.gpg",))
+    verifier = signature.of_machine(os.environ, (f"{tmp_path}/debian-archive-*.gpg",))
     assert verifier is not None
     assert verifier.keyrings == (f"{tmp_path}/debian-archive-bookworm-stable.gpg",)
 
 
 def test_a_gpgv_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_signature, "_SECONDS", 0.2)
+    monkeypatch.setattr(signature, "_SECONDS", 0.2)
     hanging = Verifier(("/bin/sh", "-c", "sleep 30"), ())
     with pytest.raises(Untrusted, match=r"the signature of .* was not checked"):
         read(tmp_path, trust=Trust(hanging))

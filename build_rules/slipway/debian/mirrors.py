@@ -11,10 +11,10 @@ import shutil
 from typing import Any, Callable, List, Optional
 from urllib.parse import quote, unquote, urlsplit
 
+from slipway.debian.apt_config import OPTION, AptConfig
 from slipway.fetch.download import Content, ContentCache, Sink, Stored, WrongContent
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.http_transport import HttpProblem, Patience, Transport, shown
-from slipway.lib.apt_config import OPTION, AptConfig
 
 Write = Callable[[bytes], Any]
 

@@ -16,13 +16,13 @@ from typing import Iterable, Iterator, List, Optional, Tuple
 
 from slipway.archive.decompression import unpacked_chunks
 from slipway.core.errors import SlipwayError, suggesting
+from slipway.debian import signature
+from slipway.debian.control import TRY_ANOTHER, Stanza, parse_stanza, parse_stanzas
+from slipway.debian.lock import NAME
+from slipway.debian.mirrors import DebianMirrors
+from slipway.debian.signature import Verifier
+from slipway.debian.version import is_version
 from slipway.fetch.faults import FetchFailed
-from slipway.lib import archive_signature
-from slipway.lib.archive_signature import Verifier
-from slipway.lib.debian_control import TRY_ANOTHER, Stanza, parse_stanza, parse_stanzas
-from slipway.lib.debian_fetch import DebianMirrors
-from slipway.lib.debian_lock import NAME
-from slipway.lib.debian_version import is_version
 
 _DAY = 86400.0  # seconds; clocks differ, and are set by hand
 _LARGEST_RELEASE = 4 << 20
@@ -127,7 +127,7 @@ def _verified(signed: bytes, name: str, trust: Trust) -> str:
             found="no gpgv, or none of Debian's keys",
             next="apt-get install gpgv debian-archive-keyring",
         )
-    return archive_signature.signed_text(signed, name, trust.verifier)
+    return signature.signed_text(signed, name, trust.verifier)
 
 
 def _doubts_of_age(release: Stanza, suite: str, trust: Trust) -> Iterator[SlipwayError]:

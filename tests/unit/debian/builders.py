@@ -15,7 +15,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from slipway.lib.debian_lock import DebianLock, LockedPackage, write_lock
+from slipway.debian.lock import DebianLock, LockedPackage, write_lock
 from slipway.lib.image_spec import ImageSpec, read_image_spec
 
 COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {

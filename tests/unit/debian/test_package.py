@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
-from slipway.lib.deb import read_package
-from tests.unit.lib.debian_builders import link, make_ar, make_deb, make_tar
-from tests.unit.lib.real_packages import fetch_packages
+from slipway.debian.package import read_package
+from tests.unit.debian.builders import link, make_ar, make_deb, make_tar
+from tests.unit.debian.real_packages import fetch_packages
 
 # Small ones that have folders, symbolic and hard links, programs and set-uid bits between them.
 REAL = ("base-files", "dash", "gzip", "hostname", "libc-bin", "procps", "zlib1g")

@@ -8,17 +8,28 @@ package in.  Recommendations are never followed.
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest, suggesting
-from slipway.lib.debian_control import TRY_ANOTHER, Relation, Stanza, parse_relations
-from slipway.lib.debian_lock import LockedPackage
-from slipway.lib.debian_version import satisfies, version_key
-from slipway.lib.image_spec import ImageSpec
+from slipway.debian.control import TRY_ANOTHER, Relation, Stanza, parse_relations
+from slipway.debian.lock import LockedPackage
+from slipway.debian.version import satisfies, version_key
+
+
+@dataclass(frozen=True)
+class WantedPackages:
+    """What the spec `file` wants of a suite; `wanted` and `cut` map a name to its reason."""
+
+    file: str
+    suite: str
+    component: str
+    wanted: Mapping[str, str]
+    cut: Mapping[str, str]
 
 
 def resolve(
-    spec: ImageSpec, stanzas: Iterable[Stanza], below: Sequence[LockedPackage] = ()
+    spec: WantedPackages, stanzas: Iterable[Stanza], below: Sequence[LockedPackage] = ()
 ) -> Tuple[LockedPackage, ...]:
     """The packages of the image, by name; `stanzas` are the archive's list of packages, each with a
     name and a version.
@@ -116,7 +127,7 @@ class _Suite:
             for virtual, version in _provisions(stanza)[1:]:
                 self._providers.setdefault(virtual, []).append((name, version))
 
-    def wanted(self, name: str, spec: ImageSpec) -> Stanza:
+    def wanted(self, name: str, spec: WantedPackages) -> Stanza:
         if name in self._real:
             return self._real[name]
         raise SlipwayError(
@@ -125,7 +136,7 @@ class _Suite:
             next=f"did you mean one of: {', '.join(nearest(name, self._real))}?",
         )
 
-    def same(self, package: LockedPackage, spec: ImageSpec) -> Stanza:
+    def same(self, package: LockedPackage, spec: WantedPackages) -> Stanza:
         stanza = self._real.get(package.name, {})
         if stanza.get("Version") != package.version:
             raise SlipwayError(
@@ -136,7 +147,7 @@ class _Suite:
             )
         return stanza
 
-    def best(self, clause: Tuple[Relation, ...], asker: str, spec: ImageSpec) -> Stanza:
+    def best(self, clause: Tuple[Relation, ...], asker: str, spec: WantedPackages) -> Stanza:
         for relation in clause:
             found = self._one(relation, asker, spec)
             if found:
@@ -150,7 +161,7 @@ class _Suite:
             next=f'if the image can do without it, add "{clause[0].name}" to "cut"',
         )
 
-    def _one(self, relation: Relation, asker: str, spec: ImageSpec) -> Optional[Stanza]:
+    def _one(self, relation: Relation, asker: str, spec: WantedPackages) -> Optional[Stanza]:
         real = self._real.get(relation.name)
         if real and _answers(real["Version"], relation):
             return real

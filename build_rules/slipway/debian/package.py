@@ -13,7 +13,7 @@ from slipway.archive import ar
 from slipway.archive.decompression import unpacked_chunks
 from slipway.archive.tar_reading import Kind, Member, read_members
 from slipway.core.errors import SlipwayError
-from slipway.lib.debian_control import Stanza, parse_stanzas
+from slipway.debian.control import Stanza, parse_stanzas
 
 _LARGEST_CONTROL = 16 << 20
 _LARGEST_DATA = 2 << 30

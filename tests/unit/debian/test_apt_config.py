@@ -10,7 +10,7 @@ from typing import Dict, Mapping, Optional, Tuple
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.apt_config import AptConfig, read_apt_config
+from slipway.debian.apt_config import AptConfig, read_apt_config
 
 
 def basic(pair: str) -> str:

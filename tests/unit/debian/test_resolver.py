@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.debian_control import Stanza
-from slipway.lib.debian_resolve import resolve
-from tests.unit.lib.debian_builders import make_spec
+from slipway.debian.control import Stanza
+from slipway.debian.resolver import WantedPackages, resolve
+from tests.unit.debian.builders import make_spec
 
 
 def stanza(name: str, version: str = "1.0-1", **fields: str) -> Stanza:
@@ -27,9 +27,14 @@ def stanza(name: str, version: str = "1.0-1", **fields: str) -> Stanza:
     }
 
 
+def make_wanted(**fields: Any) -> WantedPackages:
+    spec = make_spec(**fields)
+    return WantedPackages(spec.file, spec.suite, spec.component, spec.wanted, spec.cut)
+
+
 def resolved(*stanzas: Stanza, wanted: str = "tool", **spec: Any) -> List[str]:
     spec["wanted"] = dict.fromkeys(wanted.split(), "for the test")
-    return [package.name for package in resolve(make_spec(**spec), stanzas)]
+    return [package.name for package in resolve(make_wanted(**spec), stanzas)]
 
 
 def test_dependencies_of_dependencies_come_along_sorted() -> None:
@@ -44,17 +49,17 @@ def test_dependencies_of_dependencies_come_along_sorted() -> None:
 
 def test_what_is_in_the_image_below_is_there_already() -> None:
     suite = [stanza("tool", Depends="libc6, make"), stanza("libc6", Depends="gone"), stanza("make")]
-    below = resolve(make_spec(wanted={"libc6": "x"}, cut={"gone": "x"}), suite)
+    below = resolve(make_wanted(wanted={"libc6": "x"}, cut={"gone": "x"}), suite)
     assert [one.name for one in below] == ["libc6"]
-    above = resolve(make_spec(), suite, below)
+    above = resolve(make_wanted(), suite, below)
     assert [one.name for one in above] == ["make", "tool"]
 
 
 @pytest.mark.parametrize("now", [stanza("libc6", version="2.32"), stanza("other")])
 def test_another_version_than_that_of_the_image_below_is_told(now: Stanza) -> None:
-    below = resolve(make_spec(wanted={"libc6": "x"}), [stanza("libc6", version="2.31")])
+    below = resolve(make_wanted(wanted={"libc6": "x"}), [stanza("libc6", version="2.31")])
     with pytest.raises(SlipwayError) as caught:
-        resolve(make_spec(), [stanza("tool"), now], below)
+        resolve(make_wanted(), [stanza("tool"), now], below)
     assert 'has another "libc6" than the mirror' in caught.value.what
     assert caught.value.found.startswith("2.31 below; the mirror has ")
     assert caught.value.next == "renew the lock of the image below first"
@@ -65,14 +70,14 @@ def test_circles_end() -> None:
 
 
 def test_the_lock_has_what_the_archive_says() -> None:
-    (package,) = resolve(make_spec(), [stanza("tool", version="1:2.0-3")])
+    (package,) = resolve(make_wanted(), [stanza("tool", version="1:2.0-3")])
     assert package.version == "1:2.0-3"
     assert package.filename == "pool/main/t/tool/tool_1:2.0-3_amd64.deb"
     assert (package.size, package.sha256) == (10, "ab" * 32)
 
 
 def test_of_two_versions_the_newer_is_taken() -> None:
-    packages = resolve(make_spec(), [stanza("tool", "1.10"), stanza("tool", "1.9")])
+    packages = resolve(make_wanted(), [stanza("tool", "1.10"), stanza("tool", "1.9")])
     assert [package.version for package in packages] == ["1.10"]
 
 
