@@ -29,7 +29,7 @@ from pants.util.strutil import help_text
 
 from slipway.core.targets import BelowFolderMixin, FileField, GlobsField, OneAddressField
 from slipway.lib.fetch_lock import FILE_NAME
-from slipway.lib.image_lock import is_reference
+from slipway.oci.lock import is_reference
 
 # ---------------------------------------------------------------------------------------------
 # node_toolchain

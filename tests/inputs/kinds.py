@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, ContextManager, Dict, Iterator, Mapping, Tuple
 
 from slipway.fetch import integrity as sri
-from tests.unit.lib.test_image_registry import Images, descriptor, sha256
+from tests.unit.oci.test_registry import Images, descriptor, sha256
 from tests.unit.registry_stub import Registry
 from tests.unit.sandbox.fetching import Run
 

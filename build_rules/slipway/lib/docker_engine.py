@@ -23,16 +23,17 @@ from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
 from slipway.archive import unpacking
 from slipway.archive.tar_reading import Kind, Member
-from slipway.lib import container_side, isolation, oci_image
-from slipway.lib.docker_client import Client, check_disk, last_line
+from slipway.lib import container_side, isolation
 from slipway.lib.isolation import (
     HOST_NAME,
     CommandNotStarted,
     IsolationRefused,
     Job,
 )
-from slipway.lib.oci_image import Image, LayerBlob
 from slipway.lib.tree_cache import Layer
+from slipway.oci import image as oci_image
+from slipway.oci.docker import Client, EngineRefused, check_disk, last_line
+from slipway.oci.image import Image, LayerBlob
 
 _PLATFORM = "linux/amd64"
 # The date of an image that is made on the way; it stands in its ID.
@@ -51,6 +52,13 @@ _TYPES = {
 
 def run(client: Client, job: Job) -> int:
     """The command's exit status; its outputs are in `job.out` then."""
+    try:
+        return _run(client, job)
+    except EngineRefused as error:
+        raise IsolationRefused(str(error)) from None
+
+
+def _run(client: Client, job: Job) -> int:
     image = _image(job.trees["/"])
     for attempt in (1, 2):
         found = _find(client, image) or _load(client, image, job)
@@ -321,6 +329,6 @@ def _remove(client: Client, name: str, tries: int = 2) -> None:
     for number in range(tries):
         if number:
             time.sleep(_PAUSE)
-        with contextlib.suppress(IsolationRefused):
+        with contextlib.suppress(EngineRefused):
             if client.ask("rm", "--force", "--volumes", name).returncode == 0:
                 return

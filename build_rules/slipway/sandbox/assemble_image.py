@@ -32,9 +32,9 @@ from slipway.core.errors import SlipwayError
 from slipway.debian.lock import DebianLock, read_lock
 from slipway.lib import abi_policy
 from slipway.lib.image_spec import ImageSpec, check_lock_is_current, read_image_spec
-from slipway.lib.oci_image import LayerBlob, make_image, write_archive
 from slipway.lib.package_tree import build_tree
-from slipway.lib.ready_image import read_image_parts, read_ready_image
+from slipway.oci.flatten import read_image_parts, read_ready_image
+from slipway.oci.image import LayerBlob, make_image, write_archive
 
 _CHUNK = 1 << 20
 _RENEW = "./pants generate-lockfiles --resolve=toolchain:NAME, with the name of the target"

@@ -224,9 +224,10 @@ def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
     if name == "docker":
         if not settings["docker"]:
             raise IsolationRefused("there is no docker on the PATH")
-        from slipway.lib import docker_client, docker_engine  # noqa: PLC0415
+        from slipway.lib import docker_engine  # noqa: PLC0415
+        from slipway.oci import docker  # noqa: PLC0415
 
-        return docker_engine.run(docker_client.Client(**settings["docker"]), job)
+        return docker_engine.run(docker.Client(**settings["docker"]), job)
     if name == "chroot":
         from slipway.lib import chroot  # noqa: PLC0415
 

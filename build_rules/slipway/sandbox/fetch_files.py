@@ -39,10 +39,10 @@ from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.jobs import Job, run_jobs
 from slipway.fetch.program import guarded
 from slipway.fetch.settings import Settings, read_settings
-from slipway.lib.engine_image import SavedImage
-from slipway.lib.image_lock import ImageReference, parse_reference
-from slipway.lib.image_registry import ImageRegistry
 from slipway.npm_registry.lazy_client import LazyClient
+from slipway.oci.engine import SavedImage
+from slipway.oci.lock import ImageReference, parse_reference
+from slipway.oci.registry import ImageRegistry
 
 Request = Mapping[str, Any]
 

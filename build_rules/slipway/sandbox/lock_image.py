@@ -17,10 +17,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from slipway.fetch.download import ContentCache
 from slipway.fetch.program import guarded, write_text
 from slipway.fetch.settings import Settings, read_settings
-from slipway.lib.engine_image import SavedImage
-from slipway.lib.image_lock import ImageLock, ImageReference, parse_reference, write_image_lock
-from slipway.lib.image_registry import ImageRegistry
 from slipway.npm_registry.lazy_client import LazyClient
+from slipway.oci.engine import SavedImage
+from slipway.oci.lock import ImageLock, ImageReference, parse_reference, write_image_lock
+from slipway.oci.registry import ImageRegistry
 
 
 def main(arguments: Sequence[str]) -> int:

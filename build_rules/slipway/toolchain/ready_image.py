@@ -20,7 +20,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.image_lock import Blob, parse_reference, read_image_lock
+from slipway.oci.lock import Blob, parse_reference, read_image_lock
 from slipway.toolchain.generate_lock import resolve_name
 from slipway.toolchain.image import FACTS, LAYER, MadeRoot, ReadyImageRequest, ToolchainFieldSet
 from slipway.toolchain.locked_files import LockedFile, LockedFiles

@@ -14,11 +14,12 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import container_side, docker_client, docker_engine, isolation
-from slipway.lib.docker_client import Client
+from slipway.lib import container_side, docker_engine, isolation
 from slipway.lib.isolation import Command, IsolationRefused, Job
 from slipway.lib.resource_limits import Limits
 from slipway.lib.tree_cache import Layer
+from slipway.oci import docker
+from slipway.oci.docker import Client
 from tests.unit.archive.own_archives import Item, file, folder, hard_link, link, own_tar
 
 
@@ -124,7 +125,7 @@ def test_a_full_disk_is_told_apart(tmp_path: Path, job: Job, command: str) -> No
 def test_an_engine_that_does_not_answer_is_not_waited_for(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_client, "_ANSWERS_WITHIN", 0.2)
+    monkeypatch.setattr(docker, "_ANSWERS_WITHIN", 0.2)
     with pytest.raises(IsolationRefused, match=r"no answer within 0\.2 seconds"):
         docker_engine.run(client(tmp_path, {"image inspect": "exec sleep 60"}), job)
 

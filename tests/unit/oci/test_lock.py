@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.image_lock import (
+from slipway.oci.lock import (
     Blob,
     ImageLock,
     ImageReference,

@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.oci_image import Image, LayerBlob, make_image, stream_archive, write_archive
+from slipway.oci.image import Image, LayerBlob, make_image, stream_archive, write_archive
 from tests.unit.archive.own_archives import file, own_tar
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}

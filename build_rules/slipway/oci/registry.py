@@ -18,8 +18,8 @@ from slipway.core.json_fields import Field, read_json
 from slipway.fetch.download import Content, ContentCache, Sink, Stored, WrongContent
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.http_transport import HttpProblem, Transport, is_loopback, shown, usable_address
-from slipway.lib import docker_login
-from slipway.lib.image_lock import Blob, ImageLock, ImageReference
+from slipway.oci import login as docker_login
+from slipway.oci.lock import Blob, ImageLock, ImageReference
 
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",

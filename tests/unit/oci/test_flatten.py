@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from slipway.archive.rootfs import MOUNT_POINTS, write_layer
 from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
-from slipway.lib.ready_image import ReadyImage, read_ready_image
+from slipway.oci.flatten import ReadyImage, read_ready_image
 from tests.unit.debian.builders import (
     BASE_LAYER,
     File,

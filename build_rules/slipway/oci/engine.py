@@ -11,10 +11,9 @@ from typing import Dict, Mapping
 
 from slipway.core.errors import SlipwayError
 from slipway.fetch.download import disk_problem
-from slipway.lib.docker_client import Client, last_line
-from slipway.lib.image_lock import Blob, ImageLock, ImageReference
-from slipway.lib.isolation import IsolationRefused
-from slipway.lib.ready_image import split_archive
+from slipway.oci.docker import Client, EngineRefused, last_line
+from slipway.oci.flatten import split_archive
+from slipway.oci.lock import Blob, ImageLock, ImageReference
 
 _CHUNK = 1 << 20
 
@@ -63,7 +62,7 @@ class SavedImage:
         client = Client(docker, self._env)
         try:
             answer = client.ask("image", "inspect", "--format={{.Id}}", self._reference.digest)
-        except IsolationRefused as error:
+        except EngineRefused as error:
             raise self._fault(str(error)) from None
         if answer.returncode != 0:
             raise self._fault(last_line(answer.stderr))

@@ -16,9 +16,9 @@ from slipway.core.errors import SlipwayError
 from slipway.fetch.download import Content, ContentCache
 from slipway.fetch.faults import FetchFailed
 from slipway.fetch.http_transport import Patience, Transport
-from slipway.lib.image_lock import Blob, ImageLock, parse_reference
-from slipway.lib.image_registry import ImageRegistry
 from slipway.npm_registry import config as npm_config
+from slipway.oci.lock import Blob, ImageLock, parse_reference
+from slipway.oci.registry import ImageRegistry
 from tests.unit.registry_stub import Server
 
 CONFIG, LAYER = b'{"os": "linux"}', b"layer"

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Mapping
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.isolation import IsolationRefused
 
 _ANSWERS_WITHIN = 30.0
 """Seconds that an engine has for an answer that is no work."""
 
 _FULL = "no space left on device"
+
+
+class EngineRefused(Exception):
+    """There is no answer to be had from an engine; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Client:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise IsolationRefused(f"no answer within {_ANSWERS_WITHIN:g} seconds") from None
+            raise EngineRefused(f"no answer within {_ANSWERS_WITHIN:g} seconds") from None
         except OSError as error:
-            raise IsolationRefused(f"{self.program}: {error.strerror}") from None
+            raise EngineRefused(f"{self.program}: {error.strerror}") from None
 
 
 def check_disk(said: str) -> None:
