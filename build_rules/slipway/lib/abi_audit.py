@@ -21,9 +21,10 @@ from typing import (
     Tuple,
 )
 
-from slipway.lib import elf
-from slipway.lib.abi_policy import AbiPolicy, split_version
-from slipway.lib.elf_facts import INSIDE, ElfFacts
+from slipway.elf import reader
+from slipway.elf.facts import INSIDE, ElfFacts
+from slipway.elf.symbol_versions import split_version
+from slipway.lib.abi_policy import AbiPolicy
 
 FITS, BREACH, FOREIGN, NO_PROGRAM = "fits", "breach", "foreign", "not loaded"
 _MOST_NAMED = 5
@@ -104,7 +105,7 @@ def _audited(one: ElfFacts, package: str, around: Surroundings) -> AuditedFile:
         return AuditedFile(one.path, package, BREACH, about="damaged", breaches=(broken,))
     if one.foreign_system:
         return AuditedFile(one.path, package, FOREIGN, about=one.foreign_system)
-    if one.kind not in (elf.PROGRAM, elf.LIBRARY):
+    if one.kind not in (reader.PROGRAM, reader.LIBRARY):
         return AuditedFile(one.path, package, NO_PROGRAM, about=one.kind)
     breaches = tuple(Breach(one.path, package, *reason) for reason in _reasons(one, around))
     return AuditedFile(

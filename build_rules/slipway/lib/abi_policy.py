@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Tuple
 
 from slipway.core.errors import SlipwayErrors, nearest
+from slipway.elf.symbol_versions import split_version
 
 FORMAT = 1
 
 _MACHINES = ("x86-64",)
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
-_SYMBOL_VERSION = re.compile(r"([A-Za-z][A-Za-z0-9]*)_([0-9][0-9.]*)")
 _KEYS = {"format", "machine", "interpreter", "libraries", "versions", "ceilings"}
 
 
@@ -56,14 +56,6 @@ class AbiPolicy:
             "versions": sorted(self.versions),
             "ceilings": {name: ".".join(map(str, numbers)) for name, numbers in self.ceilings},
         }
-
-
-def split_version(version: str) -> Tuple[str, Optional[Tuple[int, ...]]]:
-    """GLIBC_2.17 as ("GLIBC", (2, 17)); the numbers are None for names such as GLIBC_PRIVATE."""
-    found = _SYMBOL_VERSION.fullmatch(version)
-    if not found:
-        return version.rpartition("_")[0], None
-    return found[1], tuple(int(part) for part in found[2].split(".") if part)
 
 
 def read(document: Mapping[str, Any], path: str) -> AbiPolicy:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from slipway.core.errors import SlipwayErrors
-from slipway.lib.abi_policy import split_version
-from slipway.lib.elf_facts import INSIDE
+from slipway.elf.facts import INSIDE
+from slipway.elf.symbol_versions import split_version
 
 
 @dataclass(frozen=True)

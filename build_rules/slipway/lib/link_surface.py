@@ -15,10 +15,10 @@ from typing import Dict, List, Tuple
 from slipway.archive.rootfs import Content, Tree, file_entry, link_entry, text_entry
 from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
-from slipway.lib import static_rest
+from slipway.elf import static_rest
+from slipway.elf.reader import ElfError
+from slipway.elf.stub_library import Stub, make_stub
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.elf import ElfError
-from slipway.lib.stub_library import Stub, make_stub
 
 _SCRIPT_HEAD = (
     "/* GNU ld script: the versions that the oldest host has */\nOUTPUT_FORMAT(elf64-x86-64)\n"
@@ -94,7 +94,7 @@ class _Surface:
         try:
             made = make_stub(
                 content,
-                self._policy,
+                self._policy.allows,
                 self._spec.static_instead,
             )
         except ElfError as error:

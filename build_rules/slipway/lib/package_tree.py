@@ -29,8 +29,8 @@ from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
 from slipway.debian import package as deb
 from slipway.debian.lock import DebianLock, LockedPackage
+from slipway.elf.reader import MAGIC, needed_libraries
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.elf import MAGIC, needed_libraries
 from slipway.lib.image_spec import ImageSpec, path_pattern
 from slipway.lib.link_surface import apply_surface
 

@@ -21,8 +21,8 @@ from slipway.archive.layers import LISTING_FOLDER, Entry
 from slipway.archive.tar_reading import Kind, Member
 from slipway.archive.unpacking import Archive, Form
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib.elf import MAGIC
-from slipway.lib.elf_facts import INSIDE, ElfFacts
+from slipway.elf.facts import INSIDE, ElfFacts
+from slipway.elf.reader import MAGIC
 
 RUNTIME, DEPENDENCIES, PACKAGE, APP, STATIC = "runtime", "dependencies", "package", "app", "static"
 

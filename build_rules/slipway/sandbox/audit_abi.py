@@ -22,9 +22,10 @@ from slipway.archive.tar_reading import Kind
 from slipway.archive.unpacking import Content
 from slipway.core.errors import SlipwayError
 from slipway.core.json_text import loads
-from slipway.lib import abi_audit, abi_policy, elf, elf_facts
+from slipway.elf import facts, reader
+from slipway.elf.facts import ElfFacts
+from slipway.lib import abi_audit, abi_policy
 from slipway.lib.abi_policy import AbiPolicy
-from slipway.lib.elf_facts import ElfFacts
 from slipway.lib.step_program import run
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -44,7 +45,7 @@ def audit(arguments: Dict[str, Any]) -> None:
 def _of_layers(names: List[str]) -> List[ElfFacts]:
     found: List[ElfFacts] = []
     for name in names:
-        found.extend(elf_facts.read(f"in/facts/{name}.elf.json"))
+        found.extend(facts.read(f"in/facts/{name}.elf.json"))
     return sorted(found, key=lambda one: one.path)
 
 
@@ -63,7 +64,7 @@ def _of_archive(name: str) -> Tuple[List[ElfFacts], Dict[str, str]]:
                     packages = _packages(loads(content.read()))
                 else:
                     path = posixpath.normpath(member.name)
-                    found.extend(elf_facts.facts_of_file(path, content.read))
+                    found.extend(facts.facts_of_file(path, content.read))
     except (SlipwayError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SlipwayError(
             f'"{name}" is no tar archive that can be read',
@@ -85,7 +86,7 @@ def provided_names(policy: AbiPolicy, folder: str = _LIBRARIES) -> Set[str]:
         path = os.path.join(folder, library)
         if os.path.exists(path):
             with open(path, "rb") as file:
-                read = elf.read(file.read())
+                read = reader.read(file.read())
             found.update(one.name for one in read.exported if policy.allows(one.version))
     return found
 

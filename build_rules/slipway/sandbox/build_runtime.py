@@ -17,7 +17,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from slipway.archive import layers, package_tarball
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
-from slipway.lib import elf, jailed, left_files, node_process, npm_of_runtime, step_log
+from slipway.elf import reader
+from slipway.lib import jailed, left_files, node_process, npm_of_runtime, step_log
 from slipway.lib.step_program import run
 
 _SOURCE, _TRIAL = "source", "trial"
@@ -152,7 +153,7 @@ def _strip(tools: Build) -> None:
         if entry.kind != "file" or entry.source is None:
             continue
         with open(entry.source, "rb") as file:  # a walk gives regular files alone
-            if file.read(len(elf.MAGIC)) != elf.MAGIC:
+            if file.read(len(reader.MAGIC)) != reader.MAGIC:
                 continue
         tools.run(
             "strip",

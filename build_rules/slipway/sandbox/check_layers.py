@@ -12,7 +12,8 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from slipway.lib import elf_facts, release_layers
+from slipway.elf import facts
+from slipway.lib import release_layers
 from slipway.lib.release_layers import Scope
 from slipway.lib.step_program import run
 
@@ -23,7 +24,7 @@ def check(arguments: Dict[str, Any]) -> None:
         checked = release_layers.check_layer(
             f"in/layers/{scope.name}.layer",
             scope,
-            elf_facts.read(f"in/layers/{scope.name}.elf.json"),
+            facts.read(f"in/layers/{scope.name}.elf.json"),
         )
         release_layers.write_checked(f"out/{scope.name}.checked.json", checked)
 

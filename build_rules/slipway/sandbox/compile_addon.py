@@ -18,7 +18,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from slipway.archive import layers, unpacking
 from slipway.core.errors import SlipwayError
 from slipway.core.placeholders import ORIGIN
-from slipway.lib import elf_facts, jailed, left_files, native_packages, node_process, npm_rebuild
+from slipway.elf import facts
+from slipway.lib import jailed, left_files, native_packages, node_process, npm_rebuild
 from slipway.lib.jail_protocol import Subject
 from slipway.lib.loopback_server import LoopbackServer
 from slipway.lib.node_headers import NodeHeaders
@@ -57,7 +58,7 @@ def _collect(place: str, before: Set[str], subject: Subject, arguments: Dict[str
         _test(arguments["test_script"], place, subject)
     layers.write_tar("out/addon.tar", own)
     layers.write_whole("out/addon.tar.gz", [one for one in own if one.name not in before])
-    elf_facts.write("out/addon.elf.json", elf_facts.facts_of_layer(own))
+    facts.write("out/addon.elf.json", facts.facts_of_layer(own))
     size = sum(os.lstat(entry.source).st_size for entry in own if entry.source)
     with open("out/compile.json", "w", encoding="utf-8") as file:
         json.dump({"bytes": size, "modules": _modules()}, file)

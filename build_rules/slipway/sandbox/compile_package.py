@@ -20,9 +20,9 @@ from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
+from slipway.elf import facts as elf_facts
 from slipway.lib import (
     binary_mirrors,
-    elf_facts,
     left_files,
     native_packages,
     node_process,

@@ -21,8 +21,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from slipway.archive import layers, package_tarball
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
+from slipway.elf import facts as elf_facts
 from slipway.fetch import integrity as sri
-from slipway.lib import binary_mirrors, elf_facts, native_packages, node_process
+from slipway.lib import binary_mirrors, native_packages, node_process
 from slipway.lib.installed_tree import InstalledTree
 from slipway.lib.step_program import run
 

@@ -18,7 +18,8 @@ from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.archive.tar_reading import Kind
 from slipway.core import placeholders
-from slipway.lib import elf_facts, release_layers
+from slipway.elf import facts as elf_facts
+from slipway.lib import release_layers
 from slipway.lib.release_layers import CheckedLayer, Scope
 from slipway.lib.step_program import run
 

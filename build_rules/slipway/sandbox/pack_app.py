@@ -17,7 +17,7 @@ from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayErrors
-from slipway.lib import elf_facts
+from slipway.elf import facts
 from slipway.lib.static_references import StaticBase, missing
 from slipway.lib.step_program import run
 
@@ -45,7 +45,7 @@ def pack(arguments: Dict[str, Any]) -> None:
         _check_references(arguments, app.values(), published)
     for name, entries in (("app", list(app.values())), ("static", static)):
         layers.write_layer(f"out/{name}.layer", name, entries)
-        elf_facts.write(f"out/{name}.elf.json", elf_facts.facts_of_layer(entries))
+        facts.write(f"out/{name}.elf.json", facts.facts_of_layer(entries))
     layers.write_whole("out/static.tar.gz", published)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Dict
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from slipway.archive import layers
-from slipway.lib import elf_facts
+from slipway.elf import facts
 from slipway.lib.step_program import run
 
 _TOP = "node_runtime"
@@ -20,7 +20,7 @@ def pack(arguments: Dict[str, Any]) -> None:
     if arguments["as_layer"]:
         entries = layers.walk(_TOP, f"{_TOP}/", keep=lambda path: path.split("/")[0] in _OF_RELEASE)
         layers.write_layer("out/runtime.layer", "runtime", entries)
-        elf_facts.write("out/runtime.elf.json", elf_facts.facts_of_layer(entries))
+        facts.write("out/runtime.elf.json", facts.facts_of_layer(entries))
     else:
         layers.write_whole("out/nodejs.tar.gz", layers.walk(_TOP))
 

@@ -6,9 +6,9 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from slipway.elf.facts import ElfFacts
 from slipway.lib import abi_audit, abi_policy
 from slipway.lib.abi_audit import AuditedFile
-from slipway.lib.elf_facts import ElfFacts
 from tests.unit.lib.test_abi_policy import SOUND
 
 POLICY = abi_policy.read(SOUND, "abi.toml")

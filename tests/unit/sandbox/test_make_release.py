@@ -13,8 +13,8 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import elf_facts
-from slipway.lib.elf_facts import ElfFacts
+from slipway.elf import facts as elf_facts
+from slipway.elf.facts import ElfFacts
 from slipway.sandbox import check_layers, make_release
 from tests.unit.archive.own_archives import (
     CHARACTERS,

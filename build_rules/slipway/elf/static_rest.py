@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import AbstractSet, List, Set
 
 from slipway.archive import ar
-from slipway.lib import elf_sections
-from slipway.lib.elf_sections import SYMBOL_SIZE, SectionedElf
+from slipway.elf import sections
+from slipway.elf.sections import SYMBOL_SIZE, SectionedElf
 
 _HIDDEN_VISIBILITY = 2
 
@@ -50,19 +50,19 @@ def defined_names(archive: bytes) -> Set[str]:
     found: Set[str] = set()
     for _, content in ar.members(archive, "static library"):
         member = SectionedElf(content)
-        table = member.first(elf_sections.SYMBOLS)
+        table = member.first(sections.SYMBOLS)
         if table is not None:
             found.update(
                 one.name
                 for one in member.symbols(table)
-                if one.bind != elf_sections.LOCAL and one.section != elf_sections.UNDEFINED
+                if one.bind != sections.LOCAL and one.section != sections.UNDEFINED
             )
     return found
 
 
 def _rewritten(name: str, data: bytes, provided: AbstractSet[str]) -> _Member:
     member = SectionedElf(data)
-    table = member.first(elf_sections.SYMBOLS)
+    table = member.first(sections.SYMBOLS)
     if table is None:
         return _Member(name, data, frozenset(), frozenset())
     changed = bytearray(data)
@@ -70,18 +70,18 @@ def _rewritten(name: str, data: bytes, provided: AbstractSet[str]) -> _Member:
     wanted: Set[str] = set()
     for number, one in enumerate(member.symbols(table)):
         at = table.offset + SYMBOL_SIZE * number
-        if one.bind == elf_sections.LOCAL:
+        if one.bind == sections.LOCAL:
             continue
-        if one.section == elf_sections.UNDEFINED:
-            if one.bind == elf_sections.GLOBAL:
+        if one.section == sections.UNDEFINED:
+            if one.bind == sections.GLOBAL:
                 wanted.add(one.name)
         elif one.name in provided:
-            kept = one.type == elf_sections.THREAD_LOCAL
-            kind = elf_sections.THREAD_LOCAL if kept else elf_sections.NO_TYPE
-            info = elf_sections.GLOBAL << 4 | kind
-            struct.pack_into("<BBHQQ", changed, at + 4, info, 0, elf_sections.UNDEFINED, 0, 0)
+            kept = one.type == sections.THREAD_LOCAL
+            kind = sections.THREAD_LOCAL if kept else sections.NO_TYPE
+            info = sections.GLOBAL << 4 | kind
+            struct.pack_into("<BBHQQ", changed, at + 4, info, 0, sections.UNDEFINED, 0, 0)
         else:
-            bind = elf_sections.WEAK if one.bind == elf_sections.UNIQUE else one.bind
+            bind = sections.WEAK if one.bind == sections.UNIQUE else one.bind
             other = one.other & ~3 | _HIDDEN_VISIBILITY
             struct.pack_into("<BB", changed, at + 4, bind << 4 | one.type, other)
             defined.add(one.name)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from slipway.archive import nested
 from slipway.archive.layers import Entry
-from slipway.lib import elf, elf_facts
-from slipway.lib.elf_facts import ElfFacts, facts_of_layer
-from tests.unit.lib.test_elf import SMALL, content
+from slipway.elf import facts, reader
+from slipway.elf.facts import ElfFacts, facts_of_layer
+from tests.unit.elf.test_reader import SMALL, content
 
 pytestmark = pytest.mark.skipif(not os.path.exists(SMALL), reason="no x86-64 Debian")
 
@@ -94,21 +94,21 @@ def test_damaged_archives_are_passed_over(kind: str) -> None:
 @given(st.sampled_from(sorted(PACKED)), st.data())
 @settings(max_examples=200, deadline=None)
 def test_any_damage_of_an_archive_ends_in_a_list(kind: str, data: st.DataObject) -> None:
-    packed = bytearray(PACKED[kind](elf.MAGIC + b"\x02\x01" + bytes(60)))
+    packed = bytearray(PACKED[kind](reader.MAGIC + b"\x02\x01" + bytes(60)))
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(packed) - 1))
         packed[at] = data.draw(st.integers(0, 255))
-    assert isinstance(list(nested.members(bytes(packed), elf.MAGIC)), list)
+    assert isinstance(list(nested.members(bytes(packed), reader.MAGIC)), list)
 
 
 def test_a_small_archive_that_grows_beyond_measure_is_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(nested, "_LARGEST", 1 << 20)
-    bomb = gzip.compress(tarred(elf.MAGIC + bytes(8 << 20)))
-    assert list(nested.members(bomb, elf.MAGIC)) == []
-    bomb = zipped(elf.MAGIC + bytes(8 << 20))
-    assert list(nested.members(bomb, elf.MAGIC)) == []
+    bomb = gzip.compress(tarred(reader.MAGIC + bytes(8 << 20)))
+    assert list(nested.members(bomb, reader.MAGIC)) == []
+    bomb = zipped(reader.MAGIC + bytes(8 << 20))
+    assert list(nested.members(bomb, reader.MAGIC)) == []
 
 
 def test_what_cannot_be_read_is_noted_with_its_reason() -> None:
@@ -120,8 +120,8 @@ def test_what_cannot_be_read_is_noted_with_its_reason() -> None:
 def test_a_file_with_a_hole_is_not_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elf_facts, "_MOST_BYTES", 1 << 20)
-    for name, head in (("large.node", elf.MAGIC), ("large.zip", b"PK\3\4")):
+    monkeypatch.setattr(facts, "_MOST_BYTES", 1 << 20)
+    for name, head in (("large.node", reader.MAGIC), ("large.zip", b"PK\3\4")):
         with (tmp_path / name).open("wb") as file:
             file.write(head)
             file.truncate(1 << 40)
@@ -134,8 +134,8 @@ def test_a_file_with_a_hole_is_not_read_whole(
 
 def test_facts_outlive_the_layer_as_json() -> None:
     found = found_in(Entry("a/x.node", "file", content=content(SMALL)))
-    text = json.dumps(elf_facts.as_json(found))
-    assert elf_facts.from_json(json.loads(text)) == found
+    text = json.dumps(facts.as_json(found))
+    assert facts.from_json(json.loads(text)) == found
 
 
 def test_a_file_for_another_system_says_so_in_its_header() -> None:

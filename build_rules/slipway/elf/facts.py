@@ -29,8 +29,8 @@ from typing import (
 from slipway.archive import nested
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import elf, foreign_binary
-from slipway.lib.elf import Elf, ElfError
+from slipway.elf import foreign_binary, reader
+from slipway.elf.reader import Elf, ElfError
 
 INSIDE = "!/"
 """Stands between the path of an archive and that of a file in it."""
@@ -128,35 +128,35 @@ def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]
     system = foreign_binary.system_of(head)
     if system:
         yield ElfFacts(path, system=system)
-    elif head.startswith(elf.MAGIC) or nested.is_archive(head):
+    elif head.startswith(reader.MAGIC) or nested.is_archive(head):
         content = head + read(_MOST_BYTES)
         if len(content) <= _MOST_BYTES:
             yield from _facts_in(path, content)
-        elif head.startswith(elf.MAGIC):
+        elif head.startswith(reader.MAGIC):
             # A hole can make a file of any size; it is judged as one that could not be read.
             yield ElfFacts(path, fault=f"larger than {_MOST_BYTES >> 30} GiB")
 
 
 def _facts_in(path: str, content: bytes) -> Iterator[ElfFacts]:
-    if content.startswith(elf.MAGIC):
+    if content.startswith(reader.MAGIC):
         yield facts(path, content)
     elif nested.is_archive(content[: nested.HEAD]):
-        for name, inner in nested.members(content, elf.MAGIC):
+        for name, inner in nested.members(content, reader.MAGIC):
             yield facts(f"{path}{INSIDE}{name}", inner)
 
 
 def facts(path: str, content: bytes) -> ElfFacts:
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        header = elf.read_header(content)
+        header = reader.read_header(content)
     except ElfError as error:
         return ElfFacts(path, fault=str(error), sha256=sha256)
     known = ElfFacts(path, header.kind, header.machine, header.bits, sha256=sha256)
     ours = header.is_ours and not header.system
-    if not ours or header.kind not in (elf.PROGRAM, elf.LIBRARY):
+    if not ours or header.kind not in (reader.PROGRAM, reader.LIBRARY):
         return replace(known, system=header.system)
     try:
-        return _of_elf(path, elf.read(content), content, sha256)
+        return _of_elf(path, reader.read(content), content, sha256)
     except ElfError as error:
         return replace(known, fault=str(error))
 
@@ -200,7 +200,7 @@ def _of_elf(path: str, read: Elf, content: bytes, sha256: str) -> ElfFacts:
         sha256=sha256,
         compilers=_compilers(content),
         exported=tuple(sorted({one.name for one in read.exported}))
-        if read.soname or read.header.kind == elf.PROGRAM or read.interpreter
+        if read.soname or read.header.kind == reader.PROGRAM or read.interpreter
         else (),
     )
 

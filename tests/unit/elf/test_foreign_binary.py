@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from slipway.lib.foreign_binary import system_of
+from slipway.elf.foreign_binary import system_of
 
 WINDOWS = b"MZ" + bytes(58) + struct.pack("<I", 0x80) + bytes(64) + b"PE\0\0" + bytes(20)
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.lib import elf
-from slipway.lib.elf import Elf, ElfError
+from slipway.elf import reader
+from slipway.elf.reader import Elf, ElfError
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 SMALL = f"{LIBRARIES}/libdl.so.2"  # every system of this kind has it, and it is small
@@ -37,7 +37,7 @@ def system_files() -> Iterator[str]:
     """This Python, and libraries of every size."""
     yield os.path.realpath(sys.executable)
     paths = sorted({os.path.realpath(one) for one in glob.glob(f"{LIBRARIES}/*.so.[0-9]*")})
-    found = [one for one in paths if content(one).startswith(elf.MAGIC)]
+    found = [one for one in paths if content(one).startswith(reader.MAGIC)]
     yield from found[:: max(1, len(found) // COMPARED)]
 
 
@@ -74,7 +74,7 @@ def tags_by_readelf(path: str) -> Dict[str, List[str]]:
     return found
 
 
-def shown(symbols: Tuple[elf.Symbol, ...]) -> Set[str]:
+def shown(symbols: Tuple[reader.Symbol, ...]) -> Set[str]:
     return {f"{one.name}@{one.version}".rstrip("@") for one in symbols}
 
 
@@ -82,7 +82,7 @@ def shown(symbols: Tuple[elf.Symbol, ...]) -> Set[str]:
 def test_this_machine_s_libraries_read_as_readelf_says() -> None:
     count = 0
     for path in system_files():
-        found = elf.read(content(path))
+        found = reader.read(content(path))
         tags = tags_by_readelf(path)
         assert list(found.needed) == tags.get("NEEDED", []), path
         assert [found.soname] == tags.get("SONAME", [""]), path
@@ -97,10 +97,10 @@ def test_this_machine_s_libraries_read_as_readelf_says() -> None:
 
 
 def test_a_program_names_its_loader_and_a_library_its_name() -> None:
-    python = elf.read(content(os.path.realpath(sys.executable)))
+    python = reader.read(content(os.path.realpath(sys.executable)))
     assert python.interpreter == "/lib64/ld-linux-x86-64.so.2"
     assert python.header.is_ours
-    library = elf.read(content(SMALL))
+    library = reader.read(content(SMALL))
     assert (library.interpreter, library.soname) == ("", "libdl.so.2")
     assert library.needed == ("libc.so.6",)
     assert {one.library for one in library.needed_versions} == {"libc.so.6"}
@@ -129,7 +129,7 @@ def test_libraries_that_are_opened_by_name_are_found(
     )
     out = str(tmp_path / "a.so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", out, str(tmp_path / "a.c")], check=True)
-    assert elf.read(content(out)).opened == opened
+    assert reader.read(content(out)).opened == opened
 
 
 def patched(change: Callable[[bytearray], None]) -> bytes:
@@ -154,7 +154,7 @@ def tag(data: bytearray, kind: int) -> int:
 
 
 def read_patched(change: Callable[[bytearray], None]) -> Elf:
-    return elf.read(patched(change))
+    return reader.read(patched(change))
 
 
 STACK, VERNEED, GNU_HASH = 0x6474E551, 0x6FFFFFFE, 0x6FFFFEF5
@@ -178,7 +178,7 @@ def test_without_section_headers_nothing_is_lost() -> None:
         set_u64(data, 40, 0)
         struct.pack_into("<HH", data, 58, 0, 0)
 
-    assert read_patched(change) == elf.read(content(SMALL))
+    assert read_patched(change) == reader.read(content(SMALL))
 
 
 def set_u32(data: bytearray, at: int, value: int) -> None:
@@ -194,7 +194,7 @@ def set_u64(data: bytearray, at: int, value: int) -> None:
 HEADERS: Dict[str, Tuple[Callable[[bytearray], None], Tuple[str, str, int, bool]]] = {
     "arm64": (lambda data: struct.pack_into("<H", data, 18, 183), ("library", "arm64", 64, False)),
     "x86, 32 bits": (
-        lambda data: struct.pack_into("<4sBB10xHH", data, 0, elf.MAGIC, 1, 1, 3, 3),
+        lambda data: struct.pack_into("<4sBB10xHH", data, 0, reader.MAGIC, 1, 1, 3, 3),
         ("library", "x86", 32, False),
     ),
     "an unknown machine": (
@@ -215,7 +215,7 @@ HEADERS: Dict[str, Tuple[Callable[[bytearray], None], Tuple[str, str, int, bool]
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_tells_what_a_file_is_for(name: str) -> None:
     change, expected = HEADERS[name]
-    header = elf.read_header(patched(change))
+    header = reader.read_header(patched(change))
     assert (header.kind, header.machine, header.bits, header.big_endian) == expected
 
 
@@ -223,10 +223,10 @@ def test_big_endian_files_are_told_apart() -> None:
     data = bytearray(20)
     data[:6] = b"\x7fELF\x02\x02"
     struct.pack_into(">HH", data, 16, 3, 21)
-    header = elf.read_header(bytes(data))
+    header = reader.read_header(bytes(data))
     assert (header.big_endian, header.machine, header.is_ours) == (True, "21", False)
     with pytest.raises(ElfError, match="not for x86-64, but for 21, 64 bits"):
-        elf.read(bytes(data))
+        reader.read(bytes(data))
 
 
 DAMAGED: Dict[str, Tuple[Callable[[bytearray], None], str]] = {
@@ -283,20 +283,22 @@ def file_offset(data: bytearray, kind: int) -> int:
 def test_damage_is_told_as_such(name: str) -> None:
     change, text = DAMAGED[name]
     with pytest.raises(ElfError, match=text):
-        elf.read(patched(change))
+        reader.read(patched(change))
 
 
 def test_what_cannot_be_read_needs_no_libraries() -> None:
-    assert elf.needed_libraries(content(SMALL)) == ("libc.so.6",)
-    others = (b"", b"#!/bin/sh\n", elf.MAGIC, elf.MAGIC + b"\x01\x01" + bytes(99))
+    assert reader.needed_libraries(content(SMALL)) == ("libc.so.6",)
+    others = (b"", b"#!/bin/sh\n", reader.MAGIC, reader.MAGIC + b"\x01\x01" + bytes(99))
     damaged = [patched(change) for change, _ in DAMAGED.values()]
-    assert all(elf.needed_libraries(data) in ((), ("libc.so.6",)) for data in (*others, *damaged))
+    assert all(
+        reader.needed_libraries(data) in ((), ("libc.so.6",)) for data in (*others, *damaged)
+    )
 
 
 @pytest.mark.parametrize("size", [4, 19, 20, 63, 64, 1000])
 def test_a_file_that_is_cut_off_is_told_as_such(size: int) -> None:
     with pytest.raises(ElfError, match=r"beyond the end|ends after"):
-        elf.read(content(SMALL)[:size])
+        reader.read(content(SMALL)[:size])
 
 
 def test_one_long_name_for_all_symbols_does_not_fill_the_memory() -> None:
@@ -317,7 +319,7 @@ def test_one_long_name_for_all_symbols_does_not_fill_the_memory() -> None:
         set_u64(data, tag(data, kind) + 8, value)
     started = time.monotonic()
     with pytest.raises(ElfError, match="names of more than"):
-        elf.read(bytes(data))
+        reader.read(bytes(data))
     assert time.monotonic() - started < 30
 
 
@@ -337,8 +339,8 @@ def fuzz(count: int, seed: int) -> None:
     for number in range(count):
         sample = mutated(chance, data)
         try:
-            if sample.startswith(elf.MAGIC):
-                elf.read(sample)
+            if sample.startswith(reader.MAGIC):
+                reader.read(sample)
         except ElfError:
             pass
         except Exception as error:
@@ -357,8 +359,8 @@ def test_many_damaged_files_end_in_an_elf_error() -> None:
 @given(st.binary(max_size=4096))
 @settings(deadline=None)
 def test_any_bytes_end_in_an_elf_error(tail: bytes) -> None:
-    data = elf.MAGIC + b"\x02\x01" + tail
+    data = reader.MAGIC + b"\x02\x01" + tail
     try:
-        elf.read(data)
+        reader.read(data)
     except ElfError:
         pass

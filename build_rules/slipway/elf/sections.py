@@ -1,6 +1,6 @@
 """ELF files as the linker sees them: sections, symbol tables and defined versions.
 
-The loader's view is in `elf`; a linker goes by sections instead, and only the libraries of a
+The loader's view is in `reader`; a linker goes by sections instead, and only the libraries of a
 toolchain's own packages, pinned by hash, are read this way.  See elf(5).
 """
 
@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Tuple
 
-from slipway.lib import elf
-from slipway.lib.elf import ElfError
+from slipway.elf import reader
+from slipway.elf.reader import ElfError
 
 SYMBOLS, STRINGS, HASH, DYNAMIC, EMPTY, DYNAMIC_SYMBOLS = 2, 3, 5, 6, 8, 11
 VERSION_DEFINITIONS, SYMBOL_VERSIONS = 0x6FFFFFFD, 0x6FFFFFFF
@@ -57,7 +57,7 @@ class SectionedElf:
     """A 64-bit little-endian file with a section table."""
 
     def __init__(self, data: bytes) -> None:
-        if not elf.read_header(data).is_ours:
+        if not reader.read_header(data).is_ours:
             raise ElfError("not for x86-64")
         self.data = data
         try:

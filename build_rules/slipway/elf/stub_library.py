@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, replace
-from typing import AbstractSet, Dict, List, Sequence, Tuple
+from typing import AbstractSet, Callable, Dict, List, Sequence, Tuple
 
-from slipway.lib import elf_sections
-from slipway.lib.abi_policy import AbiPolicy, split_version
-from slipway.lib.elf_sections import LinkSymbol, Section, SectionedElf
+from slipway.elf import sections
+from slipway.elf.sections import LinkSymbol, Section, SectionedElf
+from slipway.elf.symbol_versions import split_version
 
 _LOADED = 2  # SHF_ALLOC
 _SONAME, _HASH, _STRINGS, _SYMBOLS, _STRINGS_SIZE, _SYMBOL_SIZE = 14, 4, 5, 6, 10, 11
@@ -36,28 +36,26 @@ class Stub:
 
 def make_stub(
     library: bytes,
-    policy: AbiPolicy,
+    allows: Callable[[str], bool],
     static_instead: Sequence[str] = (),
 ) -> Stub:
-    """The stub of a real library.
+    """The stub of a real library; `allows` says of a symbol version whether the old host has it.
 
     `static_instead` are patterns of names that old hosts have, but that newer headers don't fit.
     """
     real = SectionedElf(library)
     avoided = re.compile("|".join(static_instead) or r"(?!)")
-    kept, removed = _select(real.exports(), policy, avoided)
-    data = _Writer(real, kept, policy).write()
+    kept, removed = _select(real.exports(), allows, avoided)
+    data = _Writer(real, kept, allows).write()
     return Stub(real.soname(), data, {one.name for one in kept if one.default}, removed)
 
 
 def _select(
     exports: Sequence[LinkSymbol],
-    policy: AbiPolicy,
+    allows: Callable[[str], bool],
     avoided: re.Pattern[str],
 ) -> Tuple[List[LinkSymbol], AbstractSet[str]]:
-    kept = [
-        one for one in exports if policy.allows(one.version) and not avoided.fullmatch(one.name)
-    ]
+    kept = [one for one in exports if allows(one.version) and not avoided.fullmatch(one.name)]
     linkable = {one.name for one in kept if one.default}
     lost = {one.name for one in exports if one.default} - linkable
     # Where exp@@GLIBC_2.29 goes, the newest older one, exp@GLIBC_2.2.5, is the default again.
@@ -88,10 +86,12 @@ class _Strings:
 
 
 class _Writer:
-    def __init__(self, real: SectionedElf, kept: Sequence[LinkSymbol], policy: AbiPolicy) -> None:
+    def __init__(
+        self, real: SectionedElf, kept: Sequence[LinkSymbol], allows: Callable[[str], bool]
+    ) -> None:
         self._soname, self._kept = real.soname(), kept
         _, parents = real.versions()
-        self._parents = {name: own for name, own in parents.items() if policy.allows(name)}
+        self._parents = {name: own for name, own in parents.items() if allows(name)}
         self._index = {name: number for number, name in enumerate(self._parents, 2)}
         # Empty shells of the sections that the symbols live in, with their flags, addresses and
         # alignment: copy relocations and aliases such as environ depend on them.
@@ -110,12 +110,12 @@ class _Writer:
         definitions = self._version_definitions()
         soname = self._strings.add(self._soname)
         first = len(self._headers)  # of .hash; .dynsym, .dynstr and the others follow
-        self._put(".hash", elf_sections.HASH, self._hash_table(), first + 1, 0, 8, 4)
-        self._put(".dynsym", elf_sections.DYNAMIC_SYMBOLS, symbols, first + 2, 1, 8, 24)
-        self._put(".dynstr", elf_sections.STRINGS, bytes(self._strings.data), 0, 0, 1, 0)
-        self._put(".gnu.version", elf_sections.SYMBOL_VERSIONS, versions, first + 1, 0, 2, 2)
+        self._put(".hash", sections.HASH, self._hash_table(), first + 1, 0, 8, 4)
+        self._put(".dynsym", sections.DYNAMIC_SYMBOLS, symbols, first + 2, 1, 8, 24)
+        self._put(".dynstr", sections.STRINGS, bytes(self._strings.data), 0, 0, 1, 0)
+        self._put(".gnu.version", sections.SYMBOL_VERSIONS, versions, first + 1, 0, 2, 2)
         count = len(self._parents) + 1
-        kind = elf_sections.VERSION_DEFINITIONS
+        kind = sections.VERSION_DEFINITIONS
         self._put(".gnu.version_d", kind, definitions, first + 2, count, 8, 0)
         tags = (
             (_SONAME, soname),
@@ -123,35 +123,35 @@ class _Writer:
             (_STRINGS, self._addresses[".dynstr"]),
             (_SYMBOLS, self._addresses[".dynsym"]),
             (_STRINGS_SIZE, len(self._strings.data)),
-            (_SYMBOL_SIZE, elf_sections.SYMBOL_SIZE),
+            (_SYMBOL_SIZE, sections.SYMBOL_SIZE),
             (_VERSYM, self._addresses[".gnu.version"]),
             (_VERDEF, self._addresses[".gnu.version_d"]),
             (_VERDEF_COUNT, count),
             (0, 0),
         )
         dynamic = b"".join(struct.pack("<QQ", *tag) for tag in tags)
-        self._put(".dynamic", elf_sections.DYNAMIC, dynamic, first + 2, 0, 8, 16)
+        self._put(".dynamic", sections.DYNAMIC, dynamic, first + 2, 0, 8, 16)
         return self._finish(len(dynamic))
 
     def _add_shell(self, shell: Section) -> int:
         self._headers.append(
             (
-                *(self._names.add(shell.name), elf_sections.EMPTY, shell.flags, shell.address),
+                *(self._names.add(shell.name), sections.EMPTY, shell.flags, shell.address),
                 *(0, shell.size, 0, 0, shell.alignment, 0),
             )
         )
         return len(self._headers) - 1
 
     def _symbol_tables(self, place: Dict[int, int]) -> Tuple[bytes, bytes]:
-        symbols, versions = bytearray(elf_sections.SYMBOL_SIZE), bytearray(2)
+        symbols, versions = bytearray(sections.SYMBOL_SIZE), bytearray(2)
         for one in self._kept:
-            kind = elf_sections.FUNCTION if one.type == elf_sections.INDIRECT else one.type
+            kind = sections.FUNCTION if one.type == sections.INDIRECT else one.type
             symbols += struct.pack(
                 "<IBBHQQ",
                 *(self._strings.add(one.name), one.bind << 4 | kind, one.other),
                 *(place[one.section], one.value, one.size),
             )
-            hidden = 0 if one.default else elf_sections.HIDDEN
+            hidden = 0 if one.default else sections.HIDDEN
             versions += struct.pack("<H", self._index[one.version] | hidden)
         return bytes(symbols), bytes(versions)
 
@@ -206,7 +206,7 @@ class _Writer:
         dynamic = loaded - dynamic_size
         self._names.add(".shstrtab")
         names = bytes(self._names.data)
-        self._put(".shstrtab", elf_sections.STRINGS, names, 0, 0, 1, 0, flags=0)
+        self._put(".shstrtab", sections.STRINGS, names, 0, 0, 1, 0, flags=0)
         body.extend(bytes(-len(body) % 8))
         table = len(body)
         for header in self._headers:
