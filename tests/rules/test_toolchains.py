@@ -7,7 +7,7 @@ from typing import Dict, Tuple
 import pytest
 from pants.core.goals.test import TestResult
 
-from slipway.lib.abi_policy import AbiPolicy
+from slipway.abi.policy import AbiPolicy
 from slipway.toolchain.abi import AbiPolicyRequest
 from slipway.toolchain.contract import ToolchainTestFieldSet, ToolchainTestRequest
 from slipway.toolchain.image import (

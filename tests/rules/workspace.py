@@ -31,12 +31,12 @@ from pants.engine.target import AllTargets, DependenciesRequest, Target
 from pants.testutil.rule_runner import RuleRunner
 
 from slipway import register
+from slipway.abi.policy import AbiPolicy
 from slipway.bundle.export import ExportNodeApps
 from slipway.bundle.tailor import PutativeNodeAppsRequest
 from slipway.debian.lock import write_lock
 from slipway.deploy.target import DeploymentRequest, DescribedDeployment
 from slipway.lib import fetch_lock
-from slipway.lib.abi_policy import AbiPolicy
 from slipway.lib.fetch_lock import FetchLock
 from slipway.lib.node_definition import NodeDefinition
 from slipway.npm.addon import NodeAddonFieldSet

@@ -12,13 +12,13 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
+from slipway.abi.policy import AbiPolicy
 from slipway.archive.rootfs import Content, Tree, file_entry, link_entry, text_entry
 from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
 from slipway.elf import static_rest
 from slipway.elf.reader import ElfError
 from slipway.elf.stub_library import Stub, make_stub
-from slipway.lib.abi_policy import AbiPolicy
 
 _SCRIPT_HEAD = (
     "/* GNU ld script: the versions that the oldest host has */\nOUTPUT_FORMAT(elf64-x86-64)\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Iterable, Mapping
 
-from slipway.lib.abi_audit import FOREIGN
+from slipway.abi.audit import FOREIGN
 from slipway.lib.script_decisions import Decision
 
 FORMAT = 1

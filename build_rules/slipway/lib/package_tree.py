@@ -14,6 +14,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, List, Optional, Set, Tuple
 
+from slipway.abi.policy import AbiPolicy
 from slipway.archive.rootfs import (
     Content,
     Entry,
@@ -30,7 +31,6 @@ from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
 from slipway.debian import package as deb
 from slipway.debian.lock import DebianLock, LockedPackage
 from slipway.elf.reader import MAGIC, needed_libraries
-from slipway.lib.abi_policy import AbiPolicy
 from slipway.lib.image_spec import ImageSpec, path_pattern
 from slipway.lib.link_surface import apply_surface
 

@@ -20,8 +20,8 @@ from pants.engine.target import Targets
 from pants.option.option_types import EnumOption, StrListOption, StrOption
 from pants.util.strutil import help_text
 
+from slipway.abi.table import Format, breaches_of, render
 from slipway.core.errors import SlipwayError
-from slipway.lib.abi_table import Format, breaches_of, render
 from slipway.release.abi_gate import Audited, FileAuditRequest
 from slipway.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
 from slipway.toolchain.image import ToolchainFieldSet, ToolchainNamed

@@ -14,7 +14,7 @@ from pants.engine.fs import AddPrefix, Digest, DigestContents
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from slipway.lib.abi_policy import AbiPolicy
+from slipway.abi.policy import AbiPolicy
 from slipway.toolchain.abi import AbiPolicyRequest
 from slipway.toolchain.image import (
     ImageBelowRequest,

@@ -20,8 +20,8 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from slipway.abi import waivers as abi_waivers
 from slipway.core.errors import SlipwayError
-from slipway.lib import abi_waivers
 from slipway.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
 from slipway.release.abi_gate import Audited, LayersAuditRequest
 from slipway.release.release import file_name

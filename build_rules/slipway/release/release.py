@@ -25,14 +25,15 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import DependenciesRequest, WrappedTarget, WrappedTargetRequest
 from pants.util.frozendict import FrozenDict
 
+from slipway.abi import waivers as abi_waivers
+from slipway.abi.waivers import Verdict
 from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.bundle.bundle import Bundle, BundleRequest
 from slipway.bundle.checks import check_server_env
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
-from slipway.lib import abi_waivers, native_packages, native_report, release_layers
-from slipway.lib.abi_waivers import Verdict
+from slipway.lib import native_packages, native_report, release_layers
 from slipway.lib.release_layers import Scope
 from slipway.npm.manifest import check_script
 from slipway.release.abi_gate import Audited, LayersAuditRequest

@@ -16,6 +16,9 @@ from typing import Any, Dict, List, Set, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.abi import audit as abi_audit
+from slipway.abi import policy as abi_policy
+from slipway.abi.policy import AbiPolicy
 from slipway.archive import tar_reading, unpacking
 from slipway.archive.decompression import Stream, unpacked_chunks
 from slipway.archive.tar_reading import Kind
@@ -24,8 +27,6 @@ from slipway.core.errors import SlipwayError
 from slipway.core.json_text import loads
 from slipway.elf import facts, reader
 from slipway.elf.facts import ElfFacts
-from slipway.lib import abi_audit, abi_policy
-from slipway.lib.abi_policy import AbiPolicy
 from slipway.lib.step_program import run
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"

@@ -14,12 +14,14 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
+from slipway.abi import audit
+from slipway.abi import policy as abi_policy
+from slipway.abi.audit import AuditedFile
 from slipway.archive import layers
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.elf import facts
-from slipway.lib import abi_audit, abi_policy, jailed
-from slipway.lib.abi_audit import AuditedFile
+from slipway.lib import jailed
 from slipway.lib.step_program import run
 
 _SOURCES, _POLICY = "in/contract", "in/abi.json"
@@ -57,7 +59,7 @@ def test(arguments: Dict[str, Any]) -> None:
 def _audit(folder: str) -> List[AuditedFile]:
     with open(_POLICY, encoding="utf-8") as file:
         policy = abi_policy.read(json.load(file), "the ABI policy")
-    found = abi_audit.audit(facts.facts_of_layer(layers.walk(folder)), {}, policy, ())
+    found = audit.audit(facts.facts_of_layer(layers.walk(folder)), {}, policy, ())
     for one in found:
         print(f"   {one.verdict:7} {one.path} {' '.join(one.highest.values())}")
     breaches = [str(breach) for one in found for breach in one.breaches]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pants.engine.fs import FileContent
 from pants.engine.rules import Get, collect_rules, rule
 
+from slipway.abi import policy as abi_policy
+from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
-from slipway.lib import abi_policy
-from slipway.lib.abi_policy import AbiPolicy
 from slipway.toolchain.image import ToolchainFieldSet
 
 

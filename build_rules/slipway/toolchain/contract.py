@@ -20,7 +20,7 @@ from pants.engine.target import Target
 from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
-from slipway.lib.abi_policy import AbiPolicy
+from slipway.abi.policy import AbiPolicy
 from slipway.target_types import ContractTestsField, ImageField, PackagesLockField
 from slipway.toolchain.abi import AbiPolicyRequest, policy_file
 from slipway.toolchain.image import (

@@ -20,10 +20,10 @@ from pants.engine.target import Target
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.debian.lock import DebianLock, LockedPackage, read_lock
-from slipway.lib.abi_policy import AbiPolicy
 from slipway.lib.image_spec import check_lock_is_current, read_image_spec
 from slipway.target_types import ImageArchiveField, ImageField, PackagesLockField
 from slipway.toolchain.abi import AbiPolicyRequest, policy_file

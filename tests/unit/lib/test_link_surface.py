@@ -10,14 +10,15 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.abi import policy as abi_policy
+from slipway.abi.policy import AbiPolicy
 from slipway.archive import ar
 from slipway.archive.rootfs import Content, Tree, file_entry, link_entry
 from slipway.core.errors import SlipwayError
 from slipway.elf import reader, static_rest, stub_library
-from slipway.lib import abi_policy, link_surface
-from slipway.lib.abi_policy import AbiPolicy
+from slipway.lib import link_surface
 from slipway.lib.link_surface import LinkScript, SurfaceSpec
-from tests.unit.lib.test_abi_policy import SOUND
+from tests.unit.abi.test_policy import SOUND
 
 LIB = "/usr/lib/x86_64-linux-gnu"
 LIBC = f"{LIB}/libc.so.6"

@@ -11,11 +11,11 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.abi import policy as abi_policy
 from slipway.core.errors import SlipwayError
-from slipway.lib import abi_policy
 from slipway.sandbox import audit_abi
+from tests.unit.abi.test_policy import SOUND
 from tests.unit.elf.test_reader import SMALL, content
-from tests.unit.lib.test_abi_policy import SOUND
 
 pytestmark = pytest.mark.skipif(not os.path.exists(SMALL), reason="no x86-64 Debian")
 PACKAGES = [{"path": "node_modules/a", "name": "a", "version": "1.0.0", "bytes": 1}]

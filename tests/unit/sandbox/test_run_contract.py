@@ -10,8 +10,8 @@ import pytest
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.sandbox import run_contract
+from tests.unit.abi.test_policy import SOUND
 from tests.unit.elf.test_reader import SMALL, content
-from tests.unit.lib.test_abi_policy import SOUND
 
 
 @pytest.fixture

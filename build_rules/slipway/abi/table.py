@@ -6,8 +6,8 @@ import enum
 import json
 from typing import Any, Dict, List, Mapping, Tuple
 
+from slipway.abi.waivers import describe, ways_out
 from slipway.core import text_table
-from slipway.lib.abi_waivers import describe, ways_out
 
 _NAMESPACES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
 _HEAD = ("file", "package", *_NAMESPACES, "needs", "verdict")

@@ -6,8 +6,8 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.abi import policy as abi_policy
 from slipway.core.errors import SlipwayErrors
-from slipway.lib import abi_policy
 
 SOUND: Dict[str, Any] = {
     "format": 1,

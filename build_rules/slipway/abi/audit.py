@@ -21,10 +21,10 @@ from typing import (
     Tuple,
 )
 
+from slipway.abi.policy import AbiPolicy
 from slipway.elf import reader
 from slipway.elf.facts import INSIDE, ElfFacts
 from slipway.elf.symbol_versions import split_version
-from slipway.lib.abi_policy import AbiPolicy
 
 FITS, BREACH, FOREIGN, NO_PROGRAM = "fits", "breach", "foreign", "not loaded"
 _MOST_NAMED = 5

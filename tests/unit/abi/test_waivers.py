@@ -6,8 +6,8 @@ from typing import Any, Dict
 
 import pytest
 
+from slipway.abi.waivers import judge
 from slipway.core.errors import SlipwayErrors
-from slipway.lib.abi_waivers import judge
 
 WHERE = "apps/x:release"
 REASON = "needs fcntl64 of version GLIBC_2.28; the newest there is GLIBC_2.17"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict
 
-from slipway.lib.abi_table import Format, render
+from slipway.abi.table import Format, render
 
 NODE: Dict[str, Any] = {
     "path": "node_runtime/bin/node",

@@ -6,12 +6,13 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from slipway.abi import audit as abi_audit
+from slipway.abi import policy
+from slipway.abi.audit import AuditedFile
 from slipway.elf.facts import ElfFacts
-from slipway.lib import abi_audit, abi_policy
-from slipway.lib.abi_audit import AuditedFile
-from tests.unit.lib.test_abi_policy import SOUND
+from tests.unit.abi.test_policy import SOUND
 
-POLICY = abi_policy.read(SOUND, "abi.toml")
+POLICY = policy.read(SOUND, "abi.toml")
 PACKAGES = {"node_modules/sharp": "sharp@0.30.7", "node_modules/a": "a@1.0.0"}
 PATH = "node_modules/sharp/build/Release/sharp.node"
 NODE = ElfFacts(
