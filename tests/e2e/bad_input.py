@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, Mapping, Optional, Tuple
 
-from slipway.lib import tree_cache
+from slipway.isolation import tree_cache
 from tests.e2e.harness import Result, Workspace
 from tests.e2e.tiny_app import TinyApp
 from tests.unit.registry_stub import Registry

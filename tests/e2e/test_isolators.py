@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
-from slipway.lib import build_users
+from slipway.isolation import build_users
 from tests.e2e import harness
 from tests.e2e.addon_app import write_app
 from tests.e2e.conftest import OtherUser

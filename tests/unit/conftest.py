@@ -8,9 +8,9 @@ from typing import Iterator
 
 import pytest
 
-from slipway.lib import jail_protocol
-from slipway.lib.first_process import FirstProcess, _woken
-from slipway.lib.jails import Jail
+from slipway.isolation import jail_protocol
+from slipway.isolation.first_process import FirstProcess, _woken
+from slipway.isolation.jails import Jail
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Dict, List, Mapping, Optional, Tuple, Type
 from urllib.parse import unquote
 
-from slipway.lib import binary_mirrors, jailed
+from slipway.isolation import jailed
+from slipway.lib import binary_mirrors
 from slipway.lib.binary_mirrors import Asked
 from slipway.lib.node_headers import FOLDER, NodeHeaders
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
-from slipway.lib import jailed
-from slipway.lib.jail_protocol import NOBODY, Subject
+from slipway.isolation import jailed
+from slipway.isolation.jail_protocol import NOBODY, Subject
 
 RUNTIME = "/build/node_runtime"
 NPM = f"{RUNTIME}/lib/node_modules/npm/bin/npm-cli.js"

@@ -9,8 +9,8 @@ import sys
 from typing import Any, Callable, Dict, NoReturn
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import jail_protocol
-from slipway.lib.isolation import hide
+from slipway.isolation import jail_protocol
+from slipway.isolation.job import hide
 
 
 def run(main: Callable[[Dict[str, Any]], None]) -> NoReturn:

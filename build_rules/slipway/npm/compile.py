@@ -23,7 +23,8 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib import native_packages, network_words, npm_manifest, script_decisions
+from slipway.isolation import network_words
+from slipway.lib import native_packages, npm_manifest, script_decisions
 from slipway.lib.binary_mirrors import Asked
 from slipway.lib.fetch_lock import FetchLock, PinnedBinary
 from slipway.lib.loopback_server import ASKED

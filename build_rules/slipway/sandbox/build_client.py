@@ -15,8 +15,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from slipway.archive import layers, unpacking
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
+from slipway.isolation.jail_protocol import Subject
 from slipway.lib import left_files, node_process
-from slipway.lib.jail_protocol import Subject
 from slipway.lib.npm_package import text_map
 from slipway.lib.step_program import run
 

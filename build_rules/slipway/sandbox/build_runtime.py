@@ -18,7 +18,8 @@ from slipway.archive import layers, package_tarball
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import reader
-from slipway.lib import jailed, left_files, node_process, npm_of_runtime, step_log
+from slipway.isolation import jailed
+from slipway.lib import left_files, node_process, npm_of_runtime, step_log
 from slipway.lib.step_program import run
 
 _SOURCE, _TRIAL = "source", "trial"

@@ -19,8 +19,9 @@ from slipway.archive import layers, unpacking
 from slipway.core.errors import SlipwayError
 from slipway.core.placeholders import ORIGIN
 from slipway.elf import facts
-from slipway.lib import jailed, left_files, native_packages, node_process, npm_rebuild
-from slipway.lib.jail_protocol import Subject
+from slipway.isolation import jailed
+from slipway.isolation.jail_protocol import Subject
+from slipway.lib import left_files, native_packages, node_process, npm_rebuild
 from slipway.lib.loopback_server import LoopbackServer
 from slipway.lib.node_headers import NodeHeaders
 from slipway.lib.step_program import run

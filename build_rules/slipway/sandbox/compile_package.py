@@ -21,6 +21,7 @@ from slipway.archive.layers import Entry
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
+from slipway.isolation.jail_protocol import Subject
 from slipway.lib import (
     binary_mirrors,
     left_files,
@@ -29,7 +30,6 @@ from slipway.lib import (
     npm_rebuild,
     release_layers,
 )
-from slipway.lib.jail_protocol import Subject
 from slipway.lib.loopback_server import LoopbackServer
 from slipway.lib.node_headers import NodeHeaders
 from slipway.lib.npm_production import owner

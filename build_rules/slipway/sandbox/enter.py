@@ -20,17 +20,13 @@ from typing import Any, Dict, Iterator, List
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import (
-    isolation,
-    namespaces,
-    network_guard,
-    tree_cache,
-)
-from slipway.lib.cgroup_places import machine_memory
-from slipway.lib.cgroups import Cgroup
-from slipway.lib.first_process import Bounds
-from slipway.lib.isolation import IsolationRefused, Job
-from slipway.lib.resource_limits import read_limits
+from slipway.isolation import job as isolation
+from slipway.isolation import namespaces, network_guard, tree_cache
+from slipway.isolation.cgroup_places import machine_memory
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.first_process import Bounds
+from slipway.isolation.job import IsolationRefused, Job
+from slipway.isolation.resource_limits import read_limits
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -224,16 +220,16 @@ def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
     if name == "docker":
         if not settings["docker"]:
             raise IsolationRefused("there is no docker on the PATH")
-        from slipway.lib import docker_engine  # noqa: PLC0415
+        from slipway.isolation import docker_engine  # noqa: PLC0415
         from slipway.oci import docker  # noqa: PLC0415
 
         return docker_engine.run(docker.Client(**settings["docker"]), job)
     if name == "chroot":
-        from slipway.lib import chroot  # noqa: PLC0415
+        from slipway.isolation import chroot  # noqa: PLC0415
 
         return chroot.run(job)
     if name == "inside":
-        from slipway.lib import inside  # noqa: PLC0415
+        from slipway.isolation import inside  # noqa: PLC0415
 
         return inside.run(job)
     return _in_namespaces(job)

@@ -13,7 +13,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError
-from slipway.lib import jailed, npm_of_runtime
+from slipway.isolation import jailed
+from slipway.lib import npm_of_runtime
 from slipway.lib.step_program import run
 
 _TOP = ("bin", "include", "lib", "share")

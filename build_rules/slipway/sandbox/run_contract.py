@@ -21,7 +21,7 @@ from slipway.archive import layers
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.elf import facts
-from slipway.lib import jailed
+from slipway.isolation import jailed
 from slipway.lib.step_program import run
 
 _SOURCES, _POLICY = "in/contract", "in/abi.json"

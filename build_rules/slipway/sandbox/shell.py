@@ -21,9 +21,9 @@ from typing import Iterator, List, Mapping, Tuple
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import isolation, namespaces, tree_cache
-from slipway.lib.isolation import Command, IsolationRefused
-from slipway.lib.tree_cache import Layer
+from slipway.isolation import job, namespaces, tree_cache
+from slipway.isolation.job import Command, IsolationRefused
+from slipway.isolation.tree_cache import Layer
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -56,7 +56,7 @@ def main(arguments: List[str]) -> int:
         )
         print(refused, file=sys.stderr)
         return 1
-    except isolation.CommandNotStarted as error:
+    except job.CommandNotStarted as error:
         print(f"{error}", file=sys.stderr)
         return 127
 
@@ -68,18 +68,18 @@ def _in_terminal(root: str, argv: Tuple[str, ...], env: Mapping[str, str]) -> in
     child = os.fork()
     if child == 0:
         os.close(outer)
-        isolation.die_with_parent()
+        job.die_with_parent()
         status = 1
         try:
             status = namespaces.run(root, [], Command(argv, env, "/build", terminal=inner))
-        except (IsolationRefused, isolation.CommandNotStarted) as error:
+        except (IsolationRefused, job.CommandNotStarted) as error:
             os.write(inner, f"{error}\n".encode())
         finally:
             os._exit(status)
     os.close(inner)
     with _raw(0):
         _relay(outer)
-    return isolation.exit_status(os.waitpid(child, 0)[1])
+    return job.exit_status(os.waitpid(child, 0)[1])
 
 
 def _relay(outer: int) -> None:

@@ -12,7 +12,7 @@ from slipway.archive import unpacking
 from slipway.archive.unpacking import Form
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
-from slipway.lib import jailed
+from slipway.isolation import jailed
 from slipway.lib.step_program import run
 
 _RELEASE = "release"

@@ -42,8 +42,8 @@ from pants.util.logging import LogLevel
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
-from slipway.lib import network_guard, network_words
-from slipway.lib.network_guard import Report
+from slipway.isolation import network_guard, network_words
+from slipway.isolation.network_guard import Report
 from slipway.toolchain.cache_lookup import as_lookup, has_all_inputs
 from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.locked_files import (

@@ -17,8 +17,8 @@ from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry
 from slipway.archive.unpacking import PACKED, ROOT, Form, Rules
 from slipway.core.errors import SlipwayError
-from slipway.lib import tree_cache
-from slipway.lib.tree_cache import Layer
+from slipway.isolation import tree_cache
+from slipway.isolation.tree_cache import Layer
 from tests.unit.archive.own_archives import (
     CHARACTERS,
     FIFO,

@@ -46,7 +46,7 @@ for path in FILES:
         kit.reached(f"opened {path} for writing")
     except OSError as error:
         kit.note(path, kit.word_of(error))
-programs = [os.path.join("/build/slipway", *found) for found in [("slipway", "lib")]]
+programs = [os.path.join("/build/slipway", *found) for found in [("slipway", "core")]]
 for folder in programs:
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         path = os.path.join(folder, name)

@@ -23,14 +23,10 @@ from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
 from slipway.archive import unpacking
 from slipway.archive.tar_reading import Kind, Member
-from slipway.lib import container_side, isolation
-from slipway.lib.isolation import (
-    HOST_NAME,
-    CommandNotStarted,
-    IsolationRefused,
-    Job,
-)
-from slipway.lib.tree_cache import Layer
+from slipway.isolation import container_side
+from slipway.isolation import job as isolation
+from slipway.isolation.job import HOST_NAME, CommandNotStarted, IsolationRefused, Job
+from slipway.isolation.tree_cache import Layer
 from slipway.oci import image as oci_image
 from slipway.oci.docker import Client, EngineRefused, check_disk, last_line
 from slipway.oci.image import Image, LayerBlob

@@ -10,12 +10,12 @@ from typing import Iterator, Optional
 
 import pytest
 
-from slipway.lib import build_users, jails, sysv_ipc
-from slipway.lib.build_users import BuildUsers
-from slipway.lib.first_process import FirstProcess
-from slipway.lib.isolation import IsolationRefused
-from slipway.lib.jail_protocol import Reply, Request
-from slipway.lib.jails import UserJail
+from slipway.isolation import build_users, jails, sysv_ipc
+from slipway.isolation.build_users import BuildUsers
+from slipway.isolation.first_process import FirstProcess
+from slipway.isolation.jail_protocol import Reply, Request
+from slipway.isolation.jails import UserJail
+from slipway.isolation.job import IsolationRefused
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 ENV = {"PATH": "/usr/bin:/bin"}

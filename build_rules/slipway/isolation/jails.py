@@ -15,10 +15,10 @@ import signal
 import time
 from typing import Callable, Dict, FrozenSet, Iterable, List, NoReturn, Optional, Set
 
-from slipway.lib import isolation, network_guard, sysv_ipc
-from slipway.lib.isolation import OPEN_FILES, exit_status
-from slipway.lib.jail_protocol import Request
-from slipway.lib.network_guard import OWN_LOOPBACK, Surroundings
+from slipway.isolation import job, network_guard, sysv_ipc
+from slipway.isolation.jail_protocol import Request
+from slipway.isolation.job import OPEN_FILES, exit_status
+from slipway.isolation.network_guard import OWN_LOOPBACK, Surroundings
 
 NO_NEW_PRIVILEGES = 38
 _SYS_KEYCTL, _JOIN_SESSION_KEYRING = 250, 1
@@ -50,7 +50,7 @@ class Jail:
 
     def enter(self, request: Request) -> None:
         """Shuts in the process that calls it, the first of the jail; it may return in a child."""
-        isolation.take_in_orphans()
+        job.take_in_orphans()
 
     def become_user(self) -> None:
         """Turns the process that calls it into one of the jail's user, right before it execs."""
@@ -151,8 +151,8 @@ def run_first(
             tell(f"missing {error.errno or 0}")
 
     try:
-        isolation.die_with_parent()
-        isolation.hide()
+        job.die_with_parent()
+        job.hide()
         join_cgroup()
         _join_new_keyring()
         jail.enter(request)
@@ -178,18 +178,18 @@ def _join_new_keyring() -> None:
 
 
 def _become_command(jail: Jail, request: Request, output: Dict[int, int]) -> NoReturn:
-    isolation.die_with_parent()
+    job.die_with_parent()
     os.setsid()
     os.umask(0o022)
-    isolation.limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+    job.limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nothing = os.open("/dev/null", os.O_RDONLY)
     if jail.most_processes is not None:
-        isolation.limit(resource.RLIMIT_NPROC, jail.most_processes)
+        job.limit(resource.RLIMIT_NPROC, jail.most_processes)
     jail.become_user()
-    isolation.control_process(NO_NEW_PRIVILEGES, 1)
+    job.control_process(NO_NEW_PRIVILEGES, 1)
     # After the change of the user, which makes the kernel forget it.
-    isolation.die_with_parent()
+    job.die_with_parent()
     os.chdir(request.cwd)
     os.dup2(nothing, 0)
     for descriptor, target in output.items():

@@ -27,9 +27,9 @@ ENV = {"PATH": "/usr/bin:/bin", "HOME": "/home/build", "CANARY": "1"}
 _DRIVER = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from slipway.lib import isolation, namespaces
-from slipway.lib.first_process import Bounds
-from slipway.lib.resource_limits import Limits
+from slipway.isolation import job as isolation; from slipway.isolation import namespaces
+from slipway.isolation.first_process import Bounds
+from slipway.isolation.resource_limits import Limits
 asked = json.loads(sys.argv[2])
 mounts = [isolation.Mount(*one) for one in asked["mounts"]]
 command = isolation.Command(

@@ -14,16 +14,11 @@ import stat
 import subprocess
 from typing import Mapping, Sequence
 
-from slipway.lib import isolation, jails
-from slipway.lib.isolation import (
-    OPEN_FILES,
-    Command,
-    IsolationRefused,
-    Job,
-    Mount,
-)
-from slipway.lib.jail_protocol import Request
-from slipway.lib.supervision import StartFailed
+from slipway.isolation import jails
+from slipway.isolation import job as isolation
+from slipway.isolation.jail_protocol import Request
+from slipway.isolation.job import OPEN_FILES, Command, IsolationRefused, Job, Mount
+from slipway.isolation.supervision import StartFailed
 
 BUILD = "/build"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import Callable, Dict, Iterable, Optional, Sequence, Tuple
 
-from slipway.lib import process_use
-from slipway.lib.cgroups import Cgroup
-from slipway.lib.resource_limits import (
+from slipway.isolation import process_use
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.resource_limits import (
     INODES,
     MACHINE_MEMORY,
     MEMORY,
@@ -20,7 +20,7 @@ from slipway.lib.resource_limits import (
     Breach,
     Limits,
 )
-from slipway.lib.space_use import Space, SpaceMeter
+from slipway.isolation.space_use import Space, SpaceMeter
 
 _CALM = 0.2  # seconds between two looks
 _LONGEST = 0.5

@@ -13,8 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Callable, Iterator, List, Mapping, Optional, Tuple
 
 if TYPE_CHECKING:  # every step compiles what it imports
-    from slipway.lib.resource_limits import Limits
-    from slipway.lib.tree_cache import Layer
+    from slipway.isolation.resource_limits import Limits
+    from slipway.isolation.tree_cache import Layer
 
 USER_ID = 1000
 """The ordinary user and group that every step runs as, whoever runs Pants."""

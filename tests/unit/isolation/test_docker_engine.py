@@ -14,10 +14,11 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import container_side, docker_engine, isolation
-from slipway.lib.isolation import Command, IsolationRefused, Job
-from slipway.lib.resource_limits import Limits
-from slipway.lib.tree_cache import Layer
+from slipway.isolation import container_side, docker_engine
+from slipway.isolation import job as isolation
+from slipway.isolation.job import Command, IsolationRefused, Job
+from slipway.isolation.resource_limits import Limits
+from slipway.isolation.tree_cache import Layer
 from slipway.oci import docker
 from slipway.oci.docker import Client
 from tests.unit.archive.own_archives import Item, file, folder, hard_link, link, own_tar

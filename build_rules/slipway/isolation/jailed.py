@@ -13,8 +13,8 @@ from typing import BinaryIO, Callable, Deque, Iterator, List, Mapping, Sequence,
 
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
-from slipway.lib import jail_protocol
-from slipway.lib.jail_protocol import NOBODY, Reply, Request, Subject
+from slipway.isolation import jail_protocol
+from slipway.isolation.jail_protocol import NOBODY, Reply, Request, Subject
 
 _LAST_LINES = 30
 _LONGEST_LINE = 1 << 16

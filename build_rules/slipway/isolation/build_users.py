@@ -15,8 +15,8 @@ import pwd
 from dataclasses import dataclass
 from typing import Iterator, Set
 
-from slipway.lib import jails
-from slipway.lib.isolation import IsolationRefused
+from slipway.isolation import jails
+from slipway.isolation.job import IsolationRefused
 
 FIRST_ID, COUNT = 61000, 128
 """The IDs of users, and of groups of the same number; two for each step that runs."""

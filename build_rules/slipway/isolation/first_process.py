@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import isolation, jail_protocol, jails
-from slipway.lib.cgroups import Cgroup
-from slipway.lib.isolation import exit_status
-from slipway.lib.jail_protocol import Reply, Request
-from slipway.lib.jails import Jail
-from slipway.lib.resource_limits import Breach, Limits, message
-from slipway.lib.resource_monitor import Monitor
-from slipway.lib.space_use import Space, explain_full, find_spaces
+from slipway.isolation import jail_protocol, jails, job
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.jail_protocol import Reply, Request
+from slipway.isolation.jails import Jail
+from slipway.isolation.job import exit_status
+from slipway.isolation.resource_limits import Breach, Limits, message
+from slipway.isolation.resource_monitor import Monitor
+from slipway.isolation.space_use import Space, explain_full, find_spaces
 
 _STDOUT, _STDERR = 1, 2
 
@@ -67,7 +67,7 @@ class FirstProcess:
         life: Optional[int] = None,
         bounds: Optional[Bounds] = None,
     ) -> None:
-        isolation.take_in_orphans()
+        job.take_in_orphans()
         self._jail = jail
         self._attempts = attempts
         self._life = life

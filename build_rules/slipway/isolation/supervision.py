@@ -12,15 +12,10 @@ import os
 import sys
 from typing import Callable, Iterator, Optional, Union
 
-from slipway.lib.first_process import Bounds, FirstProcess
-from slipway.lib.isolation import (
-    CommandNotStarted,
-    IsolationRefused,
-    hide,
-    watched,
-)
-from slipway.lib.jail_protocol import Request
-from slipway.lib.jails import Jail, descendants, end_processes
+from slipway.isolation.first_process import Bounds, FirstProcess
+from slipway.isolation.jail_protocol import Request
+from slipway.isolation.jails import Jail, descendants, end_processes
+from slipway.isolation.job import CommandNotStarted, IsolationRefused, hide, watched
 
 Start = Callable[[], None]
 

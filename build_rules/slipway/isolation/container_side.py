@@ -65,12 +65,12 @@ def main() -> None:
 
 
 def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
-    from slipway.lib import copied_inputs, jails  # noqa: PLC0415  (they came with the tar)
-    from slipway.lib.cgroups import Cgroup  # noqa: PLC0415
-    from slipway.lib.first_process import Bounds, FirstProcess  # noqa: PLC0415
-    from slipway.lib.isolation import USER_ID, WRITABLE_FOLDERS, Command, hide  # noqa: PLC0415
-    from slipway.lib.resource_limits import Limits  # noqa: PLC0415
-    from slipway.lib.supervision import StartFailed  # noqa: PLC0415
+    from slipway.isolation import copied_inputs, jails  # noqa: PLC0415  (they came with the tar)
+    from slipway.isolation.cgroups import Cgroup  # noqa: PLC0415
+    from slipway.isolation.first_process import Bounds, FirstProcess  # noqa: PLC0415
+    from slipway.isolation.job import USER_ID, WRITABLE_FOLDERS, Command, hide  # noqa: PLC0415
+    from slipway.isolation.resource_limits import Limits  # noqa: PLC0415
+    from slipway.isolation.supervision import StartFailed  # noqa: PLC0415
 
     command = Command(tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"])
     hide()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List
 
 from slipway.core.printable import one_line
-from slipway.lib.network_guard import Attempt, Report
+from slipway.isolation.network_guard import Attempt, Report
 
 _MOST = 10
 

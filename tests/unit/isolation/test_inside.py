@@ -10,9 +10,9 @@ from typing import List
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import inside
-from slipway.lib.inside import first_difference
-from slipway.lib.tree_cache import Layer, all_unpacked
+from slipway.isolation import inside
+from slipway.isolation.inside import first_difference
+from slipway.isolation.tree_cache import Layer, all_unpacked
 from tests.unit.archive.own_archives import file, folder, link, own_tar
 
 LOWER = [

@@ -36,9 +36,9 @@ from typing import (
     Tuple,
 )
 
-from slipway.lib import syscall_filter
-from slipway.lib.jail_protocol import NOBODY, Subject
-from slipway.lib.syscall_filter import CONNECT, SENDMMSG, SENDMSG, SENDTO, SOCKET
+from slipway.isolation import syscall_filter
+from slipway.isolation.jail_protocol import NOBODY, Subject
+from slipway.isolation.syscall_filter import CONNECT, SENDMMSG, SENDMSG, SENDTO, SOCKET
 
 FILE = "network.json"
 """The name of the report, beside the outputs of a step."""

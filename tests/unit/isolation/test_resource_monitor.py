@@ -13,14 +13,21 @@ from typing import List, Sequence
 
 import pytest
 
-from slipway.lib import process_use
-from slipway.lib.cgroups import Cgroup
-from slipway.lib.process_use import Machine, count_tasks, exact_memory, resident_memory
-from slipway.lib.resource_limits import Breach, Limits
-from slipway.lib.resource_monitor import Monitor
-from slipway.lib.space_use import Space, find_spaces
+from slipway.isolation import process_use
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.process_use import Machine, count_tasks, exact_memory, resident_memory
+from slipway.isolation.resource_limits import Breach, Limits
+from slipway.isolation.resource_monitor import Monitor
+from slipway.isolation.space_use import Space, find_spaces
 from tests.places import SOURCES
-from tests.unit.lib.step_processes import MB, group_of, running, wait_for, wait_ready, with_tmpfs
+from tests.unit.isolation.step_processes import (
+    MB,
+    group_of,
+    running,
+    wait_for,
+    wait_ready,
+    with_tmpfs,
+)
 
 LIMITS = Limits(memory=150 * MB, processes=30, space=1 << 40, inodes=1 << 40)
 
@@ -230,9 +237,9 @@ def test_files_in_a_tmpfs_are_memory_too() -> None:
     program = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from slipway.lib.resource_limits import Limits
-from slipway.lib.resource_monitor import Monitor
-from slipway.lib.space_use import find_spaces
+from slipway.isolation.resource_limits import Limits
+from slipway.isolation.resource_monitor import Monitor
+from slipway.isolation.space_use import find_spaces
 monitor = Monitor(Limits(10_000_000, 10, 1 << 40, 1 << 40), list, find_spaces([sys.argv[1]]))
 print(monitor.look())
 with open(sys.argv[1] + "/file", "wb") as file:

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lib import network_guard, network_words
-from slipway.lib.network_guard import (
+from slipway.isolation import network_guard, network_words
+from slipway.isolation.network_guard import (
     NOBODY,
     OWN_LOOPBACK,
     Attempt,
@@ -126,7 +126,7 @@ def test_a_name_is_looked_up_where_there_is_no_address_but_loopback_s() -> None:
 import ctypes, os, socket, sys
 if ctypes.CDLL(None).unshare(0x50000000):
     sys.exit(77)
-from slipway.lib import network_guard
+from slipway.isolation import network_guard
 def become():
     try:
         socket.getaddrinfo("downloads.example", 443, 0, 0, 0, 0x20)
@@ -265,7 +265,7 @@ def test_exit_status_and_signals_pass_through() -> None:
 def test_where_a_guard_is_already_the_command_runs_and_it_is_said() -> None:
     program = """
 import os, sys
-from slipway.lib import network_guard as guard
+from slipway.isolation import network_guard as guard
 inner = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 child = guard.guarded_child(lambda: os.execvp("true", ["true"]), inner)
 assert os.waitpid(child, 0)[1] == 0
@@ -340,7 +340,7 @@ def test_plain_users_are_guarded_too() -> None:
     program = (
         "import os, socket, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from slipway.lib import network_guard as guard\n"
+        "from slipway.isolation import network_guard as guard\n"
         "def become():\n"
         "  socket.socket().connect_ex(('198.51.100.7', 443))\n"
         "  os._exit(0)\n"

@@ -15,10 +15,10 @@ import random
 import stat
 from typing import Iterator, Mapping, Sequence
 
-from slipway.lib import build_users, own_network, tree_cache
-from slipway.lib.build_users import BuildUsers
-from slipway.lib.cgroups import Cgroup
-from slipway.lib.copied_inputs import (
+from slipway.isolation import build_users, own_network, tree_cache
+from slipway.isolation.build_users import BuildUsers
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.copied_inputs import (
     BUILD,
     as_request,
     become,
@@ -29,10 +29,10 @@ from slipway.lib.copied_inputs import (
     remove_tree,
     take_outputs,
 )
-from slipway.lib.first_process import Bounds
-from slipway.lib.isolation import USER_ID, WRITABLE_FOLDERS, IsolationRefused, Job, Mount
-from slipway.lib.jails import UserJail
-from slipway.lib.supervision import supervised
+from slipway.isolation.first_process import Bounds
+from slipway.isolation.jails import UserJail
+from slipway.isolation.job import USER_ID, WRITABLE_FOLDERS, IsolationRefused, Job, Mount
+from slipway.isolation.supervision import supervised
 
 _PREFIX = "chroot-"
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}

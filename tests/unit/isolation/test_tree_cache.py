@@ -15,7 +15,7 @@ import pytest
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
-from slipway.lib import tree_cache
+from slipway.isolation import tree_cache
 from tests.places import SOURCES
 
 TOP = str(SOURCES)
@@ -64,7 +64,7 @@ def python(program: str, *arguments: str) -> List[str]:
 _ENTER = """\
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from slipway.lib import tree_cache
+from slipway.isolation import tree_cache
 with tree_cache.unpacked(sys.argv[2], [tree_cache.Layer(*sys.argv[3:5])]) as tree:
     print(os.stat(tree).st_ino, len(os.listdir(os.path.join(tree, "more"))))
 """
@@ -73,7 +73,7 @@ with tree_cache.unpacked(sys.argv[2], [tree_cache.Layer(*sys.argv[3:5])]) as tre
 _DIE = """\
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from slipway.lib import tree_cache; from slipway.archive import unpacking
+from slipway.isolation import tree_cache; from slipway.archive import unpacking
 cache, layer, sha256, moment = sys.argv[2:]
 count = 0
 def trace(frame, event, argument):
@@ -225,7 +225,7 @@ def test_a_layer_with_other_bytes_is_refused_and_leaves_nothing(tmp_path: Path) 
 _FULL = """\
 import os, subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from slipway.lib import tree_cache
+from slipway.isolation import tree_cache
 disk, layer, sha256 = sys.argv[2:]
 try:
     with tree_cache.unpacked(disk + "/cache", [tree_cache.Layer(layer, sha256)]):

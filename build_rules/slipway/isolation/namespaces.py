@@ -21,9 +21,11 @@ import sys
 import termios
 from typing import List, NoReturn, Optional, Sequence
 
-from slipway.lib.copied_inputs import copy, lend_name_servers
-from slipway.lib.first_process import Bounds, FirstProcess
-from slipway.lib.isolation import (
+from slipway.isolation.copied_inputs import copy, lend_name_servers
+from slipway.isolation.first_process import Bounds, FirstProcess
+from slipway.isolation.jail_protocol import Request
+from slipway.isolation.jails import Jail
+from slipway.isolation.job import (
     HOST_NAME,
     OPEN_FILES,
     USER_ID,
@@ -37,10 +39,8 @@ from slipway.lib.isolation import (
     limit,
     watched,
 )
-from slipway.lib.jail_protocol import Request
-from slipway.lib.jails import Jail
-from slipway.lib.own_network import bring_up_loopback
-from slipway.lib.resource_limits import Limits
+from slipway.isolation.own_network import bring_up_loopback
+from slipway.isolation.resource_limits import Limits
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUTS = 0x04000000

@@ -13,16 +13,16 @@ from typing import Callable, Sequence
 
 import pytest
 
-from slipway.lib import copied_inputs
-from slipway.lib.isolation import CommandNotStarted, IsolationRefused, TimeLimitReached
-from slipway.lib.jails import Jail
-from slipway.lib.supervision import StartFailed, supervised
+from slipway.isolation import copied_inputs
+from slipway.isolation.jails import Jail
+from slipway.isolation.job import CommandNotStarted, IsolationRefused, TimeLimitReached
+from slipway.isolation.supervision import StartFailed, supervised
 from tests.places import SOURCES
 
 PROGRAM = """
 import os, sys
-from slipway.lib.jails import Jail
-from slipway.lib.supervision import supervised
+from slipway.isolation.jails import Jail
+from slipway.isolation.supervision import supervised
 def start(): os.execvp("sh", ["sh", "-c", "sleep 300.1357 & setsid sleep 300.1357 & wait"])
 with supervised(start, lambda: open(sys.argv[1], "w").close(), Jail()) as run:
     print("ready", flush=True)

@@ -9,18 +9,12 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from slipway.lib import space_use
-from slipway.lib.folder_walk import Use, Walk
-from slipway.lib.resource_limits import Breach, Limits
-from slipway.lib.space_use import (
-    Space,
-    SpaceMeter,
-    explain_full,
-    find_spaces,
-    spaces_of,
-)
+from slipway.isolation import space_use
+from slipway.isolation.folder_walk import Use, Walk
+from slipway.isolation.resource_limits import Breach, Limits
+from slipway.isolation.space_use import Space, SpaceMeter, explain_full, find_spaces, spaces_of
 from tests.places import SOURCES
-from tests.unit.lib.step_processes import MB, with_tmpfs
+from tests.unit.isolation.step_processes import MB, with_tmpfs
 
 GENEROUS = Limits(memory=1 << 40, processes=1 << 20, space=1 << 40, inodes=1 << 40)
 ENDLESS = Use(1 << 60, 1 << 60)
@@ -153,8 +147,8 @@ def test_a_real_tmpfs_is_measured_and_found_full() -> None:
     program = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from slipway.lib.resource_limits import Limits
-from slipway.lib.space_use import SpaceMeter, explain_full, find_spaces
+from slipway.isolation.resource_limits import Limits
+from slipway.isolation.space_use import SpaceMeter, explain_full, find_spaces
 folder = sys.argv[1]
 limits = Limits(1 << 40, 1 << 20, 10_000_000, 100)
 spaces = find_spaces([folder])
@@ -202,7 +196,7 @@ def test_a_tmpfs_without_a_limit_of_inodes_is_walked() -> None:
     program = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from slipway.lib.space_use import find_spaces
+from slipway.isolation.space_use import find_spaces
 print(*find_spaces([sys.argv[1]]))
 """
     text = with_tmpfs("/mnt", "size=20m,nr_inodes=0", program, str(SOURCES))

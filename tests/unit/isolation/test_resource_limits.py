@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.resource_limits import (
+from slipway.isolation.resource_limits import (
     INODES,
     MACHINE_INODES,
     MACHINE_MEMORY,

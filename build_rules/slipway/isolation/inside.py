@@ -16,9 +16,9 @@ from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
 
 from slipway.archive import unpacking
 from slipway.archive.tar_reading import Kind, Member
-from slipway.lib import build_users, own_network, tree_cache
-from slipway.lib.cgroups import Cgroup
-from slipway.lib.copied_inputs import (
+from slipway.isolation import build_users, own_network, tree_cache
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.copied_inputs import (
     BUILD,
     as_request,
     become,
@@ -27,12 +27,12 @@ from slipway.lib.copied_inputs import (
     remove_tree,
     take_outputs,
 )
-from slipway.lib.first_process import Bounds
-from slipway.lib.isolation import USER_ID, IsolationRefused, Job, watched
-from slipway.lib.jails import Jail, UserJail
-from slipway.lib.network_guard import Surroundings
-from slipway.lib.supervision import supervised
-from slipway.lib.tree_cache import Layer
+from slipway.isolation.first_process import Bounds
+from slipway.isolation.jails import Jail, UserJail
+from slipway.isolation.job import USER_ID, IsolationRefused, Job, watched
+from slipway.isolation.network_guard import Surroundings
+from slipway.isolation.supervision import supervised
+from slipway.isolation.tree_cache import Layer
 
 # Files that engines put there for each container.
 _OF_ENGINES = ("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")

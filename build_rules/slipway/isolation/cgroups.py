@@ -17,7 +17,7 @@ import signal
 import time
 from typing import FrozenSet, List, Optional, Sequence
 
-from slipway.lib.cgroup_places import (
+from slipway.isolation.cgroup_places import (
     MEMORY_LIMITS,
     Place,
     find_parent,
@@ -25,7 +25,7 @@ from slipway.lib.cgroup_places import (
     read_file,
     read_number,
 )
-from slipway.lib.resource_limits import MEMORY, PROCESSES, Limits
+from slipway.isolation.resource_limits import MEMORY, PROCESSES, Limits
 
 _PREFIX = "slipway-"
 _CONTROLLERS = {"memory": MEMORY, "pids": PROCESSES}

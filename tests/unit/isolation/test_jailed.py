@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.lib import jail_protocol, jailed
+from slipway.isolation import jail_protocol, jailed
 from tests.places import SOURCES
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -47,7 +47,7 @@ def test_lines_are_shown_while_the_program_runs() -> None:
     """A step's output goes to a pipe, where Python would hold it back."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from slipway.lib import jail_protocol, jailed;"
+        "from slipway.isolation import jailed; from slipway.isolation import jail_protocol;"
         "jail_protocol.DESCRIPTOR = int(sys.argv[3]);"
         'jailed.run(["sh", "-c", "echo now; sleep 30"], "/", {"PATH": sys.argv[2]}, writable=[])'
     )

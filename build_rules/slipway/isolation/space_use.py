@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, Optional, Sequence, Set, Tuple
 
-from slipway.lib.folder_walk import Use, Walk
-from slipway.lib.resource_limits import (
+from slipway.isolation.folder_walk import Use, Walk
+from slipway.isolation.resource_limits import (
     INODES,
     MACHINE_INODES,
     MACHINE_SPACE,

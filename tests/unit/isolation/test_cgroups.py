@@ -16,18 +16,18 @@ from typing import Dict, Iterator, Optional, Tuple
 
 import pytest
 
-from slipway.lib import cgroup_places, cgroups
-from slipway.lib.cgroup_places import (
+from slipway.isolation import cgroup_places, cgroups
+from slipway.isolation.cgroup_places import (
     Place,
     find_parent,
     find_places,
     machine_memory,
     own_places,
 )
-from slipway.lib.cgroups import Cgroup, sweep
-from slipway.lib.resource_limits import Limits
+from slipway.isolation.cgroups import Cgroup, sweep
+from slipway.isolation.resource_limits import Limits
 from tests.places import SOURCES
-from tests.unit.lib.step_processes import MB, running, wait_for, wait_ready
+from tests.unit.isolation.step_processes import MB, running, wait_for, wait_ready
 
 LIMITS = Limits(memory=150 * MB, processes=20, space=1 << 40, inodes=1 << 40)
 EATER = "data = bytearray()\nwhile True: data += bytes([1]) * 1_000_000"
@@ -237,8 +237,8 @@ def test_a_cgroup_of_a_killed_run_is_swept_by_the_next(cgroup: Cgroup) -> None:
     program = f"""
 import sys, time
 sys.path.insert(0, {str(SOURCES)!r})
-from slipway.lib.cgroups import Cgroup
-from slipway.lib.resource_limits import Limits
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.resource_limits import Limits
 cgroup = Cgroup.make(Limits(10**8, 20, 1, 1))
 print("ready", flush=True)
 time.sleep(300)
