@@ -30,6 +30,7 @@ from slipway.release import (
 from slipway.release import run as run_release
 from slipway.runtime import build, definitions, make
 from slipway.runtime import run as run_node
+from slipway.step.rules import build_step, host_settings, locked_files, network_step, program
 from slipway.target_types import (
     NodeAddon,
     NodeAppBundle,
@@ -38,23 +39,12 @@ from slipway.target_types import (
     NodeToolchain,
     ReleaseTarball,
 )
-from slipway.toolchain import (
-    abi,
-    contract,
-    host_settings,
-    image,
-    locked_files,
-    network_step,
-    packaged_image,
-    programs,
-    ready_image,
-    step,
-)
+from slipway.toolchain import abi, contract, image, packaged_image, ready_image
 from slipway.toolchain import generate_lock as generate_toolchain_lock
 from slipway.toolchain import run as run_toolchain
 
 _MODULES = (
-    *(provided_files, host_settings, programs, network_step, locked_files, step),
+    *(provided_files, host_settings, program, network_step, locked_files, build_step),
     *(image, abi, packaged_image, ready_image, contract, run_toolchain),
     *(generate_toolchain_lock,),
     *(definitions, build, make, run_node),

@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Mapping, Tuple
 RAN, HIT_LOCALLY, HIT_REMOTELY, MEMOIZED = "Ran", "HitLocally", "HitRemotely", "Memoized"
 
 # Fetching is no build step: it is never cached, and runs only for a step that misses.
-FETCH = "fetch_files.py"
+FETCH = "slipway/step/programs/locked_files.py"
+STEPS = ("slipway/step/programs/enter.py", "slipway/sandbox/assemble_image.py")
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class StepRun:
 
     @property
     def program(self) -> str:
-        """The script that Pants started, such as `enter.py`; for a probe, its whole command."""
+        """The script that Pants started, by its path; for a probe, its whole command."""
         argv: List[str] = self.definition["argv"]
-        scripts = [word for word in argv if word.startswith("slipway/sandbox/")]
-        return scripts[0].rsplit("/", 1)[1] if scripts else " ".join(argv)
+        scripts = [word for word in argv if word.startswith("slipway/")]
+        return scripts[0] if scripts else " ".join(argv)
 
     @property
     def is_step(self) -> bool:
-        return self.program in ("enter.py", "assemble_image.py")
+        return self.program in STEPS
 
     @property
     def is_fetch(self) -> bool:

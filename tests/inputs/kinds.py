@@ -12,7 +12,7 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, Mapping, Tuple
 from slipway.fetch import integrity as sri
 from tests.unit.oci.test_registry import Images, descriptor, sha256
 from tests.unit.registry_stub import Registry
-from tests.unit.sandbox.fetching import Run
+from tests.unit.step.programs.fetching import Run
 
 RIGHT = b"the content that the lock names\n" * 200
 OTHER = bytes(reversed(RIGHT))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from tests.inputs.kinds import OTHER, RIGHT, Kind, ask, other_than
-from tests.unit.sandbox.fetching import Run
+from tests.unit.step.programs.fetching import Run
 
 _WRONG = re.compile(r"wrong (size|integrity|SHA-256)|(SHA-256 in the lock is that of another)")
 

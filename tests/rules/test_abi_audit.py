@@ -42,7 +42,7 @@ def test_a_release_is_held_against_the_policy_of_its_bundle(workspace: Workspace
     workspace.write_image("new", 'abi_policy="abi.toml"', **{"abi.toml": NEWER})
     workspace.write_app("app", BUILD=make_build('toolchain="//new:image"'))
     audit(workspace)
-    (step,) = workspace.steps("audit_abi")
+    (step,) = workspace.steps("slipway.sandbox.audit_abi")
     assert json.loads(step.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
     assert json.loads(step.arguments)["layers"] == ["runtime", "dependencies", "app"]
     assert workspace.files(step.inputs) == (
@@ -55,7 +55,7 @@ def test_another_toolchain_can_be_asked_for(workspace: Workspace) -> None:
     workspace.write_app("app")
     chosen = ToolchainFieldSet.create(workspace.target("new:image"))
     audit(workspace, toolchain=chosen)
-    (step,) = workspace.steps("audit_abi")
+    (step,) = workspace.steps("slipway.sandbox.audit_abi")
     assert json.loads(step.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
 
 

@@ -75,7 +75,7 @@ def test_an_addon_is_compiled_for_its_runtimes_and_named_by_their_interface(
 ) -> None:
     (artifact,) = package_addon(addon).artifacts
     assert artifact.relpath == "app.addons.hello/hello/hello-v1.0.0-node-v93-linux-x64.tar.gz"
-    (step,) = addon.steps("compile_addon")
+    (step,) = addon.steps("slipway.sandbox.compile_addon")
     assert step.description == "Compile hello@1.0.0 for Node.js 16.20.2"
     assert addon.files(step.inputs) == (
         *("sources/binding.gyp", "sources/package.json", "sources/src/deep/hello.cc"),
@@ -85,10 +85,10 @@ def test_an_addon_is_compiled_for_its_runtimes_and_named_by_their_interface(
 def test_a_bundle_has_its_addons_at_the_place_of_their_folders(addon: Workspace) -> None:
     write_app(addon, 'addons=["//app/addons/hello"]')
     addon.package("app:release")
-    (step,) = addon.steps("pack_app")
+    (step,) = addon.steps("slipway.sandbox.pack_app")
     assert json.loads(step.arguments)["addons"] == ["addons/hello"]
     assert addon.files(step.large["addon-0"]) == ("addon.tar",)
-    manifest = json.loads(addon.steps("make_release")[0].arguments)["manifest"]
+    manifest = json.loads(addon.steps("slipway.sandbox.make_release")[0].arguments)["manifest"]
     assert manifest["packages"] == [
         {
             "path": "addons/hello",
@@ -99,9 +99,9 @@ def test_a_bundle_has_its_addons_at_the_place_of_their_folders(addon: Workspace)
         }
     ]
     # The same step as the addon's own package.
-    before = len(set(addon.steps("compile_addon")))
+    before = len(set(addon.steps("slipway.sandbox.compile_addon")))
     package_addon(addon)
-    assert len(set(addon.steps("compile_addon"))) == before == 1
+    assert len(set(addon.steps("slipway.sandbox.compile_addon"))) == before == 1
 
 
 def refusal(workspace: Workspace) -> str:

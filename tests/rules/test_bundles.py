@@ -20,8 +20,18 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
         "app/release/app-1.0.0-prod.native.json",
     ]
     assert {step.program for step in workspace.steps()} == {
-        *("make_runtime", "pack_runtime", "install_packages", "audit_abi"),
-        *("build_client", "pack_app", "check_layers", "make_release"),
+        *(
+            "slipway.sandbox.make_runtime",
+            "slipway.sandbox.pack_runtime",
+            "slipway.sandbox.install_packages",
+            "slipway.sandbox.audit_abi",
+        ),
+        *(
+            "slipway.sandbox.build_client",
+            "slipway.sandbox.pack_app",
+            "slipway.sandbox.check_layers",
+            "slipway.sandbox.make_release",
+        ),
     }
 
 
@@ -30,7 +40,9 @@ def test_a_parameter_picks_the_matching_bundle(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build(envs, envs))
     package = workspace.package("app:release@server_env=sit")
     assert "app-1.0.0-sit.tar.gz" in str(package.artifacts[0].relpath)
-    assert [step.description for step in workspace.steps("build_client")] == ["Build app for sit"]
+    assert [step.description for step in workspace.steps("slipway.sandbox.build_client")] == [
+        "Build app for sit"
+    ]
 
 
 def test_four_environments_share_install_and_runtime(workspace: Workspace) -> None:
@@ -42,17 +54,32 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
     for step in set(workspace.steps()):
         counts[step.program] = counts.get(step.program, 0) + 1
     assert counts == {
-        **dict.fromkeys(("make_runtime", "pack_runtime", "install_packages"), 1),
-        "check_layers": 2,  # of the runtime, and of the packages
-        **dict.fromkeys(("build_client", "pack_app", "audit_abi", "make_release"), 4),
+        **dict.fromkeys(
+            (
+                "slipway.sandbox.make_runtime",
+                "slipway.sandbox.pack_runtime",
+                "slipway.sandbox.install_packages",
+            ),
+            1,
+        ),
+        "slipway.sandbox.check_layers": 2,  # of the runtime, and of the packages
+        **dict.fromkeys(
+            (
+                "slipway.sandbox.build_client",
+                "slipway.sandbox.pack_app",
+                "slipway.sandbox.audit_abi",
+                "slipway.sandbox.make_release",
+            ),
+            4,
+        ),
     }
 
 
 def test_without_a_build_script_nothing_is_built(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build('build_script=""'))
     workspace.package("app:release")
-    assert workspace.steps("build_client") == []
-    (step,) = workspace.steps("pack_app")
+    assert workspace.steps("slipway.sandbox.build_client") == []
+    (step,) = workspace.steps("slipway.sandbox.pack_app")
     assert not step.large
 
 
@@ -60,7 +87,7 @@ def test_build_arguments_and_environment_reach_the_script(workspace: Workspace) 
     fields = 'build_args=["--mode", "{server_env}"], build_env={"A": "1"}, server_env="sit"'
     workspace.write_app("app", BUILD=make_build(fields, 'server_env="sit"'))
     workspace.package("app:release")
-    arguments = json.loads(workspace.steps("build_client")[0].arguments)
+    arguments = json.loads(workspace.steps("slipway.sandbox.build_client")[0].arguments)
     assert arguments["script_arguments"] == ["--mode", "sit"]
     assert (arguments["server_env"], arguments["env"]) == ("sit", {"A": "1"})
 
@@ -78,14 +105,14 @@ def test_static_files_go_where_the_field_says(
 ) -> None:
     workspace.write_app("app", BUILD=make_build("", f'static="{choice}"'))
     assert len(workspace.package("app:release").artifacts) == files
-    (step,) = workspace.steps("make_release")
+    (step,) = workspace.steps("slipway.sandbox.make_release")
     assert sorted(json.loads(step.arguments)["layers"]) == layers
 
 
 def test_an_application_may_have_no_static_folder(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build('static_dir=""'))
     workspace.package("app:release")
-    (step,) = workspace.steps("pack_app")
+    (step,) = workspace.steps("slipway.sandbox.pack_app")
     assert json.loads(step.arguments)["static_dir"] == ""
 
 
@@ -95,7 +122,10 @@ def test_a_smoke_script_sees_neither_the_environment_file_nor_separate_static_fi
     fields = 'smoke_script="serve", env_file="/etc/app/secret"'
     workspace.write_app("app", BUILD=make_build("", fields))
     workspace.package("app:release")
-    (smoke,), (release,) = workspace.steps("smoke_release"), workspace.steps("make_release")
+    (smoke,), (release,) = (
+        workspace.steps("slipway.sandbox.smoke_release"),
+        workspace.steps("slipway.sandbox.make_release"),
+    )
     assert json.loads(smoke.arguments)["launcher"]["env_file"] == ""
     assert json.loads(release.arguments)["launcher"]["env_file"] == "/etc/app/secret"
     assert workspace.files(smoke.inputs) == (

@@ -7,7 +7,7 @@ from typing import Callable, Dict
 
 import pytest
 
-from slipway.toolchain.step import Step
+from slipway.step.rules.build_step import Step
 from tests.rules.workspace import Workspace, make_lock
 
 MANIFEST = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}, "workspaces": ["tools/*"]}
@@ -37,7 +37,7 @@ def _app(**changes: str) -> Dict[str, str]:
 def _install(workspace: Workspace, folder: str = "app", **changes: str) -> Step:
     workspace.write_app(folder, **_app(**changes))
     workspace.package(f"{folder}:release")
-    return workspace.steps("install_packages")[-1]
+    return workspace.steps("slipway.sandbox.install_packages")[-1]
 
 
 def test_programs_of_linked_folders_are_there_to_be_linked_but_empty(workspace: Workspace) -> None:

@@ -70,35 +70,35 @@ def test_each_named_package_is_compiled_by_itself_and_production_ones_are_releas
 ) -> None:
     write_app(app, NAMED)
     app.package("app:release")
-    steps = {step.description: step for step in app.steps("compile_package")}
+    steps = {step.description: step for step in app.steps("slipway.sandbox.compile_package")}
     assert sorted(steps) == [
         "Compile bcrypt@5.1.1 for Node.js 16.20.2",
         "Compile node-sass@8.0.0 for Node.js 16.20.2",
     ]
     first = steps["Compile bcrypt@5.1.1 for Node.js 16.20.2"]
     assert app.files(first.large["closure"]) == ("addon-bcrypt.tar",)
-    (build,) = app.steps("build_client")
+    (build,) = app.steps("slipway.sandbox.build_client")
     assert app.files(build.large["installed"]) == (
         *("addon-bcrypt.tar", "addon-node-sass.tar", "installed.tar"),
     )
-    (release,) = app.steps("make_release")
+    (release,) = app.steps("slipway.sandbox.make_release")
     arguments = json.loads(release.arguments)
     assert arguments["layers"] == ["runtime", "dependencies", "addon-bcrypt", "app"]
     sizes = {one["path"]: one["bytes"] for one in arguments["manifest"]["packages"]}
     assert sizes["node_modules/bcrypt"] == stand_ins._REPORTS["compile.json"]["bytes"]
     assert arguments["manifest"]["abi"]["foreign_dropped"] == ["node_modules/bcrypt/mac.node"]
-    (audit,) = app.steps("audit_abi")
+    (audit,) = app.steps("slipway.sandbox.audit_abi")
     assert json.loads(audit.arguments)["layers"] == arguments["layers"]
 
 
 def test_an_application_without_them_compiles_nothing(workspace: Workspace) -> None:
     write_app(workspace, "")
     workspace.package("app:release")
-    (install,) = workspace.steps("install_packages")
+    (install,) = workspace.steps("slipway.sandbox.install_packages")
     assert install.outputs == (
         *("installed.tar", "dependencies.layer", "dependencies.elf.json", "install.json"),
     )
-    assert not workspace.steps("compile_package")
+    assert not workspace.steps("slipway.sandbox.compile_package")
 
 
 def test_a_package_that_the_lock_lacks_is_told_before_anything_is_fetched(app: Workspace) -> None:
@@ -123,7 +123,10 @@ def test_a_pinned_binary_is_an_input_of_the_package_that_takes_it_alone(app: Wor
     decided = {"bcrypt": "prebuilt", "node-sass": "source"}
     write_pinned(app, f"install_scripts={decided}")
     app.package("app:release")
-    steps = {json.loads(step.arguments)["name"]: step for step in app.steps("compile_package")}
+    steps = {
+        json.loads(step.arguments)["name"]: step
+        for step in app.steps("slipway.sandbox.compile_package")
+    }
     assert [one.request() for one in steps["bcrypt"].locked.files] == [
         {
             "kind": "binary",

@@ -8,7 +8,7 @@ from typing import Callable
 import pytest
 from pants.engine.process import ProcessCacheScope
 
-from slipway.toolchain.step import Step, StepResult
+from slipway.step.rules.build_step import Step, StepResult
 from tests.rules.workspace import Workspace, make_build
 
 ALLOWED = 'network="allow"'
@@ -26,8 +26,10 @@ def test_a_release_has_to_agree(workspace: Workspace) -> None:
 def test_the_build_script_has_it_and_the_manifest_says_so(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build(ALLOWED, "allow_network=True"))
     workspace.package("app:release")
-    assert [step.program for step in workspace.steps() if step.network] == ["build_client"]
-    (made,) = workspace.steps("make_release")
+    assert [step.program for step in workspace.steps() if step.network] == [
+        "slipway.sandbox.build_client"
+    ]
+    (made,) = workspace.steps("slipway.sandbox.make_release")
     assert json.loads(made.arguments)["manifest"]["network"] == "allow"
 
 
@@ -35,7 +37,7 @@ def test_without_it_the_manifest_says_nothing(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build("", "allow_network=True"))
     workspace.package("app:release")
     assert not any(step.network for step in workspace.steps())
-    (made,) = workspace.steps("make_release")
+    (made,) = workspace.steps("slipway.sandbox.make_release")
     assert "network" not in json.loads(made.arguments)["manifest"]
 
 
@@ -43,7 +45,9 @@ def test_without_it_the_manifest_says_nothing(workspace: Workspace) -> None:
 def test_such_a_step_is_never_cached(
     make_workspace: Callable[..., Workspace], network: bool
 ) -> None:
-    step = Step("smoke_release", (), ("smoke.ok",), "a step", "//a:b", network=network)
+    step = Step(
+        "slipway.sandbox.smoke_release", (), ("smoke.ok",), "a step", "//a:b", network=network
+    )
     workspace = make_workspace(processes=True)
     workspace.request(StepResult, step)
     (process,) = workspace.processes()

@@ -99,7 +99,7 @@ def test_contract_tests_run_in_the_image_with_its_policy(workspace: Workspace) -
     field_set = ToolchainTestFieldSet.create(workspace.target("a:image"))
     result = workspace.request(TestResult, ToolchainTestRequest.Batch("", (field_set,), None))
     assert result.exit_code == 0
-    (step,) = workspace.steps("run_contract")
+    (step,) = workspace.steps("slipway.sandbox.run_contract")
     assert len(step.trees) == 2
     assert set(workspace.files(step.inputs)) == {
         "abi.json",

@@ -27,11 +27,11 @@ def test_all_of_it_is_made_with_the_other_node(workspace: Workspace) -> None:
     )
     workspace.write_app("app")
     read(workspace, OTHER)
-    (made,) = workspace.steps("make_runtime")
+    (made,) = workspace.steps("slipway.sandbox.make_runtime")
     assert json.loads(made.arguments)["version"] == "14.21.3"
-    (release,) = workspace.steps("make_release")
+    (release,) = workspace.steps("slipway.sandbox.make_release")
     assert json.loads(release.arguments)["manifest"]["node"]["version"] == "14.21.3"
-    assert workspace.steps("read_release")
+    assert workspace.steps("slipway.sandbox.read_release")
 
 
 def test_what_is_no_runtime_is_told(workspace: Workspace) -> None:

@@ -3,7 +3,7 @@
     workspace = Workspace()
     workspace.write_app("app")
     workspace.package("app:release")
-    assert workspace.steps("build_client")
+    assert workspace.steps("slipway.sandbox.build_client")
 
 Every build step is answered at once with stand-ins for its outputs, and is kept for the test to
 look at; so are the processes of steps where `processes=True` leaves the real step rule in.
@@ -55,15 +55,7 @@ from slipway.release.release import (
 from slipway.release.try_runtime import ReleaseContents
 from slipway.runtime.definitions import NodeDefinitionRequest
 from slipway.runtime.make import NodeRuntimeFieldSet
-from slipway.subsystem import Slipway
-from slipway.toolchain.abi import AbiPolicyRequest
-from slipway.toolchain.contract import ToolchainTestRequest
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.image import BaseRoot, ToolchainImage, ToolchainImageRequest
-from slipway.toolchain.locked_files import LockedFiles, LockedFilesDigest
-from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
-from slipway.toolchain.programs import Program, ProgramRequest
-from slipway.toolchain.step import (
+from slipway.step.rules.build_step import (
     FallibleStepResult,
     HostStep,
     Step,
@@ -71,6 +63,14 @@ from slipway.toolchain.step import (
     Tree,
     _Attempt,
 )
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.locked_files import LockedFiles, LockedFilesDigest
+from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
+from slipway.step.rules.program import Program, ProgramRequest
+from slipway.subsystem import Slipway
+from slipway.toolchain.abi import AbiPolicyRequest
+from slipway.toolchain.contract import ToolchainTestRequest
+from slipway.toolchain.image import BaseRoot, ToolchainImage, ToolchainImageRequest
 from tests.unit.debian.builders import locked, spec_fields
 from tests.unit.debian.builders import make_lock as make_debian_lock
 
@@ -78,7 +78,9 @@ T = TypeVar("T")
 _BACKEND: Any = register  # without annotations, as Pants has it
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 INTEGRITY = "sha512-" + "A" * 86 + "=="
-NETWORK_ANSWERS: Dict[str, str] = {"compare_contents": '{"faults": [], "unknown": 0}'}
+NETWORK_ANSWERS: Dict[str, str] = {
+    "slipway.sandbox.compare_contents": '{"faults": [], "unknown": 0}'
+}
 """What programs with a network print, by their name."""
 _REPORTS: Dict[str, Any] = {
     "install.json": {"packages": [], "install_scripts": [], "native": {}, "foreign": []},

@@ -35,9 +35,9 @@ from slipway.runtime.make import (
     RuntimeLayerRequest,
 )
 from slipway.runtime.runtime import Runtime
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.subsystem import Slipway
 from slipway.toolchain.image import BaseRoot, ToolchainFieldSet
-from slipway.toolchain.step import Step, StepResult, as_arguments
 
 logger = logging.getLogger(__name__)
 _MOST_NAMED = 10
@@ -137,7 +137,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     result = await Get(
         StepResult,
         Step(
-            program="build_client",
+            program="slipway.sandbox.build_client",
             trees=(*base.trees, runtime.tree),
             outputs=("built.tar", "build.json"),
             description=f"Build {app.name} for {server_env}",
@@ -216,7 +216,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     result = await Get(
         StepResult,
         Step(
-            program="pack_app",
+            program="slipway.sandbox.pack_app",
             trees=base.trees,
             outputs=(
                 *("app.layer", "app.elf.json"),

@@ -24,8 +24,8 @@ from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.npm.compile import InstalledPackages
 from slipway.npm.locks import resolve_name
 from slipway.runtime.runtime import Runtime
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.programs import Program, ProgramRequest, path_of
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.program import Program, ProgramRequest, path_of
 
 _PROGRAM = "slipway.sandbox.unpack_export"
 # Beside what is exported; the program removes it.

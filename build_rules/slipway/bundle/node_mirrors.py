@@ -39,8 +39,8 @@ from slipway.lib.npm_package import Package
 from slipway.npm.compile import AskedFiles, AskRequest
 from slipway.npm.install import InstallRequest, UnpackedPackages
 from slipway.npm.locks import FetchLockRequest
+from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 from slipway.subsystem import NodeMirrors
-from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
 
 _MOST_FILES = 8
 _NEW = "pin.json"
@@ -173,7 +173,7 @@ async def pin_file(wanted: _PinFile) -> PinnedBinary:
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="pin_binary",
+            program="slipway.sandbox.pin_binary",
             argv=(
                 *(f"--name={package.name}", f"--variable={asked.variable}", f"--path={asked.path}"),
                 *(*given, f"--out={_NEW}"),

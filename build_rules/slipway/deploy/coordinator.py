@@ -16,8 +16,8 @@ from slipway.deploy.target import (
     DescribedDeployment,
     NodeDeploymentFieldSet,
 )
-from slipway.toolchain.programs import Program, ProgramRequest
-from slipway.toolchain.step import HostStep, StepResult
+from slipway.step.rules.build_step import HostStep, StepResult
+from slipway.step.rules.program import Program, ProgramRequest
 
 PROGRAM = "slipway.sandbox.deploy"
 _PACKAGE = "slipway.lib.deploy"
@@ -69,7 +69,7 @@ async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         HostStep(
-            program="pack_coordinator",
+            program="slipway.sandbox.pack_coordinator",
             argv=(),
             outputs=("deploy.pex",),
             description="Pack deploy.pex",

@@ -36,8 +36,8 @@ from slipway.deploy.target import (
 )
 from slipway.release.package import StaticNamed, StaticNamedRequest
 from slipway.release.release import Release, ReleaseRequest
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.programs import path_of
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.program import path_of
 
 # What ssh and the hooks of the user's own machine need.
 _PASSED_ON = (

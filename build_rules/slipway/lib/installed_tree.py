@@ -19,9 +19,9 @@ from typing import (
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.json_text import loads
-from slipway.lib import left_files
-from slipway.lib.left_files import NotAFile
 from slipway.lib.npm_production import owner, production_bins
+from slipway.step import left_files
+from slipway.step.left_files import NotAFile
 
 # npm's own record of the tree and tools' caches: neither is a part of any package.
 _LEFT_OUT = ("node_modules/.package-lock.json", "node_modules/.cache")

@@ -7,7 +7,7 @@ import os
 import shutil
 
 from slipway.archive import package_tarball
-from slipway.lib import left_files
+from slipway.step import left_files
 
 FOLDER = "lib/node_modules/npm"
 _PROGRAMS = ("npm", "npx")

@@ -23,6 +23,7 @@ from slipway.npm.install import InstallRequest
 from slipway.npm.locks import NpmLockRequest, ReadNpmLock
 from slipway.npm.manifest import Manifest, ManifestRequest, check_script
 from slipway.runtime.runtime import Runtime
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.target_types import (
     AbiWaiversField,
     AddonRuntimesField,
@@ -40,7 +41,6 @@ from slipway.toolchain.image import (
     ToolchainImageRequest,
     ToolchainNamed,
 )
-from slipway.toolchain.step import Step, StepResult, as_arguments
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ async def compile_addon(request: AddonRequest) -> Addon:
     result = await Get(
         StepResult,
         Step(
-            program="compile_addon",
+            program="slipway.sandbox.compile_addon",
             trees=(*image.layers, runtime.tree),
             outputs=("addon.tar", "addon.tar.gz", "addon.elf.json", "compile.json"),
             description=f"Compile {manifest.name}@{manifest.version} for Node.js {runtime.version}",

@@ -11,7 +11,7 @@ from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.errors import SlipwayErrors
 from slipway.lib.fetch_lock import FetchLock, start_over
-from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
+from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ async def compare_contents(fetched: FetchLock) -> ComparedContents:
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="compare_contents",
+            program="slipway.sandbox.compare_contents",
             argv=("--request=request.json",),
             inputs=await Get(
                 Digest, CreateDigest([FileContent("request.json", json.dumps(entries).encode())])

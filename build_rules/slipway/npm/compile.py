@@ -32,10 +32,10 @@ from slipway.lib.npm_package import Package
 from slipway.lib.script_decisions import Decision
 from slipway.npm.install import InstallRequest, UnpackedPackages
 from slipway.npm.locks import FetchLockRequest
+from slipway.step.rules.build_step import FallibleStepResult, Step, as_arguments
+from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.subsystem import NodeMirrors
 from slipway.toolchain.image import ToolchainImage, ToolchainImageRequest
-from slipway.toolchain.locked_files import LockedFile, LockedFiles
-from slipway.toolchain.step import FallibleStepResult, Step, as_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ async def find_compile_step(request: CompileRequest, mirrors: NodeMirrors) -> Co
     major = npm_manifest.npm_major(runtime.npm_version)
     return CompileStep(
         Step(
-            program="compile_package",
+            program="slipway.sandbox.compile_package",
             trees=(*image.layers, runtime.tree),
             outputs=(f"{layer}.tar", *request.parts, "compile.json", *_asked(request)),
             description=f"Compile {request.label} for Node.js {runtime.version}",

@@ -22,8 +22,8 @@ from pants.engine.unions import UnionRule
 
 from slipway.lib.fetch_lock import FILE_NAME
 from slipway.npm.locks import NpmLockRequest, ReadNpmLock, resolve_name
+from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 from slipway.target_types import NpmLockField, PackageJsonField
-from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
 
 logger = logging.getLogger(__name__)
 _OLD = "old.lock"
@@ -100,7 +100,7 @@ async def generate_fetch_lock(wanted: GenerateFetchLock) -> GenerateLockfileResu
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="write_fetch_lock",
+            program="slipway.sandbox.write_fetch_lock",
             argv=(
                 "--lock=package-lock.json",
                 f"--lock-path={read.lock.path}",

@@ -44,9 +44,9 @@ from slipway.lib.npm_production import production_paths
 from slipway.lib.script_decisions import Decision, Rule
 from slipway.npm.locks import FetchLockRequest, ReadNpmLock
 from slipway.runtime.runtime import Runtime
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.image import BaseRoot, ToolchainFieldSet
-from slipway.toolchain.locked_files import LockedFile, LockedFiles
-from slipway.toolchain.step import Step, StepResult, as_arguments
 
 _LAYER = ("dependencies.layer", "dependencies.elf.json")
 
@@ -160,7 +160,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     result = await Get(
         StepResult,
         Step(
-            program="install_packages",
+            program="slipway.sandbox.install_packages",
             trees=(*base.trees, runtime.tree),
             outputs=("installed.tar", *_LAYER, "install.json", *closures),
             description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",

@@ -15,6 +15,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.abi.policy import AbiPolicy
+from slipway.step.rules.build_step import Step, StepResult, Tree, as_arguments
 from slipway.toolchain.abi import AbiPolicyRequest
 from slipway.toolchain.image import (
     ImageBelowRequest,
@@ -23,7 +24,6 @@ from slipway.toolchain.image import (
     ToolchainImage,
     ToolchainImageRequest,
 )
-from slipway.toolchain.step import Step, StepResult, Tree, as_arguments
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ async def find_surface(toolchain: ToolchainFieldSet) -> _Surface:
 
 def _step(label: str, surface: _Surface, arguments: Dict[str, Any], **inputs: Any) -> Step:
     return Step(
-        program="audit_abi",
+        program="slipway.sandbox.audit_abi",
         trees=surface.layers,
         outputs=("audit.json",),
         description=f"Audit the binaries of {label}",

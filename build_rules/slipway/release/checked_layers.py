@@ -9,8 +9,8 @@ from pants.engine.fs import AddPrefix, Digest, DigestSubset, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.lib.release_layers import Scope
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.toolchain.image import BaseRoot
-from slipway.toolchain.step import Step, StepResult, as_arguments
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> Checked
     result = await Get(
         StepResult,
         Step(
-            program="check_layers",
+            program="slipway.sandbox.check_layers",
             trees=base.trees,
             outputs=tuple(f"{name}.checked.json" for name in names),
             description=f"Check layers {', '.join(names)}",

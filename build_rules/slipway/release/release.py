@@ -38,6 +38,7 @@ from slipway.lib.release_layers import Scope
 from slipway.npm.manifest import check_script
 from slipway.release.abi_gate import Audited, LayersAuditRequest
 from slipway.release.checked_layers import CheckedLayers, CheckedLayersRequest
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.subsystem import Slipway
 from slipway.target_types import (
     AbiWaiversField,
@@ -60,7 +61,6 @@ from slipway.toolchain.image import (
     ToolchainImageRequest,
     ToolchainNamed,
 )
-from slipway.toolchain.step import Step, StepResult, as_arguments
 
 SCHEMA_VERSION = 1
 _STATIC = "static.tar.gz"
@@ -258,7 +258,7 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            program="smoke_release",
+            program="slipway.sandbox.smoke_release",
             trees=(*base.trees, runtime),
             outputs=("smoke.ok",),
             description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
@@ -312,7 +312,7 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            program="smoke_release",
+            program="slipway.sandbox.smoke_release",
             trees=image.layers,
             outputs=(),
             description=f"Smoke-test {bundle.app.name} in {userland.address}",
@@ -370,7 +370,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     )
     stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
     step = Step(
-        program="make_release",
+        program="slipway.sandbox.make_release",
         trees=base.trees,
         outputs=(f"{stem}.tar.gz", f"{stem}.release.json"),
         description=f"Assemble {stem}.tar.gz",

@@ -9,9 +9,9 @@ from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
 from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.program import Program, ProgramRequest, path_of
 from slipway.target_types import BundleField, RunScriptField
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.programs import Program, ProgramRequest, path_of
 
 _PROGRAM = "slipway.release.run_release"
 

@@ -19,8 +19,8 @@ from pants.util.strutil import help_text
 from slipway.core.errors import SlipwayError
 from slipway.lib.release_differences import Contents, render
 from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.toolchain.image import BaseRoot
-from slipway.toolchain.step import Step, StepResult, as_arguments
 
 
 class TryRuntimeSubsystem(LineOriented, GoalSubsystem):
@@ -60,7 +60,7 @@ async def read_release(request: ReleaseRequest, base: BaseRoot) -> ReleaseConten
     result = await Get(
         StepResult,
         Step(
-            program="read_release",
+            program="slipway.sandbox.read_release",
             trees=base.trees,
             outputs=("contents.json",),
             description=f"Read {release.stem}",

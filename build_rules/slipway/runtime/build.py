@@ -27,6 +27,15 @@ from pants.util.frozendict import FrozenDict
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.lib.node_definition import NodeDefinition, PinnedArchive, SourceBuild
 from slipway.runtime.runtime import Runtime, digest_of, locked
+from slipway.step.rules.build_step import (
+    RUNTIME,
+    FallibleStepResult,
+    Step,
+    StepResult,
+    Tree,
+    as_arguments,
+)
+from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.target_types import RuntimeToolchainField
 from slipway.toolchain.image import (
     BaseRoot,
@@ -35,15 +44,6 @@ from slipway.toolchain.image import (
     ToolchainImage,
     ToolchainImageRequest,
     ToolchainNamed,
-)
-from slipway.toolchain.locked_files import LockedFile, LockedFiles
-from slipway.toolchain.step import (
-    RUNTIME,
-    FallibleStepResult,
-    Step,
-    StepResult,
-    Tree,
-    as_arguments,
 )
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     result = await Get(
         FallibleStepResult,
         Step(
-            program="build_runtime",
+            program="slipway.sandbox.build_runtime",
             trees=image.layers,
             outputs=("runtime.tar", "build.json", "build.log"),
             description=f"Build {definition.path} from source",
@@ -205,7 +205,7 @@ async def replace_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
     result = await Get(
         StepResult,
         Step(
-            program="replace_npm",
+            program="slipway.sandbox.replace_npm",
             trees=(*base.trees, request.runtime),
             outputs=("runtime.tar",),
             description=f"Replace the npm of {request.address} by {request.version}",

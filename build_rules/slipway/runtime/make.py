@@ -17,6 +17,8 @@ from slipway.lib.node_definition import NodeDefinition
 from slipway.runtime.build import SourceRuntimeRequest
 from slipway.runtime.definitions import NodeDefinitionRequest
 from slipway.runtime.runtime import Runtime, digest_of, locked
+from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree, as_arguments
+from slipway.step.rules.locked_files import LockedFiles
 from slipway.target_types import (
     NodeDefinitionField,
     NodeRuntime,
@@ -26,8 +28,6 @@ from slipway.target_types import (
     RuntimeToolchainField,
 )
 from slipway.toolchain.image import BaseRoot, OutputTreeRequest
-from slipway.toolchain.locked_files import LockedFiles
-from slipway.toolchain.step import RUNTIME, Step, StepResult, Tree, as_arguments
 
 PLATFORM = "linux-x64"
 
@@ -104,7 +104,7 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
     result = await Get(
         StepResult,
         Step(
-            program="make_runtime",
+            program="slipway.sandbox.make_runtime",
             trees=base.trees,
             outputs=("runtime.tar",),
             description=f"Make Node.js {version} with npm {npm_version}",
@@ -151,7 +151,7 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
     result = await Get(
         StepResult,
         Step(
-            program="pack_runtime",
+            program="slipway.sandbox.pack_runtime",
             trees=(*base.trees, runtime.tree),
             outputs=("runtime.layer", "runtime.elf.json"),
             description=f"Compress Node.js {runtime.version}",
@@ -169,7 +169,7 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         Step(
-            program="pack_runtime",
+            program="slipway.sandbox.pack_runtime",
             trees=(*base.trees, runtime.tree),
             outputs=("nodejs.tar.gz",),
             description=f"Pack Node.js {runtime.version}",

@@ -11,8 +11,8 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.util.frozendict import FrozenDict
 
 from slipway.lib.node_definition import PinnedArchive
-from slipway.toolchain.locked_files import LockedFile
-from slipway.toolchain.step import Tree
+from slipway.step.rules.build_step import Tree
+from slipway.step.rules.locked_files import LockedFile
 
 
 @dataclass(frozen=True)

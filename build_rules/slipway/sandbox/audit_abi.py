@@ -27,7 +27,7 @@ from slipway.core.errors import SlipwayError
 from slipway.core.json_text import loads
 from slipway.elf import facts, reader
 from slipway.elf.facts import ElfFacts
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 

@@ -19,8 +19,10 @@ from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import reader
 from slipway.isolation import jailed
-from slipway.lib import left_files, node_process, npm_of_runtime, step_log
-from slipway.lib.step_program import run
+from slipway.lib import node_process, npm_of_runtime
+from slipway.step import left_files
+from slipway.step import log as step_log
+from slipway.step.frame import run
 
 _SOURCE, _TRIAL = "source", "trial"
 _PREFIX, _PATCHES = "/build/installed", "/build/in/patches"

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from slipway.elf import facts
 from slipway.lib import release_layers
 from slipway.lib.release_layers import Scope
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 
 def check(arguments: Dict[str, Any]) -> None:

@@ -22,19 +22,13 @@ from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
 from slipway.isolation.jail_protocol import Subject
-from slipway.lib import (
-    binary_mirrors,
-    left_files,
-    native_packages,
-    node_process,
-    npm_rebuild,
-    release_layers,
-)
+from slipway.lib import binary_mirrors, native_packages, node_process, npm_rebuild, release_layers
 from slipway.lib.loopback_server import LoopbackServer
 from slipway.lib.node_headers import NodeHeaders
 from slipway.lib.npm_production import owner
 from slipway.lib.release_layers import Scope
-from slipway.lib.step_program import run
+from slipway.step import left_files
+from slipway.step.frame import run
 
 _APP = "app"
 _State = Tuple[int, int]

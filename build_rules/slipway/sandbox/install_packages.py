@@ -25,7 +25,7 @@ from slipway.elf import facts as elf_facts
 from slipway.fetch import integrity as sri
 from slipway.lib import binary_mirrors, native_packages, node_process
 from slipway.lib.installed_tree import InstalledTree
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _APP = "app"
 _CONTENTS = "_cacache/content-v2"

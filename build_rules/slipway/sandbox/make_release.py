@@ -21,7 +21,7 @@ from slipway.core import placeholders
 from slipway.elf import facts as elf_facts
 from slipway.lib import release_layers
 from slipway.lib.release_layers import CheckedLayer, Scope
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 
 def make(arguments: Dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
 from slipway.lib import npm_of_runtime
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _TOP = ("bin", "include", "lib", "share")
 

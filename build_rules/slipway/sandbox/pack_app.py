@@ -19,7 +19,7 @@ from slipway.core import placeholders
 from slipway.core.errors import SlipwayErrors
 from slipway.elf import facts
 from slipway.lib.static_references import StaticBase, missing
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _CHECKED = (".html", ".htm", ".css")
 

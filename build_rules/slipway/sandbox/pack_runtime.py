@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from slipway.archive import layers
 from slipway.elf import facts
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _TOP = "node_runtime"
 _OF_RELEASE = ("bin", "include", "lib")

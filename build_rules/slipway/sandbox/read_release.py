@@ -16,7 +16,7 @@ from slipway.archive import layers, unpacking
 from slipway.archive.tar_reading import Kind
 from slipway.archive.unpacking import Form
 from slipway.core.json_text import loads
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _RUNTIME = f"{layers.LISTING_FOLDER}/runtime.sha256"
 _LONGEST_LIST = 256 << 20

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from slipway.archive import layers
 from slipway.lib import npm_of_runtime
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 
 def replace(arguments: Dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.elf import facts
 from slipway.isolation import jailed
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _SOURCES, _POLICY = "in/contract", "in/abi.json"
 

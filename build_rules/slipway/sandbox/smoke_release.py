@@ -13,7 +13,7 @@ from slipway.archive.unpacking import Form
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
-from slipway.lib.step_program import run
+from slipway.step.frame import run
 
 _RELEASE = "release"
 

@@ -21,6 +21,7 @@ from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
 from slipway.abi.policy import AbiPolicy
+from slipway.step.rules.build_step import FallibleStepResult, Step
 from slipway.target_types import ContractTestsField, ImageField, PackagesLockField
 from slipway.toolchain.abi import AbiPolicyRequest, policy_file
 from slipway.toolchain.image import (
@@ -28,7 +29,6 @@ from slipway.toolchain.image import (
     ToolchainImage,
     ToolchainImageRequest,
 )
-from slipway.toolchain.step import FallibleStepResult, Step
 
 
 class ToolchainContract(Subsystem):
@@ -80,7 +80,7 @@ async def test_toolchain(
     result = await Get(
         FallibleStepResult,
         Step(
-            program="run_contract",
+            program="slipway.sandbox.run_contract",
             trees=image.layers,
             outputs=("contract.json",),
             description=f"Test {field_set.address}",

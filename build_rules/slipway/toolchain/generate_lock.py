@@ -38,20 +38,15 @@ from pants.util.frozendict import FrozenDict
 from slipway.data import bundled
 from slipway.debian import lock as debian_lock
 from slipway.debian import signature
+from slipway.step.rules.locked_files import FetchedFiles, FetchRequest, LockedFile, LockedFiles
+from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 from slipway.toolchain.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
-from slipway.toolchain.locked_files import (
-    FetchedFiles,
-    FetchRequest,
-    LockedFile,
-    LockedFiles,
-)
-from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
 
 logger = logging.getLogger(__name__)
 
 _NEW, _OLD = "new.lock", "old.lock"
 _VERIFIER = "archive_verifier.lock"
-"""Of `image.json` with `wanted` as it stands there; `sandbox/resolve_packages.py` writes it."""
+"""Of `image.json` with `wanted` as it stands there; the program `generate_lock` writes it."""
 
 
 class KnownToolchainResolvesRequest(KnownUserResolveNamesRequest):
@@ -188,7 +183,7 @@ async def find_packages_step(
     own = await Get(Digest, CreateDigest(files))
     return PackagesStep(
         NetworkStep(
-            program="resolve_packages",
+            program="slipway.sandbox.resolve_packages",
             argv=(
                 *("--spec=image.json", f"--spec-path={path}", f"--old={_OLD}", f"--out={_NEW}"),
                 f"--resolve={wanted.resolve_name}",
@@ -205,7 +200,7 @@ async def find_packages_step(
 def _parts_step(image: ToolchainFieldSet, reference: str) -> NetworkStep:
     where = f"{image.address}, field {image.image.alias}"
     return NetworkStep(
-        program="lock_image",
+        program="slipway.sandbox.lock_image",
         argv=(f"--image={reference}", f"--where={where}", f"--out={_NEW}"),
         inputs=EMPTY_DIGEST,
         description=f"List the parts of {reference}",

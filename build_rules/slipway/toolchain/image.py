@@ -19,6 +19,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
 
 from slipway.core.rules.named_target import take_as
+from slipway.step.rules.build_step import ROOT, StepResult, Tree
 from slipway.subsystem import Slipway
 from slipway.target_types import (
     AbiPolicyField,
@@ -31,7 +32,6 @@ from slipway.target_types import (
     OutputPathField,
     PackagesLockField,
 )
-from slipway.toolchain.step import ROOT, StepResult, Tree
 
 LAYER = "base.tar"
 FACTS = "base.json"

@@ -25,6 +25,8 @@ from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.debian.lock import DebianLock, LockedPackage, read_lock
 from slipway.lib.image_spec import check_lock_is_current, read_image_spec
+from slipway.step.rules.build_step import HostStep, StepResult, Tree
+from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.target_types import ImageArchiveField, ImageField, PackagesLockField
 from slipway.toolchain.abi import AbiPolicyRequest, policy_file
 from slipway.toolchain.generate_lock import resolve_name
@@ -39,8 +41,6 @@ from slipway.toolchain.image import (
     ToolchainImage,
     ToolchainImageRequest,
 )
-from slipway.toolchain.locked_files import LockedFile, LockedFiles
-from slipway.toolchain.step import HostStep, StepResult, Tree
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
     result = await Get(
         StepResult,
         HostStep(
-            program="assemble_image",
+            program="slipway.sandbox.assemble_image",
             argv=(
                 *("layer", "--spec=image.json", "--lock=packages.lock", "--debs=debs"),
                 *(f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
@@ -139,7 +139,7 @@ async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         HostStep(
-            program="assemble_image",
+            program="slipway.sandbox.assemble_image",
             argv=(
                 *("archive", "--spec=image.json", "--lock=packages.lock"),
                 *(*_below(image.layers), f"--archive=out/{name}", f"--facts=out/{FACTS}"),

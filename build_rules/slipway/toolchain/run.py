@@ -13,10 +13,10 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.program import Program, ProgramRequest, path_of
 from slipway.target_types import ImageField, PackagesLockField
-from slipway.toolchain.host_settings import HostSettings
 from slipway.toolchain.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
-from slipway.toolchain.programs import Program, ProgramRequest, path_of
 
 _SHELL = "slipway.sandbox.shell"
 

@@ -424,7 +424,7 @@ def kept_steps(folder: Path) -> Iterator[Step]:
             described = json.loads((sandbox / "step.json").read_text())
             program = next(word for word in described["argv"] if word.endswith(".py"))
             arguments = json.loads((sandbox / "in" / "arguments.json").read_text())
-            yield Step(sandbox, os.path.basename(program), arguments)
+            yield Step(sandbox, os.path.relpath(program, "/build/slipway"), arguments)
 
 
 def read_members(path: Path) -> Iterator[Member]:

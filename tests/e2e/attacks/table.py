@@ -34,9 +34,9 @@ INSTALL, BUILD, MAKE = "install script", "build script", "make"
 EVERYWHERE = (INSTALL, BUILD, MAKE)
 # The program of the step, and what its outputs may hold.
 _PROGRAMS = {
-    INSTALL: "compile_package.py",
-    BUILD: "build_client.py",
-    MAKE: "build_runtime.py",
+    INSTALL: "slipway/sandbox/compile_package.py",
+    BUILD: "slipway/sandbox/build_client.py",
+    MAKE: "slipway/sandbox/build_runtime.py",
 }
 _BELONGS = {BUILD: ("dist",), MAKE: ("bin", "include", "lib", "share")}
 

@@ -13,8 +13,9 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import left_files, native_packages, node_process
+from slipway.lib import native_packages, node_process
 from slipway.sandbox import compile_package
+from slipway.step import left_files
 from tests.unit.archive.own_archives import read_entries
 
 PATH = "node_modules/addon"

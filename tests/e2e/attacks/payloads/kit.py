@@ -107,7 +107,9 @@ def parent_of(pid: int) -> int:
 def is_trusted(command: str) -> bool:
     """Whether that is a process of the build tool: a program of a step, or what started it."""
     return (
-        "slipway/sandbox/" in command or "/build/slipway" in command or "container_side" in command
+        "slipway/step/programs/" in command
+        or "/build/slipway" in command
+        or "container_side" in command
     )
 
 

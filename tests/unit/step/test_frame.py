@@ -15,7 +15,7 @@ from tests.places import SOURCES
 PROGRAM = """
 import ctypes, errno, os, sys
 sys.path.insert(0, sys.argv[1])
-from slipway.lib import step_program; from slipway.archive import layers
+from slipway.step import frame as step_program; from slipway.archive import layers
 from slipway.core.errors import SlipwayError
 enter = os.chdir
 os.chdir = lambda folder: enter(sys.argv[2])

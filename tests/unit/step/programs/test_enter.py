@@ -19,7 +19,7 @@ from slipway.archive import layers
 from slipway.archive.layers import Entry
 from tests.places import SOURCES
 
-ENTER = SOURCES / "slipway" / "sandbox" / "enter.py"
+ENTER = SOURCES / "slipway" / "step" / "programs" / "enter.py"
 
 
 def make_root(path: Path) -> str:

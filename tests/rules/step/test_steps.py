@@ -27,10 +27,10 @@ from slipway.bundle import export
 from slipway.bundle.export import ExportNodeApps
 from slipway.bundle.tailor import PutativeNodeAppsRequest
 from slipway.core.errors import SlipwayError
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.locked_files import LockedFile, LockedFiles, LockedFilesDigest
-from slipway.toolchain.programs import Program, ProgramRequest, path_of
-from slipway.toolchain.step import HostStep, Step, StepResult, Tree, as_arguments
+from slipway.step.rules.build_step import HostStep, Step, StepResult, Tree, as_arguments
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.locked_files import LockedFile, LockedFiles, LockedFilesDigest
+from slipway.step.rules.program import Program, ProgramRequest, path_of
 from tests.places import REPOSITORY, SOURCES
 from tests.rules.workspace import SHA256, Workspace, make_lock
 from tests.unit.archive import own_archives
@@ -46,7 +46,7 @@ MANY = LockedFile("cache/x", SHA256, 99, FrozenDict(kind="npm", name="x", versio
 
 def make_step(**more: Any) -> Step:
     values: Dict[str, Any] = {
-        "program": "pack_app",
+        "program": "slipway.sandbox.pack_app",
         "trees": (Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"),),
         "outputs": ("app.layer",),
         "description": "Pack app",
@@ -80,7 +80,7 @@ def test_a_step_is_started_by_relative_names_alone(
     workspace = make_workspace(processes=True)
     workspace.request(StepResult, make_step())
     (process,) = workspace.processes()
-    assert process.argv == ("host/python", "-I", "-S", "-B", "slipway/sandbox/enter.py")
+    assert process.argv == ("host/python", "-I", "-S", "-B", "slipway/step/programs/enter.py")
     assert not process.env
     assert process.output_files == ("out/app.layer", "network.json")
     assert process.timeout_seconds is None or process.timeout_seconds < 0
@@ -105,7 +105,9 @@ def test_a_host_step_is_started_by_relative_names_alone(
     make_workspace: Callable[..., Workspace],
 ) -> None:
     workspace = make_workspace(processes=True)
-    step = HostStep("assemble_image", ("layer", "--spec=x"), ("base.tar",), "Assemble", "t:t")
+    step = HostStep(
+        "slipway.sandbox.assemble_image", ("layer", "--spec=x"), ("base.tar",), "Assemble", "t:t"
+    )
     workspace.request(StepResult, step)
     (process,) = workspace.processes()
     assert process.argv == (
@@ -162,7 +164,7 @@ def test_texts_for_people_are_in_no_key(
 MATTERS: Dict[str, Dict[str, Any]] = {
     "arguments": {"arguments": as_arguments({"static_dir": "public"})},
     "outputs": {"outputs": ("app.layer", "more")},
-    "the program": {"program": "make_release"},
+    "the program": {"program": "slipway.sandbox.make_release"},
     "the root": {"trees": (Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256[::-1], 1), "/"),)},
     "locked files": {"locked": LockedFiles((MANY,))},
 }

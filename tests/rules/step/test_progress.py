@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.toolchain import progress
-from slipway.toolchain.progress import Progress
+from slipway.step.rules import progress
+from slipway.step.rules.progress import Progress
 
 
 def test_a_long_step_tells_where_it_is(

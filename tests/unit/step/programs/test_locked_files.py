@@ -16,7 +16,7 @@ import pytest
 
 from tests.unit.lib.npm_builders import sha512
 from tests.unit.registry_stub import CA_FILE, Proxy, Registry, unused_port
-from tests.unit.sandbox.fetching import LEFT, PATIENCE, Run
+from tests.unit.step.programs.fetching import LEFT, PATIENCE, Run
 
 RIGHT = b"right " * 2000
 TOKEN = "npm_verySecretTokenValue0123456789"

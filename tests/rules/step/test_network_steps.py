@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.toolchain import network_step
+from slipway.step.rules import network_step
 
 MIRROR = "https://user:sesame{}x@mirror.example/"
 

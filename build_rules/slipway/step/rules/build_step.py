@@ -44,16 +44,16 @@ from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
 from slipway.isolation import network_guard, network_words
 from slipway.isolation.network_guard import Report
-from slipway.toolchain.cache_lookup import as_lookup, has_all_inputs
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.locked_files import (
+from slipway.step.rules.cache_lookup import as_lookup, has_all_inputs
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.locked_files import (
     FetchedFiles,
     FetchRequest,
     LockedFiles,
     LockedFilesDigest,
 )
-from slipway.toolchain.programs import Program, ProgramRequest, path_of
-from slipway.toolchain.progress import Progress
+from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.progress import Progress
 
 logger = logging.getLogger(__name__)
 _ISOLATORS = {
@@ -64,7 +64,7 @@ _ISOLATORS = {
     "inside as its user": "the container of the job alone; a hostile script can do what the job can",
 }
 _named: Set[str] = set()
-_ENTER = "slipway.sandbox.enter"
+_ENTER = "slipway.step.programs.enter"
 # A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
 _NO_SPECULATION = 600_000
 _NETWORK = network_guard.FILE
@@ -84,7 +84,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Step:
-    """One program of `sandbox/`, run inside a root; or the command `argv`, in a root of any kind.
+    """One program of a room, by the name of its module, run inside a root; or the command `argv`, in a root of any kind.
 
     Such a command is foreign: it starts in an empty folder of its own and leaves no outputs.
 
@@ -258,15 +258,14 @@ async def require_step(step: Step) -> StepResult:
 
 @rule
 async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
-    module = f"slipway.sandbox.{step.program}"
     program, entry, locked = await MultiGet(
-        Get(Program, ProgramRequest((module,))),
+        Get(Program, ProgramRequest((step.program,))),
         Get(Program, ProgramRequest((_ENTER,))),
         Get(LockedFilesDigest, LockedFiles, step.locked),
     )
     described: Dict[str, Any] = {
         "argv": step.argv
-        or ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(module)}"],
+        or ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(step.program)}"],
         "env": {},
         "foreign": bool(step.argv),
         "outputs": step.outputs,
@@ -319,13 +318,13 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
 
 @rule
 async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
-    module = f"slipway.sandbox.{step.program}"
     program, locked = await MultiGet(
-        Get(Program, ProgramRequest((module,))), Get(LockedFilesDigest, LockedFiles, step.locked)
+        Get(Program, ProgramRequest((step.program,))),
+        Get(LockedFilesDigest, LockedFiles, step.locked),
     )
     inputs = await Get(Digest, MergeDigests([program.digest, step.inputs, locked.digest]))
     process = Process(
-        ["host/python", "-I", "-S", "-B", path_of(module), *step.argv],
+        ["host/python", "-I", "-S", "-B", path_of(step.program), *step.argv],
         input_digest=inputs,
         immutable_input_digests=step.large,
         append_only_caches={settings.cache_name: "host"},

@@ -8,8 +8,8 @@ from typing import Callable, Dict, Tuple
 
 import pytest
 
-from slipway.lib import left_files
-from slipway.lib.left_files import NotAFile
+from slipway.step import left_files
+from slipway.step.left_files import NotAFile
 
 
 @pytest.fixture

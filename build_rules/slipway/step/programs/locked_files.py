@@ -4,7 +4,7 @@ It runs on the runner's CPython outside of any root file system, reads the user'
 configuration, and gives nothing but the files that the request names by hash. What it needs from
 the user comes in a settings file, which is in no cache key.
 
-    fetch_files.py --request request.json --settings settings.json --out folder
+    locked_files.py --request request.json --settings settings.json --out folder
 
 A request is a list of objects with `kind`, `sha256`, `size` and `path`, and by kind:
     npm     name, version, integrity
@@ -29,7 +29,7 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import unquote
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.debian.apt_config import read_apt_config
 from slipway.debian.mirrors import DebianMirrors

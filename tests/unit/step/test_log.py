@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.lib.step_log import where
+from slipway.step.log import where
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 from tests.places import SOURCES
 from tests.unit.lib.npm_builders import sha512
 
-SCRIPT = SOURCES / "slipway" / "sandbox" / "fetch_files.py"
+SCRIPT = SOURCES / "slipway" / "step" / "programs" / "locked_files.py"
 LEFT = b"left " * 2000
 
 # Short enough for tests; four tries as in earnest.

@@ -2,7 +2,7 @@
 
 Pants starts this on the runner's own CPython with relative names only.  The step is in `step.json`;
 what must not be in the cache key (time limit, folder of unpacked trees) comes from
-`host/settings.json`, which Pants reaches through a named cache.  See Step in toolchain/step.py.
+`host/settings.json`, which Pants reaches through a named cache.  See Step in `rules/build_step.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from typing import Any, Dict, Iterator, List
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.core.errors import SlipwayError
 from slipway.isolation import job as isolation

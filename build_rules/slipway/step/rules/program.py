@@ -1,4 +1,4 @@
-"""The programs that run in build steps, as digests: a script of `sandbox/` and what it imports.
+"""The programs that run in build steps, as digests: a script and what it imports.
 
 A program's digest holds exactly the modules that it reaches, so that an edit to one module reruns
 the steps that use it and no others.
@@ -18,7 +18,7 @@ from pants.engine.rules import Get, collect_rules, rule
 
 @dataclass(frozen=True)
 class ProgramRequest:
-    """The module names of scripts, such as `slipway.sandbox.enter`."""
+    """The module names of scripts, such as `slipway.step.programs.enter`."""
 
     modules: Tuple[str, ...]
 

@@ -19,15 +19,15 @@ from pants.util.logging import LogLevel
 
 from slipway import register
 from slipway.core.errors import SlipwayError
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.locked_files import (
+from slipway.step.rules.build_step import _Attempt
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.locked_files import (
     FetchedFiles,
     FetchRequest,
     LockedFile,
     LockedFiles,
     LockedFilesDigest,
 )
-from slipway.toolchain.step import _Attempt
 
 _BACKEND: Any = register  # without annotations, as Pants has it
 _fetched: List[str] = []

@@ -16,7 +16,7 @@ from typing import Optional, Type
 
 from pants.engine.internals import native_engine
 
-from slipway.lib import step_log
+from slipway.step import log
 
 logger = logging.getLogger(__name__)
 _EVERY = 30.0  # seconds
@@ -50,5 +50,5 @@ class Progress:
         while not self._done.wait(_EVERY):
             if os.path.exists(self._link):
                 minutes = (time.monotonic() - started) / 60
-                where = step_log.where(self._link)
+                where = log.where(self._link)
                 logger.info(f"{self._description}: {where}, {minutes:.1f} minutes")

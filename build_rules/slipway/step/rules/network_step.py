@@ -23,14 +23,14 @@ from pants.util.logging import LogLevel
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
 from slipway.fetch import configured_address
+from slipway.step.rules.host_settings import HostSettings
+from slipway.step.rules.program import Program, ProgramRequest, path_of
 from slipway.subsystem import NodeMirrors, Slipway
-from slipway.toolchain.host_settings import HostSettings
-from slipway.toolchain.programs import Program, ProgramRequest, path_of
 
 
 @dataclass(frozen=True)
 class NetworkStep:
-    """A program of `sandbox/` that takes `--settings`; `project` is the folder whose `.npmrc`
+    """A program, by the name of its module, that takes `--settings`; `project` is the folder whose `.npmrc`
     counts, relative to the build root."""
 
     program: str
@@ -83,8 +83,7 @@ async def run_network_step(
     node_mirrors: NodeMirrors,
     environment: CompleteEnvironmentVars,
 ) -> NetworkStepResult:
-    module = f"slipway.sandbox.{step.program}"
-    program = await Get(Program, ProgramRequest((module,)))
+    program = await Get(Program, ProgramRequest((step.program,)))
     inputs = await Get(Digest, MergeDigests([program.digest, step.inputs]))
     settings.ensure_written()
     pipe = SettingsPipe(
@@ -95,7 +94,7 @@ async def run_network_step(
         result = await Get(
             FallibleProcessResult,
             Process(
-                [*python, path_of(module), f"--settings={pipe.path}", *step.argv],
+                [*python, path_of(step.program), f"--settings={pipe.path}", *step.argv],
                 input_digest=inputs,
                 append_only_caches={settings.cache_name: "host"},
                 output_files=step.output_files,

@@ -15,12 +15,12 @@ from pants.engine.fs import CreateDigest, Digest, FileContent, FileDigest, FileE
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from slipway.toolchain.network_step import NetworkStep, NetworkStepResult
+from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
 
 @dataclass(frozen=True)
 class LockedFile:
-    """One file of a lock: where it goes, what it must be, and how `fetch_files` asks for it.
+    """One file of a lock: where it goes, what it must be, and how the program of this name asks for it.
 
     `size` is in bytes; `source` holds the request's own keys, such as kind, name and version.
     """
@@ -78,7 +78,7 @@ async def fetch_locked_files(request: FetchRequest) -> FetchedFiles:
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="fetch_files",
+            program="slipway.step.programs.locked_files",
             argv=("--request=request.json", "--out=out"),
             inputs=await Get(Digest, CreateDigest([FileContent("request.json", asked)])),
             description=f"Fetch {_describe(files)}",
