@@ -36,16 +36,16 @@ from slipway.target_types import (
     NodeAppBundle,
     NodeDeployment,
     NodeRuntime,
-    NodeToolchain,
     ReleaseTarball,
 )
-from slipway.toolchain import abi, contract, image, packaged_image, ready_image
-from slipway.toolchain import generate_lock as generate_toolchain_lock
-from slipway.toolchain import run as run_toolchain
+from slipway.toolchain.rules import abi_policy, contract, image, packaged_image, ready_image
+from slipway.toolchain.rules import generate_lock as generate_toolchain_lock
+from slipway.toolchain.rules import run as run_toolchain
+from slipway.toolchain.targets import NodeToolchain
 
 _MODULES = (
     *(provided_files, host_settings, program, network_step, locked_files, build_step),
-    *(image, abi, packaged_image, ready_image, contract, run_toolchain),
+    *(image, abi_policy, packaged_image, ready_image, contract, run_toolchain),
     *(generate_toolchain_lock,),
     *(definitions, build, make, run_node),
     *(manifest, locks, app_files, install, compile, addon, generate_lock),

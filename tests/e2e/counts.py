@@ -12,7 +12,7 @@ RAN, HIT_LOCALLY, HIT_REMOTELY, MEMOIZED = "Ran", "HitLocally", "HitRemotely", "
 
 # Fetching is no build step: it is never cached, and runs only for a step that misses.
 FETCH = "slipway/step/programs/locked_files.py"
-STEPS = ("slipway/step/programs/enter.py", "slipway/sandbox/assemble_image.py")
+STEPS = ("slipway/step/programs/enter.py", "slipway/toolchain/programs/assemble.py")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from slipway.release.abi_audit import ReleaseFile, ReleaseFileRequest
 from slipway.release.abi_gate import Audited
 from slipway.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
-from slipway.toolchain.image import ToolchainFieldSet
+from slipway.toolchain.rules.image import ToolchainFieldSet
 from tests.rules.workspace import POLICY, Workspace, make_build
 
 NEWER = POLICY.replace("2.17", "2.36")

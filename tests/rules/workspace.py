@@ -68,9 +68,9 @@ from slipway.step.rules.locked_files import LockedFiles, LockedFilesDigest
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 from slipway.step.rules.program import Program, ProgramRequest
 from slipway.subsystem import Slipway
-from slipway.toolchain.abi import AbiPolicyRequest
-from slipway.toolchain.contract import ToolchainTestRequest
-from slipway.toolchain.image import BaseRoot, ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
+from slipway.toolchain.rules.contract import ToolchainTestRequest
+from slipway.toolchain.rules.image import BaseRoot, ToolchainImage, ToolchainImageRequest
 from tests.unit.debian.builders import locked, spec_fields
 from tests.unit.debian.builders import make_lock as make_debian_lock
 

@@ -41,7 +41,7 @@ from slipway.target_types import (
     StaticDirField,
     ToolchainField,
 )
-from slipway.toolchain.image import ToolchainFieldSet, ToolchainNamed
+from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 
 @dataclass(frozen=True)

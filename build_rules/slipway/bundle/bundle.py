@@ -37,7 +37,7 @@ from slipway.runtime.make import (
 from slipway.runtime.runtime import Runtime
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.subsystem import Slipway
-from slipway.toolchain.image import BaseRoot, ToolchainFieldSet
+from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
 
 logger = logging.getLogger(__name__)
 _MOST_NAMED = 10

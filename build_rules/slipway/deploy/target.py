@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping
 
 import toml
-from pants.core.goals.package import PackageFieldSet
+from pants.core.goals.package import OutputPathField, PackageFieldSet
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
@@ -30,7 +30,6 @@ from slipway.target_types import (
     InventoryField,
     KeepField,
     MaxUnhealthyField,
-    OutputPathField,
     ReleaseField,
     ReleaseTarball,
     SharedField,

@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 
-from pants.core.goals.package import PackageFieldSet
+from pants.core.goals.package import OutputPathField, PackageFieldSet
 from pants.engine.fs import AddPrefix, Digest, DigestContents, DigestSubset, PathGlobs
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
@@ -30,12 +30,11 @@ from slipway.target_types import (
     AddonSourcesField,
     InstallScriptsField,
     NpmLockField,
-    OutputPathField,
     PackageJsonField,
     TestScriptField,
     ToolchainField,
 )
-from slipway.toolchain.image import (
+from slipway.toolchain.rules.image import (
     ToolchainFieldSet,
     ToolchainImage,
     ToolchainImageRequest,

@@ -35,7 +35,7 @@ from slipway.npm.locks import FetchLockRequest
 from slipway.step.rules.build_step import FallibleStepResult, Step, as_arguments
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.subsystem import NodeMirrors
-from slipway.toolchain.image import ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.rules.image import ToolchainImage, ToolchainImageRequest
 
 logger = logging.getLogger(__name__)
 

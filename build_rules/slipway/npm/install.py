@@ -46,7 +46,7 @@ from slipway.npm.locks import FetchLockRequest, ReadNpmLock
 from slipway.runtime.runtime import Runtime
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
-from slipway.toolchain.image import BaseRoot, ToolchainFieldSet
+from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
 
 _LAYER = ("dependencies.layer", "dependencies.elf.json")
 

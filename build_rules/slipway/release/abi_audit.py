@@ -24,7 +24,7 @@ from slipway.abi.table import Format, breaches_of, render
 from slipway.core.errors import SlipwayError
 from slipway.release.abi_gate import Audited, FileAuditRequest
 from slipway.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
-from slipway.toolchain.image import ToolchainFieldSet, ToolchainNamed
+from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 _FOR_FILES = "//toolchains/gcc48"
 

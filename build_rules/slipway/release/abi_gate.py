@@ -16,8 +16,8 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi.policy import AbiPolicy
 from slipway.step.rules.build_step import Step, StepResult, Tree, as_arguments
-from slipway.toolchain.abi import AbiPolicyRequest
-from slipway.toolchain.image import (
+from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
+from slipway.toolchain.rules.image import (
     ImageBelowRequest,
     LayersBelow,
     ToolchainFieldSet,

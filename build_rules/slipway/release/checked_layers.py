@@ -10,7 +10,7 @@ from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.lib.release_layers import Scope
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
-from slipway.toolchain.image import BaseRoot
+from slipway.toolchain.rules.image import BaseRoot
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pkgutil
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
-from pants.core.goals.package import PackageFieldSet
+from pants.core.goals.package import OutputPathField, PackageFieldSet
 from pants.engine.addresses import Addresses
 from pants.engine.fs import (
     AddPrefix,
@@ -47,14 +47,13 @@ from slipway.target_types import (
     EnvFileField,
     NodeAppBundle,
     OldUserlandField,
-    OutputPathField,
     RunScriptField,
     RuntimeField,
     ServerEnvField,
     SmokeScriptField,
     StaticField,
 )
-from slipway.toolchain.image import (
+from slipway.toolchain.rules.image import (
     BaseRoot,
     ToolchainFieldSet,
     ToolchainImage,

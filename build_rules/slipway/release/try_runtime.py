@@ -20,7 +20,7 @@ from slipway.core.errors import SlipwayError
 from slipway.lib.release_differences import Contents, render
 from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
-from slipway.toolchain.image import BaseRoot
+from slipway.toolchain.rules.image import BaseRoot
 
 
 class TryRuntimeSubsystem(LineOriented, GoalSubsystem):

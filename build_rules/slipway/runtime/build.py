@@ -37,7 +37,7 @@ from slipway.step.rules.build_step import (
 )
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.target_types import RuntimeToolchainField
-from slipway.toolchain.image import (
+from slipway.toolchain.rules.image import (
     BaseRoot,
     OutputTreeRequest,
     ToolchainFieldSet,

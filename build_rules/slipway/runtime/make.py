@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional, Tuple
 
-from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.core.goals.package import (
+    BuiltPackage,
+    BuiltPackageArtifact,
+    OutputPathField,
+    PackageFieldSet,
+)
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import AddPrefix, Digest, MergeDigests, Snapshot
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -24,10 +29,9 @@ from slipway.target_types import (
     NodeRuntime,
     NodeVersionField,
     NpmVersionField,
-    OutputPathField,
     RuntimeToolchainField,
 )
-from slipway.toolchain.image import BaseRoot, OutputTreeRequest
+from slipway.toolchain.rules.image import BaseRoot, OutputTreeRequest
 
 PLATFORM = "linux-x64"
 

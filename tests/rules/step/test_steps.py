@@ -106,12 +106,16 @@ def test_a_host_step_is_started_by_relative_names_alone(
 ) -> None:
     workspace = make_workspace(processes=True)
     step = HostStep(
-        "slipway.sandbox.assemble_image", ("layer", "--spec=x"), ("base.tar",), "Assemble", "t:t"
+        "slipway.toolchain.programs.assemble",
+        ("layer", "--spec=x"),
+        ("base.tar",),
+        "Assemble",
+        "t:t",
     )
     workspace.request(StepResult, step)
     (process,) = workspace.processes()
     assert process.argv == (
-        *("host/python", "-I", "-S", "-B", "slipway/sandbox/assemble_image.py"),
+        *("host/python", "-I", "-S", "-B", "slipway/toolchain/programs/assemble.py"),
         *("layer", "--spec=x"),
     )
     assert not [word for word in process.argv if word.startswith("/")]

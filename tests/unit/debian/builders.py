@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from slipway.debian.lock import DebianLock, LockedPackage, write_lock
-from slipway.lib.image_spec import ImageSpec, read_image_spec
+from slipway.toolchain.image_spec import ImageSpec, read_image_spec
 
 COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {
     "": lambda data: data,

@@ -1,6 +1,6 @@
 """A shell, or one command, inside a toolchain image, for people.
 
-    shell.py CACHE NAME LAYER:SHA256... [-- COMMAND...]
+    run.py CACHE NAME LAYER:SHA256... [-- COMMAND...]
 
 Started by `run`, outside of any sandbox.  Pants gives its child no controlling terminal, so the
 shell gets a terminal of its own, and this program passes bytes between the two: Ctrl-C and job
@@ -18,7 +18,7 @@ import termios
 import tty
 from typing import Iterator, List, Mapping, Tuple
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.core.errors import SlipwayError
 from slipway.isolation import job, namespaces, tree_cache

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.fetch.download import ContentCache
 from slipway.fetch.program import guarded, write_text

@@ -25,16 +25,16 @@ import tempfile
 import time
 from typing import Any, Dict, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.abi import policy as abi_policy
 from slipway.archive.rootfs import MTIME, merge, read_layer, write_layer
 from slipway.core.errors import SlipwayError
 from slipway.debian.lock import DebianLock, read_lock
-from slipway.lib.image_spec import ImageSpec, check_lock_is_current, read_image_spec
-from slipway.lib.package_tree import build_tree
 from slipway.oci.flatten import read_image_parts, read_ready_image
 from slipway.oci.image import LayerBlob, make_image, write_archive
+from slipway.toolchain.image_spec import ImageSpec, check_lock_is_current, read_image_spec
+from slipway.toolchain.package_tree import build_tree
 
 _CHUNK = 1 << 20
 _RENEW = "./pants generate-lockfiles --resolve=toolchain:NAME, with the name of the target"

@@ -9,7 +9,7 @@ from typing import Any, Dict
 import pytest
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.sandbox import run_contract
+from slipway.toolchain.programs import contract
 from tests.unit.abi.test_policy import SOUND
 from tests.unit.elf.test_reader import SMALL, content
 
@@ -37,7 +37,7 @@ def test_each_script_finds_the_files_and_nothing_of_the_others(
     write(step, a_sh="test -e data.txt && touch left", b_sh="test ! -e left && cat data.txt")
     write(step, data_txt="the data\n")
     (step / "in/contract/sub/c.sh").write_text("test -e ../data.txt && echo below")
-    run_contract.test({})
+    contract.test({})
     said = capfd.readouterr().out.splitlines()
     assert said == ["-- a.sh", "-- b.sh", "the data", "-- sub/c.sh", "below"]
     assert report(step) == []
@@ -46,7 +46,7 @@ def test_each_script_finds_the_files_and_nothing_of_the_others(
 def test_a_script_that_fails_is_told_with_its_last_lines(step: Path) -> None:
     write(step, a_sh="echo first; echo last >&2; exit 7")
     with pytest.raises(SlipwayError) as raised:
-        run_contract.test({})
+        contract.test({})
     assert raised.value.what == 'the contract test "a.sh" failed with exit status 7'
     assert raised.value.found == "first\nlast"
 
@@ -54,7 +54,7 @@ def test_a_script_that_fails_is_told_with_its_last_lines(step: Path) -> None:
 def test_files_without_any_script_are_a_mistake(step: Path) -> None:
     write(step, data_txt="")
     with pytest.raises(SlipwayError, match="hold no script"):
-        run_contract.test({})
+        contract.test({})
 
 
 def _with_policy(step: Path, **changes: Any) -> None:
@@ -66,14 +66,14 @@ def _with_policy(step: Path, **changes: Any) -> None:
 
 def test_binaries_are_held_against_the_policy(step: Path) -> None:
     _with_policy(step, versions=["GLIBC_ABI_DT_RELR"])  # a newer host's own library has that
-    run_contract.test({})
+    contract.test({})
     assert report(step) == [{"path": "addon.node", "verdict": "fits"}]
 
 
 def test_a_binary_that_breaks_the_policy_fails_the_test(step: Path) -> None:
     _with_policy(step, ceilings={"GLIBC": "2.1"})
     with pytest.raises(SlipwayErrors) as raised:
-        run_contract.test({})
+        contract.test({})
     assert "binaries of the contract tests do not load" in raised.value.what
     assert any("addon.node: needs " in fault for fault in raised.value.faults)
     assert raised.value.where == "@origin@, field abi_policy"

@@ -31,8 +31,8 @@ from slipway.core.errors import SlipwayError, SlipwayErrors, suggesting
 from slipway.debian import package as deb
 from slipway.debian.lock import DebianLock, LockedPackage
 from slipway.elf.reader import MAGIC, needed_libraries
-from slipway.lib.image_spec import ImageSpec, path_pattern
-from slipway.lib.link_surface import apply_surface
+from slipway.toolchain.image_spec import ImageSpec, path_pattern
+from slipway.toolchain.link_surface import apply_surface
 
 _LIBRARY_FOLDERS = (
     "lib/x86_64-linux-gnu",

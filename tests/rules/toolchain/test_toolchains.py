@@ -8,13 +8,9 @@ import pytest
 from pants.core.goals.test import TestResult
 
 from slipway.abi.policy import AbiPolicy
-from slipway.toolchain.abi import AbiPolicyRequest
-from slipway.toolchain.contract import ToolchainTestFieldSet, ToolchainTestRequest
-from slipway.toolchain.image import (
-    ToolchainFieldSet,
-    ToolchainImage,
-    ToolchainImageRequest,
-)
+from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
+from slipway.toolchain.rules.contract import ToolchainTestFieldSet, ToolchainTestRequest
+from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
 from tests.rules.workspace import POLICY, Workspace
 
 
@@ -99,7 +95,7 @@ def test_contract_tests_run_in_the_image_with_its_policy(workspace: Workspace) -
     field_set = ToolchainTestFieldSet.create(workspace.target("a:image"))
     result = workspace.request(TestResult, ToolchainTestRequest.Batch("", (field_set,), None))
     assert result.exit_code == 0
-    (step,) = workspace.steps("slipway.sandbox.run_contract")
+    (step,) = workspace.steps("slipway.toolchain.programs.contract")
     assert len(step.trees) == 2
     assert set(workspace.files(step.inputs)) == {
         "abi.json",

@@ -12,7 +12,7 @@ from slipway.abi import policy as abi_policy
 from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
-from slipway.toolchain.image import ToolchainFieldSet
+from slipway.toolchain.rules.image import ToolchainFieldSet
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Dict
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.image_spec import check_lock_is_current, path_pattern, read_image_spec
+from slipway.toolchain.image_spec import check_lock_is_current, path_pattern, read_image_spec
 from tests.unit.debian.builders import locked, make_lock, make_spec, spec_fields
 
 

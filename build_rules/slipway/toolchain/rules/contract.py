@@ -22,13 +22,9 @@ from pants.option.subsystem import Subsystem
 
 from slipway.abi.policy import AbiPolicy
 from slipway.step.rules.build_step import FallibleStepResult, Step
-from slipway.target_types import ContractTestsField, ImageField, PackagesLockField
-from slipway.toolchain.abi import AbiPolicyRequest, policy_file
-from slipway.toolchain.image import (
-    ToolchainFieldSet,
-    ToolchainImage,
-    ToolchainImageRequest,
-)
+from slipway.toolchain.rules.abi_policy import AbiPolicyRequest, policy_file
+from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.targets import ContractTestsField, ImageField, PackagesLockField
 
 
 class ToolchainContract(Subsystem):
@@ -80,7 +76,7 @@ async def test_toolchain(
     result = await Get(
         FallibleStepResult,
         Step(
-            program="slipway.sandbox.run_contract",
+            program="slipway.toolchain.programs.contract",
             trees=image.layers,
             outputs=("contract.json",),
             description=f"Test {field_set.address}",

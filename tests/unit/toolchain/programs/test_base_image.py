@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from slipway.lib.image_spec import check_lock_is_current, read_image_spec
+from slipway.toolchain.image_spec import check_lock_is_current, read_image_spec
 from tests.places import SOURCES
 from tests.unit.debian.real_packages import BASE, base_lock, fetch_packages
 
@@ -115,7 +115,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("base")
     fetch_packages(top / "debs")
     command = [
-        *(sys.executable, "-I", "-S", "-B", str(SOURCES / "slipway/sandbox/assemble_image.py")),
+        *(
+            sys.executable,
+            "-I",
+            "-S",
+            "-B",
+            str(SOURCES / "slipway/toolchain/programs/assemble.py"),
+        ),
         *("layer", "--spec", str(BASE / "image.json"), "--lock", str(BASE / "packages.lock")),
         *("--debs", str(top / "debs"), "--layer", "base.tar", "--facts", "base.json"),
     ]

@@ -19,7 +19,7 @@ from tests.unit.debian.builders import spec_fields
 from tests.unit.debian.test_archive import armoured
 from tests.unit.fetch.loopback import Page, serve
 
-PROGRAM = SOURCES / "slipway" / "sandbox" / "resolve_packages.py"
+PROGRAM = SOURCES / "slipway" / "toolchain" / "programs" / "generate_lock.py"
 STANZA = """\
 Package: {0}
 Version: 1.0-1

@@ -12,7 +12,7 @@ import pytest
 from slipway.archive.rootfs import MOUNT_POINTS, Tree, text_entry
 from slipway.archive.tar_reading import Kind
 from slipway.core.errors import SlipwayError
-from slipway.lib.package_tree import build_tree
+from slipway.toolchain.package_tree import build_tree
 from tests.unit.debian.builders import File, folder, link, make_deb, program, special, write_inputs
 
 HARD = b"1"

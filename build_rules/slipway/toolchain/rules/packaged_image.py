@@ -24,13 +24,12 @@ from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.debian.lock import DebianLock, LockedPackage, read_lock
-from slipway.lib.image_spec import check_lock_is_current, read_image_spec
 from slipway.step.rules.build_step import HostStep, StepResult, Tree
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
-from slipway.target_types import ImageArchiveField, ImageField, PackagesLockField
-from slipway.toolchain.abi import AbiPolicyRequest, policy_file
-from slipway.toolchain.generate_lock import resolve_name
-from slipway.toolchain.image import (
+from slipway.toolchain.image_spec import check_lock_is_current, read_image_spec
+from slipway.toolchain.rules.abi_policy import AbiPolicyRequest, policy_file
+from slipway.toolchain.rules.generate_lock import resolve_name
+from slipway.toolchain.rules.image import (
     FACTS,
     LAYER,
     ImageBelowRequest,
@@ -41,6 +40,7 @@ from slipway.toolchain.image import (
     ToolchainImage,
     ToolchainImageRequest,
 )
+from slipway.toolchain.targets import ImageArchiveField, ImageField, PackagesLockField
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.sandbox.assemble_image",
+            program="slipway.toolchain.programs.assemble",
             argv=(
                 *("layer", "--spec=image.json", "--lock=packages.lock", "--debs=debs"),
                 *(f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
@@ -139,7 +139,7 @@ async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.sandbox.assemble_image",
+            program="slipway.toolchain.programs.assemble",
             argv=(
                 *("archive", "--spec=image.json", "--lock=packages.lock"),
                 *(*_below(image.layers), f"--archive=out/{name}", f"--facts=out/{FACTS}"),

@@ -26,7 +26,7 @@ from tests.unit.debian.builders import (
     write_inputs,
 )
 
-PROGRAM = "slipway/sandbox/assemble_image.py"
+PROGRAM = "slipway/toolchain/programs/assemble.py"
 LAYER = [
     "layer",
     "--spec=image.json",

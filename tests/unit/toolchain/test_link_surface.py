@@ -16,8 +16,8 @@ from slipway.archive import ar
 from slipway.archive.rootfs import Content, Tree, file_entry, link_entry
 from slipway.core.errors import SlipwayError
 from slipway.elf import reader, static_rest, stub_library
-from slipway.lib import link_surface
-from slipway.lib.link_surface import LinkScript, SurfaceSpec
+from slipway.toolchain import link_surface
+from slipway.toolchain.link_surface import LinkScript, SurfaceSpec
 from tests.unit.abi.test_policy import SOUND
 
 LIB = "/usr/lib/x86_64-linux-gnu"

@@ -14,7 +14,7 @@ from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.json_fields import Field, read_json
 from slipway.debian import lock as debian_lock
 from slipway.debian.lock import DebianLock
-from slipway.lib.link_surface import LinkScript, SurfaceSpec
+from slipway.toolchain.link_surface import LinkScript, SurfaceSpec
 
 FORMAT = 1
 

@@ -15,10 +15,10 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, path_of
-from slipway.target_types import ImageField, PackagesLockField
-from slipway.toolchain.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.targets import ImageField, PackagesLockField
 
-_SHELL = "slipway.sandbox.shell"
+_SHELL = "slipway.toolchain.programs.run"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,14 @@ from slipway.core.errors import SlipwayError
 from slipway.oci.lock import Blob, parse_reference, read_image_lock
 from slipway.step.rules.build_step import HostStep, StepResult
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
-from slipway.toolchain.generate_lock import resolve_name
-from slipway.toolchain.image import FACTS, LAYER, MadeRoot, ReadyImageRequest, ToolchainFieldSet
+from slipway.toolchain.rules.generate_lock import resolve_name
+from slipway.toolchain.rules.image import (
+    FACTS,
+    LAYER,
+    MadeRoot,
+    ReadyImageRequest,
+    ToolchainFieldSet,
+)
 
 _ARCHIVE = "image.tar"
 
@@ -137,7 +143,7 @@ async def flatten_image(request: ReadyImageRequest) -> MadeRoot:
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.sandbox.assemble_image",
+            program="slipway.toolchain.programs.assemble",
             argv=("flatten", *source.argv, f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
             outputs=(LAYER, FACTS),
             description=f"Unpack the ready image of {field_set.address}",

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from pants.core.goals.package import OutputPathField
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import (
     Digest,
@@ -21,7 +22,7 @@ from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
 from slipway.core.rules.named_target import take_as
 from slipway.step.rules.build_step import ROOT, StepResult, Tree
 from slipway.subsystem import Slipway
-from slipway.target_types import (
+from slipway.toolchain.targets import (
     AbiPolicyField,
     ImageArchiveField,
     ImageArchiveSha256Field,
@@ -29,7 +30,6 @@ from slipway.target_types import (
     ImageBaseField,
     ImageField,
     NodeToolchain,
-    OutputPathField,
     PackagesLockField,
 )
 

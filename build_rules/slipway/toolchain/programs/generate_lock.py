@@ -1,6 +1,6 @@
 """Writes the lock of a toolchain image: resolves what its spec wants by what a mirror has now.
 
-    resolve_packages.py --spec image.json --spec-path toolchains/base/image.json \
+    generate_lock.py --spec image.json --spec-path toolchains/base/image.json \
         --settings settings.json --out packages.lock
 
 `--spec-path` is what messages call the spec.  It runs on the runner's CPython with the network, and
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from typing import Iterator, Optional, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.core.errors import SlipwayError, suggesting
 from slipway.debian import signature
@@ -28,7 +28,7 @@ from slipway.debian.mirrors import DebianMirrors
 from slipway.debian.resolver import WantedPackages, resolve
 from slipway.fetch.program import guarded, write_text
 from slipway.fetch.settings import Settings, read_settings
-from slipway.lib.image_spec import read_image_spec
+from slipway.toolchain.image_spec import read_image_spec
 
 
 def main(arguments: Sequence[str]) -> int:

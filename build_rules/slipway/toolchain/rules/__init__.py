@@ -1,0 +1,24 @@
+"""What this room hands over to `register.py`."""
+
+from __future__ import annotations
+
+from slipway.toolchain.rules import (
+    abi_policy,
+    contract,
+    generate_lock,
+    image,
+    packaged_image,
+    ready_image,
+    run,
+)
+from slipway.toolchain.targets import NodeToolchain
+
+_MODULES = (abi_policy, contract, generate_lock, image, packaged_image, ready_image, run)
+
+
+def rules():
+    return [rule for module in _MODULES for rule in module.rules()]
+
+
+def target_types():
+    return [NodeToolchain]
