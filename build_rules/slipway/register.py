@@ -28,16 +28,11 @@ from slipway.release import (
     try_runtime,
 )
 from slipway.release import run as run_release
-from slipway.runtime import build, definitions, make
-from slipway.runtime import run as run_node
+from slipway.runtime.rules import build, definitions, make
+from slipway.runtime.rules import run as run_node
+from slipway.runtime.targets import NodeRuntime
 from slipway.step.rules import build_step, host_settings, locked_files, network_step, program
-from slipway.target_types import (
-    NodeAddon,
-    NodeAppBundle,
-    NodeDeployment,
-    NodeRuntime,
-    ReleaseTarball,
-)
+from slipway.target_types import NodeAddon, NodeAppBundle, NodeDeployment, ReleaseTarball
 from slipway.toolchain.rules import abi_policy, contract, image, packaged_image, ready_image
 from slipway.toolchain.rules import generate_lock as generate_toolchain_lock
 from slipway.toolchain.rules import run as run_toolchain

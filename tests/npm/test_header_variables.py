@@ -17,7 +17,7 @@ import pytest
 
 from slipway.lib import loopback_server
 from slipway.lib.loopback_server import LoopbackServer
-from slipway.lib.node_headers import NodeHeaders
+from slipway.runtime.headers import NodeHeaders
 from tests.npm import npm_tools
 from tests.npm.npm_tools import Npm
 

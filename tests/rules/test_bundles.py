@@ -21,8 +21,8 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
     ]
     assert {step.program for step in workspace.steps()} == {
         *(
-            "slipway.sandbox.make_runtime",
-            "slipway.sandbox.pack_runtime",
+            "slipway.runtime.programs.make",
+            "slipway.runtime.programs.pack",
             "slipway.sandbox.install_packages",
             "slipway.sandbox.audit_abi",
         ),
@@ -56,8 +56,8 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
     assert counts == {
         **dict.fromkeys(
             (
-                "slipway.sandbox.make_runtime",
-                "slipway.sandbox.pack_runtime",
+                "slipway.runtime.programs.make",
+                "slipway.runtime.programs.pack",
                 "slipway.sandbox.install_packages",
             ),
             1,

@@ -9,10 +9,10 @@ import pytest
 from pants.core.goals.generate_lockfiles import KnownUserResolveNames, UserGenerateLockfiles
 
 from slipway.lib.fetch_lock import FetchLock
-from slipway.lib.node_definition import NodeDefinition
 from slipway.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from slipway.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from slipway.runtime.definitions import NodeDefinitionRequest
+from slipway.runtime.definition import NodeDefinition
+from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
     INTEGRITY,

@@ -7,7 +7,7 @@ from typing import List
 
 from pants.core.goals.package import BuiltPackage
 
-from slipway.runtime.make import NodeRuntimeFieldSet
+from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from tests.rules.workspace import Workspace, make_build
 
 STATIC = make_build(bundle='server_env="prod"', release='server_env="prod", static="separate"')

@@ -27,7 +27,7 @@ def test_all_of_it_is_made_with_the_other_node(workspace: Workspace) -> None:
     )
     workspace.write_app("app")
     read(workspace, OTHER)
-    (made,) = workspace.steps("slipway.sandbox.make_runtime")
+    (made,) = workspace.steps("slipway.runtime.programs.make")
     assert json.loads(made.arguments)["version"] == "14.21.3"
     (release,) = workspace.steps("slipway.sandbox.make_release")
     assert json.loads(release.arguments)["manifest"]["node"]["version"] == "14.21.3"

@@ -38,7 +38,6 @@ from slipway.debian.lock import write_lock
 from slipway.deploy.target import DeploymentRequest, DescribedDeployment
 from slipway.lib import fetch_lock
 from slipway.lib.fetch_lock import FetchLock
-from slipway.lib.node_definition import NodeDefinition
 from slipway.npm.addon import NodeAddonFieldSet
 from slipway.npm.app_files import AppFiles, AppFilesRequest
 from slipway.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
@@ -53,8 +52,9 @@ from slipway.release.release import (
     ReleaseTarballFieldSet,
 )
 from slipway.release.try_runtime import ReleaseContents
-from slipway.runtime.definitions import NodeDefinitionRequest
-from slipway.runtime.make import NodeRuntimeFieldSet
+from slipway.runtime.definition import NodeDefinition
+from slipway.runtime.rules.definitions import NodeDefinitionRequest
+from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from slipway.step.rules.build_step import (
     FallibleStepResult,
     HostStep,

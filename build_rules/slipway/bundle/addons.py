@@ -18,7 +18,7 @@ from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.named_target import take_as
 from slipway.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
-from slipway.runtime.runtime import Runtime
+from slipway.runtime.rules.node import Runtime
 from slipway.target_types import NodeAddon
 
 

@@ -16,11 +16,8 @@ from slipway.lib.script_decisions import Rule
 from slipway.npm.install import InstallRequest
 from slipway.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
 from slipway.npm.manifest import Manifest, ManifestRequest
-from slipway.runtime.make import (
-    Runtimes,
-    RuntimesNamed,
-)
-from slipway.runtime.runtime import Runtime
+from slipway.runtime.rules.make import Runtimes, RuntimesNamed
+from slipway.runtime.rules.node import Runtime
 from slipway.target_types import (
     AddonsField,
     BuildArgsField,

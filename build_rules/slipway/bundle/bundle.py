@@ -30,11 +30,8 @@ from slipway.npm.app_files import AppFiles, AppFilesRequest
 from slipway.npm.compile import InstalledPackages
 from slipway.npm.locks import resolve_name
 from slipway.npm.manifest import check_script
-from slipway.runtime.make import (
-    RuntimeLayer,
-    RuntimeLayerRequest,
-)
-from slipway.runtime.runtime import Runtime
+from slipway.runtime.rules.make import RuntimeLayer, RuntimeLayerRequest
+from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet

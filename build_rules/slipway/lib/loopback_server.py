@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from slipway.isolation import jailed
 from slipway.lib import binary_mirrors
 from slipway.lib.binary_mirrors import Asked
-from slipway.lib.node_headers import FOLDER, NodeHeaders
+from slipway.runtime.headers import FOLDER, NodeHeaders
 
 ASKED = "out/asked.json"
 

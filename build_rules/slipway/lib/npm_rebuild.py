@@ -7,8 +7,8 @@ import os
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.isolation.jail_protocol import Subject
-from slipway.lib import node_process
 from slipway.lib.loopback_server import LoopbackServer
+from slipway.runtime import node_process
 
 
 def rebuild(

@@ -22,7 +22,7 @@ from slipway.npm.compile import InstalledPackages
 from slipway.npm.install import InstallRequest
 from slipway.npm.locks import NpmLockRequest, ReadNpmLock
 from slipway.npm.manifest import Manifest, ManifestRequest, check_script
-from slipway.runtime.runtime import Runtime
+from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.target_types import (
     AbiWaiversField,

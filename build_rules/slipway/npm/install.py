@@ -43,7 +43,7 @@ from slipway.lib.npm_package import Package
 from slipway.lib.npm_production import production_paths
 from slipway.lib.script_decisions import Decision, Rule
 from slipway.npm.locks import FetchLockRequest, ReadNpmLock
-from slipway.runtime.runtime import Runtime
+from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet

@@ -8,7 +8,7 @@ from typing import Tuple
 from pants.engine.fs import AddPrefix, Digest, DigestSubset, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
-from slipway.lib.release_layers import Scope
+from slipway.runtime.release_layers import Scope
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.toolchain.rules.image import BaseRoot
 

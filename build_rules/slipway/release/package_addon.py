@@ -25,14 +25,14 @@ from slipway.core.errors import SlipwayError
 from slipway.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
 from slipway.release.abi_gate import Audited, LayersAuditRequest
 from slipway.release.release import file_name
-from slipway.runtime.make import (
+from slipway.runtime.rules.make import (
     PLATFORM,
     RuntimeLayer,
     RuntimeLayerRequest,
     Runtimes,
     RuntimesNamed,
 )
-from slipway.runtime.runtime import Runtime
+from slipway.runtime.rules.node import Runtime
 
 
 @dataclass(frozen=True)

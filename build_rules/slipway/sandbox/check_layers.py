@@ -13,8 +13,8 @@ from typing import Any, Dict
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
 from slipway.elf import facts
-from slipway.lib import release_layers
-from slipway.lib.release_layers import Scope
+from slipway.runtime import release_layers
+from slipway.runtime.release_layers import Scope
 from slipway.step.frame import run
 
 

@@ -21,9 +21,10 @@ from slipway.core.placeholders import ORIGIN
 from slipway.elf import facts
 from slipway.isolation import jailed
 from slipway.isolation.jail_protocol import Subject
-from slipway.lib import native_packages, node_process, npm_rebuild
+from slipway.lib import native_packages, npm_rebuild
 from slipway.lib.loopback_server import LoopbackServer
-from slipway.lib.node_headers import NodeHeaders
+from slipway.runtime import node_process
+from slipway.runtime.headers import NodeHeaders
 from slipway.step import left_files
 from slipway.step.frame import run
 

@@ -22,11 +22,12 @@ from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
 from slipway.isolation.jail_protocol import Subject
-from slipway.lib import binary_mirrors, native_packages, node_process, npm_rebuild, release_layers
+from slipway.lib import binary_mirrors, native_packages, npm_rebuild
 from slipway.lib.loopback_server import LoopbackServer
-from slipway.lib.node_headers import NodeHeaders
 from slipway.lib.npm_production import owner
-from slipway.lib.release_layers import Scope
+from slipway.runtime import node_process, release_layers
+from slipway.runtime.headers import NodeHeaders
+from slipway.runtime.release_layers import Scope
 from slipway.step import left_files
 from slipway.step.frame import run
 

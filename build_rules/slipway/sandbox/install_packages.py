@@ -23,8 +23,9 @@ from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
 from slipway.fetch import integrity as sri
-from slipway.lib import binary_mirrors, native_packages, node_process
+from slipway.lib import binary_mirrors, native_packages
 from slipway.lib.installed_tree import InstalledTree
+from slipway.runtime import node_process
 from slipway.step.frame import run
 
 _APP = "app"

@@ -19,8 +19,8 @@ from slipway.archive.layers import Entry
 from slipway.archive.tar_reading import Kind
 from slipway.core import placeholders
 from slipway.elf import facts as elf_facts
-from slipway.lib import release_layers
-from slipway.lib.release_layers import CheckedLayer, Scope
+from slipway.runtime import release_layers
+from slipway.runtime.release_layers import CheckedLayer, Scope
 from slipway.step.frame import run
 
 

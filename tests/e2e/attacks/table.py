@@ -36,7 +36,7 @@ EVERYWHERE = (INSTALL, BUILD, MAKE)
 _PROGRAMS = {
     INSTALL: "slipway/sandbox/compile_package.py",
     BUILD: "slipway/sandbox/build_client.py",
-    MAKE: "slipway/sandbox/build_runtime.py",
+    MAKE: "slipway/runtime/programs/build.py",
 }
 _BELONGS = {BUILD: ("dist",), MAKE: ("bin", "include", "lib", "share")}
 

@@ -15,7 +15,7 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib import node_process
+from slipway.runtime import node_process
 from slipway.sandbox import build_client
 from tests.unit.archive.own_archives import read_entries
 

@@ -13,7 +13,8 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.lib import native_packages, node_process
+from slipway.lib import native_packages
+from slipway.runtime import node_process
 from slipway.sandbox import compile_package
 from slipway.step import left_files
 from tests.unit.archive.own_archives import read_entries

@@ -15,7 +15,7 @@ import pytest
 from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.fetch import integrity as sri
-from slipway.lib import node_process
+from slipway.runtime import node_process
 from slipway.sandbox import install_packages
 from tests.unit.archive.own_archives import read_entries
 

@@ -18,19 +18,19 @@ from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from pants.engine.unions import UnionRule
 
 from slipway.core.rules.named_target import take_as
-from slipway.lib.node_definition import NodeDefinition
-from slipway.runtime.build import SourceRuntimeRequest
-from slipway.runtime.definitions import NodeDefinitionRequest
-from slipway.runtime.runtime import Runtime, digest_of, locked
-from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree, as_arguments
-from slipway.step.rules.locked_files import LockedFiles
-from slipway.target_types import (
+from slipway.runtime.definition import NodeDefinition
+from slipway.runtime.rules.build import SourceRuntimeRequest
+from slipway.runtime.rules.definitions import NodeDefinitionRequest
+from slipway.runtime.rules.node import Runtime, digest_of, locked
+from slipway.runtime.targets import (
     NodeDefinitionField,
     NodeRuntime,
     NodeVersionField,
     NpmVersionField,
     RuntimeToolchainField,
 )
+from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree, as_arguments
+from slipway.step.rules.locked_files import LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, OutputTreeRequest
 
 PLATFORM = "linux-x64"
@@ -108,7 +108,7 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.make_runtime",
+            program="slipway.runtime.programs.make",
             trees=base.trees,
             outputs=("runtime.tar",),
             description=f"Make Node.js {version} with npm {npm_version}",
@@ -155,7 +155,7 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.pack_runtime",
+            program="slipway.runtime.programs.pack",
             trees=(*base.trees, runtime.tree),
             outputs=("runtime.layer", "runtime.elf.json"),
             description=f"Compress Node.js {runtime.version}",
@@ -173,7 +173,7 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.pack_runtime",
+            program="slipway.runtime.programs.pack",
             trees=(*base.trees, runtime.tree),
             outputs=("nodejs.tar.gz",),
             description=f"Pack Node.js {runtime.version}",

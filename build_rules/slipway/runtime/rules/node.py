@@ -10,7 +10,7 @@ from pants.engine.fs import Digest
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.util.frozendict import FrozenDict
 
-from slipway.lib.node_definition import PinnedArchive
+from slipway.runtime.definition import PinnedArchive
 from slipway.step.rules.build_step import Tree
 from slipway.step.rules.locked_files import LockedFile
 

@@ -25,8 +25,9 @@ from pants.option.global_options import GlobalOptions
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib.node_definition import NodeDefinition, PinnedArchive, SourceBuild
-from slipway.runtime.runtime import Runtime, digest_of, locked
+from slipway.runtime.definition import NodeDefinition, PinnedArchive, SourceBuild
+from slipway.runtime.rules.node import Runtime, digest_of, locked
+from slipway.runtime.targets import RuntimeToolchainField
 from slipway.step.rules.build_step import (
     RUNTIME,
     FallibleStepResult,
@@ -36,7 +37,6 @@ from slipway.step.rules.build_step import (
     as_arguments,
 )
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
-from slipway.target_types import RuntimeToolchainField
 from slipway.toolchain.rules.image import (
     BaseRoot,
     OutputTreeRequest,
@@ -166,7 +166,7 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     result = await Get(
         FallibleStepResult,
         Step(
-            program="slipway.sandbox.build_runtime",
+            program="slipway.runtime.programs.build",
             trees=image.layers,
             outputs=("runtime.tar", "build.json", "build.log"),
             description=f"Build {definition.path} from source",
@@ -205,7 +205,7 @@ async def replace_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.replace_npm",
+            program="slipway.runtime.programs.replace_npm",
             trees=(*base.trees, request.runtime),
             outputs=("runtime.tar",),
             description=f"Replace the npm of {request.address} by {request.version}",

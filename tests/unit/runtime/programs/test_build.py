@@ -12,7 +12,7 @@ from typing import Any, Dict
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.sandbox import build_runtime
+from slipway.runtime.programs import build as build_runtime
 from tests.unit.archive.own_archives import read_entries
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")

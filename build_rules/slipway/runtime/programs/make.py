@@ -9,12 +9,12 @@ import os
 import sys
 from typing import Any, Dict, List
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
-from slipway.lib import npm_of_runtime
+from slipway.runtime import bundled_npm
 from slipway.step.frame import run
 
 _TOP = ("bin", "include", "lib", "share")
@@ -23,11 +23,11 @@ _TOP = ("bin", "include", "lib", "share")
 def make(arguments: Dict[str, Any]) -> None:
     version, npm_version = arguments["version"], arguments["npm_version"]
     package_tarball.unpack("in/node.tgz", f"Node.js {version}", "node")
-    npm_of_runtime.install("in/npm.tgz", npm_version, "node")
+    bundled_npm.install("in/npm.tgz", npm_version, "node")
     _try("Node.js", ["node/bin/node", "-v"], f"v{version}")
     _try(
         "npm",
-        ["node/bin/node", f"node/{npm_of_runtime.FOLDER}/bin/npm-cli.js", "--version"],
+        ["node/bin/node", f"node/{bundled_npm.FOLDER}/bin/npm-cli.js", "--version"],
         npm_version,
     )
     entries = layers.walk("node", keep=lambda path: path.split("/")[0] in _TOP)

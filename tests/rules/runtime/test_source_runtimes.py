@@ -9,7 +9,7 @@ from typing import Any, Dict
 import pytest
 from pants.core.goals.package import BuiltPackage
 
-from slipway.runtime.make import NodeRuntimeFieldSet
+from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from slipway.step.rules.build_step import Step
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import SHA256, Workspace, make_definition
@@ -56,7 +56,7 @@ def package(workspace: Workspace) -> BuiltPackage:
 
 
 def build_step(workspace: Workspace) -> Step:
-    (step,) = workspace.steps("slipway.sandbox.build_runtime")
+    (step,) = workspace.steps("slipway.runtime.programs.build")
     return step
 
 
@@ -93,7 +93,7 @@ def test_another_npm_does_not_build_it_again(workspace: Workspace, reports: Dict
     write(workspace, **{"source.toml": f"{DEFINITION}[npm]{npm}"})
     package(workspace)
     assert "8.19.4" not in build_step(workspace).arguments
-    (step,) = workspace.steps("slipway.sandbox.replace_npm")
+    (step,) = workspace.steps("slipway.runtime.programs.replace_npm")
     assert json.loads(step.arguments) == {"npm_version": "8.19.4"}
     assert len(step.trees) == 2
 
@@ -144,4 +144,4 @@ def test_what_cannot_be_built_is_refused(workspace: Workspace, name: str) -> Non
     with pytest.raises(Exception, match="source") as caught:
         package(workspace)
     assert all(word in str(caught.value) for word in words), str(caught.value)
-    assert not workspace.steps("slipway.sandbox.build_runtime")
+    assert not workspace.steps("slipway.runtime.programs.build")

@@ -14,7 +14,7 @@ from typing import Dict, Tuple
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.sandbox import make_runtime
+from slipway.runtime.programs import make as make_runtime
 from tests.unit.archive.own_archives import read_entries
 
 NODE = "#!/bin/sh\ncase $1 in -v) echo v16.20.2 ;; *) echo 8.19.4 ;; esac\n"

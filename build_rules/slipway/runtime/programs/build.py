@@ -12,14 +12,14 @@ import re
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, package_tarball
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import reader
 from slipway.isolation import jailed
-from slipway.lib import node_process, npm_of_runtime
+from slipway.runtime import bundled_npm, node_process
 from slipway.step import left_files
 from slipway.step import log as step_log
 from slipway.step.frame import run
@@ -109,14 +109,14 @@ def build(arguments: Dict[str, Any]) -> None:
 
 
 def _collect(tools: Build, source: Dict[str, Any], label: str, tests: str) -> None:
-    if os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
-        npm_of_runtime.link_programs(_PREFIX)
+    if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
+        bundled_npm.link_programs(_PREFIX)
     _strip(tools)
     _check(source, label)
-    if os.path.isdir(f"{_PREFIX}/{npm_of_runtime.FOLDER}"):
+    if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
         _try_app(tools)
     with open("out/build.json", "w", encoding="utf-8") as file:
-        json.dump({"tests": tests, "npm": npm_of_runtime.version(_PREFIX)}, file)
+        json.dump({"tests": tests, "npm": bundled_npm.version(_PREFIX)}, file)
     entries = layers.walk(_PREFIX, keep=lambda path: path.split("/")[0] in _TOP)
     layers.write_tar("out/runtime.tar", entries)
 
@@ -206,7 +206,7 @@ def _try_app(tools: Build) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     env = node_process.environment({"PATH": f"{_PREFIX}/bin:{os.environ['PATH']}"})
-    npm = [f"{_PREFIX}/bin/node", f"{_PREFIX}/{npm_of_runtime.FOLDER}/bin/npm-cli.js"]
+    npm = [f"{_PREFIX}/bin/node", f"{_PREFIX}/{bundled_npm.FOLDER}/bin/npm-cli.js"]
     for what in (["install"], ["start"]):
         tools.run(
             f"the trial application's npm {what[0]}",

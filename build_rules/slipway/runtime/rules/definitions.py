@@ -12,7 +12,7 @@ from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.errors import SlipwayError, nearest
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
-from slipway.lib.node_definition import NodeDefinition, read
+from slipway.runtime.definition import NodeDefinition, read
 
 FOLDER = "toolchains/node"
 

@@ -8,12 +8,12 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
-from slipway.runtime.make import NodeRuntimeFieldSet, Runtime, RuntimeRequest
+from slipway.runtime.rules.make import NodeRuntimeFieldSet, Runtime, RuntimeRequest
+from slipway.runtime.targets import NodeVersionField
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, path_of
-from slipway.target_types import NodeVersionField
 
-_PROGRAM = "slipway.sandbox.run_node"
+_PROGRAM = "slipway.runtime.programs.run"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib.node_definition import NodeDefinition, read
+from slipway.runtime.definition import NodeDefinition, read
 from tests.places import REPOSITORY
 
 PATH = "toolchains/node/16.20.2.toml"

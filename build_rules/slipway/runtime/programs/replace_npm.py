@@ -10,16 +10,16 @@ import shutil
 import sys
 from typing import Any, Dict
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers
-from slipway.lib import npm_of_runtime
+from slipway.runtime import bundled_npm
 from slipway.step.frame import run
 
 
 def replace(arguments: Dict[str, Any]) -> None:
     shutil.copytree("node_runtime", "node", symlinks=True)
-    npm_of_runtime.install("in/npm.tgz", arguments["npm_version"], "node")
+    bundled_npm.install("in/npm.tgz", arguments["npm_version"], "node")
     layers.write_tar("out/runtime.tar", layers.walk("node"))
 
 

@@ -1,0 +1,16 @@
+"""What this room hands over to `register.py`."""
+
+from __future__ import annotations
+
+from slipway.runtime.rules import build, definitions, make, run
+from slipway.runtime.targets import NodeRuntime
+
+_MODULES = (build, definitions, make, run)
+
+
+def rules():
+    return [rule for module in _MODULES for rule in module.rules()]
+
+
+def target_types():
+    return [NodeRuntime]
