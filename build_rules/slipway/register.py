@@ -6,7 +6,7 @@ from slipway.bundle import addons, app, bundle, export, node_mirrors, tailor
 from slipway.core.rules import plain_failures, provided_files
 from slipway.deploy import coordinator, goals
 from slipway.deploy import target as deployment
-from slipway.npm import (
+from slipway.npm.rules import (
     addon,
     app_files,
     compared_contents,
@@ -17,6 +17,7 @@ from slipway.npm import (
     locks,
     manifest,
 )
+from slipway.npm.targets import NodeAddon
 from slipway.release import (
     abi_audit,
     abi_gate,
@@ -32,7 +33,7 @@ from slipway.runtime.rules import build, definitions, make
 from slipway.runtime.rules import run as run_node
 from slipway.runtime.targets import NodeRuntime
 from slipway.step.rules import build_step, host_settings, locked_files, network_step, program
-from slipway.target_types import NodeAddon, NodeAppBundle, NodeDeployment, ReleaseTarball
+from slipway.target_types import NodeAppBundle, NodeDeployment, ReleaseTarball
 from slipway.toolchain.rules import abi_policy, contract, image, packaged_image, ready_image
 from slipway.toolchain.rules import generate_lock as generate_toolchain_lock
 from slipway.toolchain.rules import run as run_toolchain

@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import Callable, Dict, Iterator, Mapping
 
-from slipway.lib import fetch_lock
+from slipway.npm.lockfiles import fetch_lock
 from tests.e2e.harness import Workspace
 
 HERE = Path(__file__).parent / "addons"

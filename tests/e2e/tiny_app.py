@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
-from slipway.lib import fetch_lock
-from slipway.lib.fetch_lock import FetchEntry
+from slipway.npm.lockfiles import fetch_lock
+from slipway.npm.lockfiles.fetch_lock import FetchEntry
 from tests.e2e.harness import Workspace
 
 VERSION = "1.0.0"

@@ -15,8 +15,8 @@ from typing import Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
-from slipway.lib import loopback_server
-from slipway.lib.loopback_server import LoopbackServer
+from slipway.npm.scripts import loopback
+from slipway.npm.scripts.loopback import LoopbackServer
 from slipway.runtime.headers import NodeHeaders
 from tests.npm import npm_tools
 from tests.npm.npm_tools import Npm
@@ -84,7 +84,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tuple[st
             asked.append(path)
             return super().find(path)
 
-    monkeypatch.setattr(loopback_server, "ASKED", str(tmp_path / "asked.json"))
+    monkeypatch.setattr(loopback, "ASKED", str(tmp_path / "asked.json"))
     with LoopbackServer((), {}, Headers(str(node), "16.20.2")) as running:
         yield running.environment["NODEJS_ORG_MIRROR"], asked
 

@@ -18,7 +18,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import npm_lock, npm_manifest
+from slipway.npm.lockfiles import lock as npm_lock
+from slipway.npm.lockfiles import manifest as npm_manifest
 from tests.e2e import harness
 from tests.e2e.harness import Caches, Workspace
 from tests.npm import npm_tools

@@ -15,7 +15,7 @@ from typing import Any, List
 
 import pytest
 
-from slipway.lib import npm_semver, npm_spec
+from slipway.npm.lockfiles import semver, spec
 from slipway.npm_registry import npmrc
 from tests.npm import npm_tools
 from tests.npm.npm_tools import NPM_8
@@ -80,7 +80,7 @@ def test_ranges(tmp_path: Path) -> None:
         cases,
         tmp_path,
     )
-    ours = [npm_semver.satisfies(*case) for case in cases]
+    ours = [semver.satisfies(*case) for case in cases]
     wrong = [
         (case, mine, npms)
         for case, mine, npms in zip(cases, ours, answers)
@@ -193,9 +193,9 @@ def test_specifiers(tmp_path: Path) -> None:
         "directory": "folder", "file": "file-tarball", "remote": "remote-tarball", "git": "git",
     }  # fmt: skip
     wrong = [
-        (case, npm_spec.parse(case).kind, npms)
+        (case, spec.parse(case).kind, npms)
         for case, npms in zip(cases, answers)
-        if npms is not None and not case.startswith("#") and npm_spec.parse(case).kind != same[npms]
+        if npms is not None and not case.startswith("#") and spec.parse(case).kind != same[npms]
     ]
     assert not wrong, "\n".join(map(repr, wrong[:40]))
 
@@ -213,7 +213,7 @@ def test_names(tmp_path: Path) -> None:
         (case, npms)
         for case, npms in zip(cases, answers)
         # Behind a scope npm allows anything, even "..", which must be no folder here.
-        if npm_spec.is_valid_name(case) != npms
-        and (not case.startswith("@") or npm_spec.is_valid_name(case))
+        if spec.is_valid_name(case) != npms
+        and (not case.startswith("@") or spec.is_valid_name(case))
     ]
     assert not wrong, "\n".join(map(repr, wrong[:40]))

@@ -23,7 +23,7 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
         *(
             "slipway.runtime.programs.make",
             "slipway.runtime.programs.pack",
-            "slipway.sandbox.install_packages",
+            "slipway.npm.programs.install",
             "slipway.sandbox.audit_abi",
         ),
         *(
@@ -58,7 +58,7 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
             (
                 "slipway.runtime.programs.make",
                 "slipway.runtime.programs.pack",
-                "slipway.sandbox.install_packages",
+                "slipway.npm.programs.install",
             ),
             1,
         ),

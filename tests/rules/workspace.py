@@ -36,13 +36,13 @@ from slipway.bundle.export import ExportNodeApps
 from slipway.bundle.tailor import PutativeNodeAppsRequest
 from slipway.debian.lock import write_lock
 from slipway.deploy.target import DeploymentRequest, DescribedDeployment
-from slipway.lib import fetch_lock
-from slipway.lib.fetch_lock import FetchLock
-from slipway.npm.addon import NodeAddonFieldSet
-from slipway.npm.app_files import AppFiles, AppFilesRequest
-from slipway.npm.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
-from slipway.npm.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
-from slipway.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from slipway.npm.lockfiles import fetch_lock
+from slipway.npm.lockfiles.fetch_lock import FetchLock
+from slipway.npm.rules.addon import NodeAddonFieldSet
+from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
+from slipway.npm.rules.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
+from slipway.npm.rules.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
+from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
 from slipway.release.abi_audit import ReleaseFile, ReleaseFileRequest
 from slipway.release.abi_gate import Audited
 from slipway.release.release import (
@@ -79,7 +79,7 @@ _BACKEND: Any = register  # without annotations, as Pants has it
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 INTEGRITY = "sha512-" + "A" * 86 + "=="
 NETWORK_ANSWERS: Dict[str, str] = {
-    "slipway.sandbox.compare_contents": '{"faults": [], "unknown": 0}'
+    "slipway.npm.programs.compared_contents": '{"faults": [], "unknown": 0}'
 }
 """What programs with a network print, by their name."""
 _REPORTS: Dict[str, Any] = {

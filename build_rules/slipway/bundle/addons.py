@@ -17,9 +17,9 @@ from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.named_target import take_as
-from slipway.npm.addon import Addon, AddonRequest, NodeAddonFieldSet
+from slipway.npm.rules.addon import Addon, AddonRequest, NodeAddonFieldSet
+from slipway.npm.targets import NodeAddon
 from slipway.runtime.rules.node import Runtime
-from slipway.target_types import NodeAddon
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import FieldSet
 
 from slipway.core.errors import SlipwayError
-from slipway.lib import script_decisions
-from slipway.lib.fetch_lock import FetchLock
-from slipway.lib.script_decisions import Rule
-from slipway.npm.install import InstallRequest
-from slipway.npm.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from slipway.npm.manifest import Manifest, ManifestRequest
+from slipway.npm.lockfiles.fetch_lock import FetchLock
+from slipway.npm.rules.install import InstallRequest
+from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from slipway.npm.rules.manifest import Manifest, ManifestRequest
+from slipway.npm.scripts import decisions as script_decisions
+from slipway.npm.scripts.decisions import Rule
+from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField, ToolchainField
 from slipway.runtime.rules.make import Runtimes, RuntimesNamed
 from slipway.runtime.rules.node import Runtime
 from slipway.target_types import (
@@ -26,17 +27,13 @@ from slipway.target_types import (
     BuildScriptField,
     ClientSourcesField,
     DropForeignBinariesField,
-    InstallScriptsField,
     LifecycleScriptsField,
     NetworkField,
-    NpmLockField,
-    PackageJsonField,
     RuntimeField,
     ServerEnvField,
     ServerSourcesField,
     StaticBaseUrlField,
     StaticDirField,
-    ToolchainField,
 )
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 

@@ -24,12 +24,12 @@ from slipway.bundle.addons import AddonsOfApp
 from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.checks import check_plain_paths, check_server_env
 from slipway.core.errors import SlipwayError
-from slipway.lib import script_decisions
-from slipway.lib.script_decisions import Decision
-from slipway.npm.app_files import AppFiles, AppFilesRequest
-from slipway.npm.compile import InstalledPackages
-from slipway.npm.locks import resolve_name
-from slipway.npm.manifest import check_script
+from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
+from slipway.npm.rules.compile import InstalledPackages
+from slipway.npm.rules.locks import resolve_name
+from slipway.npm.rules.manifest import check_script
+from slipway.npm.scripts import decisions
+from slipway.npm.scripts.decisions import Decision
 from slipway.runtime.rules.make import RuntimeLayer, RuntimeLayerRequest
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
@@ -101,9 +101,7 @@ def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequen
         )
     for name in field_set.lifecycle_scripts.value or ():
         check_script(app.manifest, name, f"{where} lifecycle_scripts")
-    script_decisions.check(
-        field_set.decisions(), app.read.lock.packages, f"{where} install_scripts"
-    )
+    decisions.check(field_set.decisions(), app.read.lock.packages, f"{where} install_scripts")
     check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
     if field_set.static_dir.value:
         check_plain_paths([field_set.static_dir.value], f"{where} static_dir")

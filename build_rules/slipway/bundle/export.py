@@ -21,8 +21,8 @@ from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
 from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
-from slipway.npm.compile import InstalledPackages
-from slipway.npm.locks import resolve_name
+from slipway.npm.rules.compile import InstalledPackages
+from slipway.npm.rules.locks import resolve_name
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, path_of

@@ -32,13 +32,14 @@ from pants.engine.target import Targets
 from slipway.bundle.app import AppRequest, NodeAppBundleFieldSet
 from slipway.core import text_table
 from slipway.core.errors import SlipwayError, nearest
-from slipway.lib import binary_mirrors, fetch_lock, script_decisions
-from slipway.lib.binary_mirrors import Asked
-from slipway.lib.fetch_lock import FetchLock, PinnedBinary, is_wanted
-from slipway.lib.npm_package import Package
-from slipway.npm.compile import AskedFiles, AskRequest
-from slipway.npm.install import InstallRequest, UnpackedPackages
-from slipway.npm.locks import FetchLockRequest
+from slipway.npm.lockfiles import fetch_lock
+from slipway.npm.lockfiles.fetch_lock import FetchLock, PinnedBinary, is_wanted
+from slipway.npm.lockfiles.package import Package
+from slipway.npm.rules.compile import AskedFiles, AskRequest
+from slipway.npm.rules.install import InstallRequest, UnpackedPackages
+from slipway.npm.rules.locks import FetchLockRequest
+from slipway.npm.scripts import decisions, mirrors
+from slipway.npm.scripts.mirrors import Asked
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 from slipway.subsystem import NodeMirrors
 
@@ -71,12 +72,12 @@ async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
     by_path = {one.path: one for one in install.read.lock.packages}
     rows = []
     for one in json.loads(unpacked.report)["install_scripts"]:
-        decision = script_decisions.decide(install.decisions, by_path[one["path"]])
+        decision = decisions.decide(install.decisions, by_path[one["path"]])
         pinned = fetched.pinned(one["name"], one["version"])
         rows.append(
             (
                 f"{one['name']}@{one['version']}",
-                binary_mirrors.kind(one["scripts"]),
+                mirrors.kind(one["scripts"]),
                 ", ".join(one["variables"][:1]) or "-",
                 decision.value if decision else "none yet",
                 ", ".join(f"{pin.path} {pin.sha256[:12]}" for pin in pinned) or "-",

@@ -14,7 +14,8 @@ from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
 from slipway.lib import first_build
-from slipway.target_types import NodeAppBundle, NpmLockField, ReleaseTarball
+from slipway.npm.targets import NpmLockField
+from slipway.target_types import NodeAppBundle, ReleaseTarball
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, Mapping, Tuple
 
-from slipway.lib.npm_package import text_map
+from slipway.npm.lockfiles.package import text_map
 
 _SERVER = "service"
 _CODE = (".js", ".cjs", ".mjs")

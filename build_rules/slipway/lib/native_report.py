@@ -6,7 +6,7 @@ import json
 from typing import Any, Dict, Iterable, Mapping
 
 from slipway.abi.audit import FOREIGN
-from slipway.lib.script_decisions import Decision
+from slipway.npm.scripts.decisions import Decision
 
 FORMAT = 1
 _OF_SCRIPT = ("name", "version", "path", "scripts")

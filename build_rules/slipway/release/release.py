@@ -33,8 +33,10 @@ from slipway.bundle.checks import check_server_env
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
-from slipway.lib import native_packages, native_report
-from slipway.npm.manifest import check_script
+from slipway.lib import native_report
+from slipway.npm.rules.manifest import check_script
+from slipway.npm.scripts import native_packages
+from slipway.npm.targets import AbiWaiversField
 from slipway.release.abi_gate import Audited, LayersAuditRequest
 from slipway.release.checked_layers import CheckedLayers, CheckedLayersRequest
 from slipway.runtime import release_layers
@@ -42,7 +44,6 @@ from slipway.runtime.release_layers import Scope
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.subsystem import Slipway
 from slipway.target_types import (
-    AbiWaiversField,
     AllowNetworkField,
     BundleField,
     EnvFileField,

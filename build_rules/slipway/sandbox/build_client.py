@@ -16,7 +16,7 @@ from slipway.archive import layers, unpacking
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
 from slipway.isolation.jail_protocol import Subject
-from slipway.lib.npm_package import text_map
+from slipway.npm.lockfiles.package import text_map
 from slipway.runtime import node_process
 from slipway.step import left_files
 from slipway.step.frame import run

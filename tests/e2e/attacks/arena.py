@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from slipway.lib import native_packages
+from slipway.npm.scripts import native_packages
 from tests.e2e import harness
 from tests.e2e.addon_app import have_only
 from tests.e2e.attacks.fence import small_disk

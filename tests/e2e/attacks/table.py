@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from slipway.lib import native_packages
+from slipway.npm.scripts import native_packages
 from tests.e2e.attacks.arena import FORBIDDEN, Arena, Member, Package, Run, Step, read_members
 
 PREFIX = "attack-"
@@ -34,7 +34,7 @@ INSTALL, BUILD, MAKE = "install script", "build script", "make"
 EVERYWHERE = (INSTALL, BUILD, MAKE)
 # The program of the step, and what its outputs may hold.
 _PROGRAMS = {
-    INSTALL: "slipway/sandbox/compile_package.py",
+    INSTALL: "slipway/npm/programs/compile.py",
     BUILD: "slipway/sandbox/build_client.py",
     MAKE: "slipway/runtime/programs/build.py",
 }

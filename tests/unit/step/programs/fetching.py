@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from tests.places import SOURCES
-from tests.unit.lib.npm_builders import sha512
+from tests.unit.npm.builders import sha512
 
 SCRIPT = SOURCES / "slipway" / "step" / "programs" / "locked_files.py"
 LEFT = b"left " * 2000

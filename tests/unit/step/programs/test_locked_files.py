@@ -14,7 +14,7 @@ from typing import List
 
 import pytest
 
-from tests.unit.lib.npm_builders import sha512
+from tests.unit.npm.builders import sha512
 from tests.unit.registry_stub import CA_FILE, Proxy, Registry, unused_port
 from tests.unit.step.programs.fetching import LEFT, PATIENCE, Run
 

@@ -1,0 +1,1 @@
+"""npm's locks and the fetch lock beside them, read and compared as npm does."""

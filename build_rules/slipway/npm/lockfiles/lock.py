@@ -1,0 +1,191 @@
+"""package-lock.json and npm-shrinkwrap.json as data, whatever their version.
+
+A lock is read before anything is fetched or run, so that whatever cannot be installed offline, or
+would leave the application's folder, is refused with its way out and not met halfway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, Tuple
+
+from slipway.core.errors import SlipwayError
+from slipway.core.json_text import load_object
+from slipway.fetch import integrity as sri
+from slipway.npm.lockfiles import spec, v1, v3
+from slipway.npm.lockfiles.package import (
+    ALIAS,
+    FILE_TARBALL,
+    GIT,
+    LINK,
+    REGISTRY,
+    REMOTE_TARBALL,
+    FaultList,
+    Package,
+    Tarball,
+)
+
+LOCK_NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm's own order
+
+
+@dataclass(frozen=True)
+class NpmLock:
+    """A lock that was read and found installable. Equal text means an equal lock."""
+
+    path: str
+    text: str = field(repr=False)
+    version: int
+    packages: Tuple[Package, ...] = field(repr=False, compare=False)
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    @property
+    def link_targets(self) -> Tuple[str, ...]:
+        """Folders of the application that become links in node_modules."""
+        return tuple(sorted({p.target for p in self.packages if p.kind == LINK and p.target}))
+
+    @property
+    def manifests(self) -> Tuple[str, ...]:
+        """The package.json files that an install reads, relative to the lock's folder."""
+        return ("package.json",) + tuple(f"{one}/package.json" for one in self.link_targets)
+
+    @property
+    def local_tarballs(self) -> Tuple[Package, ...]:
+        return tuple(p for p in self.packages if p.kind == FILE_TARBALL)
+
+    @property
+    def tarballs(self) -> Tuple[Tarball, ...]:
+        """What has to be fetched, each content once, sorted."""
+        found: Dict[Tuple[str, str, str], Tarball] = {}
+        for one in self.packages:
+            if one.kind in (REGISTRY, ALIAS, REMOTE_TARBALL) and one.integrity:
+                url = one.source if one.kind == REMOTE_TARBALL else None
+                found.setdefault(
+                    (one.name, one.version, one.integrity),
+                    Tarball(one.name, one.version, one.integrity, url),
+                )
+        return tuple(found[key] for key in sorted(found))
+
+    @property
+    def with_install_script(self) -> Tuple[Package, ...]:
+        """Packages that the lock says have an install script (version 2 and 3 say so)."""
+        return tuple(p for p in self.packages if p.has_install_script)
+
+
+def rewrite_lock(path: str) -> str:
+    """The command that makes a lock anew, to stand in messages."""
+    folder, _, name = path.rpartition("/")
+    enter = f"cd {folder} && " if folder else ""
+    shrinkwrap = " && npm shrinkwrap" if name == "npm-shrinkwrap.json" else ""
+    return f"{enter}npm install --package-lock-only --ignore-scripts{shrinkwrap}"
+
+
+def parse(text: str, path: str) -> NpmLock:
+    """The lock in `text`; `path`, relative to the workspace, is for messages and its folder."""
+    document = load_object(text, path, next=rewrite_lock(path))
+    version = document.get("lockfileVersion")
+    if isinstance(version, bool) or version not in (1, 2, 3):
+        raise SlipwayError(
+            f'"{path}" has a lockfileVersion that is not known',
+            where=f"{path}: lockfileVersion",
+            found="none" if version is None else repr(version),
+            next=f"{rewrite_lock(path)} --lockfile-version=3",
+        )
+    faults = FaultList(text, path)
+    packages = v1.packages(document, faults) if version == 1 else v3.packages(document, faults)
+    _check_integrity(packages, faults, path)
+    _check_sources(packages, faults)
+    faults.raise_if_any(f'the lock "{path}" cannot be installed')
+    return NpmLock(path=path, text=text, version=version, packages=tuple(packages))
+
+
+def require_equal_tables(lock: NpmLock) -> None:
+    """Raises if a version 2 lock gives npm 6 other packages than those that were checked.
+
+    npm 6 reads its table "dependencies"; later ones, and all of this, read "packages".
+    """
+    faults = FaultList(lock.text, lock.path)
+    checked = {one.path: one for one in lock.packages if one.in_node_modules}
+    way_out = f"{rewrite_lock(lock.path)} --lockfile-version=2"
+    document = load_object(lock.text, lock.path, next=way_out)
+    missing = dict(checked)
+    for one in v1.packages(document, faults):
+        missing.pop(one.path, None)
+        other = checked.get(one.path)
+        if other is None:
+            faults.add(one.path, 'is in "dependencies" alone', way_out)
+        elif _identity(one) != _identity(other):
+            faults.add(one.path, 'is another in "dependencies" than in "packages"', way_out)
+    for path in missing:
+        faults.add(path, 'is in "packages" alone', way_out)
+    faults.raise_if_any(
+        f'the two tables of the lock "{lock.path}" differ, of which npm 6 reads "dependencies"'
+    )
+
+
+def _identity(package: Package) -> Tuple[object, ...]:
+    """What decides on the content of a package; both tables say it in their own ways."""
+    named = package.kind in (REGISTRY, ALIAS)
+    return (
+        package.kind,
+        package.integrity,
+        package.source,
+        package.target,
+        (package.name, package.version) if named else None,
+    )
+
+
+def refuse_foreign_lock(names: Iterable[str], folder: str) -> None:
+    """Raises if another package manager's lock is there and no npm lock; `names` are file names."""
+    present = set(names)
+    if present & set(LOCK_NAMES):
+        return
+    prefix = f"{folder}/" if folder else ""
+    enter = f"cd {folder} && " if folder else ""
+    fresh = "npm install --package-lock-only --ignore-scripts"
+    # npm 7 and later take the versions of a yarn.lock over; of the others it knows nothing.
+    foreign = {
+        "yarn.lock": "its versions are kept",
+        "pnpm-lock.yaml": "npm chooses the versions anew",
+        "bun.lockb": "npm chooses the versions anew",
+        "bun.lock": "npm chooses the versions anew",
+    }
+    for name, consequence in foreign.items():
+        if name in present:
+            raise SlipwayError(
+                f'"{prefix}{name}" is not an npm lock',
+                where=prefix + name,
+                found=f"{name}, and no package-lock.json beside it",
+                next=f"{enter}{fresh}   # with npm 7 or later: {consequence}",
+            )
+    raise SlipwayError(
+        f'no package-lock.json in "{folder or "."}"',
+        where=prefix + "package-lock.json",
+        next=f"{enter}{fresh}",
+    )
+
+
+def _check_integrity(packages: Iterable[Package], faults: FaultList, path: str) -> None:
+    for one in packages:
+        if one.kind not in (REGISTRY, ALIAS, REMOTE_TARBALL, FILE_TARBALL):
+            continue
+        if one.integrity is None:
+            faults.add(one.path, "has no integrity", f"rm {path}; {rewrite_lock(path)}")
+            continue
+        try:
+            sri.parse(one.integrity)
+        except ValueError as error:
+            faults.add(one.path, f"integrity: {error}", "restore the lock from version control")
+
+
+def _check_sources(packages: Iterable[Package], faults: FaultList) -> None:
+    for one in packages:
+        if one.kind == GIT:
+            faults.add(
+                one.path,
+                f"is a git dependency ({spec.without_login(one.source or '')})",
+                "publish it to the registry, or `npm pack` it into the application's folder and "
+                'depend on "file:<name>-<version>.tgz"',
+            )

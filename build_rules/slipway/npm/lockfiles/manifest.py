@@ -1,0 +1,196 @@
+"""Is a package-lock.json in step with the package.json files that it was made from.
+
+npm would say so too, but only once everything is fetched; and production subsets are cut by the
+lock's own flags, which are only right while both agree. Ranges are compared by what they allow:
+npm accepts an edited range that the locked version still satisfies, and so does this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional
+
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.json_text import load_object
+from slipway.npm.lockfiles import lock as npm_lock
+from slipway.npm.lockfiles import package as npm_package
+from slipway.npm.lockfiles import semver
+from slipway.npm.lockfiles import spec as npm_spec
+from slipway.npm.lockfiles.lock import NpmLock
+from slipway.npm.lockfiles.package import Package
+from slipway.npm.lockfiles.v3 import find_from
+
+_KINDS = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
+
+
+def load(text: str, path: str) -> Dict[str, Any]:
+    """The package.json in `text`."""
+    return load_object(text, path, next=f"correct {path}")
+
+
+def dependencies(manifest: Mapping[str, Any]) -> Dict[str, Dict[str, str]]:
+    """The dependency tables of a package.json as npm sees them: optional ones count once."""
+    tables = {kind: npm_package.text_map(manifest.get(kind)) for kind in _KINDS}
+    for name in tables["optionalDependencies"]:
+        tables["dependencies"].pop(name, None)
+    return tables
+
+
+def workspaces(manifest: Mapping[str, Any]) -> List[str]:
+    """The patterns of the `workspaces` field, in both its forms."""
+    value = manifest.get("workspaces")
+    if isinstance(value, Mapping):
+        value = value.get("packages")
+    return list(npm_package.text_list(value)) if isinstance(value, list) else []
+
+
+def require_in_step(lock: NpmLock, manifests: Mapping[str, str]) -> None:
+    """Raises, reason by reason, if lock and package.json files disagree.
+
+    `manifests` holds the text of each of `lock.manifests` by its path in the lock's folder.
+    """
+    prefix = f"{lock.folder}/" if lock.folder else ""
+    missing = [path for path in lock.manifests if path not in manifests]
+    if missing:
+        raise SlipwayErrors(
+            f'the lock "{lock.path}" needs package.json files that are not there',
+            [f"{prefix}{path}" for path in missing],
+            where=lock.path,
+            next=npm_lock.rewrite_lock(lock.path),
+        )
+    parsed = {path: load(manifests[path], prefix + path) for path in lock.manifests}
+    reasons = _reasons_v1(lock, parsed) if lock.version == 1 else _reasons_v3(lock, parsed)
+    if reasons:
+        raise SlipwayErrors(
+            f'the lock "{lock.path}" is out of step with package.json',
+            reasons,
+            where=lock.path,
+            next=npm_lock.rewrite_lock(lock.path),
+        )
+
+
+def require_npm(lock: NpmLock, npm_version: str) -> None:
+    """Raises if this npm cannot install this lock offline and completely."""
+    major = npm_major(npm_version)
+    if lock.version == 1 and major >= 7:
+        raise SlipwayError(
+            f'npm {npm_version} cannot install the version 1 lock "{lock.path}" offline '
+            "(it would ask the registry for what such a lock lacks)",
+            where=f"{lock.path}: lockfileVersion",
+            found="1",
+            next=f"{npm_lock.rewrite_lock(lock.path)} --lockfile-version=3\n"
+            'or set npm_version = "6.14.18" on the runtime',
+        )
+    if lock.version == 3 and major < 7:
+        raise SlipwayError(
+            f'npm {npm_version} cannot read the version 3 lock "{lock.path}"',
+            where=f"{lock.path}: lockfileVersion",
+            found="3",
+            next=f"{npm_lock.rewrite_lock(lock.path)} --lockfile-version=1\n"
+            'or set npm_version = "8.19.4" on the runtime',
+        )
+    if (
+        lock.version == 2
+        and major < 7
+        and any(p.kind == npm_package.WORKSPACE for p in lock.packages)
+    ):
+        raise SlipwayError(
+            f'npm {npm_version} knows no workspaces, which the lock "{lock.path}" has',
+            where=f"{lock.path}: packages",
+            found=", ".join(p.path for p in lock.packages if p.kind == npm_package.WORKSPACE),
+            next='set npm_version = "8.19.4" on the runtime',
+        )
+    if lock.version == 2 and major < 7:
+        npm_lock.require_equal_tables(lock)
+
+
+def npm_major(version: str) -> int:
+    return int(version.split(".", 1)[0])
+
+
+def _reasons_v3(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> List[str]:
+    table = load_object(lock.text, lock.path, next="")["packages"]
+    places = {package.path: package for package in lock.packages}
+    reasons: List[str] = []
+    for path, manifest in manifests.items():
+        folder = path.rpartition("/")[0]
+        entry = table[folder]
+        locked, wanted = dependencies(entry), dependencies(manifest)
+        for kind in _KINDS:
+            for name, spec in wanted[kind].items():
+                if name not in locked[kind]:
+                    elsewhere = [k for k in _KINDS if name in locked[k] and name not in wanted[k]]
+                    has = f"among {elsewhere[0]}" if elsewhere else "not at all"
+                    reasons.append(f"{path}: {kind}: {name} {spec}: the lock has it {has}")
+                elif locked[kind][name] != spec:
+                    found = find_from(folder, name, places)
+                    verdict = _fits(places[found], spec, folder) if found else False
+                    if verdict is False:
+                        reasons.append(
+                            f"{path}: {kind}: {name} {spec}: the lock was made for "
+                            f"{locked[kind][name]}"
+                        )
+            for name in locked[kind]:
+                if all(name not in wanted[other] for other in _KINDS):
+                    reasons.append(f"{path}: {kind}: {name}: only the lock still has it")
+    if sorted(workspaces(manifests["package.json"])) != sorted(workspaces(table[""])):
+        reasons.append(
+            f"package.json: workspaces {workspaces(manifests['package.json'])}: the lock was "
+            f"made for {workspaces(table[''])}"
+        )
+    return reasons
+
+
+def _reasons_v1(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> List[str]:
+    """A version 1 lock does not say what was asked for, only what was found."""
+    places = {package.path: package for package in lock.packages}
+    tables = dependencies(manifests["package.json"])
+    reasons: List[str] = []
+    for kind in _KINDS[:3]:
+        for name, spec in tables[kind].items():
+            found = places.get(f"node_modules/{name}")
+            if found is None:
+                if kind != "optionalDependencies":
+                    reasons.append(f"package.json: {kind}: {name} {spec}: the lock lacks it")
+            elif _fits(found, spec, "") is False:
+                reasons.append(f"package.json: {kind}: {name} {spec}: the lock has {_shown(found)}")
+            elif kind == "dependencies" and found.dev:
+                reasons.append(f"package.json: {kind}: {name}: the lock has it as dev only")
+    return reasons
+
+
+def _fits(package: Package, spec: str, folder: str) -> Optional[bool]:
+    """Whether a locked package is what a specifier asks for; None where only npm can tell."""
+    wanted = npm_spec.parse(spec)
+    if wanted.kind == npm_spec.REGISTRY:
+        if package.kind in (npm_package.LINK, npm_package.BUNDLED):
+            # A workspace may stand in for a range, by the version in its package.json.
+            return None
+        return package.kind == npm_package.REGISTRY and _allows(wanted.target, package.version)
+    if wanted.kind == npm_spec.ALIAS:
+        return package.name == wanted.name and _allows(wanted.target, package.version)
+    found = {
+        npm_spec.FILE_TARBALL: (npm_package.FILE_TARBALL, package.source),
+        npm_spec.FOLDER: (npm_package.LINK, package.target),
+        npm_spec.REMOTE_TARBALL: (npm_package.REMOTE_TARBALL, package.source),
+    }.get(wanted.kind)
+    if found is None:
+        return None
+    is_remote = wanted.kind == npm_spec.REMOTE_TARBALL
+    target = wanted.target if is_remote else _below(folder, wanted.target)
+    return (package.kind, target) == found
+
+
+def _below(folder: str, path: str) -> Optional[str]:
+    return npm_package.inside(f"{folder}/{path}" if folder else path)
+
+
+def _allows(spec: str, version: str) -> Optional[bool]:
+    if spec.strip() in ("", "*", "x", "X", "latest"):
+        return None
+    return semver.satisfies(version, spec)
+
+
+def _shown(package: Package) -> str:
+    if package.kind == npm_package.LINK:
+        return f"file:{package.target}"
+    return package.source or f"{package.name}@{package.version}"

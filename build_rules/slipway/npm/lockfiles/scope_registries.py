@@ -1,0 +1,76 @@
+"""Names of a scope that are asked for where the lock did not have them from.
+
+Anyone may publish `@corp/x` at a public registry, as long as nobody owns the scope there: without
+the line that binds a scope to its registry, whoever does so is who a team's packages come from.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Set
+from urllib.parse import urlsplit
+
+from slipway.core import json_text
+from slipway.npm.lockfiles.package import Tarball
+from slipway.npm_registry.config import Registry
+
+
+def doubts(
+    lock_text: str,
+    tarballs: Iterable[Tarball],
+    is_bound: Callable[[str], bool],
+    registry_for: Callable[[str], Registry],
+) -> List[str]:
+    """One text for each scope that no setting binds and that the lock had from a host of its own.
+
+    `is_bound` says of a scope whether a setting names its registry.  A lock that has all packages
+    from one host tells nothing: the registry may be a mirror of that.
+    """
+    hosts = _hosts(json_text.loads(lock_text))
+    names: Dict[str, Set[str]] = {}
+    for tarball in tarballs:
+        scope, slash, _ = tarball.name.partition("/")
+        if slash and scope in hosts and tarball.url is None and not is_bound(scope):
+            names.setdefault(scope, set()).add(tarball.name)
+    found = []
+    for scope in sorted(names):
+        registry = registry_for(min(names[scope]))
+        elsewhere = sorted(hosts[scope] - hosts.get("", set()) - {registry.host})
+        if elsewhere:
+            found.append(
+                f"{', '.join(sorted(names[scope]))}: asked for at the registry of {registry.source}, "
+                f"while the lock has {scope} from {', '.join(elsewhere)}; whoever publishes such a "
+                f"name at that registry is who it comes from. Where that is not meant, add to "
+                f"~/.npmrc: {scope}:registry=https://{elsewhere[0]}/"
+            )
+    return found
+
+
+def _hosts(lock: Mapping[str, Any]) -> Dict[str, Set[str]]:
+    """By scope, and "" for names without one, the hosts that `resolved` names."""
+    found: Dict[str, Set[str]] = {}
+
+    def take(name: str, entry: Mapping[str, Any]) -> None:
+        scope, slash, _ = str(entry.get("name") or name).partition("/")
+        scope = scope if slash else ""
+        resolved = entry.get("resolved")
+        if not isinstance(resolved, str):
+            return
+        try:
+            parts = urlsplit(resolved)
+        except ValueError:
+            return
+        if parts.scheme in ("http", "https") and parts.netloc:
+            found.setdefault(scope, set()).add(parts.netloc.rsplit("@", 1)[-1])
+
+    def take_nested(dependencies: Any) -> None:
+        for name, entry in dependencies.items() if isinstance(dependencies, dict) else ():
+            if isinstance(entry, dict):
+                take(name, entry)
+                take_nested(entry.get("dependencies"))
+
+    packages = lock.get("packages")
+    for path, entry in packages.items() if isinstance(packages, dict) else ():
+        if isinstance(entry, dict):
+            take(path.rpartition("node_modules/")[2], entry)
+    take_nested(lock.get("dependencies"))
+    return found

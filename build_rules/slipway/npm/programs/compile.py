@@ -1,0 +1,148 @@
+"""Runs the install scripts of one npm package, with a compiler at hand and no network.
+
+npm runs them, as it would in an install.  Leaves `<layer>.tar`, the package's folder as the build
+script finds it; `<layer>.layer`, the same as a member of releases, with `<layer>.elf.json`; and
+`compile.json`, what the package weighs and what its scripts wrote elsewhere.  A script that is to
+take a binary finds those that are pinned on loopback, where it looks anyway; `asked.json` has what
+it asked for, also when it fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Dict, FrozenSet, List, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
+
+from slipway.archive import layers, unpacking
+from slipway.archive.layers import Entry
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
+from slipway.elf import facts as elf_facts
+from slipway.isolation.jail_protocol import Subject
+from slipway.npm.lockfiles.production import owner
+from slipway.npm.scripts import mirrors, native_packages, rebuild
+from slipway.npm.scripts.loopback import LoopbackServer
+from slipway.runtime import node_process, release_layers
+from slipway.runtime.headers import NodeHeaders
+from slipway.runtime.release_layers import Scope
+from slipway.step import left_files
+from slipway.step.frame import run
+
+_APP = "app"
+_State = Tuple[int, int]
+
+
+def compile_package(arguments: Dict[str, Any]) -> None:
+    path, layer = arguments["path"], arguments["layer"]
+    label = f"{arguments['name']}@{arguments['version']}"
+    os.mkdir(_APP)
+    unpacking.unpack(f"in/closure/{layer}.tar", _APP)
+    with open(os.path.join(_APP, native_packages.LISTING), encoding="utf-8") as file:
+        closure = frozenset(json.load(file))
+    os.unlink(os.path.join(_APP, native_packages.LISTING))
+    with open(os.path.join(_APP, "package.json"), "w", encoding="utf-8") as file:
+        json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
+    with open(os.path.join(_APP, path, "package.json"), encoding="utf-8") as file:
+        manifest = json.load(file)
+    scripts = _install_scripts(manifest, path, label)
+    before = _states()
+    names = mirrors.variables(arguments["name"], manifest, arguments["variables"])
+    if arguments["decision"] != "prebuilt":
+        names = ()
+    elif not names:
+        raise SlipwayError(
+            f'nothing is known that tells "{label}" where to fetch its binary from',
+            where=f"{placeholders.ORIGIN}, field install_scripts",
+            next=f'install_scripts={{"{arguments["name"]}": "source"}}, or its variable in '
+            f"pants.toml: [node-mirrors] variables = "
+            f'{{"{arguments["name"]}" = ["NAME_OF_THE_VARIABLE"]}}',
+        )
+    headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
+    with LoopbackServer(names, arguments["binaries"], headers) as server:
+        rebuild.rebuild(
+            Subject(arguments["name"], arguments["version"], scripts),
+            _APP,
+            server,
+            python=arguments["python"],
+            from_source=arguments["decision"] == "source",
+        )
+    where = f"{placeholders.ORIGIN}, field install_scripts"
+    with left_files.collecting(f'the install script of "{label}"', where, _APP):
+        changed = [name for name, state in _states().items() if before.get(name) != state]
+        _collect(arguments, closure, frozenset(before), changed)
+
+
+def _collect(
+    arguments: Dict[str, Any], closure: FrozenSet[str], before: FrozenSet[str], changed: List[str]
+) -> None:
+    path, layer = arguments["path"], arguments["layer"]
+    label = f"{arguments['name']}@{arguments['version']}"
+    own: List[Entry] = []
+    for entry in layers.walk(_APP):
+        inside = entry.name[len(path) + 1 :]
+        left_over = entry.name not in before and native_packages.is_by_product(inside)
+        if entry.kind != "folder" and owner(closure, entry.name) == path and not left_over:
+            own.append(entry)
+    release_layers.check_entries(
+        own,
+        Scope(layer, release_layers.PACKAGE, path),
+        label,
+        next=f'install_scripts={{"{arguments["name"]}": "refuse"}} in {placeholders.ORIGIN}, '
+        "or another version of the package",
+    )
+    carried, foreign = _write_outputs(layer, own, arguments["drop_foreign"])
+    elsewhere = [name for name in changed if owner(closure, name) != path and not _is_npms(name)]
+    with open("out/compile.json", "w", encoding="utf-8") as file:
+        size = sum(os.lstat(entry.source).st_size for entry in carried if entry.source)
+        json.dump({"bytes": size, "elsewhere": elsewhere, "foreign": foreign}, file)
+
+
+def _install_scripts(manifest: Dict[str, Any], path: str, label: str) -> Dict[str, str]:
+    has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
+    scripts = native_packages.install_scripts(manifest, has_gyp_file)
+    if not scripts:
+        raise SlipwayError(
+            f'"{label}" has no install script',
+            where=f"{placeholders.ORIGIN}, field install_scripts",
+            next="remove it there",
+        )
+    return scripts
+
+
+def _write_outputs(
+    layer: str, own: List[Entry], drop_foreign: bool
+) -> Tuple[List[Entry], List[str]]:
+    """What the release has of the package, and the paths that were dropped."""
+    layers.write_tar(f"out/{layer}.tar", own)
+    facts = elf_facts.facts_of_layer(own)
+    carried = own
+    foreign: List[str] = []
+    if drop_foreign:
+        carried, facts, foreign = elf_facts.without_foreign(own, facts)
+    layers.write_layer(f"out/{layer}.layer", layer, carried)
+    elf_facts.write(f"out/{layer}.elf.json", facts)
+    return carried, foreign
+
+
+def _states() -> Dict[str, _State]:
+    """Size and time of each file and link."""
+    found = {}
+    for folder, folders, files in os.walk(_APP):
+        for name in folders + files:
+            place = os.path.join(folder, name)
+            if os.path.islink(place) or not os.path.isdir(place):
+                state = os.lstat(place)
+                found[os.path.relpath(place, _APP)] = (state.st_size, state.st_mtime_ns)
+    return found
+
+
+def _is_npms(name: str) -> bool:
+    """What npm itself writes: its record of the tree, and links to programs."""
+    return name == "node_modules/.package-lock.json" or "/.bin/" in name
+
+
+if __name__ == "__main__":
+    run(compile_package)

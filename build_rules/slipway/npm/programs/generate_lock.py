@@ -1,0 +1,155 @@
+"""Writes the fetch lock of an npm lock: fetches what is new in it once, and notes hash and size.
+
+    generate_lock.py --lock package-lock.json --lock-path apps/x/package-lock.json \
+        --old npm-fetch.lock --settings settings.json --out npm-fetch.lock
+
+`--lock-path` is what messages call the lock. Lines of the old fetch lock that still fit are kept
+without fetching anything. The last line of the output is a JSON object with the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import List, Sequence
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
+
+from slipway.core.errors import SlipwayError
+from slipway.core.printable import one_line
+from slipway.fetch import integrity as sri
+from slipway.fetch.download import Content, ContentCache, Stored, count, disk_problem
+from slipway.fetch.jobs import Job, run_jobs
+from slipway.fetch.program import guarded, write_text
+from slipway.fetch.settings import Settings, read_settings
+from slipway.npm.lockfiles import fetch_lock as fetch_locks
+from slipway.npm.lockfiles import lock as npm_lock
+from slipway.npm.lockfiles import scope_registries
+from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock
+from slipway.npm.lockfiles.package import Tarball
+from slipway.npm_registry.lazy_client import LazyClient
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lock", required=True, help="the npm lock")
+    parser.add_argument("--lock-path", help="what messages call it (default: --lock)")
+    parser.add_argument("--old", help="the fetch lock as it was, if there is one")
+    parser.add_argument("--settings", required=True, help="the JSON file with the settings")
+    parser.add_argument("--out", required=True, help="the fetch lock to write")
+    options = parser.parse_args(arguments)
+    settings = read_settings(options.settings)
+    path = options.lock_path or options.lock
+    return guarded(lambda: _run(options.lock, path, options.old, settings, options.out))
+
+
+def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> int:
+    lock = npm_lock.parse(_read(lock_file), path)
+    command = fetch_locks.renew_command(path)
+    before = _read_old(old, command)
+    known = before.index()
+    binaries = [one for one in before.binaries if fetch_locks.is_wanted(one, lock)]
+    try:
+        cache = ContentCache(settings.cache_dir)
+    except OSError as error:
+        raise disk_problem(error, settings.cache_dir) from None
+    entries: List[FetchEntry] = []
+    new: List[Tarball] = []
+    for tarball in lock.tarballs:
+        entry = known.get(fetch_locks.key(tarball.name, tarball.version, tarball.integrity))
+        if entry:
+            entries.append(entry)
+        else:
+            new.append(tarball)
+    client = LazyClient(settings, cache, [(one.name, one.version) for one in new])
+    for doubt in _doubts_of_scopes(client, lock.text, new):
+        _tell(doubt)
+    stored = _fetch(new, cache, client, command)
+    entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
+    write_text(out, fetch_locks.render(entries, command, binaries))
+    _tell_weak(new, path)
+    print(json.dumps(dict(count(stored), kept=len(entries) - len(new)), sort_keys=True))
+    return 0
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def _read_old(old: str, command: str) -> FetchLock:
+    """The old fetch lock; a damaged one is written anew from nothing."""
+    nothing = FetchLock(old, ())
+    if not old or not os.path.exists(old):
+        return nothing
+    try:
+        return fetch_locks.parse(_read(old), old, command)
+    except SlipwayError as error:
+        _tell(f"{error.what}: all of it is fetched again")
+        return nothing
+
+
+def _fetch(
+    tarballs: Sequence[Tarball], cache: ContentCache, client: LazyClient, command: str
+) -> List[Stored]:
+    def fetch(tarball: Tarball) -> Stored:
+        content = Content(hashes=sri.parse(tarball.integrity))
+        found = cache.find(content.hashes)
+        if found:
+            return found
+        if tarball.url:
+            subject = f"{tarball.name}@{tarball.version}"
+            return client.get().fetch_address(subject, tarball.url, content, command)
+        return client.get().fetch(tarball.name, tarball.version, content, command)
+
+    return run_jobs(
+        [Job(f"{one.name}@{one.version}", 0, lambda one=one: fetch(one)) for one in tarballs]  # type: ignore[misc]
+    )
+
+
+def _entry(tarball: Tarball, stored: Stored) -> FetchEntry:
+    locked = sri.parse(tarball.integrity)[0]
+    weaker = str(locked) if locked.algorithm != "sha512" else None
+    return FetchEntry(
+        tarball.name, tarball.version, str(stored.sha512), stored.sha256, stored.size, weaker
+    )
+
+
+def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
+    """Once, when they are written: afterwards sha512 counts."""
+    weak = sorted(
+        f"{one.name}@{one.version}"
+        for one in new
+        if sri.parse(one.integrity)[0].algorithm != "sha512"
+    )
+    if weak:
+        _tell(
+            f"accepted by a weaker hash than sha512, which is all that {lock_path} has; "
+            f"pinned by sha512 from now on ({len(weak)}):"
+        )
+        for one in weak:
+            _tell(f"  {one}")
+
+
+def _tell(line: str) -> None:
+    """Locks name hosts and packages with any characters."""
+    print(one_line(line), file=sys.stderr)
+
+
+def _doubts_of_scopes(client: LazyClient, lock_text: str, tarballs: Sequence[Tarball]) -> List[str]:
+    """What speaks against asking for scoped packages where the configuration has them."""
+    if not any(one.name.startswith("@") for one in tarballs):
+        return []
+    config = client.config()
+    return scope_registries.doubts(
+        lock_text,
+        tarballs,
+        lambda scope: config.usable(f"{scope}:registry") is not None,
+        config.registry_for,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

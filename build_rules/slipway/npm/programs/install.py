@@ -1,0 +1,171 @@
+"""Installs an application's packages offline and cuts the production subset out of the tree.
+
+npm finds tarballs by their integrity in a cache that holds contents alone.  Leaves
+`installed.tar`, the full tree for the build script; `dependencies.layer`, the production subset as
+a member of releases, and `dependencies.elf.json`, what its binaries need; and `install.json`, what
+was installed.  Packages whose install scripts are to run are in neither archive: each lies by
+itself in a `<layer name>.tar`, with what it depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from typing import Any, Callable, Dict, FrozenSet, List, Optional
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
+
+from slipway.archive import layers, package_tarball
+from slipway.core import placeholders
+from slipway.core.errors import SlipwayError
+from slipway.elf import facts as elf_facts
+from slipway.fetch import integrity as sri
+from slipway.npm.installed_tree import InstalledTree
+from slipway.npm.scripts import mirrors, native_packages
+from slipway.runtime import node_process
+from slipway.step.frame import run
+
+_APP = "app"
+_CONTENTS = "_cacache/content-v2"
+
+
+class Beside(threading.Thread):
+    """Work on another core; what it raises is raised again where it is waited for."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self._fault: Optional[BaseException] = None
+        self._failing = threading.Lock()
+        self._then: Callable[[], None] = lambda: None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            with self._failing:
+                self._fault = error
+                self._then()
+
+    def if_it_fails(self, then: Callable[[], None]) -> None:
+        """Calls `then` once the work has failed; at once if it has already."""
+        with self._failing:
+            self._then = then
+            if self._fault is not None:
+                then()
+
+    def finish(self) -> None:
+        self.join()
+        if self._fault is not None:
+            raise self._fault
+
+
+def _check_tarballs(tarballs: List[Dict[str, Any]]) -> None:
+    """`tarballs` can have a path twice: two packages of the lock that have one content."""
+    # The largest first: what unpacks to gigabytes is found before npm has unpacked much of it.
+    for tarball in sorted(tarballs, key=lambda one: -os.path.getsize(one["path"])):
+        for wanted in tarball["integrities"]:
+            found = sri.mismatch(tarball["path"], wanted)
+            if found:
+                raise SlipwayError(
+                    f"the SHA-256 of {tarball['package']} is that of another content than "
+                    f"{placeholders.NPM_LOCK} names",
+                    where=placeholders.FETCH_LOCK,
+                    found=f"{found}, not {wanted}",
+                    next=placeholders.RENEW_FETCH_LOCK,
+                )
+        package_tarball.check(tarball["path"], tarball["package"])
+
+
+def install(arguments: Dict[str, Any]) -> None:
+    shutil.copytree("in/install", _APP, symlinks=True)
+    _fill_cache()
+    check = Beside(lambda: _check_tarballs(arguments["tarballs"]))
+    status, last = node_process.npm(
+        ["ci", "--ignore-scripts"], _APP, {}, app=_APP, started=check.if_it_fails
+    )
+    # What is odd in a tarball explains npm's failure better than npm does.
+    check.finish()
+    if status != 0:
+        raise SlipwayError(
+            f"npm ci failed with exit status {status}",
+            where=placeholders.NPM_LOCK,
+            found="\n".join(last),
+            next=placeholders.REWRITE_LOCK,
+        )
+    _write_outputs(InstalledTree(_APP, arguments["packages"]), arguments)
+
+
+def _fill_cache() -> None:
+    """Copies the tarballs, for npm adds to the folders: each tarball of the application's own."""
+    os.makedirs("npm_cache/_cacache/tmp")
+    source = os.path.join("in/cache", _CONTENTS)
+    for folder, _, files in os.walk(source):
+        target = os.path.join("npm_cache", _CONTENTS, os.path.relpath(folder, source))
+        os.makedirs(target)
+        for name in files:
+            shutil.copyfile(os.path.join(folder, name), os.path.join(target, name))
+
+
+def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
+    production = frozenset(arguments["production"])
+    native: List[str] = arguments["native"]
+    installed = tree.entries()
+    everything = tree.without(installed, native)
+    writing = Beside(lambda: layers.write_tar("out/installed.tar", everything))
+    kept = tree.production(installed, production, arguments["npm_major"])
+    carried = tree.without(kept, native)
+    facts = elf_facts.facts_of_layer(carried)
+    foreign: List[str] = []
+    if arguments["drop_foreign"]:
+        carried, facts, foreign = elf_facts.without_foreign(carried, facts)
+    layer = layers.write_layer("out/dependencies.layer", "dependencies", carried)
+    elf_facts.write("out/dependencies.elf.json", facts)
+    manifests = tree.manifests()
+    for path in native:
+        around = native_packages.closure(path, manifests) if path in manifests else frozenset()
+        layers.write_tar(
+            f"out/{native_packages.layer_name(path)}.tar",
+            [native_packages.listing(around), *tree.only(installed, around)],
+        )
+    report = {
+        "file_bytes": layer.file_bytes,
+        "files": layer.files,
+        "foreign": foreign,
+        "packages": tree.sizes(one for one in kept if one.name not in foreign),
+        "install_scripts": _install_scripts(tree, production),
+        "native": {
+            path: str(manifests[path].get("version")) for path in native if path in manifests
+        },
+    }
+    with open("out/install.json", "w", encoding="utf-8") as file:
+        json.dump(report, file, sort_keys=True)
+    writing.finish()
+
+
+def _install_scripts(tree: InstalledTree, production: FrozenSet[str]) -> List[Dict[str, Any]]:
+    """Packages with install scripts, and the variables that steer what those fetch."""
+    found = []
+    for path, manifest in tree.manifests().items():
+        has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
+        own = native_packages.install_scripts(manifest, has_gyp_file)
+        if own:
+            found.append(
+                {
+                    "path": path,
+                    "name": manifest.get("name"),
+                    "version": manifest.get("version"),
+                    "scripts": own,
+                    "production": path in production,
+                    "variables": mirrors.variables(str(manifest.get("name")), manifest, {}),
+                }
+            )
+    return found
+
+
+if __name__ == "__main__":
+    run(install)

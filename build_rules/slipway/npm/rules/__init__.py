@@ -1,0 +1,36 @@
+"""What this room hands over to `register.py`."""
+
+from __future__ import annotations
+
+from slipway.npm.rules import (
+    addon,
+    app_files,
+    compared_contents,
+    compile,
+    generate_lock,
+    install,
+    lint_lock,
+    locks,
+    manifest,
+)
+from slipway.npm.targets import NodeAddon
+
+_MODULES = (
+    addon,
+    app_files,
+    compared_contents,
+    compile,
+    generate_lock,
+    install,
+    lint_lock,
+    locks,
+    manifest,
+)
+
+
+def rules():
+    return [rule for module in _MODULES for rule in module.rules()]
+
+
+def target_types():
+    return [NodeAddon]

@@ -1,0 +1,180 @@
+"""Native addons that a workspace keeps itself: compiled in the toolchain, for one Node at a time.
+
+The key holds the addon's files, what it depends on, the runtime and the toolchain; a release that
+takes the addon and the addon's own package share the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from pants.core.goals.package import OutputPathField, PackageFieldSet
+from pants.engine.fs import AddPrefix, Digest, DigestContents, DigestSubset, PathGlobs
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.util.frozendict import FrozenDict
+
+from slipway.core.errors import SlipwayError
+from slipway.npm.lockfiles import manifest as npm_manifest
+from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
+from slipway.npm.rules.compile import InstalledPackages
+from slipway.npm.rules.install import InstallRequest
+from slipway.npm.rules.locks import NpmLockRequest, ReadNpmLock
+from slipway.npm.rules.manifest import Manifest, ManifestRequest, check_script
+from slipway.npm.scripts import decisions as script_decisions
+from slipway.npm.scripts import native_packages
+from slipway.npm.targets import (
+    AbiWaiversField,
+    AddonRuntimesField,
+    AddonSourcesField,
+    InstallScriptsField,
+    NpmLockField,
+    PackageJsonField,
+    TestScriptField,
+    ToolchainField,
+)
+from slipway.runtime.rules.node import Runtime
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.toolchain.rules.image import (
+    ToolchainFieldSet,
+    ToolchainImage,
+    ToolchainImageRequest,
+    ToolchainNamed,
+)
+
+
+@dataclass(frozen=True)
+class NodeAddonFieldSet(PackageFieldSet):
+    required_fields = (PackageJsonField, AddonSourcesField)
+
+    package_json: PackageJsonField
+    lockfile: NpmLockField
+    sources: AddonSourcesField
+    install_scripts: InstallScriptsField
+    runtimes: AddonRuntimesField
+    toolchain: ToolchainField
+    test_script: TestScriptField
+    abi_waivers: AbiWaiversField
+    output_path: OutputPathField
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.package_json.file_path)
+
+    @property
+    def origin(self) -> str:
+        return str(self.address)
+
+
+@dataclass(frozen=True)
+class AddonRequest:
+    field_set: NodeAddonFieldSet
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class Addon:
+    """An addon as it is compiled for one Node, whose binary interface has the number `modules`.
+
+    `folder` holds `addon.tar`, its folder as a release has it; `binaries` holds `addon.tar.gz`, what
+    the compilation left; `facts` holds `addon.elf.json`; `bytes` are those of the folder.
+    """
+
+    manifest: Manifest
+    toolchain: ToolchainFieldSet
+    folder: Digest
+    binaries: Digest
+    facts: Digest
+    modules: int
+    bytes: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+
+@rule
+async def find_toolchain_of_addon(field_set: NodeAddonFieldSet) -> ToolchainFieldSet:
+    if not field_set.toolchain.value:
+        raise SlipwayError(
+            f'the addon "{field_set.origin}" has no toolchain',
+            where=f"{field_set.origin}, field toolchain",
+            next='toolchain="//toolchains/gcc48" there, or for all in the top BUILD file: '
+            '__defaults__({node_addon: {"toolchain": "//toolchains/gcc48"}})',
+        )
+    named = ToolchainNamed(
+        field_set.toolchain.to_unparsed_address_inputs(),
+        "the toolchain of an addon",
+        f"{field_set.origin}, field toolchain",
+    )
+    return await Get(ToolchainFieldSet, ToolchainNamed, named)
+
+
+@rule(desc="Compile native addon")
+async def compile_addon(request: AddonRequest) -> Addon:
+    field_set, runtime, origin = request.field_set, request.runtime, request.field_set.origin
+    manifest, toolchain, read, sources = await MultiGet(
+        Get(Manifest, ManifestRequest(field_set.package_json.file_path, origin)),
+        Get(ToolchainFieldSet, NodeAddonFieldSet, field_set),
+        Get(
+            ReadNpmLock,
+            NpmLockRequest(field_set.lockfile.path or "", field_set.package_json.file_path, origin),
+        ),
+        Get(
+            AppFiles,
+            AppFilesRequest(
+                field_set.folder, (*field_set.sources.globs(), field_set.package_json.file_path)
+            ),
+        ),
+    )
+    test = field_set.test_script.value or ""
+    if test:
+        check_script(manifest, test, f"{origin}, field test_script")
+    scripts = f"{origin}, field install_scripts"
+    decisions = script_decisions.parse(field_set.install_scripts.value or {}, scripts)
+    script_decisions.check(decisions, read.lock.packages, scripts)
+    installed, image, inputs = await MultiGet(
+        Get(
+            InstalledPackages,
+            InstallRequest(read, runtime, decisions, False, toolchain, origin),
+        ),
+        Get(ToolchainImage, ToolchainImageRequest(toolchain)),
+        Get(Digest, AddPrefix(sources.digest, "sources")),
+    )
+    result = await Get(
+        StepResult,
+        Step(
+            program="slipway.npm.programs.addon",
+            trees=(*image.layers, runtime.tree),
+            outputs=("addon.tar", "addon.tar.gz", "addon.elf.json", "compile.json"),
+            description=f"Compile {manifest.name}@{manifest.version} for Node.js {runtime.version}",
+            origin=origin,
+            arguments=as_arguments(
+                {
+                    "name": manifest.name,
+                    "version": manifest.version,
+                    "node": runtime.version,
+                    "python": native_packages.gyp_python(
+                        npm_manifest.npm_major(runtime.npm_version)
+                    ),
+                    "executables": sources.executables,
+                    "test_script": test,
+                }
+            ),
+            inputs=inputs,
+            large=FrozenDict({"installed": installed.everything}),
+        ),
+    )
+    folder, binaries, facts, report = await MultiGet(
+        Get(Digest, DigestSubset(result.digest, PathGlobs(["addon.tar"]))),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(["addon.tar.gz"]))),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(["addon.elf.json"]))),
+        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["compile.json"]))),
+    )
+    said = json.loads(report[0].content)
+    return Addon(manifest, toolchain, folder, binaries, facts, said["modules"], said["bytes"])
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,356 @@
+"""Runs the install scripts of the packages that a bundle names, each in a step of its own.
+
+The key of such a step holds the package, what it depends on, the runtime and the toolchain: an edit
+of the lock elsewhere compiles nothing again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from typing import Dict, Iterable, Optional, Sequence, Tuple
+
+from pants.engine.fs import (
+    Digest,
+    DigestContents,
+    DigestSubset,
+    MergeDigests,
+    PathGlobs,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.util.frozendict import FrozenDict
+
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.isolation import network_words
+from slipway.npm.lockfiles import manifest
+from slipway.npm.lockfiles.fetch_lock import FetchLock, PinnedBinary
+from slipway.npm.lockfiles.package import Package
+from slipway.npm.rules.install import InstallRequest, UnpackedPackages
+from slipway.npm.rules.locks import FetchLockRequest
+from slipway.npm.scripts import decisions, native_packages
+from slipway.npm.scripts.decisions import Decision
+from slipway.npm.scripts.loopback import ASKED
+from slipway.npm.scripts.mirrors import Asked
+from slipway.step.rules.build_step import FallibleStepResult, Step, as_arguments
+from slipway.step.rules.locked_files import LockedFile, LockedFiles
+from slipway.subsystem import NodeMirrors
+from slipway.toolchain.rules.image import ToolchainImage, ToolchainImageRequest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """Asks for one package of an install; `closure` holds it with what it depends on, `binaries`
+    are those that it may take."""
+
+    package: Package
+    decision: Decision
+    binaries: Tuple[PinnedBinary, ...]
+    closure: Digest
+    install: InstallRequest
+
+    @property
+    def label(self) -> str:
+        return f"{self.package.name}@{self.package.version}"
+
+    @property
+    def layer(self) -> str:
+        return native_packages.layer_name(self.package.path)
+
+    @property
+    def parts(self) -> Tuple[str, ...]:
+        """The outputs that a release takes."""
+        return (f"{self.layer}.layer", f"{self.layer}.elf.json")
+
+
+@dataclass(frozen=True)
+class CompileStep:
+    step: Step
+
+
+@dataclass(frozen=True)
+class AskRequest:
+    """Asks which files the install script of a package takes, when it has those that are known."""
+
+    install: InstallRequest
+    package: Package
+    known: Tuple[PinnedBinary, ...]
+
+
+@dataclass(frozen=True)
+class AskedFiles:
+    files: Tuple[Asked, ...]
+
+
+@dataclass(frozen=True)
+class ClosureRequest:
+    """Asks for the archive of one package among `closures`."""
+
+    closures: Digest
+    package: Package
+
+
+@dataclass(frozen=True)
+class CompiledPackage:
+    """`compiled` holds `<name>.tar`, `layer` the layer and its ELF facts; `foreign` the paths dropped
+    from it; `bytes` are those of the layer."""
+
+    compiled: Digest
+    layer: Digest
+    name: str
+    bytes: int
+    foreign: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CompileOutcome:
+    """The package, or else what is wrong with its scripts in words."""
+
+    compiled: Optional[CompiledPackage]
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class InstalledPackages:
+    """An application's packages, as its build script and its releases need them.
+
+    `everything` holds archives that make the full tree together. `layers` holds those of a release,
+    in the order of `names`, each with its ELF facts; `report` is JSON.
+    """
+
+    everything: Digest
+    layers: Digest
+    names: Tuple[str, ...]
+    report: str
+
+
+def _asked(request: CompileRequest) -> Tuple[str, ...]:
+    return (os.path.basename(ASKED),) if request.decision is Decision.PREBUILT else ()
+
+
+def _variables(request: CompileRequest, mirrors: NodeMirrors) -> Dict[str, Tuple[str, ...]]:
+    own = mirrors.variables.get(request.package.name, ())
+    prebuilt = request.decision is Decision.PREBUILT
+    return {request.package.name: tuple(own)} if own and prebuilt else {}
+
+
+def _locked(binary: PinnedBinary) -> LockedFile:
+    source = {"kind": "binary", "name": binary.name, "variable": binary.variable}
+    return LockedFile(
+        f"binaries/{binary.sha256}",
+        binary.sha256,
+        binary.size,
+        FrozenDict({**source, "file": binary.path}),
+    )
+
+
+async def _read_asked(request: CompileRequest, result: FallibleStepResult) -> Tuple[Asked, ...]:
+    files = await Get(DigestContents, DigestSubset(result.digest, PathGlobs(_asked(request))))
+    return tuple(Asked(**one) for file in files for one in json.loads(file.content))
+
+
+def _not_pinned(request: CompileRequest, missing: Sequence[Asked]) -> SlipwayError:
+    """A script that asked for a file that is not pinned was ended."""
+    name, origin = request.package.name, request.install.origin
+    return SlipwayErrors(
+        f'"{request.label}" asks for a binary that is not pinned',
+        [f"{one.path}, by {one.variable}" for one in missing],
+        where=f"{origin}, field install_scripts",
+        next=f"pin it:                  ./pants node-mirrors --add={name} {origin}\n"
+        f'or compile from source:  install_scripts={{"{name}": "source"}}',
+    )
+
+
+def _wants_to_download(request: CompileRequest, result: FallibleStepResult) -> SlipwayError:
+    """A script that swallows the failure of its download leaves something, but not what it wants."""
+    name, origin = request.package.name, request.install.origin
+    return SlipwayErrors(
+        f'"{request.label}" wants to download what is not declared',
+        network_words.listed(result.network),
+        where=f"{origin}, field install_scripts",
+        next=f'compile it from source:  install_scripts={{"{name}": "source"}}\n'
+        f"or pin its binary:       ./pants node-mirrors --add={name} {origin}\n"
+        f'or do without:           install_scripts={{"{name}": "refuse"}}',
+    )
+
+
+async def _find_fault(
+    request: CompileRequest, result: FallibleStepResult
+) -> Optional[SlipwayError]:
+    missing = [one for one in await _read_asked(request, result) if not one.given]
+    if missing:
+        return _not_pinned(request, missing)
+    if result.network.attempts:
+        return _wants_to_download(request, result)
+    if result.exit_code != 0:
+        return SlipwayError(f"{request.install.origin}: {result.said}")
+    return None
+
+
+@rule
+async def find_closure(request: ClosureRequest) -> Digest:
+    name = f"{native_packages.layer_name(request.package.path)}.tar"
+    return await Get(Digest, DigestSubset(request.closures, PathGlobs([name])))
+
+
+@rule
+async def find_compile_step(request: CompileRequest, mirrors: NodeMirrors) -> CompileStep:
+    package, runtime = request.package, request.install.runtime
+    image = await Get(ToolchainImage, ToolchainImageRequest(request.install.toolchain))
+    layer = request.layer
+    major = manifest.npm_major(runtime.npm_version)
+    return CompileStep(
+        Step(
+            program="slipway.npm.programs.compile",
+            trees=(*image.layers, runtime.tree),
+            outputs=(f"{layer}.tar", *request.parts, "compile.json", *_asked(request)),
+            description=f"Compile {request.label} for Node.js {runtime.version}",
+            origin=request.install.origin,
+            arguments=as_arguments(
+                {
+                    "path": package.path,
+                    "layer": layer,
+                    "name": package.name,
+                    "version": package.version,
+                    "python": native_packages.gyp_python(major),
+                    "drop_foreign": request.install.drop_foreign,
+                    "decision": request.decision.value,
+                    "node": runtime.version,
+                    "variables": _variables(request, mirrors),
+                    "binaries": {one.path: f"in/binaries/{one.sha256}" for one in request.binaries},
+                }
+            ),
+            large=FrozenDict({"closure": request.closure}),
+            locked=LockedFiles(
+                tuple(_locked(one) for one in request.binaries),
+                project=request.install.read.lock.folder,
+            ),
+            network=request.install.network,
+            strict=True,
+        )
+    )
+
+
+@rule
+async def ask_for_files(request: AskRequest) -> AskedFiles:
+    unpacked = await Get(UnpackedPackages, InstallRequest, request.install)
+    (package,) = (one for one, _ in unpacked.native if one.path == request.package.path)
+    compiling = CompileRequest(
+        package,
+        Decision.PREBUILT,
+        request.known,
+        await Get(Digest, ClosureRequest(unpacked.closures, package)),
+        request.install,
+    )
+    step = await Get(CompileStep, CompileRequest, compiling)
+    result = await Get(FallibleStepResult, Step, step.step)
+    asked = await _read_asked(compiling, result)
+    if result.exit_code != 0 and all(one.given for one in asked):
+        raise SlipwayError(f"{request.install.origin}: {result.said}")
+    return AskedFiles(asked)
+
+
+def _tell(request: CompileRequest, result: FallibleStepResult) -> None:
+    """In the log: what ran and for how long, whether now or when the cached result was made."""
+    seconds = (result.metadata.total_elapsed_ms or 0) / 1000
+    logger.info(
+        f"{request.install.origin}: the install script of {request.label} "
+        f"({request.decision.value}) took {seconds:.1f} s"
+    )
+
+
+@rule(desc="Run install scripts")
+async def compile_package(request: CompileRequest) -> CompileOutcome:
+    step = await Get(CompileStep, CompileRequest, request)
+    result = await Get(FallibleStepResult, Step, step.step)
+    fault = await _find_fault(request, result)
+    if fault is not None:
+        return CompileOutcome(None, str(fault))
+    layer, parts = request.layer, request.parts
+    compiled, carried, report = await MultiGet(
+        Get(Digest, DigestSubset(result.digest, PathGlobs([f"{layer}.tar"]))),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(parts))),
+        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["compile.json"]))),
+    )
+    said = json.loads(report[0].content)
+    if said["elsewhere"]:
+        logger.warning(
+            f"{request.install.origin}: the install script of {request.label} also wrote "
+            f"{', '.join(said['elsewhere'][:10])}; only its own folder is kept"
+        )
+    _tell(request, result)
+    made = CompiledPackage(compiled, carried, layer, said["bytes"], tuple(said["foreign"]))
+    return CompileOutcome(made)
+
+
+def _all_compiled(outcomes: Iterable[CompileOutcome], origin: str) -> Tuple[CompiledPackage, ...]:
+    """All of them, or one error with every fault."""
+    listed = tuple(outcomes)
+    faults = [one.fault for one in listed if one.fault]
+    if len(faults) == 1:
+        raise SlipwayError(faults[0])
+    if faults:
+        raise SlipwayErrors(
+            f"the install scripts of {len(faults)} packages failed",
+            faults,
+            where=f"{origin}, field install_scripts",
+        )
+    return tuple(one.compiled for one in listed if one.compiled)
+
+
+@rule(desc="Install npm packages")
+async def install_packages(request: InstallRequest) -> InstalledPackages:
+    unpacked, fetched = await MultiGet(
+        Get(UnpackedPackages, InstallRequest, request),
+        Get(FetchLock, FetchLockRequest(request.read.lock)),
+    )
+    decided = request.decided()
+    report = json.loads(unpacked.report)
+    decisions.require_decisions(
+        [one for one in report["install_scripts"] if decided[one["path"]] is None],
+        f"{request.origin}, field install_scripts",
+    )
+    closures = await MultiGet(
+        Get(Digest, ClosureRequest(unpacked.closures, package)) for package, _ in unpacked.native
+    )
+    outcomes = await MultiGet(
+        Get(
+            CompileOutcome,
+            CompileRequest(
+                package,
+                decision,
+                fetched.pinned(package.name, package.version)
+                if decision is Decision.PREBUILT
+                else (),
+                closure,
+                request,
+            ),
+        )
+        for (package, decision), closure in zip(unpacked.native, closures)
+    )
+    compiled = _all_compiled(outcomes, request.origin)
+    sizes = {package.path: one.bytes for (package, _), one in zip(unpacked.native, compiled)}
+    ran = {package.path: decision.value for package, decision in unpacked.native}
+    for entry in report["packages"]:
+        if entry["path"] in ran:
+            entry["decision"] = ran[entry["path"]]
+        entry["bytes"] = sizes.get(entry["path"], entry["bytes"])
+    carried = [
+        one
+        for (package, _), one in zip(unpacked.native, compiled)
+        if package.path in unpacked.production
+    ]
+    everything, layers = await MultiGet(
+        Get(Digest, MergeDigests([unpacked.everything, *(one.compiled for one in compiled)])),
+        Get(Digest, MergeDigests([unpacked.layer, *(one.layer for one in carried)])),
+    )
+    report["foreign"].extend(path for one in carried for path in one.foreign)
+    names = ("dependencies", *(one.name for one in carried))
+    return InstalledPackages(everything, layers, names, json.dumps(report, sort_keys=True))
+
+
+def rules():
+    return collect_rules()

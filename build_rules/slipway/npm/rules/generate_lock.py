@@ -1,0 +1,131 @@
+"""`generate-lockfiles` for npm: writes the fetch lock beside each application's npm lock."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Dict
+
+from pants.core.goals.generate_lockfiles import (
+    GenerateLockfile,
+    GenerateLockfileResult,
+    KnownUserResolveNames,
+    KnownUserResolveNamesRequest,
+    RequestedUserResolveNames,
+    UserGenerateLockfiles,
+)
+from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, PathGlobs
+from pants.engine.rules import Get, collect_rules, rule
+from pants.engine.target import AllTargets
+from pants.engine.unions import UnionRule
+
+from slipway.npm.lockfiles.fetch_lock import FILE_NAME
+from slipway.npm.rules.locks import NpmLockRequest, ReadNpmLock, resolve_name
+from slipway.npm.targets import NpmLockField, PackageJsonField
+from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
+
+logger = logging.getLogger(__name__)
+_OLD = "old.lock"
+
+
+class KnownNpmResolvesRequest(KnownUserResolveNamesRequest):
+    pass
+
+
+class RequestedNpmResolves(RequestedUserResolveNames):
+    pass
+
+
+@dataclass(frozen=True)
+class GenerateFetchLock(GenerateLockfile):
+    """`lockfile_dest` is the fetch lock, `request` names the npm lock."""
+
+    request: NpmLockRequest
+
+
+@dataclass(frozen=True)
+class NpmResolves:
+    """Every npm lock of the workspace, by the name of its resolve."""
+
+    by_name: tuple[tuple[str, NpmLockRequest], ...]
+
+
+@rule
+async def find_npm_resolves(targets: AllTargets) -> NpmResolves:
+    found: Dict[str, NpmLockRequest] = {}
+    for target in targets:
+        if target.has_fields([NpmLockField, PackageJsonField]):
+            path = target[NpmLockField].path or ""
+            found.setdefault(
+                resolve_name(path),
+                NpmLockRequest(path, target[PackageJsonField].file_path, str(target.address)),
+            )
+    return NpmResolves(tuple(sorted(found.items(), key=lambda item: item[0])))
+
+
+@rule
+async def known_npm_resolves(
+    _: KnownNpmResolvesRequest, resolves: NpmResolves
+) -> KnownUserResolveNames:
+    return KnownUserResolveNames(
+        names=tuple(name for name, _ in resolves.by_name),
+        option_name="the lockfile fields of node_app_bundle targets",
+        requested_resolve_names_cls=RequestedNpmResolves,
+    )
+
+
+@rule
+async def requested_npm_resolves(
+    requested: RequestedNpmResolves, resolves: NpmResolves
+) -> UserGenerateLockfiles:
+    by_name = dict(resolves.by_name)
+    return UserGenerateLockfiles(
+        GenerateFetchLock(
+            resolve_name=name,
+            lockfile_dest=os.path.join(os.path.dirname(by_name[name].path), FILE_NAME),
+            diff=False,
+            request=by_name[name],
+        )
+        for name in sorted(requested)
+    )
+
+
+@rule(desc="Write npm fetch lock")
+async def generate_fetch_lock(wanted: GenerateFetchLock) -> GenerateLockfileResult:
+    read = await Get(ReadNpmLock, NpmLockRequest, wanted.request)
+    old = await Get(DigestContents, PathGlobs([wanted.lockfile_dest]))
+    files = [FileContent("package-lock.json", read.lock.text.encode())]
+    files.extend(FileContent(_OLD, file.content) for file in old)
+    result = await Get(
+        NetworkStepResult,
+        NetworkStep(
+            program="slipway.npm.programs.generate_lock",
+            argv=(
+                "--lock=package-lock.json",
+                f"--lock-path={read.lock.path}",
+                f"--old={_OLD}",
+                "--out=new.lock",
+            ),
+            inputs=await Get(Digest, CreateDigest(files)),
+            description=f"Write {wanted.lockfile_dest}",
+            output_files=("new.lock",),
+            project=read.lock.folder,
+        ),
+    )
+    if result.stderr.strip():
+        logger.warning(f"{result.stderr.strip()}")
+    written = await Get(DigestContents, Digest, result.digest)
+    digest = await Get(
+        Digest, CreateDigest([FileContent(wanted.lockfile_dest, written[0].content)])
+    )
+    return GenerateLockfileResult(digest, wanted.resolve_name, wanted.lockfile_dest)
+
+
+def rules():
+    return [
+        *collect_rules(),
+        UnionRule(KnownUserResolveNamesRequest, KnownNpmResolvesRequest),
+        UnionRule(RequestedUserResolveNames, RequestedNpmResolves),
+        UnionRule(GenerateLockfile, GenerateFetchLock),
+    ]

@@ -1,0 +1,241 @@
+"""Unpacks an application's packages once, for the build and for the release.
+
+The key is made of what an offline `npm ci` reads: locks and manifests reduced to that, hashes of
+tarballs, the runtime.  Tarballs are fetched only when the install has to run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, List, Optional, Tuple
+
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    DigestContents,
+    DigestSubset,
+    FileContent,
+    MergeDigests,
+    PathGlobs,
+    Paths,
+    RemovePrefix,
+    Snapshot,
+)
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.util.frozendict import FrozenDict
+
+from slipway.core.errors import SlipwayErrors
+from slipway.npm.lockfiles import fetch_lock, manifest, normalise
+from slipway.npm.lockfiles import lock as npm_lock
+from slipway.npm.lockfiles.fetch_lock import CachedTarball, FetchLock
+from slipway.npm.lockfiles.lock import NpmLock
+from slipway.npm.lockfiles.package import Package
+from slipway.npm.lockfiles.production import production_paths
+from slipway.npm.rules.locks import FetchLockRequest, ReadNpmLock
+from slipway.npm.scripts import decisions as script_decisions
+from slipway.npm.scripts import native_packages
+from slipway.npm.scripts.decisions import Decision, Rule
+from slipway.runtime.rules.node import Runtime
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules.locked_files import LockedFile, LockedFiles
+from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
+
+_LAYER = ("dependencies.layer", "dependencies.elf.json")
+
+
+@dataclass(frozen=True)
+class InstallRequest:
+    """`decisions` say of which packages the scripts run, in the image of `toolchain`; `network`
+    lets those have the machine's."""
+
+    read: ReadNpmLock
+    runtime: Runtime
+    decisions: Tuple[Rule, ...]
+    drop_foreign: bool
+    toolchain: ToolchainFieldSet
+    origin: str = field(compare=False)
+    network: bool = False
+
+    def decided(self) -> Dict[str, Optional[Decision]]:
+        """What is decided on the scripts of each package, by its path; None where nothing is."""
+        return {
+            one.path: script_decisions.decide(self.decisions, one)
+            for one in self.read.lock.packages
+            if one.in_node_modules
+        }
+
+    def taking_prebuilt(self, package: Package) -> InstallRequest:
+        """The same install, were it decided that this package takes a binary."""
+        others = [one for one in self.decisions if one.name != package.name]
+        taking = Rule(package.name, str(package.version), Decision.PREBUILT)
+        return dataclasses.replace(self, decisions=(*others, taking))
+
+
+@dataclass(frozen=True)
+class UnpackedPackages:
+    """What npm installed, before any script ran.
+
+    `everything` holds `installed.tar`, `layer` holds `dependencies.layer` and its ELF facts,
+    neither with the packages in `native`, whose scripts are decided to run: those lie in `closures`,
+    as `<layer name>.tar`, and are only those that this platform has. `production` are the paths that
+    a release has; `report` is JSON.
+    """
+
+    everything: Digest
+    layer: Digest
+    native: Tuple[Tuple[Package, Decision], ...]
+    closures: Digest
+    production: FrozenSet[str]
+    report: str
+
+
+async def _local_tarballs(lock: NpmLock) -> Digest:
+    """Tarballs that the application itself keeps, at their places."""
+    paths = sorted({one.source for one in lock.local_tarballs if one.source})
+    snapshot = await Get(Snapshot, PathGlobs([os.path.join(lock.folder, path) for path in paths]))
+    digest = await Get(Digest, RemovePrefix(snapshot.digest, lock.folder))
+    there = {os.path.relpath(path, lock.folder or ".") for path in snapshot.files}
+    missing = [path for path in paths if path not in there]
+    if missing:
+        raise SlipwayErrors(
+            f'the lock "{lock.path}" names tarballs that are not there',
+            [os.path.join(lock.folder, path) for path in missing],
+            where=lock.path,
+            next="put them there, or remove the dependency",
+        )
+    return digest
+
+
+async def _bins_of_folders(read: ReadNpmLock) -> Digest:
+    """Empty files in place of the programs of folders that npm links: it links only what is there,
+    and their contents are no matter of the install."""
+    wanted = [
+        os.path.join(read.lock.folder, folder, file)
+        for folder in read.lock.link_targets
+        for file in normalise.bin_files(
+            manifest.load(read.manifests[f"{folder}/package.json"], folder)
+        )
+    ]
+    there = await Get(Paths, PathGlobs(wanted))
+    return await Get(
+        Digest,
+        CreateDigest(
+            [
+                FileContent(os.path.relpath(path, read.lock.folder or "."), b"")
+                for path in there.files
+            ]
+        ),
+    )
+
+
+@rule(desc="Unpack npm packages")
+async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPackages:
+    lock, runtime = request.read.lock, request.runtime
+    decided = request.decided()
+    native = [one for one in lock.packages if decided.get(one.path) not in (None, Decision.REFUSE)]
+    manifest.require_npm(lock, runtime.npm_version)
+    fetched = await Get(FetchLock, FetchLockRequest(lock))
+    major = manifest.npm_major(runtime.npm_version)
+    tarballs = fetch_lock.cached_tarballs(lock, fetched, major)
+    normalised = normalise.normalise(
+        lock, fetched, request.read.manifests, runtime.npm_version, request.read.npmrc
+    )
+    files = await Get(
+        Digest,
+        CreateDigest([FileContent(path, content) for path, content in normalised.files]),
+    )
+    closures = [f"{native_packages.layer_name(one.path)}.tar" for one in native]
+    local, bins = await _local_tarballs(lock), await _bins_of_folders(request.read)
+    inputs = await Get(
+        Digest, AddPrefix(await Get(Digest, MergeDigests([files, local, bins])), "install")
+    )
+    result = await Get(
+        StepResult,
+        Step(
+            program="slipway.npm.programs.install",
+            trees=(*base.trees, runtime.tree),
+            outputs=("installed.tar", *_LAYER, "install.json", *closures),
+            description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",
+            origin=request.origin,
+            arguments=_arguments(request, native, tarballs, major),
+            inputs=inputs,
+            locked=LockedFiles(tuple(_locked(one) for one in tarballs), project=lock.folder),
+            words=FrozenDict(
+                npm_lock=lock.path,
+                rewrite_lock=npm_lock.rewrite_lock(lock.path),
+                fetch_lock=fetched.path,
+                # Below the first line of a message's last part.
+                renew_fetch_lock=fetch_lock.start_over(fetched.path).replace("\n", "\n" + " " * 9),
+            ),
+        ),
+    )
+    everything, layer, closed, report = await MultiGet(
+        Get(Digest, DigestSubset(result.digest, PathGlobs(["installed.tar"]))),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(_LAYER))),
+        Get(Digest, DigestSubset(result.digest, PathGlobs(closures))),
+        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["install.json"]))),
+    )
+    text = report[0].content.decode()
+    read = json.loads(text)
+    return UnpackedPackages(
+        everything,
+        layer,
+        # A version 1 lock does not have the versions of an application's own tarballs.
+        tuple(
+            (dataclasses.replace(one, version=read["native"][one.path]), decided[one.path])
+            for one in native
+            if one.path in read["native"]
+        ),
+        closed,
+        production_paths(lock, major),
+        text,
+    )
+
+
+def _arguments(
+    request: InstallRequest, native: List[Package], tarballs: List[CachedTarball], npm_major: int
+) -> str:
+    lock = request.read.lock
+    return as_arguments(
+        {
+            "npm_major": npm_major,
+            "native": [one.path for one in native],
+            "drop_foreign": request.drop_foreign,
+            "packages": {
+                package.path: {"name": package.name, "version": package.version}
+                for package in lock.packages
+                if package.in_node_modules
+            },
+            "production": sorted(production_paths(lock, npm_major)),
+            "tarballs": [
+                {
+                    "path": f"in/cache/{one.path}",
+                    "package": f"{one.tarball.name}@{one.tarball.version}",
+                    # Both: of a content found in the store, a SHA-256 of the fetch lock is all
+                    # that was held against it.
+                    "integrities": sorted({one.tarball.integrity, one.integrity}),
+                }
+                for one in tarballs
+            ],
+        }
+    )
+
+
+def _locked(one: CachedTarball) -> LockedFile:
+    source: Dict[str, str] = {
+        "kind": "npm",
+        "name": one.tarball.name,
+        "version": one.tarball.version,
+        "integrity": one.tarball.integrity,
+    }
+    if one.tarball.url:
+        source["kind"], source["url"] = "url", one.tarball.url
+    return LockedFile(f"cache/{one.path}", one.sha256, one.size, FrozenDict(source))
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,107 @@
+"""`lint` for npm locks: in step with package.json, and with a fetch lock that fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Sequence, Tuple
+
+from pants.core.goals.lint import LintResult, LintTargetsRequest
+from pants.core.util_rules.partitions import PartitionerType
+from pants.engine.rules import Get, collect_rules, rule
+from pants.engine.target import FieldSet
+from pants.option.option_types import SkipOption
+from pants.option.subsystem import Subsystem
+
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.npm.lockfiles.fetch_lock import FetchLock
+from slipway.npm.lockfiles.lock import NpmLock
+from slipway.npm.rules.compared_contents import ComparedContents
+from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from slipway.npm.scripts import decisions as script_decisions
+from slipway.npm.scripts.decisions import Decision, Rule
+from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField
+
+
+class NpmLockLint(Subsystem):
+    options_scope = "npm-lock-lint"
+    name = "npm-lock"
+    help = "Checks that package.json, package-lock.json, the fetch lock and install_scripts agree."
+
+    skip = SkipOption("lint")
+
+
+@dataclass(frozen=True)
+class NpmLockLintFieldSet(FieldSet):
+    required_fields = (NpmLockField, PackageJsonField)
+
+    lockfile: NpmLockField
+    package_json: PackageJsonField
+    install_scripts: InstallScriptsField
+
+    def decisions(self) -> Tuple[Rule, ...]:
+        where = f"{self.address}, field {self.install_scripts.alias}"
+        return script_decisions.parse(self.install_scripts.value or {}, where)
+
+
+class NpmLockLintRequest(LintTargetsRequest):
+    tool_subsystem = NpmLockLint
+    field_set_type = NpmLockLintFieldSet
+    partitioner_type = PartitionerType.DEFAULT_SINGLE_PARTITION
+
+
+@rule(desc="Check npm locks")
+async def lint_npm_lock(
+    request: NpmLockLintRequest.Batch[NpmLockLintFieldSet, object],
+) -> LintResult:
+    by_lock: Dict[str, List[NpmLockLintFieldSet]] = {}
+    for field_set in request.elements:
+        by_lock.setdefault(field_set.lockfile.path or "", []).append(field_set)
+    faults, told = [], []
+    for path, field_sets in by_lock.items():
+        first = field_sets[0]
+        try:
+            read = await Get(
+                ReadNpmLock,
+                NpmLockRequest(path, first.package_json.file_path, str(first.address)),
+            )
+            fetched = await Get(FetchLock, FetchLockRequest(read.lock))
+            for one in field_sets:
+                where = f"{one.address}, field {one.install_scripts.alias}"
+                script_decisions.check(one.decisions(), read.lock.packages, where)
+            _require_used(fetched, read.lock, [one.decisions() for one in field_sets])
+            compared = await Get(ComparedContents, FetchLock, fetched)
+            compared.require_equal(fetched)
+            told.extend(compared.told(fetched))
+        except SlipwayError as error:
+            faults.append(str(error))
+    return LintResult(
+        exit_code=1 if faults else 0,
+        stdout="\n".join([*faults, *told]),
+        stderr="",
+        linter_name=NpmLockLint.name,
+        partition_description=None,
+    )
+
+
+def _require_used(fetched: FetchLock, lock: NpmLock, decisions: Sequence[Tuple[Rule, ...]]) -> None:
+    """Refuses binaries that are pinned for packages which no bundle of the lock has take one."""
+    taken = {
+        (package.name, package.version)
+        for package in lock.packages
+        for rules in decisions
+        if script_decisions.decide(rules, package) is Decision.PREBUILT
+    }
+    unused = [one for one in fetched.binaries if (one.name, one.version) not in taken]
+    if unused:
+        raise SlipwayErrors(
+            "binaries are pinned that nobody takes",
+            [f"{one.name}@{one.version}: {one.path}" for one in unused],
+            where=fetched.path,
+            next='remove their lines, or decide for them: install_scripts={"'
+            + unused[0].name
+            + '": "prebuilt"}',
+        )
+
+
+def rules():
+    return [*collect_rules(), *NpmLockLintRequest.rules()]

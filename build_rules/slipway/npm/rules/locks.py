@@ -1,0 +1,115 @@
+"""Reads an application's npm lock, fetch lock and manifests, and holds them against each other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Dict
+
+from pants.engine.fs import DigestContents, PathGlobs, Paths
+from pants.engine.rules import Get, collect_rules, rule
+from pants.util.frozendict import FrozenDict
+
+from slipway.core.errors import SlipwayError
+from slipway.npm.lockfiles import fetch_lock, manifest
+from slipway.npm.lockfiles import lock as npm_lock
+from slipway.npm.lockfiles.fetch_lock import FetchLock
+from slipway.npm.lockfiles.lock import NpmLock
+from slipway.subsystem import NodeMirrors
+
+
+@dataclass(frozen=True)
+class NpmLockRequest:
+    """`path` of the npm lock and of the root manifest, relative to the build root."""
+
+    path: str
+    package_json: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class ReadNpmLock:
+    """A lock in step with its manifests, which are keyed by their path in the lock's folder.
+
+    `npmrc` is the text of the project's own settings, empty if there are none.
+    """
+
+    lock: NpmLock
+    manifests: FrozenDict[str, str]
+    npmrc: str
+
+
+@dataclass(frozen=True)
+class FetchLockRequest:
+    lock: NpmLock
+
+
+def resolve_name(lock_path: str) -> str:
+    """The name under which `--resolve` knows the fetch lock of a folder."""
+    return f"npm:{os.path.dirname(lock_path)}"
+
+
+async def _read(paths: list[str]) -> Dict[str, str]:
+    contents = await Get(DigestContents, PathGlobs(paths))
+    texts = {}
+    for file in contents:
+        try:
+            texts[file.path] = file.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SlipwayError(
+                f'"{file.path}" is not UTF-8', where=file.path, found=str(error), next="convert it"
+            ) from None
+    return texts
+
+
+@rule
+async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
+    folder = os.path.dirname(request.path)
+    # A node_modules that is a link to an exported one is nothing that Pants could read.
+    installed = "!" + os.path.join(folder, "node_modules")
+    beside = await Get(Paths, PathGlobs([os.path.join(folder, "*"), installed]))
+    names = [os.path.basename(path) for path in beside.files]
+    if os.path.basename(request.path) not in names:
+        npm_lock.refuse_foreign_lock(names, folder)
+        raise SlipwayError(
+            f'the lock "{request.path}" is not there',
+            where=f"{request.origin}, field lockfile",
+            next=npm_lock.rewrite_lock(request.path),
+        )
+    if os.path.dirname(request.package_json) != folder:
+        raise SlipwayError(
+            "package.json and its lock must lie in one folder",
+            where=f"{request.origin}, fields package_json and lockfile",
+            found=f"{request.package_json} and {request.path}",
+            next="move one beside the other",
+        )
+    texts = await _read([request.path])
+    lock = npm_lock.parse(texts[request.path], request.path)
+    paths = {one: os.path.join(folder, one) for one in lock.manifests}
+    npmrc = os.path.join(folder, ".npmrc")
+    found = await _read([*paths.values(), npmrc])
+    manifests = {one: found[path] for one, path in paths.items() if path in found}
+    manifest.require_in_step(lock, manifests)
+    return ReadNpmLock(lock, FrozenDict(manifests), found.get(npmrc, ""))
+
+
+@rule
+async def read_fetch_lock(request: FetchLockRequest, mirrors: NodeMirrors) -> FetchLock:
+    command = fetch_lock.renew_command(request.lock.path)
+    path = os.path.join(request.lock.folder, fetch_lock.FILE_NAME)
+    text = (await _read([path])).get(path)
+    if text is None:
+        raise SlipwayError(
+            f'the lock "{request.lock.path}" has no fetch lock',
+            where=path,
+            found="no such file",
+            next=command,
+        )
+    parsed = fetch_lock.parse(text, path, command)
+    fetch_lock.require_fresh(request.lock, parsed)
+    fetch_lock.require_known_variables(parsed, mirrors.variables)
+    return parsed
+
+
+def rules():
+    return collect_rules()

@@ -1,0 +1,1 @@
+"""Install scripts of packages: what becomes of each, and what it may take while it runs."""

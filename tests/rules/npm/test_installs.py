@@ -1,0 +1,75 @@
+"""What an install reads: enough for npm to make its own tree, and nothing that would run it again."""
+
+from __future__ import annotations
+
+import json
+from typing import Callable, Dict
+
+import pytest
+
+from slipway.step.rules.build_step import Step
+from tests.rules.workspace import Workspace, make_lock
+
+MANIFEST = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}, "workspaces": ["tools/*"]}
+TOOL = {"name": "tool", "version": "1.0.0", "bin": {"tool": "cli.js", "other": "gone.js"}}
+LOCK = json.loads(
+    make_lock(
+        {
+            "node_modules/tool": {"resolved": "tools/tool", "link": True},
+            "tools/tool": {**TOOL},
+        }
+    )
+)
+LOCK["packages"][""]["workspaces"] = ["tools/*"]
+
+
+def _app(**changes: str) -> Dict[str, str]:
+    return {
+        "package.json": json.dumps(MANIFEST),
+        "package-lock.json": json.dumps(LOCK),
+        "tools/tool/package.json": json.dumps(TOOL),
+        "tools/tool/cli.js": "#!/usr/bin/env node\n",
+        ".npmrc": "legacy-peer-deps=true\n//npm.example/:_authToken=${TOKEN}\n",
+        **changes,
+    }
+
+
+def _install(workspace: Workspace, folder: str = "app", **changes: str) -> Step:
+    workspace.write_app(folder, **_app(**changes))
+    workspace.package(f"{folder}:release")
+    return workspace.steps("slipway.npm.programs.install")[-1]
+
+
+def test_programs_of_linked_folders_are_there_to_be_linked_but_empty(workspace: Workspace) -> None:
+    step = _install(workspace)
+    assert "install/tools/tool/gone.js" not in workspace.files(step.inputs)
+    assert workspace.contents(step.inputs)["install/tools/tool/cli.js"] == ""
+
+
+def test_of_the_project_s_settings_those_about_the_tree_count(workspace: Workspace) -> None:
+    assert workspace.contents(_install(workspace).inputs)["install/.npmrc"] == (
+        "legacy-peer-deps=true\n"
+    )
+
+
+NOT_READ: Dict[str, Dict[str, str]] = {
+    "a program of a linked folder": {"tools/tool/cli.js": "another\n"},
+    "a version": {"package.json": json.dumps({**MANIFEST, "version": "2.0.0"})},
+    "a script": {"package.json": json.dumps({**MANIFEST, "scripts": {"build": "x", "go": "y"}})},
+    "a login": {".npmrc": "legacy-peer-deps=true\n//npm.example/:_authToken=other\n"},
+}
+
+
+@pytest.mark.parametrize("what", NOT_READ)
+def test_an_edit_that_npm_does_not_read_runs_no_install(
+    make_workspace: Callable[..., Workspace], what: str
+) -> None:
+    before = _install(make_workspace())
+    assert _install(make_workspace(), **NOT_READ[what]) == before
+
+
+def test_a_setting_about_the_tree_runs_the_install_again(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    before = _install(make_workspace())
+    assert _install(make_workspace(), **{".npmrc": "legacy-peer-deps=false\n"}) != before

@@ -1,0 +1,186 @@
+"""Bundles with packages whose install scripts run: one step for each, and layers of their own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable, Dict
+
+import pytest
+
+from tests.rules import workspace as stand_ins
+from tests.rules.workspace import (
+    INTEGRITY,
+    SHA256,
+    Workspace,
+    make_build,
+    make_fetch_lock,
+    make_lock,
+)
+
+PACKAGES: Dict[str, Dict[str, Any]] = {
+    "node_modules/bcrypt": {"version": "5.1.1", "integrity": INTEGRITY},
+    "node_modules/node-sass": {"version": "8.0.0", "integrity": INTEGRITY, "dev": True},
+}
+NAMED = 'install_scripts={"bcrypt": "source", "node-sass": "source"}'
+
+
+@pytest.fixture
+def app(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    native = {"node_modules/bcrypt": "5.1.1", "node_modules/node-sass": "8.0.0"}
+    report = {
+        "packages": [{"path": one, "name": "x", "version": "1", "bytes": 7} for one in native],
+        "install_scripts": [],
+        "native": native,
+        "foreign": [],
+    }
+    monkeypatch.setitem(stand_ins._REPORTS, "install.json", report)
+    compiled = {"bytes": 1, "elsewhere": [], "foreign": ["node_modules/bcrypt/mac.node"]}
+    monkeypatch.setitem(stand_ins._REPORTS, "compile.json", compiled)
+    monkeypatch.setitem(stand_ins._REPORTS, "asked.json", "[]")
+    return workspace
+
+
+def write_app(workspace: Workspace, bundle: str) -> None:
+    names = {"bcrypt": "5.1.1", "node-sass": "8.0.0"}
+    lock = json.loads(make_lock(PACKAGES))
+    lock["packages"][""].update(
+        dependencies={"bcrypt": "5.1.1"}, devDependencies={"node-sass": "8.0.0"}
+    )
+    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}}
+    lines = [f"{name} {version} {INTEGRITY} {SHA256} 1" for name, version in names.items()]
+    workspace.write_app(
+        "app",
+        BUILD=make_build(bundle),
+        **{
+            "package.json": json.dumps(
+                {
+                    **manifest,
+                    "dependencies": {"bcrypt": "5.1.1"},
+                    "devDependencies": {"node-sass": "8.0.0"},
+                }
+            ),
+            "package-lock.json": json.dumps(lock),
+            "npm-fetch.lock": make_fetch_lock("app", *lines),
+        },
+    )
+
+
+def test_each_named_package_is_compiled_by_itself_and_production_ones_are_released(
+    app: Workspace,
+) -> None:
+    write_app(app, NAMED)
+    app.package("app:release")
+    steps = {step.description: step for step in app.steps("slipway.npm.programs.compile")}
+    assert sorted(steps) == [
+        "Compile bcrypt@5.1.1 for Node.js 16.20.2",
+        "Compile node-sass@8.0.0 for Node.js 16.20.2",
+    ]
+    first = steps["Compile bcrypt@5.1.1 for Node.js 16.20.2"]
+    assert app.files(first.large["closure"]) == ("addon-bcrypt.tar",)
+    (build,) = app.steps("slipway.sandbox.build_client")
+    assert app.files(build.large["installed"]) == (
+        *("addon-bcrypt.tar", "addon-node-sass.tar", "installed.tar"),
+    )
+    (release,) = app.steps("slipway.sandbox.make_release")
+    arguments = json.loads(release.arguments)
+    assert arguments["layers"] == ["runtime", "dependencies", "addon-bcrypt", "app"]
+    sizes = {one["path"]: one["bytes"] for one in arguments["manifest"]["packages"]}
+    assert sizes["node_modules/bcrypt"] == stand_ins._REPORTS["compile.json"]["bytes"]
+    assert arguments["manifest"]["abi"]["foreign_dropped"] == ["node_modules/bcrypt/mac.node"]
+    (audit,) = app.steps("slipway.sandbox.audit_abi")
+    assert json.loads(audit.arguments)["layers"] == arguments["layers"]
+
+
+def test_an_application_without_them_compiles_nothing(workspace: Workspace) -> None:
+    write_app(workspace, "")
+    workspace.package("app:release")
+    (install,) = workspace.steps("slipway.npm.programs.install")
+    assert install.outputs == (
+        *("installed.tar", "dependencies.layer", "dependencies.elf.json", "install.json"),
+    )
+    assert not workspace.steps("slipway.npm.programs.compile")
+
+
+def test_a_package_that_the_lock_lacks_is_told_before_anything_is_fetched(app: Workspace) -> None:
+    write_app(app, 'install_scripts={"bcript": "source"}')
+    with pytest.raises(Exception, match="cannot run an install script") as caught:
+        app.package("app:release")
+    assert '"bcript"; did you mean bcrypt?' in str(caught.value)
+    assert "in:    app:bundle, field install_scripts" in str(caught.value)
+    assert not app.made_root()
+
+
+PIN = f"+ bcrypt 5.1.1 {SHA256} 7 npm_config_bcrypt_lib_binary_host_mirror v5.1.1/bcrypt.tar.gz"
+
+
+def write_pinned(app: Workspace, bundle: str) -> None:
+    write_app(app, bundle)
+    lock = app.folder / "app" / "npm-fetch.lock"
+    lock.write_text(lock.read_text() + PIN + "\n")
+
+
+def test_a_pinned_binary_is_an_input_of_the_package_that_takes_it_alone(app: Workspace) -> None:
+    decided = {"bcrypt": "prebuilt", "node-sass": "source"}
+    write_pinned(app, f"install_scripts={decided}")
+    app.package("app:release")
+    steps = {
+        json.loads(step.arguments)["name"]: step
+        for step in app.steps("slipway.npm.programs.compile")
+    }
+    assert [one.request() for one in steps["bcrypt"].locked.files] == [
+        {
+            "kind": "binary",
+            "name": "bcrypt",
+            "variable": "npm_config_bcrypt_lib_binary_host_mirror",
+            "file": "v5.1.1/bcrypt.tar.gz",
+            "path": f"binaries/{SHA256}",
+            "sha256": SHA256,
+            "size": 7,
+        }
+    ]
+    binaries = json.loads(steps["bcrypt"].arguments)["binaries"]
+    assert binaries == {"v5.1.1/bcrypt.tar.gz": f"in/binaries/{SHA256}"}
+    assert not steps["node-sass"].locked.files
+
+
+def test_lint_finds_binaries_that_nobody_takes(app: Workspace) -> None:
+    write_pinned(app, 'install_scripts={"bcrypt": "source", "node-sass": "refuse"}')
+    said = app.lint("app:bundle")
+    assert said.exit_code == 1
+    assert "binaries are pinned that nobody takes" in said.stdout
+    assert "bcrypt@5.1.1: v5.1.1/bcrypt.tar.gz" in said.stdout
+    write_pinned(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    assert app.lint("app:bundle").stdout == ""
+
+
+@pytest.mark.parametrize("goal", ["lint", "package"])
+def test_a_lock_cannot_have_the_value_of_any_variable_sent_away(app: Workspace, goal: str) -> None:
+    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    lock = app.folder / "app" / "npm-fetch.lock"
+    line = f"+ bcrypt 5.1.1 {SHA256} 7 CI_DEPLOY_TOKEN bcrypt.tar.gz"
+    lock.write_text(f"{lock.read_text()}{line}\n")
+    if goal == "lint":
+        said = app.lint("app:bundle").stdout
+    else:
+        with pytest.raises(Exception, match="binaries are pinned by variables") as caught:
+            app.package("app:release")
+        said = str(caught.value)
+    assert "bcrypt@5.1.1, bcrypt.tar.gz: CI_DEPLOY_TOKEN" in said
+    assert "in:    app/npm-fetch.lock" in said
+    assert "--node-mirrors-variables=\"{'bcrypt': ['CI_DEPLOY_TOKEN']}\"" in said
+
+
+def test_the_user_s_table_makes_a_variable_known(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    app = make_workspace("--node-mirrors-variables={'bcrypt': ['OUR_BCRYPT_MIRROR']}")
+    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    lock = app.folder / "app" / "npm-fetch.lock"
+    line = f"+ bcrypt 5.1.1 {SHA256} 7 OUR_BCRYPT_MIRROR bcrypt.tar.gz"
+    lock.write_text(f"{lock.read_text()}{line}\n")
+    assert app.lint("app:bundle").stdout == ""
+
+
+def test_lint_finds_decisions_on_nothing(app: Workspace) -> None:
+    write_app(app, 'install_scripts={"bcript": "source"}')
+    assert '"bcript"; did you mean bcrypt?' in app.lint("app:bundle").stdout

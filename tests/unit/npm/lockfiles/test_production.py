@@ -1,0 +1,93 @@
+"""The production subset; tests/npm holds it against npm's own production installs."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping
+
+from slipway.npm.lockfiles import production
+from tests.unit.npm.builders import entry, make_lock
+
+LOCK = make_lock(
+    {
+        "node_modules/prod": entry(),
+        "node_modules/dev": entry(dev=True),
+        "node_modules/either": entry(devOptional=True),
+        "node_modules/optional": entry(optional=True),
+        "node_modules/peer": entry(peer=True),
+        "node_modules/stray": entry(extraneous=True),
+        "node_modules/dev/node_modules/deep": entry(dev=True),
+        "packages/a": {"version": "1.0.0", "name": "a"},
+        "packages/a/node_modules/tool": entry(dev=True),
+        "node_modules/a": {"resolved": "packages/a", "link": True},
+    },
+    {"workspaces": ["packages/*"]},
+)
+ALWAYS = {f"node_modules/{name}" for name in ("prod", "either", "optional", "peer", "a")}
+
+
+def test_what_is_not_for_development_only_stays() -> None:
+    assert production.production_paths(LOCK, 6) == ALWAYS | {"packages/a"}
+
+
+def test_npm_7_omits_nothing_below_workspaces() -> None:
+    assert production.production_paths(LOCK, 8) == ALWAYS | {
+        "packages/a",
+        "packages/a/node_modules/tool",
+    }
+
+
+def test_every_file_belongs_to_the_innermost_package() -> None:
+    paths = {"node_modules/a", "node_modules/a/node_modules/@s/b"}
+    assert production.owner(paths, "node_modules/a/index.js") == "node_modules/a"
+    inner = "node_modules/a/node_modules/@s/b"
+    assert production.owner(paths, f"{inner}/lib/x.js") == inner
+    assert production.owner(paths, "node_modules/ab/index.js") is None
+
+
+def _bins(npm_major: int, manifests: Mapping[str, Any], links: Dict[str, str]) -> Dict[str, str]:
+    return production.production_bins(
+        packages=list(manifests),
+        kept=[path for path in manifests if not path.endswith("dev")],
+        npm_major=npm_major,
+        links=links,
+        manifest_of=lambda path: manifests[path],
+        is_file=lambda path: not path.endswith("missing.js"),
+    )
+
+
+CONTENDED = {
+    "node_modules/a-dev": {"name": "a-dev", "bin": {"tool": "cli.js", "only-dev": "x.js"}},
+    "node_modules/b": {"name": "b", "bin": {"tool": "bin/tool.js", "gone": "missing.js"}},
+    "node_modules/c": {"name": "c", "bin": "c.js"},
+}
+LINKS = {
+    "node_modules/.bin/tool": "../a-dev/cli.js",
+    "node_modules/.bin/only-dev": "../a-dev/x.js",
+    "node_modules/.bin/c": "../c/c.js",
+}
+
+
+def test_npm_6_gives_a_contended_name_to_the_package_that_stays() -> None:
+    assert _bins(6, CONTENDED, LINKS) == {
+        "node_modules/.bin/c": "../c/c.js",
+        "node_modules/.bin/tool": "../b/bin/tool.js",
+    }
+
+
+def test_npm_7_clears_a_contended_name_away() -> None:
+    assert _bins(8, CONTENDED, LINKS) == {"node_modules/.bin/c": "../c/c.js"}
+    held = {**LINKS, "node_modules/.bin/tool": "../b/bin/tool.js"}
+    assert _bins(8, CONTENDED, held) == {"node_modules/.bin/c": "../c/c.js"}
+
+
+def test_bins_of_nested_and_scoped_packages() -> None:
+    assert production.bin_links(
+        {
+            "node_modules/@s/a": [("a", "cli.js")],
+            "node_modules/x/node_modules/b": [("b", "bin/b")],
+            "packages/none": [("n", "n.js")],
+        }
+    ) == {
+        "node_modules/.bin/a": "../@s/a/cli.js",
+        "node_modules/x/node_modules/.bin/b": "../b/bin/b",
+    }

@@ -1,0 +1,94 @@
+"""Decisions on install scripts: which entry counts, and what is told of wrong and missing ones."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+import pytest
+
+from slipway.core.errors import SlipwayErrors
+from slipway.npm.lockfiles.package import REGISTRY, Package
+from slipway.npm.scripts import decisions
+from slipway.npm.scripts.decisions import Decision
+
+WHERE = "app:bundle, field install_scripts"
+
+
+def package(name: str, version: str = "1.0.0", folder: str = "") -> Package:
+    return Package(f"{folder}node_modules/{name}", name, version, REGISTRY)
+
+
+LOCK = [
+    Package("", "app", "1.0.0", REGISTRY),
+    *(package(name) for name in ("bcrypt", "nan", "@a/addon", "koa")),
+    package("sqlite3", "5.1.7"),
+    package("sqlite3", "4.2.0", "node_modules/old/"),
+]
+
+
+def decide(field: Dict[str, str], one: Package) -> object:
+    return decisions.decide(decisions.parse(field, WHERE), one)
+
+
+def faults(field: Dict[str, str]) -> List[str]:
+    with pytest.raises(SlipwayErrors) as raised:
+        decisions.check(decisions.parse(field, WHERE), LOCK, WHERE)
+    assert raised.value.where == WHERE
+    return list(raised.value.faults)
+
+
+def test_an_entry_with_a_range_stands_above_one_without() -> None:
+    field = {"sqlite3": "source", "sqlite3@<5": "refuse", "@a/addon@^1.0.0": "prebuilt"}
+    assert [decide(field, one) for one in LOCK[-2:]] == [Decision.SOURCE, Decision.REFUSE]
+    assert decide(field, package("@a/addon")) is Decision.PREBUILT
+    assert decide(field, package("@a/addon", "2.0.0")) is None
+    decisions.check(decisions.parse(field, WHERE), LOCK, WHERE)
+
+
+def test_scripts_that_do_nothing_are_refused_unless_somebody_wants_them() -> None:
+    assert decide({}, package("core-js", "3.0.0")) is Decision.REFUSE
+    assert decide({"core-js": "run"}, package("core-js", "3.0.0")) is Decision.RUN
+
+
+def test_entries_that_fit_nothing_or_too_much_are_told() -> None:
+    assert faults({"bcript": "source"}) == ['"bcript"; did you mean bcrypt?']
+    assert faults({"app": "source"}) == ['"app"']
+    assert faults({"sqlite3@^3": "source"}) == ['"sqlite3@^3": the lock has 4.2.0, 5.1.7']
+    assert faults({"sqlite3@5": "source", "sqlite3@>4.5": "run"}) == [
+        'sqlite3@5.1.7 fits "sqlite3@5" and "sqlite3@>4.5"',
+    ]
+
+
+def test_words_that_are_not_known_are_told_all_at_once() -> None:
+    assert faults({"a": "sorce", "b@no such range": "run", "../c": "run", "d": ""}) == [
+        '"../c": "../c" is no name that npm allows',
+        '"a": "sorce"; did you mean source?',
+        '"b@no such range": "no such range" is no range of versions',
+        '"d": ""',
+    ]
+
+
+def test_what_nobody_has_decided_on_is_listed_with_the_lines_to_add() -> None:
+    undecided = [
+        {
+            "name": "sqlite3",
+            "version": "5.1.6",
+            "scripts": {"install": "node-pre-gyp install --fallback-to-build"},
+            "production": True,
+        },
+        {
+            "name": "husky",
+            "version": "4.3.8",
+            "scripts": {"install": "node husky"},
+            "production": 0,
+        },
+    ]
+    with pytest.raises(SlipwayErrors) as raised:
+        decisions.require_decisions(undecided, WHERE)
+    assert raised.value.faults == (
+        'sqlite3@5.1.6, install: "node-pre-gyp install --fallback-to-build"',
+        'husky@4.3.8 (dev), install: "node husky"',
+    )
+    assert '"husky": "refuse",' in raised.value.next
+    assert '"sqlite3": "source",' in raised.value.next
+    decisions.require_decisions([], WHERE)
