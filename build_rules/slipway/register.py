@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from slipway.bundle import addons, app, bundle, export, node_mirrors, tailor
+from slipway.bundle.rules import addons, app, export, node_mirrors
+from slipway.bundle.rules import build as bundle
+from slipway.bundle.targets import NodeAppBundle
 from slipway.core.rules import plain_failures, provided_files
 from slipway.deploy import coordinator, goals
 from slipway.deploy import target as deployment
@@ -26,6 +28,7 @@ from slipway.release import (
     package_addon,
     packed_summary,
     release,
+    tailor,
     try_runtime,
 )
 from slipway.release import run as run_release
@@ -33,7 +36,7 @@ from slipway.runtime.rules import build, definitions, make
 from slipway.runtime.rules import run as run_node
 from slipway.runtime.targets import NodeRuntime
 from slipway.step.rules import build_step, host_settings, locked_files, network_step, program
-from slipway.target_types import NodeAppBundle, NodeDeployment, ReleaseTarball
+from slipway.target_types import NodeDeployment, ReleaseTarball
 from slipway.toolchain.rules import abi_policy, contract, image, packaged_image, ready_image
 from slipway.toolchain.rules import generate_lock as generate_toolchain_lock
 from slipway.toolchain.rules import run as run_toolchain

@@ -155,6 +155,6 @@ def test_a_default_for_all_reaches_the_targets_below(workspace: Workspace) -> No
             "app/BUILD": 'node_app_bundle(name="t")\n',
         }
     )
-    from slipway.target_types import RuntimeField  # noqa: PLC0415
+    from slipway.bundle.targets import RuntimeField  # noqa: PLC0415
 
     assert workspace.target("app:t")[RuntimeField].value == ("//toolchains/node",)

@@ -3,7 +3,7 @@
     workspace = Workspace()
     workspace.write_app("app")
     workspace.package("app:release")
-    assert workspace.steps("slipway.sandbox.build_client")
+    assert workspace.steps("slipway.bundle.programs.build")
 
 Every build step is answered at once with stand-ins for its outputs, and is kept for the test to
 look at; so are the processes of steps where `processes=True` leaves the real step rule in.
@@ -32,8 +32,7 @@ from pants.testutil.rule_runner import RuleRunner
 
 from slipway import register
 from slipway.abi.policy import AbiPolicy
-from slipway.bundle.export import ExportNodeApps
-from slipway.bundle.tailor import PutativeNodeAppsRequest
+from slipway.bundle.rules.export import ExportNodeApps
 from slipway.debian.lock import write_lock
 from slipway.deploy.target import DeploymentRequest, DescribedDeployment
 from slipway.npm.lockfiles import fetch_lock
@@ -51,6 +50,7 @@ from slipway.release.release import (
     ReleaseRequest,
     ReleaseTarballFieldSet,
 )
+from slipway.release.tailor import PutativeNodeAppsRequest
 from slipway.release.try_runtime import ReleaseContents
 from slipway.runtime.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest

@@ -27,9 +27,10 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi import waivers as abi_waivers
 from slipway.abi.waivers import Verdict
-from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
-from slipway.bundle.bundle import Bundle, BundleRequest
-from slipway.bundle.checks import check_server_env
+from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.bundle.rules.build import Bundle, BundleRequest
+from slipway.bundle.rules.checks import check_server_env
+from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
@@ -47,11 +48,8 @@ from slipway.target_types import (
     AllowNetworkField,
     BundleField,
     EnvFileField,
-    NodeAppBundle,
     OldUserlandField,
     RunScriptField,
-    RuntimeField,
-    ServerEnvField,
     SmokeScriptField,
     StaticField,
 )

@@ -35,7 +35,7 @@ EVERYWHERE = (INSTALL, BUILD, MAKE)
 # The program of the step, and what its outputs may hold.
 _PROGRAMS = {
     INSTALL: "slipway/npm/programs/compile.py",
-    BUILD: "slipway/sandbox/build_client.py",
+    BUILD: "slipway/bundle/programs/build.py",
     MAKE: "slipway/runtime/programs/build.py",
 }
 _BELONGS = {BUILD: ("dist",), MAKE: ("bin", "include", "lib", "share")}

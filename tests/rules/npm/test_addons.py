@@ -85,7 +85,7 @@ def test_an_addon_is_compiled_for_its_runtimes_and_named_by_their_interface(
 def test_a_bundle_has_its_addons_at_the_place_of_their_folders(addon: Workspace) -> None:
     write_app(addon, 'addons=["//app/addons/hello"]')
     addon.package("app:release")
-    (step,) = addon.steps("slipway.sandbox.pack_app")
+    (step,) = addon.steps("slipway.bundle.programs.pack_app")
     assert json.loads(step.arguments)["addons"] == ["addons/hello"]
     assert addon.files(step.large["addon-0"]) == ("addon.tar",)
     manifest = json.loads(addon.steps("slipway.sandbox.make_release")[0].arguments)["manifest"]

@@ -77,7 +77,7 @@ def test_each_named_package_is_compiled_by_itself_and_production_ones_are_releas
     ]
     first = steps["Compile bcrypt@5.1.1 for Node.js 16.20.2"]
     assert app.files(first.large["closure"]) == ("addon-bcrypt.tar",)
-    (build,) = app.steps("slipway.sandbox.build_client")
+    (build,) = app.steps("slipway.bundle.programs.build")
     assert app.files(build.large["installed"]) == (
         *("addon-bcrypt.tar", "addon-node-sass.tar", "installed.tar"),
     )

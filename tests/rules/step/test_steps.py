@@ -23,10 +23,10 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
-from slipway.bundle import export
-from slipway.bundle.export import ExportNodeApps
-from slipway.bundle.tailor import PutativeNodeAppsRequest
+from slipway.bundle.rules import export
+from slipway.bundle.rules.export import ExportNodeApps
 from slipway.core.errors import SlipwayError
+from slipway.release.tailor import PutativeNodeAppsRequest
 from slipway.step.rules.build_step import HostStep, Step, StepResult, Tree, as_arguments
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.locked_files import LockedFile, LockedFiles, LockedFilesDigest
@@ -46,7 +46,7 @@ MANY = LockedFile("cache/x", SHA256, 99, FrozenDict(kind="npm", name="x", versio
 
 def make_step(**more: Any) -> Step:
     values: Dict[str, Any] = {
-        "program": "slipway.sandbox.pack_app",
+        "program": "slipway.bundle.programs.pack_app",
         "trees": (Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"),),
         "outputs": ("app.layer",),
         "description": "Pack app",
@@ -88,7 +88,7 @@ def test_a_step_is_started_by_relative_names_alone(
     contents = workspace.request(DigestContents, process.input_digest)
     texts = {file.path: file.content.decode() for file in contents}
     step = json.loads(texts["step.json"])
-    assert step["argv"][-1] == "/build/slipway/slipway/sandbox/pack_app.py"
+    assert step["argv"][-1] == "/build/slipway/slipway/bundle/programs/pack_app.py"
     assert step["trees"] == [{"layer": "0/base.tar", "sha256": SHA256, "target": "/"}]
     assert json.loads(texts["in/arguments.json"]) == {"static_dir": "dist"}
     for text in (texts["step.json"], texts["in/arguments.json"]):
@@ -408,9 +408,9 @@ def test_export_gives_each_wanted_application_its_own_folder(
     assert (result.reldir, result.resolve) == ("node/apps.two", "npm:apps/two")
     program, *modules, installed, runtime = sorted(
         workspace.files(result.digest),
-        key=lambda path: (not path.endswith("unpack_export.py"), path),
+        key=lambda path: (not path.endswith("/export.py"), path),
     )
-    assert program == f"{export._FOLDER}/slipway/sandbox/unpack_export.py"
+    assert program == f"{export._FOLDER}/slipway/bundle/programs/export.py"
     assert {path.split("/")[0] for path in modules} == {export._FOLDER}
     assert (installed, runtime) == ("installed.tar", "runtime.tar")
 

@@ -27,7 +27,7 @@ def test_the_build_script_has_it_and_the_manifest_says_so(workspace: Workspace) 
     workspace.write_app("app", BUILD=make_build(ALLOWED, "allow_network=True"))
     workspace.package("app:release")
     assert [step.program for step in workspace.steps() if step.network] == [
-        "slipway.sandbox.build_client"
+        "slipway.bundle.programs.build"
     ]
     (made,) = workspace.steps("slipway.sandbox.make_release")
     assert json.loads(made.arguments)["manifest"]["network"] == "allow"

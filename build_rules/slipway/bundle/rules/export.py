@@ -20,14 +20,14 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
-from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, path_of
 
-_PROGRAM = "slipway.sandbox.unpack_export"
+_PROGRAM = "slipway.bundle.programs.export"
 # Beside what is exported; the program removes it.
 _FOLDER = ".slipway-unpack"
 

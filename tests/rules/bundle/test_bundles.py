@@ -27,8 +27,8 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
             "slipway.sandbox.audit_abi",
         ),
         *(
-            "slipway.sandbox.build_client",
-            "slipway.sandbox.pack_app",
+            "slipway.bundle.programs.build",
+            "slipway.bundle.programs.pack_app",
             "slipway.sandbox.check_layers",
             "slipway.sandbox.make_release",
         ),
@@ -40,7 +40,7 @@ def test_a_parameter_picks_the_matching_bundle(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build(envs, envs))
     package = workspace.package("app:release@server_env=sit")
     assert "app-1.0.0-sit.tar.gz" in str(package.artifacts[0].relpath)
-    assert [step.description for step in workspace.steps("slipway.sandbox.build_client")] == [
+    assert [step.description for step in workspace.steps("slipway.bundle.programs.build")] == [
         "Build app for sit"
     ]
 
@@ -65,8 +65,8 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
         "slipway.sandbox.check_layers": 2,  # of the runtime, and of the packages
         **dict.fromkeys(
             (
-                "slipway.sandbox.build_client",
-                "slipway.sandbox.pack_app",
+                "slipway.bundle.programs.build",
+                "slipway.bundle.programs.pack_app",
                 "slipway.sandbox.audit_abi",
                 "slipway.sandbox.make_release",
             ),
@@ -78,8 +78,8 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
 def test_without_a_build_script_nothing_is_built(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build('build_script=""'))
     workspace.package("app:release")
-    assert workspace.steps("slipway.sandbox.build_client") == []
-    (step,) = workspace.steps("slipway.sandbox.pack_app")
+    assert workspace.steps("slipway.bundle.programs.build") == []
+    (step,) = workspace.steps("slipway.bundle.programs.pack_app")
     assert not step.large
 
 
@@ -87,7 +87,7 @@ def test_build_arguments_and_environment_reach_the_script(workspace: Workspace) 
     fields = 'build_args=["--mode", "{server_env}"], build_env={"A": "1"}, server_env="sit"'
     workspace.write_app("app", BUILD=make_build(fields, 'server_env="sit"'))
     workspace.package("app:release")
-    arguments = json.loads(workspace.steps("slipway.sandbox.build_client")[0].arguments)
+    arguments = json.loads(workspace.steps("slipway.bundle.programs.build")[0].arguments)
     assert arguments["script_arguments"] == ["--mode", "sit"]
     assert (arguments["server_env"], arguments["env"]) == ("sit", {"A": "1"})
 
@@ -112,7 +112,7 @@ def test_static_files_go_where_the_field_says(
 def test_an_application_may_have_no_static_folder(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build('static_dir=""'))
     workspace.package("app:release")
-    (step,) = workspace.steps("slipway.sandbox.pack_app")
+    (step,) = workspace.steps("slipway.bundle.programs.pack_app")
     assert json.loads(step.arguments)["static_dir"] == ""
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
+from slipway.bundle.programs import pack_app
 from slipway.core.errors import SlipwayErrors
-from slipway.sandbox import pack_app
 from tests.unit.archive.own_archives import read_entries
 
 BASE = "https://static.example.com/dist/"

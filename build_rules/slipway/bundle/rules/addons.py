@@ -14,7 +14,7 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
 
-from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.named_target import take_as
 from slipway.npm.rules.addon import Addon, AddonRequest, NodeAddonFieldSet

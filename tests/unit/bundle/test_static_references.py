@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.bundle.static_references import StaticBase, missing
 from slipway.core.errors import SlipwayError
-from slipway.lib.static_references import StaticBase, missing
 
 BASE = StaticBase.parse("https://static.example.com/dist/", "target, field static_base_url")
 

@@ -13,9 +13,10 @@ from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from slipway.bundle.targets import NodeAppBundle
 from slipway.lib import first_build
 from slipway.npm.targets import NpmLockField
-from slipway.target_types import NodeAppBundle, ReleaseTarball
+from slipway.target_types import ReleaseTarball
 
 
 @dataclass(frozen=True)

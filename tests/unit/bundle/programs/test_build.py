@@ -14,9 +14,9 @@ import pytest
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
+from slipway.bundle.programs import build as build_client
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.runtime import node_process
-from slipway.sandbox import build_client
 from tests.unit.archive.own_archives import read_entries
 
 Script = Callable[[Path], Any]

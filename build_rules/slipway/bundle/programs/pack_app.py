@@ -11,14 +11,14 @@ import os
 import sys
 from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry
+from slipway.bundle.static_references import StaticBase, missing
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayErrors
 from slipway.elf import facts
-from slipway.lib.static_references import StaticBase, missing
 from slipway.step.frame import run
 
 _CHECKED = (".html", ".htm", ".css")

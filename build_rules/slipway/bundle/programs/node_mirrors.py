@@ -1,6 +1,6 @@
 """Fetches a binary that is to be pinned, and says by which hash.
 
-    pin_binary.py --name sqlite3 --variable npm_config_… --path v5/x.tar.gz --settings s.json --out pin.json
+    node_mirrors.py --name sqlite3 --variable npm_config_… --path v5/x.tar.gz --settings s.json --out pin.json
 
 With `--from-file`, that file is taken instead of the mirror's, and kept for the steps that follow.
 """
@@ -14,7 +14,7 @@ import shutil
 import sys
 from typing import Optional, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.core.errors import SlipwayError
 from slipway.fetch.download import Content, ContentCache, Stored, disk_problem

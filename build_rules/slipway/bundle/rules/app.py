@@ -9,17 +9,7 @@ from typing import Tuple
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import FieldSet
 
-from slipway.core.errors import SlipwayError
-from slipway.npm.lockfiles.fetch_lock import FetchLock
-from slipway.npm.rules.install import InstallRequest
-from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from slipway.npm.rules.manifest import Manifest, ManifestRequest
-from slipway.npm.scripts import decisions as script_decisions
-from slipway.npm.scripts.decisions import Rule
-from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField, ToolchainField
-from slipway.runtime.rules.make import Runtimes, RuntimesNamed
-from slipway.runtime.rules.node import Runtime
-from slipway.target_types import (
+from slipway.bundle.targets import (
     AddonsField,
     BuildArgsField,
     BuildEnvField,
@@ -35,6 +25,16 @@ from slipway.target_types import (
     StaticBaseUrlField,
     StaticDirField,
 )
+from slipway.core.errors import SlipwayError
+from slipway.npm.lockfiles.fetch_lock import FetchLock
+from slipway.npm.rules.install import InstallRequest
+from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
+from slipway.npm.rules.manifest import Manifest, ManifestRequest
+from slipway.npm.scripts import decisions as script_decisions
+from slipway.npm.scripts.decisions import Rule
+from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField, ToolchainField
+from slipway.runtime.rules.make import Runtimes, RuntimesNamed
+from slipway.runtime.rules.node import Runtime
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 

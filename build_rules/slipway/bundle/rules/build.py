@@ -20,9 +20,9 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from slipway.bundle.addons import AddonsOfApp
-from slipway.bundle.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
-from slipway.bundle.checks import check_plain_paths, check_server_env
+from slipway.bundle.rules.addons import AddonsOfApp
+from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
+from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.core.errors import SlipwayError
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
@@ -132,7 +132,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.build_client",
+            program="slipway.bundle.programs.build",
             trees=(*base.trees, runtime.tree),
             outputs=("built.tar", "build.json"),
             description=f"Build {app.name} for {server_env}",
@@ -211,7 +211,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.pack_app",
+            program="slipway.bundle.programs.pack_app",
             trees=base.trees,
             outputs=(
                 *("app.layer", "app.elf.json"),

@@ -6,8 +6,8 @@ from typing import Iterable, Sequence
 
 from pants.engine.addresses import Address
 
+from slipway.bundle.targets import ServerEnvField
 from slipway.core.errors import SlipwayError, nearest
-from slipway.target_types import ServerEnvField
 
 
 def check_server_env(field: ServerEnvField, known: Sequence[str], target: Address) -> str:

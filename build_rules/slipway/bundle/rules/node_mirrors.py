@@ -29,7 +29,7 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.target import Targets
 
-from slipway.bundle.app import AppRequest, NodeAppBundleFieldSet
+from slipway.bundle.rules.app import AppRequest, NodeAppBundleFieldSet
 from slipway.core import text_table
 from slipway.core.errors import SlipwayError, nearest
 from slipway.npm.lockfiles import fetch_lock
@@ -174,7 +174,7 @@ async def pin_file(wanted: _PinFile) -> PinnedBinary:
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="slipway.sandbox.pin_binary",
+            program="slipway.bundle.programs.node_mirrors",
             argv=(
                 *(f"--name={package.name}", f"--variable={asked.variable}", f"--path={asked.path}"),
                 *(*given, f"--out={_NEW}"),
