@@ -20,23 +20,24 @@ from slipway.npm.rules import (
     manifest,
 )
 from slipway.npm.targets import NodeAddon
-from slipway.release import (
+from slipway.release.rules import (
     abi_audit,
     abi_gate,
     checked_layers,
     package,
     package_addon,
     packed_summary,
-    release,
     tailor,
+    tarball,
     try_runtime,
 )
-from slipway.release import run as run_release
+from slipway.release.rules import run as run_release
+from slipway.release.targets import ReleaseTarball
 from slipway.runtime.rules import build, definitions, make
 from slipway.runtime.rules import run as run_node
 from slipway.runtime.targets import NodeRuntime
 from slipway.step.rules import build_step, host_settings, locked_files, network_step, program
-from slipway.target_types import NodeDeployment, ReleaseTarball
+from slipway.target_types import NodeDeployment
 from slipway.toolchain.rules import abi_policy, contract, image, packaged_image, ready_image
 from slipway.toolchain.rules import generate_lock as generate_toolchain_lock
 from slipway.toolchain.rules import run as run_toolchain
@@ -51,7 +52,7 @@ _MODULES = (
     *(compared_contents, lint_lock),
     *(app, addons, bundle, export, tailor, node_mirrors),
     *(deployment, coordinator, goals),
-    *(release, abi_gate, checked_layers, package, package_addon, run_release),
+    *(tarball, abi_gate, checked_layers, package, package_addon, run_release),
     *(abi_audit, try_runtime, packed_summary),
 )
 

@@ -15,7 +15,11 @@ import pytest
 from tests.places import REPOSITORY, SOURCES
 
 SHELL_SCRIPTS = (
-    *("pants", "build_rules/slipway/release/app.sh", "build_rules/slipway/lib/deploy/agent.sh"),
+    *(
+        "pants",
+        "build_rules/slipway/release/programs/app.sh",
+        "build_rules/slipway/lib/deploy/agent.sh",
+    ),
     *(".ci/isolator", ".ci/run"),
 )
 

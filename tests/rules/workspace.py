@@ -42,16 +42,16 @@ from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from slipway.npm.rules.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
 from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from slipway.release.abi_audit import ReleaseFile, ReleaseFileRequest
-from slipway.release.abi_gate import Audited
-from slipway.release.release import (
+from slipway.release.rules.abi_audit import ReleaseFile, ReleaseFileRequest
+from slipway.release.rules.abi_gate import Audited
+from slipway.release.rules.tailor import PutativeNodeAppsRequest
+from slipway.release.rules.tarball import (
     Release,
     ReleaseAuditRequest,
     ReleaseRequest,
     ReleaseTarballFieldSet,
 )
-from slipway.release.tailor import PutativeNodeAppsRequest
-from slipway.release.try_runtime import ReleaseContents
+from slipway.release.rules.try_runtime import ReleaseContents
 from slipway.runtime.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.runtime.rules.make import NodeRuntimeFieldSet

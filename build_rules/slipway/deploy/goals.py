@@ -34,8 +34,8 @@ from slipway.deploy.target import (
     DescribedDeployment,
     NodeDeploymentFieldSet,
 )
-from slipway.release.package import StaticNamed, StaticNamedRequest
-from slipway.release.release import Release, ReleaseRequest
+from slipway.release.rules.package import StaticNamed, StaticNamedRequest
+from slipway.release.rules.tarball import Release, ReleaseRequest
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import path_of
 

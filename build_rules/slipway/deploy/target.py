@@ -16,7 +16,8 @@ from pants.engine.target import Field, WrappedTarget, WrappedTargetRequest
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
 from slipway.lib.deploy import deployment
-from slipway.release.release import ReleaseTarballFieldSet
+from slipway.release.rules.tarball import ReleaseTarballFieldSet
+from slipway.release.targets import ReleaseTarball
 from slipway.target_types import (
     BatchField,
     BootField,
@@ -31,7 +32,6 @@ from slipway.target_types import (
     KeepField,
     MaxUnhealthyField,
     ReleaseField,
-    ReleaseTarball,
     SharedField,
     SshOptionsField,
     StartTimeoutField,

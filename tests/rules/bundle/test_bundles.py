@@ -24,13 +24,13 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
             "slipway.runtime.programs.make",
             "slipway.runtime.programs.pack",
             "slipway.npm.programs.install",
-            "slipway.sandbox.audit_abi",
+            "slipway.release.programs.abi_gate",
         ),
         *(
             "slipway.bundle.programs.build",
             "slipway.bundle.programs.pack_app",
-            "slipway.sandbox.check_layers",
-            "slipway.sandbox.make_release",
+            "slipway.release.programs.checked_layers",
+            "slipway.release.programs.tarball",
         ),
     }
 
@@ -62,13 +62,13 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
             ),
             1,
         ),
-        "slipway.sandbox.check_layers": 2,  # of the runtime, and of the packages
+        "slipway.release.programs.checked_layers": 2,  # of the runtime, and of the packages
         **dict.fromkeys(
             (
                 "slipway.bundle.programs.build",
                 "slipway.bundle.programs.pack_app",
-                "slipway.sandbox.audit_abi",
-                "slipway.sandbox.make_release",
+                "slipway.release.programs.abi_gate",
+                "slipway.release.programs.tarball",
             ),
             4,
         ),
@@ -105,7 +105,7 @@ def test_static_files_go_where_the_field_says(
 ) -> None:
     workspace.write_app("app", BUILD=make_build("", f'static="{choice}"'))
     assert len(workspace.package("app:release").artifacts) == files
-    (step,) = workspace.steps("slipway.sandbox.make_release")
+    (step,) = workspace.steps("slipway.release.programs.tarball")
     assert sorted(json.loads(step.arguments)["layers"]) == layers
 
 
@@ -123,8 +123,8 @@ def test_a_smoke_script_sees_neither_the_environment_file_nor_separate_static_fi
     workspace.write_app("app", BUILD=make_build("", fields))
     workspace.package("app:release")
     (smoke,), (release,) = (
-        workspace.steps("slipway.sandbox.smoke_release"),
-        workspace.steps("slipway.sandbox.make_release"),
+        workspace.steps("slipway.release.programs.smoke"),
+        workspace.steps("slipway.release.programs.tarball"),
     )
     assert json.loads(smoke.arguments)["launcher"]["env_file"] == ""
     assert json.loads(release.arguments)["launcher"]["env_file"] == "/etc/app/secret"

@@ -29,7 +29,7 @@ def test_the_build_script_has_it_and_the_manifest_says_so(workspace: Workspace) 
     assert [step.program for step in workspace.steps() if step.network] == [
         "slipway.bundle.programs.build"
     ]
-    (made,) = workspace.steps("slipway.sandbox.make_release")
+    (made,) = workspace.steps("slipway.release.programs.tarball")
     assert json.loads(made.arguments)["manifest"]["network"] == "allow"
 
 
@@ -37,7 +37,7 @@ def test_without_it_the_manifest_says_nothing(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build("", "allow_network=True"))
     workspace.package("app:release")
     assert not any(step.network for step in workspace.steps())
-    (made,) = workspace.steps("slipway.sandbox.make_release")
+    (made,) = workspace.steps("slipway.release.programs.tarball")
     assert "network" not in json.loads(made.arguments)["manifest"]
 
 
@@ -46,7 +46,7 @@ def test_such_a_step_is_never_cached(
     make_workspace: Callable[..., Workspace], network: bool
 ) -> None:
     step = Step(
-        "slipway.sandbox.smoke_release", (), ("smoke.ok",), "a step", "//a:b", network=network
+        "slipway.release.programs.smoke", (), ("smoke.ok",), "a step", "//a:b", network=network
     )
     workspace = make_workspace(processes=True)
     workspace.request(StepResult, step)

@@ -81,13 +81,13 @@ def test_each_named_package_is_compiled_by_itself_and_production_ones_are_releas
     assert app.files(build.large["installed"]) == (
         *("addon-bcrypt.tar", "addon-node-sass.tar", "installed.tar"),
     )
-    (release,) = app.steps("slipway.sandbox.make_release")
+    (release,) = app.steps("slipway.release.programs.tarball")
     arguments = json.loads(release.arguments)
     assert arguments["layers"] == ["runtime", "dependencies", "addon-bcrypt", "app"]
     sizes = {one["path"]: one["bytes"] for one in arguments["manifest"]["packages"]}
     assert sizes["node_modules/bcrypt"] == stand_ins._REPORTS["compile.json"]["bytes"]
     assert arguments["manifest"]["abi"]["foreign_dropped"] == ["node_modules/bcrypt/mac.node"]
-    (audit,) = app.steps("slipway.sandbox.audit_abi")
+    (audit,) = app.steps("slipway.release.programs.abi_gate")
     assert json.loads(audit.arguments)["layers"] == arguments["layers"]
 
 

@@ -26,7 +26,7 @@ from slipway.archive.layers import Entry
 from slipway.bundle.rules import export
 from slipway.bundle.rules.export import ExportNodeApps
 from slipway.core.errors import SlipwayError
-from slipway.release.tailor import PutativeNodeAppsRequest
+from slipway.release.rules.tailor import PutativeNodeAppsRequest
 from slipway.step.rules.build_step import HostStep, Step, StepResult, Tree, as_arguments
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.locked_files import LockedFile, LockedFiles, LockedFilesDigest
@@ -168,7 +168,7 @@ def test_texts_for_people_are_in_no_key(
 MATTERS: Dict[str, Dict[str, Any]] = {
     "arguments": {"arguments": as_arguments({"static_dir": "public"})},
     "outputs": {"outputs": ("app.layer", "more")},
-    "the program": {"program": "slipway.sandbox.make_release"},
+    "the program": {"program": "slipway.release.programs.tarball"},
     "the root": {"trees": (Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256[::-1], 1), "/"),)},
     "locked files": {"locked": LockedFiles((MANY,))},
 }

@@ -7,7 +7,7 @@ import re
 from slipway.core.placeholders import fill
 from tests.places import SOURCES
 
-TEMPLATE = (SOURCES / "slipway" / "release" / "app.sh").read_text()
+TEMPLATE = (SOURCES / "slipway" / "release" / "programs" / "app.sh").read_text()
 VALUES = {"server_env": "prod", "env_file": "/etc/koa-kkl/env", "run_script": "serve"}
 
 

@@ -17,10 +17,10 @@ import pytest
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
-from slipway.release import run_release
+from slipway.release.programs import run as run_release
 from tests.places import SOURCES
 
-PROGRAM = SOURCES / "slipway" / "release" / "run_release.py"
+PROGRAM = SOURCES / "slipway" / "release" / "programs" / "run.py"
 
 
 class Run:

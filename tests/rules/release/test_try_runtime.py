@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from slipway.release.release import ReleaseRequest, ReleaseTarballFieldSet
-from slipway.release.try_runtime import ReleaseContents
+from slipway.release.rules.tarball import ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.try_runtime import ReleaseContents
 from tests.rules.workspace import Workspace, make_definition
 
 OTHER = "//toolchains/other"
@@ -29,9 +29,9 @@ def test_all_of_it_is_made_with_the_other_node(workspace: Workspace) -> None:
     read(workspace, OTHER)
     (made,) = workspace.steps("slipway.runtime.programs.make")
     assert json.loads(made.arguments)["version"] == "14.21.3"
-    (release,) = workspace.steps("slipway.sandbox.make_release")
+    (release,) = workspace.steps("slipway.release.programs.tarball")
     assert json.loads(release.arguments)["manifest"]["node"]["version"] == "14.21.3"
-    assert workspace.steps("slipway.sandbox.read_release")
+    assert workspace.steps("slipway.release.programs.try_runtime")
 
 
 def test_what_is_no_runtime_is_told(workspace: Workspace) -> None:

@@ -23,8 +23,8 @@ from pants.util.frozendict import FrozenDict
 from slipway.abi import waivers as abi_waivers
 from slipway.core.errors import SlipwayError
 from slipway.npm.rules.addon import Addon, AddonRequest, NodeAddonFieldSet
-from slipway.release.abi_gate import Audited, LayersAuditRequest
-from slipway.release.release import file_name
+from slipway.release.rules.abi_gate import Audited, LayersAuditRequest
+from slipway.release.rules.tarball import file_name
 from slipway.runtime.rules.make import (
     PLATFORM,
     RuntimeLayer,

@@ -8,8 +8,8 @@ from typing import List
 
 import pytest
 
-from slipway.lib import packed_sizes
-from slipway.lib.packed_sizes import PackedFile
+from slipway.release import packed_sizes
+from slipway.release.packed_sizes import PackedFile
 
 
 def build(tarball: int, static: int, version: str = "1.0.0") -> List[PackedFile]:

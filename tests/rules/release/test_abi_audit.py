@@ -8,9 +8,9 @@ from typing import Any, Tuple
 
 import pytest
 
-from slipway.release.abi_audit import ReleaseFile, ReleaseFileRequest
-from slipway.release.abi_gate import Audited
-from slipway.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
+from slipway.release.rules.abi_audit import ReleaseFile, ReleaseFileRequest
+from slipway.release.rules.abi_gate import Audited
+from slipway.release.rules.tarball import ReleaseAuditRequest, ReleaseTarballFieldSet
 from slipway.toolchain.rules.image import ToolchainFieldSet
 from tests.rules.workspace import POLICY, Workspace, make_build
 
@@ -42,7 +42,7 @@ def test_a_release_is_held_against_the_policy_of_its_bundle(workspace: Workspace
     workspace.write_image("new", 'abi_policy="abi.toml"', **{"abi.toml": NEWER})
     workspace.write_app("app", BUILD=make_build('toolchain="//new:image"'))
     audit(workspace)
-    (step,) = workspace.steps("slipway.sandbox.audit_abi")
+    (step,) = workspace.steps("slipway.release.programs.abi_gate")
     assert json.loads(step.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
     assert json.loads(step.arguments)["layers"] == ["runtime", "dependencies", "app"]
     assert workspace.files(step.inputs) == (
@@ -55,7 +55,7 @@ def test_another_toolchain_can_be_asked_for(workspace: Workspace) -> None:
     workspace.write_app("app")
     chosen = ToolchainFieldSet.create(workspace.target("new:image"))
     audit(workspace, toolchain=chosen)
-    (step,) = workspace.steps("slipway.sandbox.audit_abi")
+    (step,) = workspace.steps("slipway.release.programs.abi_gate")
     assert json.loads(step.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
 
 

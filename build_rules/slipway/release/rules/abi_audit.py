@@ -22,8 +22,8 @@ from pants.util.strutil import help_text
 
 from slipway.abi.table import Format, breaches_of, render
 from slipway.core.errors import SlipwayError
-from slipway.release.abi_gate import Audited, FileAuditRequest
-from slipway.release.release import ReleaseAuditRequest, ReleaseTarballFieldSet
+from slipway.release.rules.abi_gate import Audited, FileAuditRequest
+from slipway.release.rules.tarball import ReleaseAuditRequest, ReleaseTarballFieldSet
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 _FOR_FILES = "//toolchains/gcc48"

@@ -15,7 +15,8 @@ from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
 from slipway.elf.facts import ElfFacts
-from slipway.sandbox import check_layers, make_release
+from slipway.release.programs import checked_layers
+from slipway.release.programs import tarball as make_release
 from tests.unit.archive.own_archives import (
     CHARACTERS,
     FIFO,
@@ -108,7 +109,7 @@ def forge(
 
 
 def make() -> Dict[str, Any]:
-    check_layers.check({"layers": SCOPES})
+    checked_layers.check({"layers": SCOPES})
     os.makedirs("in/checked", exist_ok=True)
     for scope in SCOPES:
         checked = f"{scope['name']}.checked.json"
@@ -400,7 +401,7 @@ def test_links_in_a_ring_lead_nowhere(step: Path) -> None:
 
 
 def test_a_layer_that_was_changed_after_its_check_is_not_taken(step: Path) -> None:
-    check_layers.check({"layers": SCOPES})
+    checked_layers.check({"layers": SCOPES})
     for scope in SCOPES:
         checked = f"{scope['name']}.checked.json"
         os.replace(f"out/{checked}", f"in/checked/{checked}")

@@ -13,7 +13,7 @@ import pytest
 
 from slipway.abi import policy as abi_policy
 from slipway.core.errors import SlipwayError
-from slipway.sandbox import audit_abi
+from slipway.release.programs import abi_gate
 from tests.unit.abi.test_policy import SOUND
 from tests.unit.elf.test_reader import SMALL, content
 
@@ -38,7 +38,7 @@ def pack(step: Path, files: Dict[str, bytes]) -> None:
 
 
 def audit(step: Path, **policy: Any) -> Any:
-    audit_abi.audit({"file": "app.tar.gz", "policy": {**SOUND, **policy}})
+    abi_gate.audit({"file": "app.tar.gz", "policy": {**SOUND, **policy}})
     return json.loads((step / "out" / "audit.json").read_text())["files"]
 
 
@@ -65,6 +65,6 @@ def test_a_file_that_is_no_archive_is_told(step: Path) -> None:
 
 
 def test_names_of_the_oldest_host_are_those_within_the_policy() -> None:
-    names = audit_abi.provided_names(abi_policy.read(SOUND, "abi.toml"))
+    names = abi_gate.provided_names(abi_policy.read(SOUND, "abi.toml"))
     assert {"malloc", "_ZSt9terminatev"} <= names
     assert "getentropy" not in names

@@ -14,8 +14,8 @@ from pants.engine.rules import Get, _uncacheable_rule, collect_rules
 from pants.option.global_options import GlobalOptions
 from pants.util.docutil import bin_name
 
-from slipway.lib import packed_sizes
-from slipway.lib.packed_sizes import PackedFile
+from slipway.release import packed_sizes
+from slipway.release.packed_sizes import PackedFile
 
 
 @dataclass(frozen=True)

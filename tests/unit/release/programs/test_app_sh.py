@@ -13,7 +13,7 @@ import pytest
 from slipway.core import placeholders
 from tests.places import SOURCES
 
-TEMPLATE = SOURCES / "slipway" / "release" / "app.sh"
+TEMPLATE = SOURCES / "slipway" / "release" / "programs" / "app.sh"
 SHELLS = {
     "sh": ["/bin/sh"],
     "dash": ["dash"],

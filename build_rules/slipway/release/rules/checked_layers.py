@@ -42,7 +42,7 @@ async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> Checked
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.check_layers",
+            program="slipway.release.programs.checked_layers",
             trees=base.trees,
             outputs=tuple(f"{name}.checked.json" for name in names),
             description=f"Check layers {', '.join(names)}",

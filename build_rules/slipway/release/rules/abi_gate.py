@@ -82,7 +82,7 @@ async def find_surface(toolchain: ToolchainFieldSet) -> _Surface:
 
 def _step(label: str, surface: _Surface, arguments: Dict[str, Any], **inputs: Any) -> Step:
     return Step(
-        program="slipway.sandbox.audit_abi",
+        program="slipway.release.programs.abi_gate",
         trees=surface.layers,
         outputs=("audit.json",),
         description=f"Audit the binaries of {label}",

@@ -11,8 +11,8 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestEntries, File
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
 
-from slipway.release.packed_summary import PackedSummary, PackedSummaryRequest
-from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.packed_summary import PackedSummary, PackedSummaryRequest
+from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 
 
 @dataclass(frozen=True)

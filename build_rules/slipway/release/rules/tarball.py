@@ -34,17 +34,13 @@ from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
-from slipway.lib import native_report
 from slipway.npm.rules.manifest import check_script
 from slipway.npm.scripts import native_packages
 from slipway.npm.targets import AbiWaiversField
-from slipway.release.abi_gate import Audited, LayersAuditRequest
-from slipway.release.checked_layers import CheckedLayers, CheckedLayersRequest
-from slipway.runtime import release_layers
-from slipway.runtime.release_layers import Scope
-from slipway.step.rules.build_step import Step, StepResult, as_arguments
-from slipway.subsystem import Slipway
-from slipway.target_types import (
+from slipway.release import native_report
+from slipway.release.rules.abi_gate import Audited, LayersAuditRequest
+from slipway.release.rules.checked_layers import CheckedLayers, CheckedLayersRequest
+from slipway.release.targets import (
     AllowNetworkField,
     BundleField,
     EnvFileField,
@@ -53,6 +49,10 @@ from slipway.target_types import (
     SmokeScriptField,
     StaticField,
 )
+from slipway.runtime import release_layers
+from slipway.runtime.release_layers import Scope
+from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import (
     BaseRoot,
     ToolchainFieldSet,
@@ -257,7 +257,7 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.smoke_release",
+            program="slipway.release.programs.smoke",
             trees=(*base.trees, runtime),
             outputs=("smoke.ok",),
             description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
@@ -311,7 +311,7 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.smoke_release",
+            program="slipway.release.programs.smoke",
             trees=image.layers,
             outputs=(),
             description=f"Smoke-test {bundle.app.name} in {userland.address}",
@@ -369,7 +369,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     )
     stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
     step = Step(
-        program="slipway.sandbox.make_release",
+        program="slipway.release.programs.tarball",
         trees=base.trees,
         outputs=(f"{stem}.tar.gz", f"{stem}.release.json"),
         description=f"Assemble {stem}.tar.gz",
@@ -422,7 +422,7 @@ def _app_sh() -> CreateDigest:
 
 
 def _data(name: str) -> bytes:
-    content = pkgutil.get_data("slipway.release", name)
+    content = pkgutil.get_data("slipway.release.programs", name)
     assert content is not None
     return content
 
@@ -445,7 +445,7 @@ def _launcher_values(field_set: ReleaseTarballFieldSet) -> Dict[str, str]:
 
 
 def _manifest(bundle: Bundle, verdict: Verdict) -> Dict[str, Any]:
-    """What a release.json says of its inputs; make_release adds layers and sizes."""
+    """What a release.json says of its inputs; the program adds layers and sizes."""
     app, runtime, lock = bundle.app, bundle.runtime, bundle.app.read.lock
     report = json.loads(bundle.installed.report)
     return {

@@ -6,7 +6,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from slipway.lib.first_build import bundle_fields, release_fields
+from slipway.release.first_build import bundle_fields, release_fields
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_the_finished_tarball_is_tried_by_that_system_s_own_programs(workspace: 
         **{"package.json": MANIFEST},
     )
     workspace.package("app:release")
-    (step,) = [one for one in workspace.steps("slipway.sandbox.smoke_release") if one.argv]
+    (step,) = [one for one in workspace.steps("slipway.release.programs.smoke") if one.argv]
     assert step.argv == (
         *("/usr/bin/env", "ZONE=a b", "/bin/sh", "/build/in/smoke.sh", "smoke", "old:image"),
     )

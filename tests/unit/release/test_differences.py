@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from slipway.lib.release_differences import Contents, render
+from slipway.release.differences import Contents, render
 
 
 def make(node: str, npm: str, files: Dict[str, str], *layers: str, **highest: str) -> Contents:

@@ -14,9 +14,9 @@ from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.targets import NodeAppBundle
-from slipway.lib import first_build
 from slipway.npm.targets import NpmLockField
-from slipway.target_types import ReleaseTarball
+from slipway.release import first_build
+from slipway.release.targets import ReleaseTarball
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pants.option.option_types import StrOption
 from pants.util.strutil import help_text
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.release_differences import Contents, render
-from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.differences import Contents, render
+from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.toolchain.rules.image import BaseRoot
 
@@ -60,7 +60,7 @@ async def read_release(request: ReleaseRequest, base: BaseRoot) -> ReleaseConten
     result = await Get(
         StepResult,
         Step(
-            program="slipway.sandbox.read_release",
+            program="slipway.release.programs.try_runtime",
             trees=base.trees,
             outputs=("contents.json",),
             description=f"Read {release.stem}",

@@ -8,12 +8,12 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
-from slipway.release.release import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.targets import BundleField, RunScriptField
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, path_of
-from slipway.target_types import BundleField, RunScriptField
 
-_PROGRAM = "slipway.release.run_release"
+_PROGRAM = "slipway.release.programs.run"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""What this room hands over to `register.py`."""
+
+from __future__ import annotations
+
+from slipway.release.rules import (
+    abi_audit,
+    abi_gate,
+    checked_layers,
+    package,
+    package_addon,
+    packed_summary,
+    run,
+    tailor,
+    tarball,
+    try_runtime,
+)
+from slipway.release.targets import ReleaseTarball
+
+_MODULES = (
+    abi_audit,
+    abi_gate,
+    checked_layers,
+    package,
+    package_addon,
+    packed_summary,
+    run,
+    tailor,
+    tarball,
+    try_runtime,
+)
+
+
+def rules():
+    return [rule for module in _MODULES for rule in module.rules()]
+
+
+def target_types():
+    return [ReleaseTarball]
