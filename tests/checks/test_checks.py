@@ -18,7 +18,7 @@ SHELL_SCRIPTS = (
     *(
         "pants",
         "build_rules/slipway/release/programs/app.sh",
-        "build_rules/slipway/lib/deploy/agent.sh",
+        "build_rules/slipway/deploy/programs/agent.sh",
     ),
     *(".ci/isolator", ".ci/run"),
 )
@@ -69,3 +69,12 @@ def test_checker_is_content(check: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout.decode()
+
+
+def test_every_module_is_plain_or_a_rule() -> None:
+    """Only rules, target types, options and `register.py` may import Pants."""
+    for path in sorted(SOURCES.glob("slipway/**/*.py")):
+        parts = path.relative_to(SOURCES).with_suffix("").parts
+        names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+        of_pants = parts[2:3] in (("rules",), ("targets",)) or len(parts) == 2
+        assert of_pants != bool(names & set(PLAIN)) or path.stem == "__init__", path

@@ -32,9 +32,9 @@ from tests.deploy.hosts import Host, HostFarm
 from tests.deploy.sites import snapshot
 from tests.e2e import harness
 from tests.places import SOURCES
-from tests.unit.lib.deploy.tiny_release import STOPS, write_release
+from tests.unit.deploy.tiny_release import STOPS, write_release
 
-PROGRAM = SOURCES / "slipway" / "sandbox" / "deploy.py"
+PROGRAM = SOURCES / "slipway" / "deploy" / "programs" / "coordinator.py"
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 BAD = "6.6.6"  # never healthy
 # Folders on a host that are not Slipway's.

@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
-from slipway.lib.deploy import cli
-from slipway.lib.deploy.deployment import Deployment, Health
-from slipway.lib.deploy.flow import Coordinator
-from slipway.lib.deploy.session import Session
+from slipway.deploy import cli
+from slipway.deploy.deployment import Deployment, Health
+from slipway.deploy.flow import Coordinator
+from slipway.deploy.session import Session
 from tests.deploy.hosts import Host, HostFarm, require_hosts
 from tests.e2e import harness
-from tests.unit.lib.deploy.shipping import Shipping
-from tests.unit.lib.deploy.tiny_release import write_release
+from tests.unit.deploy.shipping import Shipping
+from tests.unit.deploy.tiny_release import write_release
 
 TOP = "/home/app/tiny"
 

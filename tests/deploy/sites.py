@@ -13,15 +13,15 @@ import subprocess
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
-from slipway.lib.deploy import cli
-from slipway.lib.deploy.deployment import Deployment, Health
-from slipway.lib.deploy.host import Host
-from slipway.lib.deploy.session import Session
+from slipway.deploy import cli
+from slipway.deploy.deployment import Deployment, Health
+from slipway.deploy.host import Host
+from slipway.deploy.session import Session
 from tests.deploy.fleet import TOP, farm_of
 from tests.deploy.plain_host import NAME, PlainHost, plain_host
 from tests.e2e import harness
-from tests.unit.lib.deploy.shipping import Shipping
-from tests.unit.lib.deploy.tiny_release import running_from, write_release
+from tests.unit.deploy.shipping import Shipping
+from tests.unit.deploy.tiny_release import running_from, write_release
 
 Run = Callable[[str], "subprocess.CompletedProcess[str]"]
 

@@ -19,7 +19,7 @@ import pytest
 import toml
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy import shipped_release
+from slipway.deploy import shipped_release
 from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm
@@ -172,7 +172,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = folder / "in"
     shutil.copytree(SOURCES / "slipway", sources / "slipway")
     shutil.copytree(Path(str(toml.__file__)).parent, sources / "toml")
-    script = SOURCES / "slipway" / "sandbox" / "pack_coordinator.py"
+    script = SOURCES / "slipway" / "deploy" / "programs" / "pack_coordinator.py"
     subprocess.run([sys.executable, "-I", "-S", str(script)], cwd=folder, check=True)
     place = folder / "empty"
     place.mkdir()

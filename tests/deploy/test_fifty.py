@@ -11,8 +11,8 @@ from typing import Callable, Dict, Iterator, NamedTuple
 
 import pytest
 
-from slipway.lib.deploy import report
-from slipway.lib.deploy.flow import Coordinator
+from slipway.deploy import report
+from slipway.deploy.flow import Coordinator
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import FARM, Host, HostFarm
 from tests.e2e import harness

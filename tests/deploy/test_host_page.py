@@ -8,7 +8,7 @@ from typing import Dict, Iterator
 
 import pytest
 
-from slipway.lib.deploy.deployment import Hooks
+from slipway.deploy.deployment import Hooks
 from tests.deploy.sites import SITES, Site
 from tests.e2e import harness
 

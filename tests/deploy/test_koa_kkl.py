@@ -20,15 +20,15 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core import text_table
-from slipway.lib.deploy import cli, deployment, shipped_release
-from slipway.lib.deploy.session import Session
+from slipway.deploy import cli, deployment, shipped_release
+from slipway.deploy.session import Session
 from tests.deploy import hosts
 from tests.deploy.hosts import Host, HostFarm
 from tests.deploy.load import Load
 from tests.e2e import harness
 from tests.e2e.harness import Workspace
-from tests.unit.lib.deploy.shipping import Shipping
-from tests.unit.lib.deploy.tiny_release import sha256
+from tests.unit.deploy.shipping import Shipping
+from tests.unit.deploy.tiny_release import sha256
 
 pytestmark = pytest.mark.long
 

@@ -11,8 +11,8 @@ from typing import Iterator
 
 import pytest
 
-from slipway.lib.deploy import cli
-from slipway.lib.deploy.session import Session
+from slipway.deploy import cli
+from slipway.deploy.session import Session
 from tests.deploy.sites import Site, namespace_site
 
 

@@ -14,7 +14,7 @@ from typing import Iterator
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy.deployment import Health, Hooks
+from slipway.deploy.deployment import Health, Hooks
 from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm

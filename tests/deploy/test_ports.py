@@ -10,7 +10,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from slipway.lib.deploy.deployment import Health
+from slipway.deploy.deployment import Health
 from tests.deploy.sites import Site, plain_site
 from tests.e2e import harness
 from tests.npm import npm_tools

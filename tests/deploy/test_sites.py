@@ -10,8 +10,8 @@ from typing import Iterator, Tuple
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy import flow
-from slipway.lib.deploy.deployment import Health, Hooks
+from slipway.deploy import flow
+from slipway.deploy.deployment import Health, Hooks
 from tests.deploy.sites import SITES, Site, snapshot
 
 NOBODY_LISTENS = Health(url="http://127.0.0.1:9/", retries=1, interval=0, timeout=2, hold=0)

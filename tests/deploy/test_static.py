@@ -10,7 +10,7 @@ from typing import Iterator
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy import static_keep
+from slipway.deploy import static_keep
 from tests.deploy.fleet import Fleet, farm_of
 from tests.deploy.hosts import HostFarm
 

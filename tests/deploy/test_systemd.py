@@ -10,12 +10,12 @@ from typing import Iterator, Optional
 
 import pytest
 
-from slipway.lib.deploy.deployment import Deployment, Health
-from slipway.lib.deploy.session import Session, agent_text, remote_command
+from slipway.deploy.deployment import Deployment, Health
+from slipway.deploy.session import Session, agent_text, remote_command
 from tests.deploy import hosts
 from tests.e2e import harness
-from tests.unit.lib.deploy.shipping import Shipping
-from tests.unit.lib.deploy.tiny_release import write_release
+from tests.unit.deploy.shipping import Shipping
+from tests.unit.deploy.tiny_release import write_release
 
 pytestmark = pytest.mark.long
 

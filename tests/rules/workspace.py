@@ -34,7 +34,7 @@ from slipway import register
 from slipway.abi.policy import AbiPolicy
 from slipway.bundle.rules.export import ExportNodeApps
 from slipway.debian.lock import write_lock
-from slipway.deploy.target import DeploymentRequest, DescribedDeployment
+from slipway.deploy.rules.deployment import DeploymentRequest, DescribedDeployment
 from slipway.npm.lockfiles import fetch_lock
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.rules.addon import NodeAddonFieldSet

@@ -37,8 +37,7 @@ from tests.unit.archive import own_archives
 
 PROGRAMS = sorted(
     ".".join(path.relative_to(SOURCES).with_suffix("").parts)
-    for folder in ("sandbox", "*/programs")
-    for path in SOURCES.glob(f"slipway/{folder}/*.py")
+    for path in SOURCES.glob("slipway/*/programs/*.py")
     if path.stem != "__init__"
 )
 MANY = LockedFile("cache/x", SHA256, 99, FrozenDict(kind="npm", name="x", version="1.0.0"))
@@ -238,8 +237,8 @@ def test_a_program_starts_with_its_own_files_alone(
 
 
 def test_an_unknown_program_is_no_silent_nothing(reader: Workspace) -> None:
-    with pytest.raises(Exception, match=r"slipway\.sandbox\.nothing"):
-        reader.request(Program, ProgramRequest(("slipway.sandbox.nothing",)))
+    with pytest.raises(Exception, match=r"slipway\.step\.programs\.nothing"):
+        reader.request(Program, ProgramRequest(("slipway.step.programs.nothing",)))
 
 
 # --- Locked files.

@@ -18,10 +18,10 @@ from slipway.archive import unpacking
 from slipway.archive.tar_reading import Kind
 from slipway.archive.unpacking import Form
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib.deploy import static_keep
-from slipway.lib.deploy.children import Children
-from slipway.lib.deploy.deployment import Deployment
-from slipway.lib.deploy.shipped_release import ShippedRelease
+from slipway.deploy import static_keep
+from slipway.deploy.children import Children
+from slipway.deploy.deployment import Deployment
+from slipway.deploy.shipped_release import ShippedRelease
 
 _PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
 _WITHOUT_PAGES = tuple(f"--exclude=*{one}" for one in _PAGES)

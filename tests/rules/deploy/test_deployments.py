@@ -7,7 +7,7 @@ from typing import Any, Dict
 
 import pytest
 
-from slipway.deploy.target import (
+from slipway.deploy.rules.deployment import (
     DeploymentRequest,
     DescribedDeployment,
     NodeDeploymentFieldSet,

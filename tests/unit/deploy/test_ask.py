@@ -10,13 +10,13 @@ from typing import Iterator, List
 
 import pytest
 
-from slipway.lib.deploy.session import agent_text
+from slipway.deploy.session import agent_text
 from tests.e2e import harness
 from tests.npm import npm_tools
 from tests.npm.npm_tools import NPM_6_OLD_NODE, NPM_8, Npm
 from tests.places import SOURCES
 
-ASK = SOURCES / "slipway" / "lib" / "deploy" / "ask.js"
+ASK = SOURCES / "slipway" / "deploy" / "programs" / "ask.js"
 SERVER = """
 require("http").createServer(function (asked, answer) {
   answer.statusCode = Number(asked.url.slice(1)) || 200;

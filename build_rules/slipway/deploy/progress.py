@@ -9,7 +9,7 @@ from collections import Counter
 from typing import IO, List, Optional, Sequence, TextIO
 
 from slipway.core import text_table
-from slipway.lib.deploy.host import Host
+from slipway.deploy.host import Host
 
 _EVERY = 0.3  # seconds
 _UP_AND_CLEAR = "\x1b[{}A\x1b[J"

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from slipway.core import text_table
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy.host import Host, HostState, KeptRelease
+from slipway.deploy.host import Host, HostState, KeptRelease
 
 FORMAT = 2
 """Of the JSON; docs/reference/deploy-outcomes.md describes it."""

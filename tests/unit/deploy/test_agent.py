@@ -16,10 +16,10 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy.deployment import Deployment, Health, Hooks
-from slipway.lib.deploy.session import Session, SessionLost, agent_text, local_command
-from tests.unit.lib.deploy.shipping import Shipping
-from tests.unit.lib.deploy.tiny_release import running_from, write_release
+from slipway.deploy.deployment import Deployment, Health, Hooks
+from slipway.deploy.session import Session, SessionLost, agent_text, local_command
+from tests.unit.deploy.shipping import Shipping
+from tests.unit.deploy.tiny_release import running_from, write_release
 
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 QUICK = Health(retries=3, interval=0, timeout=5, hold=0)

@@ -8,10 +8,10 @@ import os
 import pty
 import time
 
-from slipway.lib.deploy.children import Children
-from slipway.lib.deploy.host import Host
-from slipway.lib.deploy.progress import Progress, overview
-from slipway.lib.deploy.session import Session
+from slipway.deploy.children import Children
+from slipway.deploy.host import Host
+from slipway.deploy.progress import Progress, overview
+from slipway.deploy.session import Session
 
 
 def unreachable(name: str) -> Session:

@@ -15,10 +15,8 @@ from pants.engine.target import Field, WrappedTarget, WrappedTargetRequest
 
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
-from slipway.lib.deploy import deployment
-from slipway.release.rules.tarball import ReleaseTarballFieldSet
-from slipway.release.targets import ReleaseTarball
-from slipway.target_types import (
+from slipway.deploy import deployment
+from slipway.deploy.targets import (
     BatchField,
     BootField,
     CanaryField,
@@ -41,6 +39,8 @@ from slipway.target_types import (
     StaticPublishField,
     StopTimeoutField,
 )
+from slipway.release.rules.tarball import ReleaseTarballFieldSet
+from slipway.release.targets import ReleaseTarball
 
 _NUMBERS = ("retries", "interval", "timeout", "hold")
 

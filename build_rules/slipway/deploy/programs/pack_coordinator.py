@@ -9,7 +9,7 @@ from typing import List
 _MAIN = """\
 import sys
 
-from slipway.lib.deploy.cli import main
+from slipway.deploy.cli import main
 
 sys.exit(main(sys.argv[1:]))
 """

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from slipway.lib.deploy.session import Session, SessionLost
+from slipway.deploy.session import Session, SessionLost
 
 BANNER = "****************\\n* Authorized use only *\\n****************"
 POST_QUANTUM = (

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib.deploy import deployment
-from slipway.lib.deploy.deployment import Deployment
-from slipway.lib.deploy.session import as_line, remote_command
+from slipway.deploy import deployment
+from slipway.deploy.deployment import Deployment
+from slipway.deploy.session import as_line, remote_command
 
 SOUND: Dict[str, Any] = {
     "path": "/home/app/koa-kkl",

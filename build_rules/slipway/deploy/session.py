@@ -20,7 +20,7 @@ import tempfile
 import threading
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
 
-from slipway.lib.deploy.children import Children
+from slipway.deploy.children import Children
 
 BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after six without a line
 _SHOWN = 60  # bytes of what came instead of an answer
@@ -52,7 +52,7 @@ def agent_text() -> str:
 
 def _data(name: str) -> str:
     # Also out of an archive that is a program.
-    content = pkgutil.get_data("slipway.lib.deploy", name)
+    content = pkgutil.get_data("slipway.deploy.programs", name)
     assert content is not None
     return content.decode()
 

@@ -13,12 +13,12 @@ from typing import Any, Callable, Dict
 import pytest
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy import shipped_release, static_files
-from slipway.lib.deploy.children import Children
-from slipway.lib.deploy.deployment import Deployment
-from slipway.lib.deploy.shipped_release import BaseFiles
+from slipway.deploy import shipped_release, static_files
+from slipway.deploy.children import Children
+from slipway.deploy.deployment import Deployment
+from slipway.deploy.shipped_release import BaseFiles
 from tests.unit.archive.own_archives import Item, file, hard_link, own_gzip, own_tar
-from tests.unit.lib.deploy.tiny_release import write_release
+from tests.unit.deploy.tiny_release import write_release
 
 
 def test_only_what_differs_is_packed_the_same_each_time(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from pants.option.option_types import BoolOption, StrOption
 from pants.util.strutil import help_text
 
 from slipway.core.errors import SlipwayError
-from slipway.deploy.coordinator import PROGRAM, CoordinatorProgram, CoordinatorRequest
-from slipway.deploy.target import (
+from slipway.deploy.rules.coordinator import PROGRAM, CoordinatorProgram, CoordinatorRequest
+from slipway.deploy.rules.deployment import (
     DeploymentRequest,
     DescribedDeployment,
     NodeDeploymentFieldSet,

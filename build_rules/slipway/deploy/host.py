@@ -8,17 +8,10 @@ import random
 from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, List, Optional, Tuple
 
-from slipway.lib.deploy.children import Children, Interrupted
-from slipway.lib.deploy.deployment import Deployment, config_text
-from slipway.lib.deploy.session import (
-    Answer,
-    Session,
-    SessionLost,
-    StepFailed,
-    agent_text,
-    facts_of,
-)
-from slipway.lib.deploy.shipped_release import (
+from slipway.deploy.children import Children, Interrupted
+from slipway.deploy.deployment import Deployment, config_text
+from slipway.deploy.session import Answer, Session, SessionLost, StepFailed, agent_text, facts_of
+from slipway.deploy.shipped_release import (
     BaseFiles,
     Difference,
     ShippedRelease,

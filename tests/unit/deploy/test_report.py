@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.lib.deploy import report
-from slipway.lib.deploy.children import Children
-from slipway.lib.deploy.host import Host, HostState, KeptRelease
-from slipway.lib.deploy.session import Session
+from slipway.deploy import report
+from slipway.deploy.children import Children
+from slipway.deploy.host import Host, HostState, KeptRelease
+from slipway.deploy.session import Session
 
 ID = "20261124T101500Z-1.3.9-prod-0c1d2e3f"
 ELSEWHERE = "which is not in releases/: Slipway does not know what runs from it"

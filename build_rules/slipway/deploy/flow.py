@@ -23,11 +23,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterable, List, Optional, Sequence, Set, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.lib.deploy import static_files, static_keep
-from slipway.lib.deploy.children import Children, Interrupted
-from slipway.lib.deploy.deployment import Deployment
-from slipway.lib.deploy.host import Connect, Host, HostFailed, HostState
-from slipway.lib.deploy.shipped_release import ShippedRelease
+from slipway.deploy import static_files, static_keep
+from slipway.deploy.children import Children, Interrupted
+from slipway.deploy.deployment import Deployment
+from slipway.deploy.host import Connect, Host, HostFailed, HostState
+from slipway.deploy.shipped_release import ShippedRelease
 
 MOST_STARTS = 20
 """Connections that begin at once: sshd's MaxStartups refuses some beyond ten that wait."""

@@ -11,7 +11,7 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileContent, MergeD
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.unions import UnionRule
 
-from slipway.deploy.target import (
+from slipway.deploy.rules.deployment import (
     DeploymentRequest,
     DescribedDeployment,
     NodeDeploymentFieldSet,
@@ -19,8 +19,8 @@ from slipway.deploy.target import (
 from slipway.step.rules.build_step import HostStep, StepResult
 from slipway.step.rules.program import Program, ProgramRequest
 
-PROGRAM = "slipway.sandbox.deploy"
-_PACKAGE = "slipway.lib.deploy"
+PROGRAM = "slipway.deploy.programs.coordinator"
+_PACKAGE = "slipway.deploy.programs"
 _DATA = ("__init__.py", "agent.sh", "ask.js")
 # For CPython 3.10 and older, which cannot read TOML by themselves.
 _TOML = ("__init__.py", "decoder.py", "encoder.py", "ordered.py", "tz.py")
@@ -69,7 +69,7 @@ async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.sandbox.pack_coordinator",
+            program="slipway.deploy.programs.pack_coordinator",
             argv=(),
             outputs=("deploy.pex",),
             description="Pack deploy.pex",

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Callable, List
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy import shipped_release
-from slipway.lib.deploy.deployment import Deployment
-from slipway.lib.deploy.flow import Coordinator
-from slipway.lib.deploy.session import Session
+from slipway.deploy import shipped_release
+from slipway.deploy.deployment import Deployment
+from slipway.deploy.flow import Coordinator
+from slipway.deploy.session import Session
 
 
 class Shipping(abc.ABC):

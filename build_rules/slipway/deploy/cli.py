@@ -20,15 +20,15 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Dict, Iterator, List, NoReturn, Optional, Sequence
 
 from slipway.core.errors import SlipwayError
-from slipway.lib.deploy import deployment, report, shipped_release
-from slipway.lib.deploy.children import Interrupted
-from slipway.lib.deploy.deployment import Deployment
-from slipway.lib.deploy.flow import Coordinator
-from slipway.lib.deploy.host import Host
-from slipway.lib.deploy.progress import Progress, write
-from slipway.lib.deploy.report import Exit
-from slipway.lib.deploy.session import Session, agent_text, remote_command
-from slipway.lib.deploy.shipped_release import ShippedRelease
+from slipway.deploy import deployment, report, shipped_release
+from slipway.deploy.children import Interrupted
+from slipway.deploy.deployment import Deployment
+from slipway.deploy.flow import Coordinator
+from slipway.deploy.host import Host
+from slipway.deploy.progress import Progress, write
+from slipway.deploy.report import Exit
+from slipway.deploy.session import Session, agent_text, remote_command
+from slipway.deploy.shipped_release import ShippedRelease
 
 _ENDING = "hosts that are switching complete that alone, nothing else is begun"
 _ENDS_WITHIN = 1.5  # seconds after a signal

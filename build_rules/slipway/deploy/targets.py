@@ -1,4 +1,4 @@
-"""The target types of Slipway and their fields; each help text carries an example."""
+"""The target type `node_deployment` and its fields; each help text carries an example."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from pants.engine.target import (
 from pants.util.strutil import help_text
 
 from slipway.core.targets import FileField, OneAddressField
-
-# ---------------------------------------------------------------------------------------------
-# node_deployment
-# ---------------------------------------------------------------------------------------------
 
 
 class ReleaseField(OneAddressField):

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lib.deploy.static_keep import Published, outdated, read_lists
+from slipway.deploy.static_keep import Published, outdated, read_lists
 
 
 def day(number: int) -> str:
