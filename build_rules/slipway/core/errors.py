@@ -1,6 +1,6 @@
 """One shape for every message about a user's mistake.
 
-Rules and sandbox scripts raise the same error, so that what failed, where, with which value and
+Rules and programs of steps raise the same error, so that what failed, where, with which value and
 what to do next always stand in the same order, and tests can ask for each of them.
 """
 
