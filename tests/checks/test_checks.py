@@ -38,7 +38,7 @@ CHECKS = {
     "format": ["ruff", "format", "--check", "build_rules", "tests"],
     "lint": ["ruff", "check", "build_rules", "tests"],
     "types": ["mypy", "--strict", *map(path_of, PLAIN)],
-    "imports": ["lint-imports"],
+    "imports": ["lint-imports", f"--config={REPOSITORY}/.importlinter"],
     "shell": ["shellcheck", *SHELL_SCRIPTS],
 }
 
@@ -62,8 +62,9 @@ def test_checker_is_content(check: str) -> None:
     name, *arguments = CHECKS[check]
     done = subprocess.run(
         [*program(name), *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(SOURCES)},
+        # It looks for the package in the current folder alone.
+        cwd=SOURCES if check == "imports" else REPOSITORY,
+        env={**os.environ, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
