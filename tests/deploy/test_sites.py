@@ -451,6 +451,20 @@ def test_a_stop_script_that_only_asks_leaves_time_to_drain(site: Site, tmp_path:
     assert site.run_there("cat ~/told") == "TERM\ndrained\n"
 
 
+def test_a_stop_script_that_hangs_leaves_time_for_a_signal(site: Site) -> None:
+    site.configure(stop_timeout=2)
+    on_term = "trap 'sleep 1; echo ended >>$HOME/told; exit' TERM; while :; do sleep 0.1; done\n"
+    site.ship(
+        "1.0.0",
+        program="/bin/dash",
+        files={"service.sh": on_term},
+        service='"$node" "$top/service.sh"',
+        stop="sleep 60",
+    )
+    assert site.ship("1.1.0").status == "healthy"
+    assert site.run_there("cat ~/told") == "ended\n"
+
+
 def test_lines_at_a_failure_are_those_of_this_start(site: Site) -> None:
     site.ship("1.0.0", start="echo of an earlier start")
     host = site.ship("1.1.0", start="printf '\\377\\376 broken %s\\n' bytes; exit 3")

@@ -229,6 +229,7 @@ def test_variables_of_the_user_keep_their_values(warm: Bench) -> None:
     assert added == {
         "NO_SCIE_WARNING",
         "PANTS_BUILDROOT_OVERRIDE",
+        "PANTS_DYNAMIC_UI",
         "PANTS_LOCAL_EXECUTION_ROOT_DIR",
         "PANTS_PEX_CLI_KNOWN_VERSIONS",
         "PANTS_PEX_CLI_URL_TEMPLATE",

@@ -12,14 +12,13 @@ Stanza = Dict[str, str]
 
 TRY_ANOTHER = "what the mirror says is damaged: try another mirror"
 
-
 # Names of fields are in any case; readers know one spelling.
 _SPELLINGS = {
     name.lower(): name
     for name in (
         *("Codename", "Suite", "Date", "Valid-Until", "SHA256"),
         *("Package", "Version", "Architecture", "Filename", "Size"),
-        *("Pre-Depends", "Depends", "Provides", "Essential", "Multi-Arch", "Replaces"),
+        *("Pre-Depends", "Depends", "Provides"),
     )
 }
 

@@ -478,7 +478,7 @@ def _registry(setting: Setting) -> Registry:
 
 
 def _is_for_a_registry(key: str, setting: Setting) -> bool:
-    """Whether a setting is a login, or an address of a registry that the project does not name without TLS."""
+    """Whether it is a login, or names a registry; not one that is written without TLS."""
     if key == "registry" or key.endswith(":registry"):
         return not setting.written.lower().startswith("http:")
     return key.rpartition(":")[2] in _LOGIN_KEYS

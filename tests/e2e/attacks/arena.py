@@ -117,7 +117,7 @@ class Run:
     @property
     def messages(self) -> List[str]:
         """The error of the build, package by package where it tells of several."""
-        _, _, error = self.output.partition("encountered:\n")
+        _, _, error = self.output.partition("[ERROR] ")
         if "packages failed\n" not in error:
             return [error] if error else []
         return re.split(r"(?m)^(?:  found: | {9})\d+\. ", error)[1:]

@@ -287,6 +287,21 @@ def test_the_log_of_a_service_does_not_grow_without_end(farm: Farm, tmp_path: Pa
         assert keeper.wait(timeout=20) == 0
 
 
+def test_a_log_that_cannot_be_copied_is_cut_all_the_same(farm: Farm, tmp_path: Path) -> None:
+    farm.deploy(write_release(tmp_path / "one", "1.0.0"))
+    own = farm.host() / ".slipway"
+    impatient = agent_text().replace("LONGEST_LOG=10000000", "LONGEST_LOG=2000")
+    (own / "agent").write_text(impatient.replace("sleep 30", "sleep 0.2"))
+    (own / "service.log.1").mkdir()  # nothing can be written to it, as on a full disk
+    (own / "service.log").write_text("x" * 5000)
+    command = [*farm.shell, str(own / "agent"), str(farm.host()), "keep-log", farm.served()]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as keeper:
+        wait_until(lambda: (own / "service.log").stat().st_size == 0)
+        for pid in running_from(farm.host()):
+            os.kill(pid, signal.SIGKILL)
+        assert keeper.wait(timeout=20) == 0
+
+
 # --- Hosts for which the release is not.
 
 

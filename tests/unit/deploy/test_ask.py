@@ -33,6 +33,18 @@ if (cluster.isMaster) {
   });
 }
 """
+# Takes a connection itself, and hands it to its child a while later.
+HANDING_ON = """
+if (process.argv[2]) {
+  var http = require("http").createServer(function (asked, answer) { answer.end(); });
+  process.on("message", function (text, socket) { http.emit("connection", socket); socket.resume(); });
+} else {
+  var child = require("child_process").fork(__filename, ["child"]);
+  require("net").createServer({ pauseOnConnect: true }, function (socket) {
+    setTimeout(function () { child.send("yours", socket); }, 300);
+  }).listen(0, function () { console.log(this.address().port); });
+}
+"""
 
 
 @pytest.fixture(scope="module", params=[NPM_8, NPM_6_OLD_NODE], ids=str)
@@ -63,10 +75,10 @@ class Served:
         self.pid, self.port = pid, port
 
 
-def ask(node: str, url: str, pids: List[int]) -> str:
+def ask(node: str, url: str, pids: List[int], answered: str = os.devnull) -> str:
     """What is said to be wrong, if anything."""
     done = subprocess.run(
-        [node, "-e", ASK.read_text(), url, os.devnull, *map(str, pids)],
+        [node, "-e", ASK.read_text(), url, answered, *map(str, pids)],
         stdout=subprocess.PIPE,
         text=True,
         timeout=30,
@@ -88,6 +100,16 @@ def test_a_worker_of_a_cluster_is_of_the_release_too(node: str, tmp_path: Path) 
     with serving(node, str(tmp_path / "cluster.js")) as server:
         pids = [server.pid, *harness.descendants(server.pid)]
         assert ask(node, f"http://127.0.0.1:{server.port}/", pids) == ""
+
+
+def test_who_was_handed_the_connection_has_answered(node: str, tmp_path: Path) -> None:
+    """Also a worker that began after the processes of the release were listed."""
+    (tmp_path / "server.js").write_text(HANDING_ON)
+    with serving(node, str(tmp_path / "server.js")) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        assert ask(node, url, [server.pid], str(tmp_path / "answered")) == ""
+        (worker,) = harness.descendants(server.pid)
+    assert (tmp_path / "answered").read_text() == str(worker)
 
 
 def test_another_process_at_the_same_port_does_not_count(node: str) -> None:

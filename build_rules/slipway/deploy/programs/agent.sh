@@ -183,7 +183,8 @@ login() {
 apart() {
   exec 3<&- 4>&- 9>&- </dev/null >>"$own/service.log" 2>&1
   true >>"$own/running"
-  trap - HUP PIPE && umask "$mask"
+  # HUP stays ignored: a user's ssh may ask for a terminal, and the session be lost half-way.
+  trap - PIPE && umask "$mask"
   unset -v LC_ALL
   [ -z "$locale" ] || export LC_ALL="$locale"
   : "${LOGNAME:=$(id -un)}" "${HOME:=$(eval "echo ~$LOGNAME")}" && export HOME LOGNAME USER="$LOGNAME"
@@ -217,6 +218,7 @@ keep_log() {
   echo $$ >"$own/log-keeper"
   while sleep 30 && [ "$(cat "$own/log-keeper")" = $$ ] && [ -n "$(processes_of "$1")" ]; do
     [ "$(wc -c <"$own/service.log")" -lt "$LONGEST_LOG" ] ||
+      # On a full disk without the copy: else the log would grow on.
       { tail -c "$LONGEST_LOG" "$own/service.log" >"$own/service.log.1" || rm -f "$own/service.log.1"; : >"$own/service.log"; }
   done
 }

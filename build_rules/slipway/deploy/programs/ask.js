@@ -45,6 +45,11 @@ function owner(processes, wanted) {
   }).pop();
 }
 
+// All processes, in the order of their numbers.
+function everyone() {
+  return fs.readdirSync("/proc").filter(Number).sort(function (one, two) { return one - two; });
+}
+
 // The other end of a connection, when its server has taken it, which it does on its own time.
 function otherEnd(connection, found) {
   var server = hex(connection.remotePort), client = hex(connection.localPort), tries = 60;
@@ -61,15 +66,16 @@ function otherEnd(connection, found) {
 function check(connection, ends) {
   var own = owner(pids, ends);
   if (!own) {
-    var other = owner(fs.readdirSync("/proc").filter(Number), ends);
+    var other = owner(everyone(), ends);
     end("port " + connection.remotePort + " is answered by " +
       (other ? "process " + other : "a process of another user") + ", which does not run from this release");
   }
   // On this very connection: at the same port, another process may take the next one.
   options.createConnection = function () { return connection; };
+  options.headers = { Connection: "keep-alive" }; // a server that closes it has no owner any more
   http.get(options, function (answer) {
-    // By now a child has it that was handed the connection.
-    try { fs.writeFileSync(file, owner(pids, ends) || own); } catch (error) { /* a full disk */ }
+    // By now a child has it that was handed the connection, maybe one that began after PID... was read.
+    try { fs.writeFileSync(file, owner(everyone(), ends) || own); } catch (error) { /* a full disk */ }
     end(answer.statusCode < 400 ? "" : "it answers with the status " + answer.statusCode);
   }).on("error", function (error) { end(error.message); });
 }

@@ -103,11 +103,7 @@ def addresses(variables: Iterable[str], address: str) -> Dict[str, str]:
 def split_request(path: str, variables: Tuple[str, ...]) -> Tuple[str, str]:
     """The variable by which a request came, and the path below the address that it had."""
     parts = [part for part in path.partition("?")[0].split("/") if part]
-    if parts and _is_number(parts[0]) and int(parts[0]) < len(variables):
+    # Other scripts have digits too, and int() reads not all of them.
+    if parts and parts[0].isascii() and parts[0].isdigit() and int(parts[0]) < len(variables):
         return variables[int(parts[0])], "/".join(parts[1:])
     return variables[0], "/".join(parts)
-
-
-def _is_number(text: str) -> bool:
-    # Other scripts have digits too, and int() reads not all of them.
-    return text.isascii() and text.isdigit()
