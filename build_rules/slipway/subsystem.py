@@ -30,18 +30,21 @@ class Isolator(enum.Enum):
         return tuple(one.value for one in Isolator if one is not Isolator.AUTO)
 
 
-class NodeMirrors(LineOriented, GoalSubsystem):
-    name = "node-mirrors"
+class InstallScripts(LineOriented, GoalSubsystem):
+    name = "install-scripts"
     help = "Lists packages with install scripts, and pins the binaries that those take."
 
-    add = StrOption(
+    pin = StrOption(
         default=None,
+        # Pants reads the rest of a value after "@" as a file's name; here it is a scope of npm.
+        fromfile=False,
         help=help_text(
             """
             The package whose binary is to be pinned in the fetch lock: its install script is asked
             for the file that it wants, which is fetched once from the mirror that it would use.
 
-            For example: `./pants node-mirrors --add=sqlite3 //apps/report:bundle`.
+            For example: `./pants install-scripts --pin=sqlite3 //apps/report:bundle`, or
+            `--pin=@scope/name`.
             """
         ),
     )
@@ -62,7 +65,7 @@ class NodeMirrors(LineOriented, GoalSubsystem):
             configuration counts, as it does for the package itself: in `.npmrc`, for example,
             `sqlite3_binary_host=https://mirror.example.com/sqlite3`.
 
-            For example: `--node-mirrors-mirrors="{'sqlite3': 'https://mirror.example.com/sqlite3'}"`.
+            For example: `--install-scripts-mirrors="{'sqlite3': 'https://mirror.example.com/sqlite3'}"`.
             """
         ),
     )
@@ -72,7 +75,7 @@ class NodeMirrors(LineOriented, GoalSubsystem):
             The variables that tell an install script where to fetch its binary from, by the name of
             the package; for those that are not known.
 
-            For example: `--node-mirrors-variables="{'our-addon': ['OUR_ADDON_MIRROR']}"`.
+            For example: `--install-scripts-variables="{'our-addon': ['OUR_ADDON_MIRROR']}"`.
             """
         ),
     )

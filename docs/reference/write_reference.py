@@ -17,7 +17,7 @@ from pants.engine.target import COMMON_TARGET_FIELDS, Field, Target
 from pants.option.subsystem import Subsystem
 
 from slipway import register
-from slipway.subsystem import NodeMirrors, Slipway
+from slipway.subsystem import InstallScripts, Slipway
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/reference/write_reference.py from the help texts: edit those. -->"
@@ -27,14 +27,14 @@ The same on the command line: `./pants help node_app_bundle`. Every target also 
 OPTIONS_INTRODUCTION = """\
 In `pants.toml` under these headings, as a flag before the targets, or as a variable such as
 `PANTS_SLIPWAY_ISOLATOR`. None of them is in a cache key; of `base_image` the image's content is. The
-same on the command line: `./pants help slipway` and `./pants help node-mirrors`."""
+same on the command line: `./pants help slipway` and `./pants help install-scripts`."""
 
 
 def pages() -> Dict[str, str]:
     """The generated pages by file name."""
     return {
         "targets.md": _targets(register.target_types()),
-        "options.md": _options([Slipway, NodeMirrors]),
+        "options.md": _options([Slipway, InstallScripts]),
     }
 
 

@@ -167,7 +167,7 @@ def test_fifty_races_each_have_one_winner(fleet: Fleet) -> None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`deploy.pex`, packed as `package` does, in an otherwise empty folder."""
+    """`deploy.pyz`, packed as `package` does, in an otherwise empty folder."""
     folder = tmp_path_factory.mktemp("program")
     sources = folder / "in"
     shutil.copytree(SOURCES / "slipway", sources / "slipway")
@@ -176,7 +176,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-I", "-S", str(script)], cwd=folder, check=True)
     place = folder / "empty"
     place.mkdir()
-    (folder / "out" / "deploy.pex").rename(place / "deploy.pex")
+    (folder / "out" / "deploy.pyz").rename(place / "deploy.pyz")
     return place
 
 
@@ -192,7 +192,7 @@ def test_the_program_deploys_lists_and_goes_back(fleet: Fleet, program: Path, py
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [python, "deploy.pex", *arguments, "--to=prod.toml"],
+            [python, "deploy.pyz", *arguments, "--to=prod.toml"],
             cwd=program,
             text=True,
             capture_output=True,

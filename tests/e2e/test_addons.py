@@ -248,7 +248,7 @@ def test_what_was_compiled_here_is_taken_as_a_prebuilt_binary_there(
     packed = pack_binary(packed_in + Path(path).name, compiled)
     mirror.files[f"/here/{wanted}"] = packed
     workspace.write_npmrc(f"{variable}={mirror.url}here")
-    added = workspace.pants("node-mirrors", f"--add={name}", bundle).ok()
+    added = workspace.pants("install-scripts", f"--pin={name}", bundle).ok()
     workspace.write_npmrc()
     sha256 = hashlib.sha256(packed).hexdigest()
     assert f" {sha256} {len(packed)} npm_config_{variable} {wanted}" in (

@@ -299,11 +299,11 @@ FILES: Dict[str, Case] = {
         ),
     ),
     "no server sources": Case(
-        fields("server_sources=[]"),
+        fields("runtime_sources=[]"),
         (
-            'the bundle "apps/no-server-sources:bundle" has no server files',
-            "in:    apps/no-server-sources:bundle, field server_sources",
-            'next:  list what the server runs, such as server_sources=["service/**"]',
+            'the bundle "apps/no-server-sources:bundle" has no runtime sources',
+            "in:    apps/no-server-sources:bundle, field runtime_sources",
+            'next:  list what the server runs, such as runtime_sources=["service/**"]',
         ),
     ),
     "a smoke script that fails": Case(

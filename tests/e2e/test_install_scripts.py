@@ -54,7 +54,7 @@ def assert_all_told(said: Result) -> None:
         assert wants in words, said.output
         assert f"{name}@1.0.0 (install script " in words
         assert f"tried to reach {target}" in words, (name, said.output)
-        assert f'install_scripts={{"{name}": "refuse"}}' in words
+        assert f'install_scripts={{"{name}": "skip"}}' in words
     assert "Traceback" not in said.output
 
 
@@ -163,7 +163,7 @@ def test_a_script_without_a_decision_is_an_error_with_the_lines_to_add(
     assert "packages have install scripts that nobody has decided on" in said.output
     assert 'quiet@1.0.0, install: "node-gyp-build || echo x"' in said.output
     assert '"quiet": "source",' in said.output
-    decide(folder, {"quiet": "refuse"})
+    decide(folder, {"quiet": "skip"})
     workspace.pants("package", release).ok()
     manifest = workspace.dist("apps.node16/release/addons-1.0.0-prod.release.json")
     not_run = json.loads(manifest.read_text())["install_scripts_not_run"]
@@ -199,7 +199,7 @@ def test_a_binary_is_pinned_and_reaches_the_script_that_asks_for_it(
     said = workspace.pants("package", release).failed()
     assert '"bcrypt@5.1.1" asks for a binary that is not pinned' in said.output
     assert f"{ASSET}, by npm_config_bcrypt_lib_binary_host_mirror" in said.output
-    add = ("node-mirrors", "--add=bcrypt", bundle_of(release))
+    add = ("install-scripts", "--pin=bcrypt", bundle_of(release))
     assert f"./pants {' '.join(add[:2])} apps/node16:bundle" in said.output
 
     said = workspace.pants(*add).failed()
@@ -260,7 +260,7 @@ def test_a_binary_for_newer_hosts_is_refused_by_the_gate(
     mirror.files[f"/bcrypt/{ASSET}"] = pack_binary(PACKED, newer)
     decide(folder, {**DECIDED, "bcrypt": "prebuilt"})
     configure(workspace, mirror)
-    workspace.pants("node-mirrors", "--add=bcrypt", bundle_of(release)).ok()
+    workspace.pants("install-scripts", "--pin=bcrypt", bundle_of(release)).ok()
     said = workspace.pants("package", release).failed()
     workspace.write_npmrc()
     assert "binaries of the release do not load on the oldest hosts" in said.output
@@ -272,7 +272,7 @@ require('http').get(process.env.KEEPS_MIRROR + '/v1/addon.node', (answer) => {
   answer.pipe(require('fs').createWriteStream('addon.node'));
 }).on('error', () => {});
 """
-KNOWN = "--node-mirrors-variables={'keeps': ['KEEPS_MIRROR']}"
+KNOWN = "--install-scripts-variables={'keeps': ['KEEPS_MIRROR']}"
 
 
 def test_a_page_that_says_404_is_never_kept_as_a_binary(
@@ -287,7 +287,7 @@ def test_a_page_that_says_404_is_never_kept_as_a_binary(
     assert "v1/addon.node, by KEEPS_MIRROR" in said.output
 
     # A local file stands in for the mirror, and the mirror of an option for the client's own.
-    add = (KNOWN, "node-mirrors", "--add=keeps")
+    add = (KNOWN, "install-scripts", "--pin=keeps")
     local = scratch / "addon.node"
     local.write_bytes(b"what somebody has compiled")
     workspace.pants(*add, f"--from-file={local}", bundle_of(release)).ok()
@@ -300,7 +300,7 @@ def test_a_page_that_says_404_is_never_kept_as_a_binary(
 
     have_only(folder, {"keeps": tarball}, "prebuilt")
     mirror.files["/here/v1/addon.node"] = local.read_bytes()
-    named = f"--node-mirrors-mirrors={{'keeps': '{mirror.url}here'}}"
+    named = f"--install-scripts-mirrors={{'keeps': '{mirror.url}here'}}"
     workspace.pants(named, *add, bundle_of(release)).ok()
     assert (folder / "npm-fetch.lock").read_text() == pinned
 
@@ -309,7 +309,7 @@ def test_a_local_file_that_is_not_there_is_told(workspace: Workspace) -> None:
     tarball = hostile_packages.tarball("keeps", {"fetch.js": KEEPS}, "node fetch.js")
     release, _ = write_hostile(workspace, {"keeps": tarball}, "prebuilt")
     said = workspace.pants(
-        KNOWN, "node-mirrors", "--add=keeps", "--from-file=no/such.node", bundle_of(release)
+        KNOWN, "install-scripts", "--pin=keeps", "--from-file=no/such.node", bundle_of(release)
     ).failed()
     assert "no/such.node" in said.output
     assert "No such file or directory" in said.output
@@ -318,7 +318,7 @@ def test_a_local_file_that_is_not_there_is_told(workspace: Workspace) -> None:
 
 def test_the_table_lists_every_package_with_a_script(workspace: Workspace) -> None:
     release = write_app(workspace, "node16")
-    said = workspace.pants("node-mirrors", bundle_of(release)).ok()
+    said = workspace.pants("install-scripts", bundle_of(release)).ok()
     rows: List[List[str]] = [line.split() for line in said.stdout.splitlines()]
     assert ["bcrypt@5.1.1", "node-pre-gyp", "npm_config_bcrypt_lib_binary_host_mirror"] in [
         row[:3] for row in rows
@@ -327,8 +327,11 @@ def test_the_table_lists_every_package_with_a_script(workspace: Workspace) -> No
         "bcrypt@5.1.1",
         *(f"{one}@1.0.0" for one in sorted(DECIDED)),
     ]
-    said = workspace.pants("node-mirrors", "--add=bcript", bundle_of(release)).failed()
+    said = workspace.pants("install-scripts", "--pin=bcript", bundle_of(release)).failed()
     assert "did you mean bcrypt" in said.output
+    for name in ("@corp/bcrypt", "corp/bcrypt"):
+        said = workspace.pants("install-scripts", f"--pin={name}", bundle_of(release)).failed()
+        assert 'the lock has no package "@corp/bcrypt"' in said.output
 
 
 # --- A build that has the network.

@@ -85,7 +85,7 @@ def _write_app(folder: Path, case: Case, files: str) -> None:
     (folder / "service" / "index.js").write_text("")
     # Neither here nor in npm's own install that it is compared with do scripts run.
     locked = (folder / "package-lock.json").read_text()
-    scripts = {name: "refuse" for name in SCRIPTED if name in locked}
+    scripts = {name: "skip" for name in SCRIPTED if name in locked}
     (folder / "BUILD").write_text(
         BUILD_FILE.format(npm=case.npm, runtimes=RUNTIMES, scripts=scripts)
     )

@@ -109,12 +109,12 @@ WRONG: Dict[str, Tuple[str, Tuple[str, ...]]] = {
         ("'definition' field", "a/b:t", "//toolchains/node", "Write it relative to a/b"),
     ),
     "sources elsewhere": (
-        APP.format('client_sources=["src/**", "../shared/**"]'),
-        ("'client_sources' field", "a/b:t", "must stay below its folder", "'../shared/**'"),
+        APP.format('build_sources=["src/**", "../shared/**"]'),
+        ("'build_sources' field", "a/b:t", "must stay below its folder", "'../shared/**'"),
     ),
     "excluded sources elsewhere": (
-        APP.format('server_sources=["service/**", "!/etc/**"]'),
-        ("'server_sources' field", "a/b:t", "must stay below its folder", "'!/etc/**'"),
+        APP.format('runtime_sources=["service/**", "!/etc/**"]'),
+        ("'runtime_sources' field", "a/b:t", "must stay below its folder", "'!/etc/**'"),
     ),
     "an unknown choice": (
         RELEASE.format('bundle=":b", static="seperate"'),
@@ -129,8 +129,8 @@ WRONG: Dict[str, Tuple[str, Tuple[str, ...]]] = {
         ("'static_base_url' field", "a/b:t", "a dictionary of addresses by server_env"),
     ),
     "a string of globs": (
-        APP.format('server_sources="service/**"'),
-        ("'server_sources' field", "a/b:t", "iterable of strings"),
+        APP.format('runtime_sources="service/**"'),
+        ("'runtime_sources' field", "a/b:t", "iterable of strings"),
     ),
     "a misspelt field": (APP.format('server_source=["a"]'), ("server_source", "a/b:t")),
     "a misspelt target type": ('node_app_bundel(name="t")', ("node_app_bundel", "node_app_bundle")),

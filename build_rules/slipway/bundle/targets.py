@@ -81,8 +81,8 @@ class DropForeignBinariesField(BoolField):
     )
 
 
-class ClientSourcesField(GlobsField):
-    alias = "client_sources"
+class BuildSourcesField(GlobsField):
+    alias = "build_sources"
     default = (
         "src/**",
         "build/**",
@@ -100,19 +100,20 @@ class ClientSourcesField(GlobsField):
         What the build script reads, besides package.json and the installed packages. An edit here
         runs the build script again.
 
-        For example: `client_sources=["src/**", "build/**", "webpack.config.js"]`.
+        For example: `build_sources=["src/**", "build/**", "webpack.config.js"]`.
         """
     )
 
 
-class ServerSourcesField(GlobsField):
-    alias = "server_sources"
+class RuntimeSourcesField(GlobsField):
+    alias = "runtime_sources"
     default = ("service/**",)
     help = help_text(
         """
-        What only runs on the server. An edit here runs neither the install nor the build script.
+        What the release has of the application's own files, besides what the build script writes
+        (`build_outputs`). An edit here runs neither the install nor the build script.
 
-        For example: `server_sources=["service/**", "!service/**/*.test.js"]`.
+        For example: `runtime_sources=["service/**", "!service/**/*.test.js"]`.
         """
     )
 
@@ -255,8 +256,8 @@ class NodeAppBundle(Target):
         AddonsField,
         NetworkField,
         DropForeignBinariesField,
-        ClientSourcesField,
-        ServerSourcesField,
+        BuildSourcesField,
+        RuntimeSourcesField,
         BuildScriptField,
         BuildArgsField,
         BuildOutputsField,

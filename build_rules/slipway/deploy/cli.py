@@ -1,8 +1,8 @@
 """The commands `deploy`, `rollback` and `releases`, for machines with neither Pants nor source.
 
-deploy.pex deploy koa-kkl-1.4.0-prod.release.json --to=prod.toml
-deploy.pex rollback --to=prod.toml
-deploy.pex releases --to=prod.toml
+deploy.pyz deploy koa-kkl-1.4.0-prod.release.json --to=prod.toml
+deploy.pyz rollback --to=prod.toml
+deploy.pyz releases --to=prod.toml
 """
 
 from __future__ import annotations

@@ -301,7 +301,7 @@ class NodeDeployment(Target):
         A release on its hosts.
 
         `./pants deploy` ships it, switches to it and checks its health, `./pants rollback` goes back,
-        `./pants releases` lists what the hosts have. `package` writes `deploy.pex`, the same commands
+        `./pants releases` lists what the hosts have. `package` writes `deploy.pyz`, the same commands
         for machines without Pants.
         """
     )

@@ -73,7 +73,7 @@ class InstallScriptsField(DictStringToStringField):
         """
         What becomes of the install scripts of packages, by name, or by name and range of versions:
         `source` compiles it in the toolchain, `prebuilt` has the script take a binary that is
-        pinned in the fetch lock, `run` runs the script as it is, `refuse` does not run it. None has
+        pinned in the fetch lock, `run` runs the script as it is, `skip` does not run it. None has
         a network. Every package with such a script needs a decision.
 
         For example: `install_scripts={"bcrypt": "source", "sharp@^0.30": "prebuilt"}`.

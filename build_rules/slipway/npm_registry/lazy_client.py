@@ -91,5 +91,5 @@ def _no_mirror(package: str, variable: str, path: str) -> FetchFault:
         f"{package}: {path}",
         "no mirror of its binaries is configured",
         f"{line if is_config else f'export {name}=https://<your mirror>'}\n"
-        f'or in pants.toml: [node-mirrors] mirrors = {{"{package}" = "https://<your mirror>"}}',
+        f'or in pants.toml: [install-scripts] mirrors = {{"{package}" = "https://<your mirror>"}}',
     )

@@ -42,9 +42,9 @@ def bundle_fields(
         fields["build_script"] = ""
     folders = set(folders)
     if _SERVER not in folders:
-        sources = _server_sources(files, folders - ({"src"} if builds else set()))
+        sources = _runtime_sources(files, folders - ({"src"} if builds else set()))
         if sources:
-            fields["server_sources"] = sources
+            fields["runtime_sources"] = sources
     return fields
 
 
@@ -54,7 +54,7 @@ def release_fields(manifest: Mapping[str, Any]) -> Dict[str, Any]:
     return {"run_script": "start"} if "start" in scripts and "serve" not in scripts else {}
 
 
-def _server_sources(files: Iterable[str], folders: Iterable[str]) -> Tuple[str, ...]:
+def _runtime_sources(files: Iterable[str], folders: Iterable[str]) -> Tuple[str, ...]:
     files = list(files)
     served = sorted(one for one in folders if one not in _NOT_SERVED and not one.startswith("."))
     data = sorted(name for name in files if name.endswith(".json") and not _is_tools_own(name))

@@ -269,7 +269,7 @@ def check_together(checked: Sequence[Tuple[str, CheckedLayer]]) -> None:
 
 def _misplaced(scope: Scope, name: str) -> SlipwayError:
     mistake = (
-        "leave it out of the fields server_sources and build_outputs, or let it have another name"
+        "leave it out of the fields runtime_sources and build_outputs, or let it have another name"
     )
     return SlipwayError(
         f'the layer "{scope.name}" of a release holds what does not belong into it',

@@ -268,7 +268,7 @@ class Arena:
         have_only(folder, {})
         (folder / "BUILD").write_text(
             'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2", build_args=[],'
-            ' client_sources=["attacks/**"], build_outputs=["dist"], static_dir="")\n'
+            ' build_sources=["attacks/**"], build_outputs=["dist"], static_dir="")\n'
             + _RELEASE.replace('"none"', '"include"')
         )
         harness.own(folder, self.workspace.owner)

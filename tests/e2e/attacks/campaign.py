@@ -32,7 +32,7 @@ from tests.e2e.attacks.table import (
     of_run,
 )
 
-_OPTIONS = ("--node-mirrors-variables={'attack-asks-with-escapes': ['ESCAPES_MIRROR']}",)
+_OPTIONS = ("--install-scripts-variables={'attack-asks-with-escapes': ['ESCAPES_MIRROR']}",)
 _LIMITS = (
     *("--slipway-step-memory-limit=1GB", "--slipway-step-process-limit=300"),
     *("--slipway-step-space-limit=1GB", "--slipway-step-inode-limit=100000"),

@@ -203,20 +203,20 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
             "found: app:release, a release_tarball",
         ),
     ),
-    "no server files": (
-        'server_sources=["server/**"]',
+    "no runtime sources": (
+        'runtime_sources=["server/**"]',
         "",
         (
-            'the bundle "app:bundle" has no server files',
-            "in:    app:bundle, field server_sources",
+            'the bundle "app:bundle" has no runtime sources',
+            "in:    app:bundle, field runtime_sources",
             "found: no file matches server/**",
-            'next:  list what the server runs, such as server_sources=["service/**"]',
+            'next:  list the files that the application runs, such as runtime_sources=["service/**"]',
         ),
     ),
-    "an empty list of server files": (
-        "server_sources=[]",
+    "an empty list of runtime sources": (
+        "runtime_sources=[]",
         "",
-        ('the bundle "app:bundle" has no server files', "field server_sources"),
+        ('the bundle "app:bundle" has no runtime sources', "field runtime_sources"),
     ),
     "a misspelt build script": (
         'build_script="biuld"',

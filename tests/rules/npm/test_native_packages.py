@@ -144,18 +144,18 @@ def test_a_pinned_binary_is_an_input_of_the_package_that_takes_it_alone(app: Wor
 
 
 def test_lint_finds_binaries_that_nobody_takes(app: Workspace) -> None:
-    write_pinned(app, 'install_scripts={"bcrypt": "source", "node-sass": "refuse"}')
+    write_pinned(app, 'install_scripts={"bcrypt": "source", "node-sass": "skip"}')
     said = app.lint("app:bundle")
     assert said.exit_code == 1
     assert "binaries are pinned that nobody takes" in said.stdout
     assert "bcrypt@5.1.1: v5.1.1/bcrypt.tar.gz" in said.stdout
-    write_pinned(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    write_pinned(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "skip"}')
     assert app.lint("app:bundle").stdout == ""
 
 
 @pytest.mark.parametrize("goal", ["lint", "package"])
 def test_a_lock_cannot_have_the_value_of_any_variable_sent_away(app: Workspace, goal: str) -> None:
-    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "skip"}')
     lock = app.folder / "app" / "npm-fetch.lock"
     line = f"+ bcrypt 5.1.1 {SHA256} 7 CI_DEPLOY_TOKEN bcrypt.tar.gz"
     lock.write_text(f"{lock.read_text()}{line}\n")
@@ -167,14 +167,14 @@ def test_a_lock_cannot_have_the_value_of_any_variable_sent_away(app: Workspace, 
         said = str(caught.value)
     assert "bcrypt@5.1.1, bcrypt.tar.gz: CI_DEPLOY_TOKEN" in said
     assert "in:    app/npm-fetch.lock" in said
-    assert "--node-mirrors-variables=\"{'bcrypt': ['CI_DEPLOY_TOKEN']}\"" in said
+    assert "--install-scripts-variables=\"{'bcrypt': ['CI_DEPLOY_TOKEN']}\"" in said
 
 
 def test_the_user_s_table_makes_a_variable_known(
     make_workspace: Callable[..., Workspace],
 ) -> None:
-    app = make_workspace("--node-mirrors-variables={'bcrypt': ['OUR_BCRYPT_MIRROR']}")
-    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "refuse"}')
+    app = make_workspace("--install-scripts-variables={'bcrypt': ['OUR_BCRYPT_MIRROR']}")
+    write_app(app, 'install_scripts={"bcrypt": "prebuilt", "node-sass": "skip"}')
     lock = app.folder / "app" / "npm-fetch.lock"
     line = f"+ bcrypt 5.1.1 {SHA256} 7 OUR_BCRYPT_MIRROR bcrypt.tar.gz"
     lock.write_text(f"{lock.read_text()}{line}\n")

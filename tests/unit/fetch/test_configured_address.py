@@ -73,9 +73,9 @@ def test_any_text_can_be_asked_for(text: str) -> None:
 )
 def test_an_option_holds_nothing_but_addresses(addresses: Dict[str, str], refused: bool) -> None:
     if not refused:
-        configured_address.require_all(addresses, "[node-mirrors] mirrors")
+        configured_address.require_all(addresses, "[install-scripts] mirrors")
         return
     with pytest.raises(SlipwayError, match='the mirror for "y" is no address') as caught:
-        configured_address.require_all(addresses, "[node-mirrors] mirrors")
-    assert caught.value.where == "[node-mirrors] mirrors"
+        configured_address.require_all(addresses, "[install-scripts] mirrors")
+    assert caught.value.where == "[install-scripts] mirrors"
     assert "S3CRET" not in str(caught.value)

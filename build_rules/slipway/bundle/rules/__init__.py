@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from slipway.bundle.rules import addons, app, build, export, node_mirrors
+from slipway.bundle.rules import addons, app, build, export, install_scripts
 from slipway.bundle.targets import NodeAppBundle
 
-_MODULES = (addons, app, build, export, node_mirrors)
+_MODULES = (addons, app, build, export, install_scripts)
 
 
 def rules():

@@ -15,13 +15,13 @@ from slipway.bundle.targets import (
     BuildEnvField,
     BuildOutputsField,
     BuildScriptField,
-    ClientSourcesField,
+    BuildSourcesField,
     DropForeignBinariesField,
     LifecycleScriptsField,
     NetworkField,
     RuntimeField,
+    RuntimeSourcesField,
     ServerEnvField,
-    ServerSourcesField,
     StaticBaseUrlField,
     StaticDirField,
 )
@@ -40,7 +40,7 @@ from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 @dataclass(frozen=True)
 class NodeAppBundleFieldSet(FieldSet):
-    required_fields = (PackageJsonField, NpmLockField, ServerSourcesField)
+    required_fields = (PackageJsonField, NpmLockField, RuntimeSourcesField)
 
     package_json: PackageJsonField
     lockfile: NpmLockField
@@ -50,8 +50,8 @@ class NodeAppBundleFieldSet(FieldSet):
     addons: AddonsField
     network: NetworkField
     drop_foreign_binaries: DropForeignBinariesField
-    client_sources: ClientSourcesField
-    server_sources: ServerSourcesField
+    build_sources: BuildSourcesField
+    runtime_sources: RuntimeSourcesField
     build_script: BuildScriptField
     build_args: BuildArgsField
     build_outputs: BuildOutputsField

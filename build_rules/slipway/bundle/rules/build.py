@@ -123,7 +123,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
             AppFiles,
             AppFilesRequest(
                 field_set.folder,
-                (*field_set.client_sources.globs(), *_manifest_paths(field_set, app)),
+                (*field_set.build_sources.globs(), *_manifest_paths(field_set, app)),
                 excluded=field_set.build_outputs.value or (),
             ),
         ),
@@ -191,7 +191,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         AppFiles,
         AppFilesRequest(
             field_set.folder,
-            (*field_set.server_sources.globs(), *_manifest_paths(field_set, app)),
+            (*field_set.runtime_sources.globs(), *_manifest_paths(field_set, app)),
             excluded=field_set.build_outputs.value or (),
         ),
     )
@@ -258,10 +258,10 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
 def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:
     if not set(files) - set(app.read.lock.manifests):
         raise SlipwayError(
-            f'the bundle "{field_set.origin}" has no server files',
-            where=f"{field_set.origin}, field server_sources",
-            found=f"no file matches {', '.join(field_set.server_sources.value or ()) or 'nothing'}",
-            next='list what the server runs, such as server_sources=["service/**"]',
+            f'the bundle "{field_set.origin}" has no runtime sources',
+            where=f"{field_set.origin}, field runtime_sources",
+            found=f"no file matches {', '.join(field_set.runtime_sources.value or ()) or 'nothing'}",
+            next='list the files that the application runs, such as runtime_sources=["service/**"]',
         )
 
 

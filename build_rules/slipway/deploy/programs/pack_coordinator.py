@@ -26,7 +26,7 @@ def main() -> None:
     for folder in {part for name in files for part in _folders(name)}:
         files.setdefault(f"{folder}/__init__.py", b"")
     os.makedirs("out", exist_ok=True)
-    with open("out/deploy.pex", "wb") as raw:
+    with open("out/deploy.pyz", "wb") as raw:
         raw.write(b"#!/usr/bin/env python3\n")
         with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in sorted(files.items()):
@@ -34,7 +34,7 @@ def main() -> None:
                 info.external_attr = 0o644 << 16
                 info.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(info, content)
-    os.chmod("out/deploy.pex", 0o755)
+    os.chmod("out/deploy.pyz", 0o755)
 
 
 def _folders(path: str) -> List[str]:

@@ -71,8 +71,8 @@ async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
         HostStep(
             program="slipway.deploy.programs.pack_coordinator",
             argv=(),
-            outputs=("deploy.pex",),
-            description="Pack deploy.pex",
+            outputs=("deploy.pyz",),
+            description="Pack deploy.pyz",
             origin=str(field_set.address),
             inputs=await Get(Digest, AddPrefix(coordinator.digest, "in")),
         ),
@@ -85,7 +85,7 @@ async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
     every = await Get(Digest, MergeDigests([result.digest, described_file]))
     return BuiltPackage(
         await Get(Digest, AddPrefix(every, folder)),
-        tuple(BuiltPackageArtifact(os.path.join(folder, one)) for one in ("deploy.pex", name)),
+        tuple(BuiltPackageArtifact(os.path.join(folder, one)) for one in ("deploy.pyz", name)),
     )
 
 

@@ -239,7 +239,7 @@ def require_known_variables(fetch_lock: FetchLock, more: Mapping[str, Iterable[s
             [f"{one.name}@{one.version}, {one.path}: {one.variable}" for one in unknown],
             where=fetch_lock.path,
             next="remove their lines, or if the package does take its binary by this variable: "
-            f'--node-mirrors-variables="{table}"',
+            f'--install-scripts-variables="{table}"',
         )
 
 

@@ -57,7 +57,7 @@ def compile_package(arguments: Dict[str, Any]) -> None:
             f'nothing is known that tells "{label}" where to fetch its binary from',
             where=f"{placeholders.ORIGIN}, field install_scripts",
             next=f'install_scripts={{"{arguments["name"]}": "source"}}, or its variable in '
-            f"pants.toml: [node-mirrors] variables = "
+            f"pants.toml: [install-scripts] variables = "
             f'{{"{arguments["name"]}" = ["NAME_OF_THE_VARIABLE"]}}',
         )
     headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
@@ -90,7 +90,7 @@ def _collect(
         own,
         Scope(layer, release_layers.PACKAGE, path),
         label,
-        next=f'install_scripts={{"{arguments["name"]}": "refuse"}} in {placeholders.ORIGIN}, '
+        next=f'install_scripts={{"{arguments["name"]}": "skip"}} in {placeholders.ORIGIN}, '
         "or another version of the package",
     )
     carried, foreign = _write_outputs(layer, own, arguments["drop_foreign"])

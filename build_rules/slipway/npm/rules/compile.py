@@ -35,7 +35,7 @@ from slipway.npm.scripts.loopback import ASKED
 from slipway.npm.scripts.mirrors import Asked
 from slipway.step.rules.build_step import FallibleStepResult, Step, as_arguments
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
-from slipway.subsystem import NodeMirrors
+from slipway.subsystem import InstallScripts
 from slipway.toolchain.rules.image import ToolchainImage, ToolchainImageRequest
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _asked(request: CompileRequest) -> Tuple[str, ...]:
     return (os.path.basename(ASKED),) if request.decision is Decision.PREBUILT else ()
 
 
-def _variables(request: CompileRequest, mirrors: NodeMirrors) -> Dict[str, Tuple[str, ...]]:
+def _variables(request: CompileRequest, mirrors: InstallScripts) -> Dict[str, Tuple[str, ...]]:
     own = mirrors.variables.get(request.package.name, ())
     prebuilt = request.decision is Decision.PREBUILT
     return {request.package.name: tuple(own)} if own and prebuilt else {}
@@ -159,7 +159,7 @@ def _not_pinned(request: CompileRequest, missing: Sequence[Asked]) -> SlipwayErr
         f'"{request.label}" asks for a binary that is not pinned',
         [f"{one.path}, by {one.variable}" for one in missing],
         where=f"{origin}, field install_scripts",
-        next=f"pin it:                  ./pants node-mirrors --add={name} {origin}\n"
+        next=f"pin it:                  ./pants install-scripts --pin={name} {origin}\n"
         f'or compile from source:  install_scripts={{"{name}": "source"}}',
     )
 
@@ -172,8 +172,8 @@ def _wants_to_download(request: CompileRequest, result: FallibleStepResult) -> S
         network_words.listed(result.network),
         where=f"{origin}, field install_scripts",
         next=f'compile it from source:  install_scripts={{"{name}": "source"}}\n'
-        f"or pin its binary:       ./pants node-mirrors --add={name} {origin}\n"
-        f'or do without:           install_scripts={{"{name}": "refuse"}}',
+        f"or pin its binary:       ./pants install-scripts --pin={name} {origin}\n"
+        f'or do without:           install_scripts={{"{name}": "skip"}}',
     )
 
 
@@ -197,7 +197,7 @@ async def find_closure(request: ClosureRequest) -> Digest:
 
 
 @rule
-async def find_compile_step(request: CompileRequest, mirrors: NodeMirrors) -> CompileStep:
+async def find_compile_step(request: CompileRequest, mirrors: InstallScripts) -> CompileStep:
     package, runtime = request.package, request.install.runtime
     image = await Get(ToolchainImage, ToolchainImageRequest(request.install.toolchain))
     layer = request.layer

@@ -136,7 +136,7 @@ async def _bins_of_folders(read: ReadNpmLock) -> Digest:
 async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPackages:
     lock, runtime = request.read.lock, request.runtime
     decided = request.decided()
-    native = [one for one in lock.packages if decided.get(one.path) not in (None, Decision.REFUSE)]
+    native = [one for one in lock.packages if decided.get(one.path) not in (None, Decision.SKIP)]
     manifest.require_npm(lock, runtime.npm_version)
     fetched = await Get(FetchLock, FetchLockRequest(lock))
     major = manifest.npm_major(runtime.npm_version)

@@ -15,7 +15,7 @@ from slipway.npm.lockfiles import fetch_lock, manifest
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
-from slipway.subsystem import NodeMirrors
+from slipway.subsystem import InstallScripts
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
 
 
 @rule
-async def read_fetch_lock(request: FetchLockRequest, mirrors: NodeMirrors) -> FetchLock:
+async def read_fetch_lock(request: FetchLockRequest, mirrors: InstallScripts) -> FetchLock:
     command = fetch_lock.renew_command(request.lock.path)
     path = os.path.join(request.lock.folder, fetch_lock.FILE_NAME)
     text = (await _read([path])).get(path)

@@ -18,12 +18,12 @@ from slipway.npm.lockfiles.package import Package
 
 class Decision(enum.Enum):
     """`source` compiles, `prebuilt` takes a pinned binary, `run` runs the script as it is, and
-    `refuse` does not run it."""
+    `skip` does not run it."""
 
     SOURCE = "source"
     PREBUILT = "prebuilt"
     RUN = "run"
-    REFUSE = "refuse"
+    SKIP = "skip"
 
 
 CHOICES = tuple(one.value for one in Decision)
@@ -130,7 +130,7 @@ def decide(rules: Sequence[Rule], package: Package) -> Optional[Decision]:
     fitting = sorted((rule for rule in rules if rule.fits(package)), key=lambda one: not one.range)
     if fitting:
         return fitting[0].decision
-    return Decision.REFUSE if package.name in _NEEDLESS else None
+    return Decision.SKIP if package.name in _NEEDLESS else None
 
 
 def require_decisions(undecided: Sequence[Mapping[str, Any]], where: str) -> None:
@@ -150,7 +150,7 @@ def require_decisions(undecided: Sequence[Mapping[str, Any]], where: str) -> Non
         where=where,
         next=f"install_scripts={{{entries}\n}}\n"
         "source compiles it, prebuilt takes a binary that is pinned by hash, run runs the script\n"
-        "as it is, without a network, and refuse does not",
+        "as it is, without a network, and skip does not",
     )
 
 
@@ -159,4 +159,4 @@ def _likely(name: str, undecided: Sequence[Mapping[str, Any]]) -> str:
         script for one in undecided if one["name"] == name for script in one["scripts"].values()
     )
     compiles = any(tool in scripts for tool in ("gyp", "prebuild", "prebuilt", "cmake"))
-    return (Decision.SOURCE if compiles else Decision.REFUSE).value
+    return (Decision.SOURCE if compiles else Decision.SKIP).value

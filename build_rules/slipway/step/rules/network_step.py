@@ -25,7 +25,7 @@ from slipway.core.printable import printable
 from slipway.fetch import configured_address
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, path_of
-from slipway.subsystem import NodeMirrors, Slipway
+from slipway.subsystem import InstallScripts, Slipway
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ async def run_network_step(
     step: NetworkStep,
     settings: HostSettings,
     slipway: Slipway,
-    node_mirrors: NodeMirrors,
+    install_scripts: InstallScripts,
     environment: CompleteEnvironmentVars,
 ) -> NetworkStepResult:
     program = await Get(Program, ProgramRequest((step.program,)))
     inputs = await Get(Digest, MergeDigests([program.digest, step.inputs]))
     settings.ensure_written()
     pipe = SettingsPipe(
-        settings.folder, _settings(step, settings, slipway, node_mirrors, environment)
+        settings.folder, _settings(step, settings, slipway, install_scripts, environment)
     )
     python = ("host/python", "-I", "-S", "-B")
     try:
@@ -121,11 +121,11 @@ def _settings(
     step: NetworkStep,
     settings: HostSettings,
     slipway: Slipway,
-    node_mirrors: NodeMirrors,
+    install_scripts: InstallScripts,
     environment: CompleteEnvironmentVars,
 ) -> Dict[str, Any]:
     configured_address.require_all(slipway.mirrors, "[slipway] mirrors")
-    configured_address.require_all(node_mirrors.mirrors, "[node-mirrors] mirrors")
+    configured_address.require_all(install_scripts.mirrors, "[install-scripts] mirrors")
     npmrc = None
     if step.project is not None:
         npmrc = os.path.join(settings.build_root, step.project, ".npmrc")
@@ -139,7 +139,7 @@ def _settings(
         "trusted_suites": slipway.debian_trusted,
         "npmrc_variables": slipway.npmrc_variables,
         "mirrors": dict(slipway.mirrors),
-        "binary_mirrors": dict(node_mirrors.mirrors),
+        "binary_mirrors": dict(install_scripts.mirrors),
     }
 
 

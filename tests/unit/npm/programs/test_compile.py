@@ -159,7 +159,7 @@ def test_a_binary_whose_mirror_nobody_can_name_is_told(
     with pytest.raises(SlipwayError) as raised:
         compile_it(monkeypatch, {}, decision="prebuilt")
     assert raised.value.what.startswith("nothing is known that tells")
-    assert '[node-mirrors] variables = {"addon" = ["NAME_OF_THE_VARIABLE"]}' in raised.value.next
+    assert '[install-scripts] variables = {"addon" = ["NAME_OF_THE_VARIABLE"]}' in raised.value.next
 
 
 def test_binaries_for_other_systems_are_dropped_where_asked(

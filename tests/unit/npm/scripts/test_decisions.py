@@ -38,15 +38,15 @@ def faults(field: Dict[str, str]) -> List[str]:
 
 
 def test_an_entry_with_a_range_stands_above_one_without() -> None:
-    field = {"sqlite3": "source", "sqlite3@<5": "refuse", "@a/addon@^1.0.0": "prebuilt"}
-    assert [decide(field, one) for one in LOCK[-2:]] == [Decision.SOURCE, Decision.REFUSE]
+    field = {"sqlite3": "source", "sqlite3@<5": "skip", "@a/addon@^1.0.0": "prebuilt"}
+    assert [decide(field, one) for one in LOCK[-2:]] == [Decision.SOURCE, Decision.SKIP]
     assert decide(field, package("@a/addon")) is Decision.PREBUILT
     assert decide(field, package("@a/addon", "2.0.0")) is None
     decisions.check(decisions.parse(field, WHERE), LOCK, WHERE)
 
 
 def test_scripts_that_do_nothing_are_refused_unless_somebody_wants_them() -> None:
-    assert decide({}, package("core-js", "3.0.0")) is Decision.REFUSE
+    assert decide({}, package("core-js", "3.0.0")) is Decision.SKIP
     assert decide({"core-js": "run"}, package("core-js", "3.0.0")) is Decision.RUN
 
 
@@ -89,6 +89,6 @@ def test_what_nobody_has_decided_on_is_listed_with_the_lines_to_add() -> None:
         'sqlite3@5.1.6, install: "node-pre-gyp install --fallback-to-build"',
         'husky@4.3.8 (dev), install: "node husky"',
     )
-    assert '"husky": "refuse",' in raised.value.next
+    assert '"husky": "skip",' in raised.value.next
     assert '"sqlite3": "source",' in raised.value.next
     decisions.require_decisions([], WHERE)

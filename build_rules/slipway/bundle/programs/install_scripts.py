@@ -1,6 +1,6 @@
 """Fetches a binary that is to be pinned, and says by which hash.
 
-    node_mirrors.py --name sqlite3 --variable npm_config_… --path v5/x.tar.gz --settings s.json --out pin.json
+    install_scripts.py --name sqlite3 --variable npm_config_… --path v5/x.tar.gz --settings s.json --out pin.json
 
 With `--from-file`, that file is taken instead of the mirror's, and kept for the steps that follow.
 """

@@ -1,7 +1,7 @@
-"""The goal `node-mirrors`: which packages have install scripts, and the binaries that those take.
+"""The goal `install-scripts`: which packages have install scripts, and the binaries that those take.
 
-./pants node-mirrors //apps/report:bundle
-./pants node-mirrors --add=sqlite3 //apps/report:bundle
+./pants install-scripts //apps/report:bundle
+./pants install-scripts --pin=sqlite3 //apps/report:bundle
 
 What a package would fetch is not computed: its own script is run and asked, file by file.
 """
@@ -41,7 +41,7 @@ from slipway.npm.rules.locks import FetchLockRequest
 from slipway.npm.scripts import decisions, mirrors
 from slipway.npm.scripts.mirrors import Asked
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
-from slipway.subsystem import NodeMirrors
+from slipway.subsystem import InstallScripts
 
 _MOST_FILES = 8
 _NEW = "pin.json"
@@ -149,6 +149,11 @@ async def pin_binaries(request: PinRequest) -> NewPins:
     return NewPins(digest, tuple(pins), said)
 
 
+def package_name(text: str) -> str:
+    """The npm name: only a scoped one has a slash, so the `@` before it may be left out."""
+    return f"@{text}" if "/" in text and not text.startswith("@") else text
+
+
 def _named(packages: Sequence[Package], request: PinRequest) -> List[Package]:
     found = {
         (one.name, one.version): one
@@ -159,7 +164,7 @@ def _named(packages: Sequence[Package], request: PinRequest) -> List[Package]:
         near = nearest(request.name, {one.name for one in packages if one.in_node_modules})
         raise SlipwayError(
             f'the lock has no package "{request.name}"',
-            where=f"{request.field_set.address}, option --add",
+            where=f"{request.field_set.address}, option --pin",
             found=request.name,
             next=f"did you mean {', '.join(near)}?" if near else "correct the name",
         )
@@ -174,7 +179,7 @@ async def pin_file(wanted: _PinFile) -> PinnedBinary:
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="slipway.bundle.programs.node_mirrors",
+            program="slipway.bundle.programs.install_scripts",
             argv=(
                 *(f"--name={package.name}", f"--variable={asked.variable}", f"--path={asked.path}"),
                 *(*given, f"--out={_NEW}"),
@@ -200,27 +205,27 @@ async def pin_file(wanted: _PinFile) -> PinnedBinary:
 # --- The goal.
 
 
-class NodeMirrorsGoal(Goal):
-    subsystem_cls = NodeMirrors
+class InstallScriptsGoal(Goal):
+    subsystem_cls = InstallScripts
     environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
 
 
 @goal_rule
-async def node_mirrors(
-    console: Console, goal: NodeMirrors, targets: Targets, workspace: Workspace
-) -> NodeMirrorsGoal:
+async def list_install_scripts(
+    console: Console, goal: InstallScripts, targets: Targets, workspace: Workspace
+) -> InstallScriptsGoal:
     chosen = [one for one in targets if NodeAppBundleFieldSet.is_applicable(one)]
     if not chosen:
         raise SlipwayError(
             "there is nothing to look at",
             found="no node_app_bundle among the targets",
-            next="./pants node-mirrors //apps/koa-kkl:bundle",
+            next="./pants install-scripts //apps/koa-kkl:bundle",
         )
     field_sets = [NodeAppBundleFieldSet.create(one) for one in chosen]
-    if goal.add:
+    if goal.pin:
         pins: List[PinnedBinary] = []
         for field_set in field_sets:
-            request = PinRequest(field_set, goal.add, goal.from_file, tuple(pins))
+            request = PinRequest(field_set, package_name(goal.pin), goal.from_file, tuple(pins))
             pinned = await Get(NewPins, PinRequest, request)
             workspace.write_digest(pinned.digest)
             pins.extend(pinned.pins)
@@ -230,7 +235,7 @@ async def node_mirrors(
         for field_set, found in zip(field_sets, scripted):
             print_line(str(field_set.address))
             print_line(_table(found) if found.rows else "no package has an install script")
-    return NodeMirrorsGoal(exit_code=0)
+    return InstallScriptsGoal(exit_code=0)
 
 
 def rules():
