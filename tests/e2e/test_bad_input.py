@@ -303,7 +303,7 @@ FILES: Dict[str, Case] = {
         (
             'the bundle "apps/no-server-sources:bundle" has no runtime sources',
             "in:    apps/no-server-sources:bundle, field runtime_sources",
-            'next:  list what the server runs, such as runtime_sources=["service/**"]',
+            'next:  list the files that the application runs, such as runtime_sources=["service/**"]',
         ),
     ),
     "a smoke script that fails": Case(
