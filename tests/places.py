@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Tuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "build_rules"
+LAUNCHER = "slipway/step/programs/launch.py"
+
+
+def started(module: str) -> Tuple[str, ...]:
+    """What follows Python in a command that starts a program of Slipway."""
+    return ("-I", "-S", "-B", str(SOURCES / LAUNCHER), module)

@@ -31,10 +31,10 @@ from tests.deploy.fleet import TOP
 from tests.deploy.hosts import Host, HostFarm
 from tests.deploy.sites import snapshot
 from tests.e2e import harness
-from tests.places import SOURCES
+from tests.places import started
 from tests.unit.deploy.tiny_release import STOPS, write_release
 
-PROGRAM = SOURCES / "slipway" / "deploy" / "programs" / "coordinator.py"
+PROGRAM = started("slipway.deploy.programs.coordinator")
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 BAD = "6.6.6"  # never healthy
 # Folders on a host that are not Slipway's.
@@ -106,7 +106,7 @@ class Outcome:
 def start_program(release: Path, inventory: Path) -> subprocess.Popen[str]:
     """A deploy as a process of its own."""
     return subprocess.Popen(
-        [*(sys.executable, "-S", "-B", str(PROGRAM), "deploy"), str(release), f"--to={inventory}"],
+        [*(sys.executable, *PROGRAM, "deploy"), str(release), f"--to={inventory}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -46,7 +46,7 @@ class Command:
         }
         inventory = folder / "inventory.json"
         inventory.write_text(json.dumps(described))
-        self.command = [sys.executable, "-S", "-B", str(PROGRAM), *arguments, f"--to={inventory}"]
+        self.command = [sys.executable, *PROGRAM, *arguments, f"--to={inventory}"]
         self.process: Optional[subprocess.Popen[str]] = None
 
     def start(self, **env: str) -> subprocess.Popen[str]:

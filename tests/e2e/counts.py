@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Mapping, Tuple
 RAN, HIT_LOCALLY, HIT_REMOTELY, MEMOIZED = "Ran", "HitLocally", "HitRemotely", "Memoized"
 
 # Fetching is no build step: it is never cached, and runs only for a step that misses.
-FETCH = "slipway/step/programs/locked_files.py"
-STEPS = ("slipway/step/programs/enter.py", "slipway/toolchain/programs/assemble.py")
+FETCH = "slipway.step.programs.locked_files"
+STEPS = ("slipway.step.programs.enter", "slipway.toolchain.programs.assemble")
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class StepRun:
 
     @property
     def program(self) -> str:
-        """The script that Pants started, by its path; for a probe, its whole command."""
+        """The program that Pants started, by its module; for a probe, its whole command."""
         argv: List[str] = self.definition["argv"]
-        scripts = [word for word in argv if word.startswith("slipway/")]
-        return scripts[0] if scripts else " ".join(argv)
+        modules = [word for word in argv if word.startswith("slipway.")]
+        return modules[0] if modules else " ".join(argv)
 
     @property
     def is_step(self) -> bool:

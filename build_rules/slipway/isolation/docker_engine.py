@@ -25,7 +25,13 @@ from slipway.archive import unpacking
 from slipway.archive.tar_reading import Kind, Member
 from slipway.isolation import container_side
 from slipway.isolation import job as isolation
-from slipway.isolation.job import HOST_NAME, CommandNotStarted, IsolationRefused, Job
+from slipway.isolation.job import (
+    HOST_NAME,
+    PYTHON_OPTIONS,
+    CommandNotStarted,
+    IsolationRefused,
+    Job,
+)
 from slipway.isolation.tree_cache import Layer
 from slipway.oci import image as oci_image
 from slipway.oci.docker import Client, EngineRefused, check_disk, last_line
@@ -211,7 +217,7 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         f"--tmpfs=/home:{options},mode=755",
         f"--tmpfs=/tmp:{options},mode=1777",
         *("--env=PYTHONHASHSEED=0", "--entrypoint=/usr/bin/python3", image),
-        *("-I", "-S", "-B", "-c", program, json.dumps(asked)),
+        *(*PYTHON_OPTIONS, "-c", program, json.dumps(asked)),
     ]
 
 

@@ -26,6 +26,9 @@ WRITABLE_FOLDERS = ("/build", "/home", "/tmp", "/dev/shm")
 OPEN_FILES = 4096
 """The soft limit, the same everywhere, as far as the machine's hard limit allows."""
 
+PYTHON_OPTIONS = ("-I", "-S", "-B")
+"""How every program of Slipway starts: nothing of the user's or the site's Python, no .pyc files."""
+
 FOREIGN_FOLDER = "/build/work"
 """Where a foreign command without a program starts; it is empty then."""
 

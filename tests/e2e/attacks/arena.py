@@ -422,9 +422,9 @@ def kept_steps(folder: Path) -> Iterator[Step]:
     for sandbox in sorted(folder.glob("pants-sandbox-*")):
         with contextlib.suppress(OSError, ValueError, StopIteration):
             described = json.loads((sandbox / "step.json").read_text())
-            program = next(word for word in described["argv"] if word.endswith(".py"))
+            program = next(word for word in described["argv"] if word.startswith("slipway."))
             arguments = json.loads((sandbox / "in" / "arguments.json").read_text())
-            yield Step(sandbox, os.path.relpath(program, "/build/slipway"), arguments)
+            yield Step(sandbox, program, arguments)
 
 
 def read_members(path: Path) -> Iterator[Member]:

@@ -34,9 +34,9 @@ INSTALL, BUILD, MAKE = "install script", "build script", "make"
 EVERYWHERE = (INSTALL, BUILD, MAKE)
 # The program of the step, and what its outputs may hold.
 _PROGRAMS = {
-    INSTALL: "slipway/npm/programs/compile.py",
-    BUILD: "slipway/bundle/programs/build.py",
-    MAKE: "slipway/runtime/programs/build.py",
+    INSTALL: "slipway.npm.programs.compile",
+    BUILD: "slipway.bundle.programs.build",
+    MAKE: "slipway.runtime.programs.build",
 }
 _BELONGS = {BUILD: ("dist",), MAKE: ("bin", "include", "lib", "share")}
 

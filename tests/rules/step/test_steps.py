@@ -30,7 +30,8 @@ from slipway.release.rules.tailor import PutativeNodeAppsRequest
 from slipway.step.rules.build_step import HostStep, Step, StepResult, Tree, as_arguments
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.locked_files import LockedFile, LockedFiles, LockedFilesDigest
-from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.program import LAUNCHER, Program, ProgramRequest, path_of
+from tests import places
 from tests.places import REPOSITORY, SOURCES
 from tests.rules.workspace import SHA256, Workspace, make_lock
 from tests.unit.archive import own_archives
@@ -40,6 +41,7 @@ PROGRAMS = sorted(
     for path in SOURCES.glob("slipway/*/programs/*.py")
     if path.stem != "__init__"
 )
+STARTED = ("-I", "-S", "-B", places.LAUNCHER)
 MANY = LockedFile("cache/x", SHA256, 99, FrozenDict(kind="npm", name="x", version="1.0.0"))
 
 
@@ -79,7 +81,7 @@ def test_a_step_is_started_by_relative_names_alone(
     workspace = make_workspace(processes=True)
     workspace.request(StepResult, make_step())
     (process,) = workspace.processes()
-    assert process.argv == ("host/python", "-I", "-S", "-B", "slipway/step/programs/enter.py")
+    assert process.argv == ("host/python", *STARTED, "slipway.step.programs.enter")
     assert not process.env
     assert process.output_files == ("out/app.layer", "network.json")
     assert process.timeout_seconds is None or process.timeout_seconds < 0
@@ -87,7 +89,10 @@ def test_a_step_is_started_by_relative_names_alone(
     contents = workspace.request(DigestContents, process.input_digest)
     texts = {file.path: file.content.decode() for file in contents}
     step = json.loads(texts["step.json"])
-    assert step["argv"][-1] == "/build/slipway/slipway/bundle/programs/pack_app.py"
+    assert step["argv"] == [
+        *("/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{places.LAUNCHER}"),
+        "slipway.bundle.programs.pack_app",
+    ]
     assert step["trees"] == [{"layer": "0/base.tar", "sha256": SHA256, "target": "/"}]
     assert json.loads(texts["in/arguments.json"]) == {"static_dir": "dist"}
     for text in (texts["step.json"], texts["in/arguments.json"]):
@@ -114,7 +119,7 @@ def test_a_host_step_is_started_by_relative_names_alone(
     workspace.request(StepResult, step)
     (process,) = workspace.processes()
     assert process.argv == (
-        *("host/python", "-I", "-S", "-B", "slipway/toolchain/programs/assemble.py"),
+        *("host/python", *STARTED, "slipway.toolchain.programs.assemble"),
         *("layer", "--spec=x"),
     )
     assert not [word for word in process.argv if word.startswith("/")]
@@ -191,8 +196,8 @@ def test_the_order_of_arguments_is_not_in_the_key() -> None:
 def loaded_modules(program: str) -> List[str]:
     """The modules of this package that a program imports, but for the packages that they are in."""
     code = (
-        "import runpy, sys; sys.argv = ['x'];"
-        f"runpy.run_path({str(SOURCES / path_of(program))!r}, run_name='x');"
+        f"import importlib, sys; sys.path.insert(0, {str(SOURCES)!r});"
+        f"importlib.import_module({program!r});"
         "print(*sorted(name for name, module in sys.modules.items()"
         " if name.startswith('slipway.') and not hasattr(module, '__path__')))"
     )
@@ -211,7 +216,8 @@ def reader() -> Iterator[Workspace]:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_holds_exactly_what_it_imports(reader: Workspace, program: str) -> None:
     digest = reader.request(Program, ProgramRequest((program,))).digest
-    expected = {path_of(module) for module in (program, *loaded_modules(program))}
+    modules = (LAUNCHER, program, *loaded_modules(program))
+    expected = {path_of(module) for module in modules}
     found = set(reader.files(digest))
     assert expected <= found
     for path in found - expected:
@@ -230,9 +236,14 @@ def test_a_program_starts_with_its_own_files_alone(
         place = tmp_path / file.path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(file.content)
-    path = f"{tmp_path}/{path_of(program)}"
-    code = f"import runpy; runpy.run_path({path!r}, run_name='x')"
-    argv = [sys.executable, "-I", "-S", "-B", "-c", code]
+    # The launcher runs it as the main module; here, it is imported in place of that.
+    code = (
+        "import importlib, runpy, sys; sys.argv.pop(0);"
+        "runpy.run_module = lambda name, **_: importlib.import_module(name);"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    launcher = str(tmp_path / places.LAUNCHER)
+    argv = [sys.executable, "-I", "-S", "-B", "-c", code, launcher, program]
     assert subprocess.run(argv, cwd="/", check=False).returncode == 0
 
 
@@ -416,10 +427,10 @@ def test_export_gives_each_wanted_application_its_own_folder(
 
 def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs the program of an export as Pants lays it out, beside a runtime."""
-    program = folder / export._FOLDER / path_of(export._PROGRAM)
+    launcher = folder / export._FOLDER / places.LAUNCHER
     shutil.copytree(SOURCES / "slipway", folder / export._FOLDER / "slipway")
     layers.write_tar(str(folder / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
-    argv = [sys.executable, "-I", "-S", "-B", str(program), str(folder)]
+    argv = [sys.executable, *STARTED[:-1], str(launcher), export._PROGRAM, str(folder)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 

@@ -10,8 +10,6 @@ import os
 import shutil
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.archive import unpacking
 from slipway.core.errors import SlipwayError
 

@@ -8,10 +8,7 @@ themselves), and what the binaries of both layers need, as `<layer>.elf.json`.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any, Dict, Iterable, Iterator, List, Sequence
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry

@@ -25,7 +25,7 @@ from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
-from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.program import Program, ProgramRequest, command
 
 _PROGRAM = "slipway.bundle.programs.export"
 # Beside what is exported; the program removes it.
@@ -69,8 +69,8 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
         post_processing_cmds=[
             PostProcessingCommand(
                 [
-                    *(settings.python, "-I", "-S", "-B"),
-                    *(f"{{digest_root}}/{_FOLDER}/{path_of(_PROGRAM)}", "{digest_root}"),
+                    *command(settings.python, _PROGRAM, f"{{digest_root}}/{_FOLDER}"),
+                    "{digest_root}",
                 ]
             )
         ],

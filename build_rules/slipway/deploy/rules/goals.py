@@ -37,7 +37,7 @@ from slipway.deploy.rules.deployment import (
 from slipway.release.rules.package import StaticNamed, StaticNamedRequest
 from slipway.release.rules.tarball import Release, ReleaseRequest
 from slipway.step.rules.host_settings import HostSettings
-from slipway.step.rules.program import path_of
+from slipway.step.rules.program import command
 
 # What ssh and the hooks of the user's own machine need.
 _PASSED_ON = (
@@ -134,7 +134,7 @@ async def prepare_run(
         files = await Get(Digest, MergeDigests([release.digest, named.digest]))
         digests.append(await Get(Digest, AddPrefix(files, "release")))
         arguments = (f"{{chroot}}/release/{release.stem}.release.json", *arguments)
-    program = (settings.python, "-I", "-S", "-B", f"{{chroot}}/{path_of(PROGRAM)}")
+    program = command(settings.python, PROGRAM, "{chroot}")
     return InteractiveProcess(
         argv=(*program, request.command, *arguments, "--to={chroot}/deployment.json"),
         env=dict(environment.get_subset(_PASSED_ON)),

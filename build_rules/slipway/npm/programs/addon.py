@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import Any, Dict, Set
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, unpacking
 from slipway.core.errors import SlipwayError

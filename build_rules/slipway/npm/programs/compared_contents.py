@@ -13,8 +13,6 @@ import os
 import sys
 from typing import Any, List, Mapping, Optional, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.fetch import integrity as sri
 from slipway.fetch.download import ContentCache
 from slipway.fetch.program import guarded

@@ -15,8 +15,6 @@ import os
 import sys
 from typing import List, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import one_line
 from slipway.fetch import integrity as sri

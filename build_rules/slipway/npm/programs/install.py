@@ -12,11 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import threading
 from typing import Any, Callable, Dict, FrozenSet, List, Optional
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, package_tarball
 from slipway.core import placeholders

@@ -11,10 +11,7 @@ import dataclasses
 import json
 import os
 import posixpath
-import sys
 from typing import Any, Dict, List, Set, Tuple
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.abi import audit as abi_audit
 from slipway.abi import policy as abi_policy

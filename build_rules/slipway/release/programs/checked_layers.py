@@ -6,11 +6,7 @@ file.  Leaves `<layer>.checked.json`, what a release needs to know of each.
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any, Dict
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.elf import facts
 from slipway.runtime import release_layers

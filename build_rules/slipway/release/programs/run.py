@@ -16,8 +16,6 @@ import time
 from types import FrameType
 from typing import Dict, List, Optional
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.archive import unpacking
 from slipway.archive.unpacking import Form
 from slipway.core.errors import SlipwayError

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any, Dict
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import unpacking
 from slipway.archive.unpacking import Form

@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from typing import Any, Dict, List, Tuple
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry

@@ -11,7 +11,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.targets import BundleField, RunScriptField
 from slipway.step.rules.host_settings import HostSettings
-from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.program import Program, ProgramRequest, command
 
 _PROGRAM = "slipway.release.programs.run"
 
@@ -30,8 +30,8 @@ async def run_release(field_set: ReleaseRunFieldSet, settings: HostSettings) -> 
     return RunRequest(
         digest=await Get(Digest, MergeDigests([program.digest, release.digest])),
         args=(
-            *(settings.python, "-I", "-S", "-B"),
-            *(f"{{chroot}}/{path_of(_PROGRAM)}", f"{{chroot}}/{release.stem}.tar.gz"),
+            *command(settings.python, _PROGRAM, "{chroot}"),
+            f"{{chroot}}/{release.stem}.tar.gz",
         ),
     )
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, package_tarball
 from slipway.core import placeholders

@@ -6,10 +6,7 @@ Leaves `runtime.tar`, from which later steps take the runtime.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any, Dict, List
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError

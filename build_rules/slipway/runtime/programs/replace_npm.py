@@ -5,12 +5,8 @@ Apart from the build, which takes long and does not change with npm.  Leaves `ru
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from typing import Any, Dict
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.archive import layers
 from slipway.runtime import bundled_npm

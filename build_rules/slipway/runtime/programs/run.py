@@ -9,8 +9,6 @@ import os
 import sys
 from typing import List, NoReturn
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.archive import unpacking
 from slipway.core.errors import SlipwayError
 

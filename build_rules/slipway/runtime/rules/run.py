@@ -11,7 +11,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from slipway.runtime.rules.make import NodeRuntimeFieldSet, Runtime, RuntimeRequest
 from slipway.runtime.targets import NodeVersionField
 from slipway.step.rules.host_settings import HostSettings
-from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.program import Program, ProgramRequest, command
 
 _PROGRAM = "slipway.runtime.programs.run"
 
@@ -29,7 +29,7 @@ async def run_runtime(field_set: RuntimeRunFieldSet, settings: HostSettings) -> 
     )
     return RunRequest(
         digest=await Get(Digest, MergeDigests([program.digest, runtime.tree.digest])),
-        args=(settings.python, "-I", "-S", "-B", f"{{chroot}}/{path_of(_PROGRAM)}"),
+        args=command(settings.python, _PROGRAM, "{chroot}"),
     )
 
 

@@ -17,8 +17,6 @@ import sys
 import tempfile
 from typing import Any, Dict, Iterator, List
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.core.errors import SlipwayError
 from slipway.isolation import job as isolation
 from slipway.isolation import namespaces, network_guard, tree_cache

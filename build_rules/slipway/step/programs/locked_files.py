@@ -29,8 +29,6 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import unquote
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.debian.apt_config import read_apt_config
 from slipway.debian.mirrors import DebianMirrors
 from slipway.fetch import integrity as sri

@@ -52,7 +52,7 @@ from slipway.step.rules.locked_files import (
     LockedFiles,
     LockedFilesDigest,
 )
-from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.program import Program, ProgramRequest, command
 from slipway.step.rules.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -264,8 +264,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
         Get(LockedFilesDigest, LockedFiles, step.locked),
     )
     described: Dict[str, Any] = {
-        "argv": step.argv
-        or ["/usr/bin/python3", "-I", "-S", "-B", f"/build/slipway/{path_of(step.program)}"],
+        "argv": step.argv or command("/usr/bin/python3", step.program, "/build/slipway"),
         "env": {},
         "foreign": bool(step.argv),
         "outputs": step.outputs,
@@ -293,7 +292,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     )
     inputs = await Get(Digest, MergeDigests([own, entry.digest, *parts]))
     process = Process(
-        ["host/python", "-I", "-S", "-B", path_of(_ENTER)],
+        command("host/python", _ENTER),
         input_digest=inputs,
         immutable_input_digests={
             **{f"trees/{index}": tree.digest for index, tree in enumerate(step.trees)},
@@ -324,7 +323,7 @@ async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
     )
     inputs = await Get(Digest, MergeDigests([program.digest, step.inputs, locked.digest]))
     process = Process(
-        ["host/python", "-I", "-S", "-B", path_of(step.program), *step.argv],
+        (*command("host/python", step.program), *step.argv),
         input_digest=inputs,
         immutable_input_digests=step.large,
         append_only_caches={settings.cache_name: "host"},

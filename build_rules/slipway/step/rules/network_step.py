@@ -24,7 +24,7 @@ from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
 from slipway.fetch import configured_address
 from slipway.step.rules.host_settings import HostSettings
-from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.program import Program, ProgramRequest, command
 from slipway.subsystem import InstallScripts, Slipway
 
 
@@ -89,12 +89,15 @@ async def run_network_step(
     pipe = SettingsPipe(
         settings.folder, _settings(step, settings, slipway, install_scripts, environment)
     )
-    python = ("host/python", "-I", "-S", "-B")
     try:
         result = await Get(
             FallibleProcessResult,
             Process(
-                [*python, path_of(step.program), f"--settings={pipe.path}", *step.argv],
+                (
+                    *command("host/python", step.program),
+                    f"--settings={pipe.path}",
+                    *step.argv,
+                ),
                 input_digest=inputs,
                 append_only_caches={settings.cache_name: "host"},
                 output_files=step.output_files,

@@ -1,4 +1,4 @@
-"""The programs that run in build steps, as digests: a script and what it imports.
+"""The programs that run in build steps, as digests: a module, what it imports, and the launcher.
 
 A program's digest holds exactly the modules that it reaches, so that an edit to one module reruns
 the steps that use it and no others.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import pkgutil
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
@@ -15,17 +16,21 @@ from typing import Dict, List, Optional, Tuple
 from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.engine.rules import Get, collect_rules, rule
 
+from slipway.isolation.job import PYTHON_OPTIONS
+
+LAUNCHER = "slipway.step.programs.launch"
+
 
 @dataclass(frozen=True)
 class ProgramRequest:
-    """The module names of scripts, such as `slipway.step.programs.enter`."""
+    """The module names of programs, such as `slipway.step.programs.enter`."""
 
     modules: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Program:
-    """The scripts with all modules of this package that they import, from the package's root."""
+    """The programs with all modules of this package that they import, from the package's root."""
 
     digest: Digest
 
@@ -34,10 +39,15 @@ def path_of(module: str) -> str:
     return module.replace(".", "/") + ".py"
 
 
+def command(python: str, module: str, folder: str = "") -> Tuple[str, ...]:
+    """What starts a program, whose digest is laid out in `folder`; arguments may follow."""
+    return (python, *PYTHON_OPTIONS, os.path.join(folder, path_of(LAUNCHER)), module)
+
+
 @rule
 async def gather_program(request: ProgramRequest) -> Program:
     sources: Dict[str, bytes] = {}
-    queue: List[str] = list(request.modules)
+    queue: List[str] = [LAUNCHER, *request.modules]
     while queue:
         module = queue.pop()
         if module in sources:

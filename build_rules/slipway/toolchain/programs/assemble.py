@@ -25,8 +25,6 @@ import tempfile
 import time
 from typing import Any, Dict, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.abi import policy as abi_policy
 from slipway.archive.rootfs import MTIME, merge, read_layer, write_layer
 from slipway.core.errors import SlipwayError

@@ -9,10 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from typing import Any, Dict, List
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.abi import audit
 from slipway.abi import policy as abi_policy

@@ -16,8 +16,6 @@ import sys
 import tempfile
 from typing import Iterator, Optional, Sequence
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.core.errors import SlipwayError, suggesting
 from slipway.debian import signature
 from slipway.debian.apt_config import read_apt_config

@@ -8,11 +8,8 @@ It runs on the runner's CPython with the network, and reads the logins of docker
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Sequence
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 from slipway.fetch.download import ContentCache
 from slipway.fetch.program import guarded, write_text

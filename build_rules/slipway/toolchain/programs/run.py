@@ -18,8 +18,6 @@ import termios
 import tty
 from typing import Iterator, List, Mapping, Tuple
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-
 from slipway.core.errors import SlipwayError
 from slipway.isolation import job, namespaces, tree_cache
 from slipway.isolation.job import Command, IsolationRefused

@@ -14,7 +14,7 @@ from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
 from slipway.step.rules.host_settings import HostSettings
-from slipway.step.rules.program import Program, ProgramRequest, path_of
+from slipway.step.rules.program import Program, ProgramRequest, command
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
 from slipway.toolchain.targets import ImageField, PackagesLockField
 
@@ -40,7 +40,7 @@ async def run_toolchain(field_set: ToolchainRunFieldSet, settings: HostSettings)
     return RunRequest(
         digest=await Get(Digest, MergeDigests([program.digest, *layers])),
         args=(
-            *(settings.python, "-I", "-S", "-B", f"{{chroot}}/{path_of(_SHELL)}"),
+            *command(settings.python, _SHELL, "{chroot}"),
             os.path.join(settings.named_caches, "slipway_trees"),
             field_set.address.target_name,
             *(

@@ -13,11 +13,11 @@ import pytest
 
 from slipway.npm.lockfiles import fetch_lock
 from slipway.npm.lockfiles import lock as npm_lock
-from tests.places import SOURCES
+from tests.places import started
 from tests.unit.npm.builders import entry, lock_text, lock_text_v1, sha1, sha512
 from tests.unit.registry_stub import Registry
 
-SCRIPT = SOURCES / "slipway" / "npm" / "programs" / "generate_lock.py"
+PROGRAM = "slipway.npm.programs.generate_lock"
 PATH = "apps/x/package-lock.json"
 COMMAND = "./pants generate-lockfiles --resolve=npm:apps/x"
 LEFT, RIGHT = b"left " * 99, b"right " * 99
@@ -49,7 +49,7 @@ class Run:
         (self.folder / "settings.json").write_text(json.dumps(settings))
         return subprocess.run(
             [
-                *(sys.executable, "-I", "-S", "-B", str(SCRIPT)),
+                *(sys.executable, *started(PROGRAM)),
                 *("--lock", str(self.folder / "package-lock.json"), "--lock-path", PATH),
                 *("--old", str(self.out), "--out", str(self.out)),
                 *("--settings", str(self.folder / "settings.json")),

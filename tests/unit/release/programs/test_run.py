@@ -18,9 +18,7 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.release.programs import run as run_release
-from tests.places import SOURCES
-
-PROGRAM = SOURCES / "slipway" / "release" / "programs" / "run.py"
+from tests.places import started
 
 
 class Run:
@@ -38,7 +36,7 @@ class Run:
 
     def start(self, *arguments: str, env: Optional[Dict[str, str]] = None) -> subprocess.Popen[str]:
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", str(PROGRAM), str(self._tarball), *arguments],
+            [sys.executable, *started(run_release.__name__), str(self._tarball), *arguments],
             env={
                 "PATH": os.environ["PATH"],
                 "TMPDIR": str(self.scratch),

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
-from tests.places import SOURCES
+from tests.places import started
 from tests.unit.npm.builders import sha512
 
-SCRIPT = SOURCES / "slipway" / "step" / "programs" / "locked_files.py"
+PROGRAM = "slipway.step.programs.locked_files"
 LEFT = b"left " * 2000
 
 # Short enough for tests; four tries as in earnest.
@@ -58,7 +58,7 @@ class Run:
         (self.folder / "request.json").write_text(json.dumps(self.requests))
         (self.folder / "settings.json").write_text(json.dumps(self.settings))
         return [
-            *(sys.executable, "-I", "-S", "-B", str(SCRIPT)),
+            *(sys.executable, *started(PROGRAM)),
             *("--request", str(self.folder / "request.json")),
             *("--settings", str(self.folder / "settings.json")),
             *("--out", str(self.out)),

@@ -17,9 +17,9 @@ import pytest
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
-from tests.places import SOURCES
+from tests.places import started
 
-ENTER = SOURCES / "slipway" / "step" / "programs" / "enter.py"
+ENTER = "slipway.step.programs.enter"
 
 
 def make_root(path: Path) -> str:
@@ -73,7 +73,7 @@ class Sandbox:
             )
         )
         done = subprocess.run(
-            [*before, sys.executable, "-I", "-S", "-B", str(ENTER)],
+            [*before, sys.executable, *started(ENTER)],
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "SECRET": "of the machine"},
             capture_output=True,

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import pytest
 
-from tests.places import SOURCES
+from tests.places import LAUNCHER, SOURCES
 from tests.unit.debian.builders import (
     BASE_LAYER,
     folder,
@@ -26,7 +26,7 @@ from tests.unit.debian.builders import (
     write_inputs,
 )
 
-PROGRAM = "slipway/toolchain/programs/assemble.py"
+PROGRAM = (LAUNCHER, "slipway.toolchain.programs.assemble")
 LAYER = [
     "layer",
     "--spec=image.json",
@@ -75,7 +75,7 @@ def run(
     top: Path, arguments: Sequence[str], python: str = sys.executable, umask: int = 0o022
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [python, "-I", "-S", "-B", PROGRAM, *arguments],
+        [python, "-I", "-S", "-B", *PROGRAM, *arguments],
         cwd=top,
         env={},
         capture_output=True,
@@ -297,7 +297,7 @@ def test_another_user_gives_the_same_bytes(tmp_path: Path) -> None:
     for arguments in (LAYER, ARCHIVE, FLATTEN):
         assert run(ours, arguments).returncode == 0
         done = subprocess.run(
-            [python, "-I", "-S", "-B", PROGRAM, *arguments],
+            [python, "-I", "-S", "-B", *PROGRAM, *arguments],
             cwd=theirs,
             env={},
             stderr=subprocess.PIPE,

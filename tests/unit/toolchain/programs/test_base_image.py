@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 import pytest
 
 from slipway.toolchain.image_spec import check_lock_is_current, read_image_spec
-from tests.places import SOURCES
+from tests.places import started
 from tests.unit.debian.real_packages import BASE, base_lock, fetch_packages
 
 # All that a build step may count on; a change here is a change for every build script.
@@ -115,13 +115,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("base")
     fetch_packages(top / "debs")
     command = [
-        *(
-            sys.executable,
-            "-I",
-            "-S",
-            "-B",
-            str(SOURCES / "slipway/toolchain/programs/assemble.py"),
-        ),
+        *(sys.executable, *started("slipway.toolchain.programs.assemble")),
         *("layer", "--spec", str(BASE / "image.json"), "--lock", str(BASE / "packages.lock")),
         *("--debs", str(top / "debs"), "--layer", "base.tar", "--facts", "base.json"),
     ]

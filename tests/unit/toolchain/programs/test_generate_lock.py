@@ -14,12 +14,12 @@ from typing import Any, Dict, Optional, Sequence
 import pytest
 
 from slipway.debian.lock import read_lock
-from tests.places import SOURCES
+from tests.places import started
 from tests.unit.debian.builders import spec_fields
 from tests.unit.debian.test_archive import armoured
 from tests.unit.fetch.loopback import Page, serve
 
-PROGRAM = SOURCES / "slipway" / "toolchain" / "programs" / "generate_lock.py"
+PROGRAM = "slipway.toolchain.programs.generate_lock"
 STANZA = """\
 Package: {0}
 Version: 1.0-1
@@ -67,7 +67,7 @@ def run(
     }
     (top / "settings.json").write_text(json.dumps(settings))
     command = [
-        *(sys.executable, "-I", "-S", "-B", str(PROGRAM)),
+        *(sys.executable, *started(PROGRAM)),
         *("--spec", "image.json", "--spec-path", "toolchains/base/image.json"),
         *("--settings", "settings.json", "--out", "packages.lock", "--old", "packages.lock"),
         *("--resolve", "toolchain:base"),
