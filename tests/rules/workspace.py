@@ -338,7 +338,7 @@ class Workspace:
 
     def steps(self, program: str = "") -> List[Step]:
         """The steps that were asked for since the start, in their order."""
-        return [step for step in _steps if not program or step.program == program]
+        return [step for step in _steps if not program or step.call.program == program]
 
     def host_steps(self) -> List[HostStep]:
         return list(_host_steps)

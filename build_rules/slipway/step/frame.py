@@ -6,21 +6,33 @@ import errno
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, NoReturn
+from typing import Any, Callable, Dict, NoReturn, TypeVar
 
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jail_protocol
 from slipway.isolation.job import hide
+from slipway.step.interface import StepProgram
+
+A = TypeVar("A")
 
 
-def run(main: Callable[[Dict[str, Any]], None]) -> NoReturn:
+def run(program: StepProgram[A], main: Callable[[A], None]) -> NoReturn:
     """Calls `main` at `/build` with the step's arguments; a SlipwayError ends with its text."""
+    _run(lambda text: main(program.read(text)))
+
+
+def run_untyped(main: Callable[[Dict[str, Any]], None]) -> NoReturn:
+    """The same for a program that takes its arguments as JSON has them."""
+    _run(lambda text: main(json.loads(text)))
+
+
+def _run(main: Callable[[str], None]) -> NoReturn:
     # Foreign commands of the same user can neither trace this process nor talk in its place.
     hide()
     os.set_inheritable(jail_protocol.DESCRIPTOR, False)
     os.chdir("/build")
     with open("in/arguments.json", encoding="utf-8") as file:
-        arguments: Dict[str, Any] = json.load(file)
+        arguments = file.read()
     try:
         main(arguments)
     except SlipwayError as error:

@@ -19,7 +19,7 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
         "app/release/app-1.0.0-prod.release.json",
         "app/release/app-1.0.0-prod.native.json",
     ]
-    assert {step.program for step in workspace.steps()} == {
+    assert {step.call.program for step in workspace.steps()} == {
         *(
             "slipway.runtime.programs.make",
             "slipway.runtime.programs.pack",
@@ -52,7 +52,7 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
         workspace.package(f"app:release@server_env={env}")
     counts: Dict[str, int] = {}
     for step in set(workspace.steps()):
-        counts[step.program] = counts.get(step.program, 0) + 1
+        counts[step.call.program] = counts.get(step.call.program, 0) + 1
     assert counts == {
         **dict.fromkeys(
             (
@@ -87,7 +87,7 @@ def test_build_arguments_and_environment_reach_the_script(workspace: Workspace) 
     fields = 'build_args=["--mode", "{server_env}"], build_env={"A": "1"}, server_env="sit"'
     workspace.write_app("app", BUILD=make_build(fields, 'server_env="sit"'))
     workspace.package("app:release")
-    arguments = json.loads(workspace.steps("slipway.bundle.programs.build")[0].arguments)
+    arguments = json.loads(workspace.steps("slipway.bundle.programs.build")[0].call.arguments)
     assert arguments["script_arguments"] == ["--mode", "sit"]
     assert (arguments["server_env"], arguments["env"]) == ("sit", {"A": "1"})
 
@@ -106,14 +106,14 @@ def test_static_files_go_where_the_field_says(
     workspace.write_app("app", BUILD=make_build("", f'static="{choice}"'))
     assert len(workspace.package("app:release").artifacts) == files
     (step,) = workspace.steps("slipway.release.programs.tarball")
-    assert sorted(json.loads(step.arguments)["layers"]) == layers
+    assert sorted(json.loads(step.call.arguments)["layers"]) == layers
 
 
 def test_an_application_may_have_no_static_folder(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build('static_dir=""'))
     workspace.package("app:release")
     (step,) = workspace.steps("slipway.bundle.programs.pack_app")
-    assert json.loads(step.arguments)["static_dir"] == ""
+    assert json.loads(step.call.arguments)["static_dir"] == ""
 
 
 def test_a_smoke_script_sees_neither_the_environment_file_nor_separate_static_files(
@@ -126,8 +126,8 @@ def test_a_smoke_script_sees_neither_the_environment_file_nor_separate_static_fi
         workspace.steps("slipway.release.programs.smoke"),
         workspace.steps("slipway.release.programs.tarball"),
     )
-    assert json.loads(smoke.arguments)["launcher"]["env_file"] == ""
-    assert json.loads(release.arguments)["launcher"]["env_file"] == "/etc/app/secret"
+    assert json.loads(smoke.call.arguments)["launcher"]["env_file"] == ""
+    assert json.loads(release.call.arguments)["launcher"]["env_file"] == "/etc/app/secret"
     assert workspace.files(smoke.inputs) == (
         "app.sh",
         "layers/app.layer",

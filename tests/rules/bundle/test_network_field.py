@@ -8,6 +8,7 @@ from typing import Callable
 import pytest
 from pants.engine.process import ProcessCacheScope
 
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult
 from tests.rules.workspace import Workspace, make_build
 
@@ -26,11 +27,11 @@ def test_a_release_has_to_agree(workspace: Workspace) -> None:
 def test_the_build_script_has_it_and_the_manifest_says_so(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build(ALLOWED, "allow_network=True"))
     workspace.package("app:release")
-    assert [step.program for step in workspace.steps() if step.network] == [
+    assert [step.call.program for step in workspace.steps() if step.network] == [
         "slipway.bundle.programs.build"
     ]
     (made,) = workspace.steps("slipway.release.programs.tarball")
-    assert json.loads(made.arguments)["manifest"]["network"] == "allow"
+    assert json.loads(made.call.arguments)["manifest"]["network"] == "allow"
 
 
 def test_without_it_the_manifest_says_nothing(workspace: Workspace) -> None:
@@ -38,7 +39,7 @@ def test_without_it_the_manifest_says_nothing(workspace: Workspace) -> None:
     workspace.package("app:release")
     assert not any(step.network for step in workspace.steps())
     (made,) = workspace.steps("slipway.release.programs.tarball")
-    assert "network" not in json.loads(made.arguments)["manifest"]
+    assert "network" not in json.loads(made.call.arguments)["manifest"]
 
 
 @pytest.mark.parametrize("network", [False, True])
@@ -46,7 +47,12 @@ def test_such_a_step_is_never_cached(
     make_workspace: Callable[..., Workspace], network: bool
 ) -> None:
     step = Step(
-        "slipway.release.programs.smoke", (), ("smoke.ok",), "a step", "//a:b", network=network
+        Call("slipway.release.programs.smoke"),
+        (),
+        ("smoke.ok",),
+        "a step",
+        "//a:b",
+        network=network,
     )
     workspace = make_workspace(processes=True)
     workspace.request(StepResult, step)

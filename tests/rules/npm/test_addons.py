@@ -86,9 +86,11 @@ def test_a_bundle_has_its_addons_at_the_place_of_their_folders(addon: Workspace)
     write_app(addon, 'addons=["//app/addons/hello"]')
     addon.package("app:release")
     (step,) = addon.steps("slipway.bundle.programs.pack_app")
-    assert json.loads(step.arguments)["addons"] == ["addons/hello"]
+    assert json.loads(step.call.arguments)["addons"] == ["addons/hello"]
     assert addon.files(step.large["addon-0"]) == ("addon.tar",)
-    manifest = json.loads(addon.steps("slipway.release.programs.tarball")[0].arguments)["manifest"]
+    manifest = json.loads(addon.steps("slipway.release.programs.tarball")[0].call.arguments)[
+        "manifest"
+    ]
     assert manifest["packages"] == [
         {
             "path": "addons/hello",

@@ -82,13 +82,13 @@ def test_each_named_package_is_compiled_by_itself_and_production_ones_are_releas
         *("addon-bcrypt.tar", "addon-node-sass.tar", "installed.tar"),
     )
     (release,) = app.steps("slipway.release.programs.tarball")
-    arguments = json.loads(release.arguments)
+    arguments = json.loads(release.call.arguments)
     assert arguments["layers"] == ["runtime", "dependencies", "addon-bcrypt", "app"]
     sizes = {one["path"]: one["bytes"] for one in arguments["manifest"]["packages"]}
     assert sizes["node_modules/bcrypt"] == stand_ins._REPORTS["compile.json"]["bytes"]
     assert arguments["manifest"]["abi"]["foreign_dropped"] == ["node_modules/bcrypt/mac.node"]
     (audit,) = app.steps("slipway.release.programs.abi_gate")
-    assert json.loads(audit.arguments)["layers"] == arguments["layers"]
+    assert json.loads(audit.call.arguments)["layers"] == arguments["layers"]
 
 
 def test_an_application_without_them_compiles_nothing(workspace: Workspace) -> None:
@@ -124,7 +124,7 @@ def test_a_pinned_binary_is_an_input_of_the_package_that_takes_it_alone(app: Wor
     write_pinned(app, f"install_scripts={decided}")
     app.package("app:release")
     steps = {
-        json.loads(step.arguments)["name"]: step
+        json.loads(step.call.arguments)["name"]: step
         for step in app.steps("slipway.npm.programs.compile")
     }
     assert [one.request() for one in steps["bcrypt"].locked.files] == [
@@ -138,7 +138,7 @@ def test_a_pinned_binary_is_an_input_of_the_package_that_takes_it_alone(app: Wor
             "size": 7,
         }
     ]
-    binaries = json.loads(steps["bcrypt"].arguments)["binaries"]
+    binaries = json.loads(steps["bcrypt"].call.arguments)["binaries"]
     assert binaries == {"v5.1.1/bcrypt.tar.gz": f"in/binaries/{SHA256}"}
     assert not steps["node-sass"].locked.files
 

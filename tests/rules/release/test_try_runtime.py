@@ -28,9 +28,9 @@ def test_all_of_it_is_made_with_the_other_node(workspace: Workspace) -> None:
     workspace.write_app("app")
     read(workspace, OTHER)
     (made,) = workspace.steps("slipway.runtime.programs.make")
-    assert json.loads(made.arguments)["version"] == "14.21.3"
+    assert json.loads(made.call.arguments)["version"] == "14.21.3"
     (release,) = workspace.steps("slipway.release.programs.tarball")
-    assert json.loads(release.arguments)["manifest"]["node"]["version"] == "14.21.3"
+    assert json.loads(release.call.arguments)["manifest"]["node"]["version"] == "14.21.3"
     assert workspace.steps("slipway.release.programs.try_runtime")
 
 

@@ -71,7 +71,7 @@ def test_the_archive_that_the_user_put_there_is_built_with_its_patches(
     ]
     step = build_step(workspace)
     assert workspace.files(step.inputs) == ("patches/one.patch", "source.archive")
-    source = json.loads(step.arguments)["source"]
+    source = json.loads(step.call.arguments)["source"]
     assert source["configure"] == ["--without-snapshot"]
     assert source["test"] == "report"
     assert step.locked.files == ()
@@ -84,7 +84,7 @@ def test_where_an_archive_comes_from_is_in_no_key(
     write(workspace, **{"source.toml": DEFINITION.replace('file = "node.tar.gz"', place)})
     package(workspace)
     step = build_step(workspace)
-    assert "mirror.example.com" not in step.arguments
+    assert "mirror.example.com" not in step.call.arguments
     assert [one.sha256 for one in step.locked.files] == [DIGEST]
 
 
@@ -94,7 +94,7 @@ def test_another_npm_does_not_build_it_again(workspace: Workspace, reports: Dict
     package(workspace)
     assert "8.19.4" not in build_step(workspace).arguments
     (step,) = workspace.steps("slipway.runtime.programs.replace_npm")
-    assert json.loads(step.arguments) == {"npm_version": "8.19.4"}
+    assert json.loads(step.call.arguments) == {"npm_version": "8.19.4"}
     assert len(step.trees) == 2
 
 

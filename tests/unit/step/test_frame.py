@@ -13,13 +13,19 @@ import pytest
 from tests.places import SOURCES
 
 PROGRAM = """
-import ctypes, errno, os, sys
+import ctypes, dataclasses, errno, os, sys
 sys.path.insert(0, sys.argv[1])
 from slipway.step import frame as step_program; from slipway.archive import layers
 from slipway.core.errors import SlipwayError
+from slipway.step.interface import StepProgram
 enter = os.chdir
 os.chdir = lambda folder: enter(sys.argv[2])
-step_program.run(lambda arguments: exec(arguments["code"]))
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    code: str
+
+step_program.run(StepProgram(__name__, Arguments), lambda arguments: exec(arguments.code))
 """
 
 

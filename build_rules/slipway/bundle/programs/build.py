@@ -16,7 +16,7 @@ from slipway.isolation.jail_protocol import Subject
 from slipway.npm.lockfiles.package import text_map
 from slipway.runtime import node_process
 from slipway.step import left_files
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _APP = "app"
 _MOST_NAMED = 20
@@ -139,4 +139,4 @@ def _is_below(path: str, folders: List[str]) -> bool:
 
 
 if __name__ == "__main__":
-    run(build)
+    run_untyped(build)

@@ -16,7 +16,7 @@ from slipway.bundle.static_references import StaticBase, missing
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayErrors
 from slipway.elf import facts
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _CHECKED = (".html", ".htm", ".css")
 
@@ -102,4 +102,4 @@ def _is_view(entry: Entry) -> bool:
 
 
 if __name__ == "__main__":
-    run(pack)
+    run_untyped(pack)

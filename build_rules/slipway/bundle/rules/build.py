@@ -32,6 +32,7 @@ from slipway.npm.scripts import decisions
 from slipway.npm.scripts.decisions import Decision
 from slipway.runtime.rules.make import RuntimeLayer, RuntimeLayerRequest
 from slipway.runtime.rules.node import Runtime
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
@@ -132,25 +133,27 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.bundle.programs.build",
+            call=Call(
+                "slipway.bundle.programs.build",
+                as_arguments(
+                    {
+                        "script": script,
+                        "script_arguments": [
+                            one.replace("{server_env}", server_env)
+                            for one in field_set.build_args.value or ()
+                        ],
+                        "lifecycle_scripts": list(field_set.lifecycle_scripts.value or ()),
+                        "server_env": server_env,
+                        "env": dict(field_set.build_env.value or {}),
+                        "outputs": list(field_set.build_outputs.value or ()),
+                        "executables": sources.executables,
+                    }
+                ),
+            ),
             trees=(*base.trees, runtime.tree),
             outputs=("built.tar", "build.json"),
             description=f"Build {app.name} for {server_env}",
             origin=field_set.origin,
-            arguments=as_arguments(
-                {
-                    "script": script,
-                    "script_arguments": [
-                        one.replace("{server_env}", server_env)
-                        for one in field_set.build_args.value or ()
-                    ],
-                    "lifecycle_scripts": list(field_set.lifecycle_scripts.value or ()),
-                    "server_env": server_env,
-                    "env": dict(field_set.build_env.value or {}),
-                    "outputs": list(field_set.build_outputs.value or ()),
-                    "executables": sources.executables,
-                }
-            ),
             inputs=inputs,
             large=FrozenDict({"installed": installed.everything}),
             network=field_set.has_network,
@@ -211,7 +214,19 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.bundle.programs.pack_app",
+            call=Call(
+                "slipway.bundle.programs.pack_app",
+                as_arguments(
+                    {
+                        "static_dir": field_set.static_dir.value or "",
+                        "static_base_url": field_set.static_base_url.for_env(server_env),
+                        "executables": server.executables,
+                        **(
+                            {"addons": [one.path for one in addons.addons]} if addons.addons else {}
+                        ),
+                    }
+                ),
+            ),
             trees=base.trees,
             outputs=(
                 *("app.layer", "app.elf.json"),
@@ -219,14 +234,6 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
             ),
             description=f"Pack {app.name} for {server_env}",
             origin=field_set.origin,
-            arguments=as_arguments(
-                {
-                    "static_dir": field_set.static_dir.value or "",
-                    "static_base_url": field_set.static_base_url.for_env(server_env),
-                    "executables": server.executables,
-                    **({"addons": [one.path for one in addons.addons]} if addons.addons else {}),
-                }
-            ),
             inputs=inputs,
             large=FrozenDict(
                 {

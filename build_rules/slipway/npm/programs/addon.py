@@ -23,7 +23,7 @@ from slipway.npm.scripts.loopback import LoopbackServer
 from slipway.runtime import node_process
 from slipway.runtime.headers import NodeHeaders
 from slipway.step import left_files
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _APP = "app"
 
@@ -105,4 +105,4 @@ def _modules() -> int:
 
 
 if __name__ == "__main__":
-    run(compile_addon)
+    run_untyped(compile_addon)

@@ -26,7 +26,7 @@ from slipway.runtime import node_process, release_layers
 from slipway.runtime.headers import NodeHeaders
 from slipway.runtime.release_layers import Scope
 from slipway.step import left_files
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _APP = "app"
 _State = Tuple[int, int]
@@ -142,4 +142,4 @@ def _is_npms(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    run(compile_package)
+    run_untyped(compile_package)

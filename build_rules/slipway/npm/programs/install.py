@@ -23,7 +23,7 @@ from slipway.fetch import integrity as sri
 from slipway.npm.installed_tree import InstalledTree
 from slipway.npm.scripts import mirrors, native_packages
 from slipway.runtime import node_process
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _APP = "app"
 _CONTENTS = "_cacache/content-v2"
@@ -165,4 +165,4 @@ def _install_scripts(tree: InstalledTree, production: FrozenSet[str]) -> List[Di
 
 
 if __name__ == "__main__":
-    run(install)
+    run_untyped(install)

@@ -35,6 +35,7 @@ from slipway.npm.targets import (
     ToolchainField,
 )
 from slipway.runtime.rules.node import Runtime
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.toolchain.rules.image import (
     ToolchainFieldSet,
@@ -145,23 +146,25 @@ async def compile_addon(request: AddonRequest) -> Addon:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.npm.programs.addon",
+            call=Call(
+                "slipway.npm.programs.addon",
+                as_arguments(
+                    {
+                        "name": manifest.name,
+                        "version": manifest.version,
+                        "node": runtime.version,
+                        "python": native_packages.gyp_python(
+                            npm_manifest.npm_major(runtime.npm_version)
+                        ),
+                        "executables": sources.executables,
+                        "test_script": test,
+                    }
+                ),
+            ),
             trees=(*image.layers, runtime.tree),
             outputs=("addon.tar", "addon.tar.gz", "addon.elf.json", "compile.json"),
             description=f"Compile {manifest.name}@{manifest.version} for Node.js {runtime.version}",
             origin=origin,
-            arguments=as_arguments(
-                {
-                    "name": manifest.name,
-                    "version": manifest.version,
-                    "node": runtime.version,
-                    "python": native_packages.gyp_python(
-                        npm_manifest.npm_major(runtime.npm_version)
-                    ),
-                    "executables": sources.executables,
-                    "test_script": test,
-                }
-            ),
             inputs=inputs,
             large=FrozenDict({"installed": installed.everything}),
         ),

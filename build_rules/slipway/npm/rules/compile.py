@@ -33,6 +33,7 @@ from slipway.npm.scripts import decisions, native_packages
 from slipway.npm.scripts.decisions import Decision
 from slipway.npm.scripts.loopback import ASKED
 from slipway.npm.scripts.mirrors import Asked
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import FallibleStepResult, Step, as_arguments
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.subsystem import InstallScripts
@@ -204,25 +205,29 @@ async def find_compile_step(request: CompileRequest, mirrors: InstallScripts) ->
     major = manifest.npm_major(runtime.npm_version)
     return CompileStep(
         Step(
-            program="slipway.npm.programs.compile",
+            call=Call(
+                "slipway.npm.programs.compile",
+                as_arguments(
+                    {
+                        "path": package.path,
+                        "layer": layer,
+                        "name": package.name,
+                        "version": package.version,
+                        "python": native_packages.gyp_python(major),
+                        "drop_foreign": request.install.drop_foreign,
+                        "decision": request.decision.value,
+                        "node": runtime.version,
+                        "variables": _variables(request, mirrors),
+                        "binaries": {
+                            one.path: f"in/binaries/{one.sha256}" for one in request.binaries
+                        },
+                    }
+                ),
+            ),
             trees=(*image.layers, runtime.tree),
             outputs=(f"{layer}.tar", *request.parts, "compile.json", *_asked(request)),
             description=f"Compile {request.label} for Node.js {runtime.version}",
             origin=request.install.origin,
-            arguments=as_arguments(
-                {
-                    "path": package.path,
-                    "layer": layer,
-                    "name": package.name,
-                    "version": package.version,
-                    "python": native_packages.gyp_python(major),
-                    "drop_foreign": request.install.drop_foreign,
-                    "decision": request.decision.value,
-                    "node": runtime.version,
-                    "variables": _variables(request, mirrors),
-                    "binaries": {one.path: f"in/binaries/{one.sha256}" for one in request.binaries},
-                }
-            ),
             large=FrozenDict({"closure": request.closure}),
             locked=LockedFiles(
                 tuple(_locked(one) for one in request.binaries),

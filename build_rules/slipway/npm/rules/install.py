@@ -40,6 +40,7 @@ from slipway.npm.scripts import decisions as script_decisions
 from slipway.npm.scripts import native_packages
 from slipway.npm.scripts.decisions import Decision, Rule
 from slipway.runtime.rules.node import Runtime
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
@@ -156,12 +157,11 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     result = await Get(
         StepResult,
         Step(
-            program="slipway.npm.programs.install",
+            call=Call("slipway.npm.programs.install", _arguments(request, native, tarballs, major)),
             trees=(*base.trees, runtime.tree),
             outputs=("installed.tar", *_LAYER, "install.json", *closures),
             description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",
             origin=request.origin,
-            arguments=_arguments(request, native, tarballs, major),
             inputs=inputs,
             locked=LockedFiles(tuple(_locked(one) for one in tarballs), project=lock.folder),
             words=FrozenDict(

@@ -24,7 +24,7 @@ from slipway.core.errors import SlipwayError
 from slipway.core.json_text import loads
 from slipway.elf import facts, reader
 from slipway.elf.facts import ElfFacts
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
@@ -90,4 +90,4 @@ def provided_names(policy: AbiPolicy, folder: str = _LIBRARIES) -> Set[str]:
 
 
 if __name__ == "__main__":
-    run(audit)
+    run_untyped(audit)

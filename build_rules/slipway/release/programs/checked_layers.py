@@ -11,7 +11,7 @@ from typing import Any, Dict
 from slipway.elf import facts
 from slipway.runtime import release_layers
 from slipway.runtime.release_layers import Scope
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 
 def check(arguments: Dict[str, Any]) -> None:
@@ -26,4 +26,4 @@ def check(arguments: Dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run(check)
+    run_untyped(check)

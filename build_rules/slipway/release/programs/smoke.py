@@ -10,7 +10,7 @@ from slipway.archive.unpacking import Form
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _RELEASE = "release"
 
@@ -44,4 +44,4 @@ def smoke(arguments: Dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run(smoke)
+    run_untyped(smoke)

@@ -18,7 +18,7 @@ from slipway.core import placeholders
 from slipway.elf import facts as elf_facts
 from slipway.runtime import release_layers
 from slipway.runtime.release_layers import CheckedLayer, Scope
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 
 def make(arguments: Dict[str, Any]) -> None:
@@ -112,4 +112,4 @@ def _json(value: Dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    run(make)
+    run_untyped(make)

@@ -13,7 +13,7 @@ from slipway.archive import layers, unpacking
 from slipway.archive.tar_reading import Kind
 from slipway.archive.unpacking import Form
 from slipway.core.json_text import loads
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _RUNTIME = f"{layers.LISTING_FOLDER}/runtime.sha256"
 _LONGEST_LIST = 256 << 20
@@ -51,4 +51,4 @@ def _hashes(listing: str) -> Dict[str, str]:
 
 
 if __name__ == "__main__":
-    run(read)
+    run_untyped(read)

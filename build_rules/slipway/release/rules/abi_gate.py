@@ -15,6 +15,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.abi.policy import AbiPolicy
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult, Tree, as_arguments
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.image import (
@@ -82,12 +83,14 @@ async def find_surface(toolchain: ToolchainFieldSet) -> _Surface:
 
 def _step(label: str, surface: _Surface, arguments: Dict[str, Any], **inputs: Any) -> Step:
     return Step(
-        program="slipway.release.programs.abi_gate",
+        call=Call(
+            "slipway.release.programs.abi_gate",
+            as_arguments({"policy": surface.policy.as_dict(), **arguments}),
+        ),
         trees=surface.layers,
         outputs=("audit.json",),
         description=f"Audit the binaries of {label}",
         origin=label,
-        arguments=as_arguments({"policy": surface.policy.as_dict(), **arguments}),
         **inputs,
     )
 

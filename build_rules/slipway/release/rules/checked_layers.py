@@ -9,6 +9,7 @@ from pants.engine.fs import AddPrefix, Digest, DigestSubset, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.runtime.release_layers import Scope
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.toolchain.rules.image import BaseRoot
 
@@ -42,19 +43,21 @@ async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> Checked
     result = await Get(
         StepResult,
         Step(
-            program="slipway.release.programs.checked_layers",
+            call=Call(
+                "slipway.release.programs.checked_layers",
+                as_arguments(
+                    {
+                        "layers": [
+                            {"name": scope.name, "kind": scope.kind, "path": scope.path}
+                            for scope in request.scopes
+                        ]
+                    }
+                ),
+            ),
             trees=base.trees,
             outputs=tuple(f"{name}.checked.json" for name in names),
             description=f"Check layers {', '.join(names)}",
             origin=request.origin,
-            arguments=as_arguments(
-                {
-                    "layers": [
-                        {"name": scope.name, "kind": scope.kind, "path": scope.path}
-                        for scope in request.scopes
-                    ]
-                }
-            ),
             inputs=await Get(Digest, AddPrefix(wanted, "layers")),
         ),
     )

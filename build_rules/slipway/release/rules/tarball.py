@@ -51,6 +51,7 @@ from slipway.release.targets import (
 )
 from slipway.runtime import release_layers
 from slipway.runtime.release_layers import Scope
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import (
@@ -257,19 +258,21 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            program="slipway.release.programs.smoke",
+            call=Call(
+                "slipway.release.programs.smoke",
+                as_arguments(
+                    {
+                        "script": script,
+                        "env": dict(bundle.build_env),
+                        # No environment file: what it holds is the host's own, and secret.
+                        "launcher": {**_launcher_values(field_set), "env_file": ""},
+                    }
+                ),
+            ),
             trees=(*base.trees, runtime),
             outputs=("smoke.ok",),
             description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
             origin=str(field_set.address),
-            arguments=as_arguments(
-                {
-                    "script": script,
-                    "env": dict(bundle.build_env),
-                    # No environment file: what it holds is the host's own, and secret.
-                    "launcher": {**_launcher_values(field_set), "env_file": ""},
-                }
-            ),
             inputs=await Get(Digest, MergeDigests([layers.digest, launcher])),
         ),
     )
@@ -311,7 +314,7 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            program="slipway.release.programs.smoke",
+            call=Call("slipway.release.programs.smoke"),
             trees=image.layers,
             outputs=(),
             description=f"Smoke-test {bundle.app.name} in {userland.address}",
@@ -369,20 +372,22 @@ async def make_release(request: ReleaseRequest) -> Release:
     )
     stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
     step = Step(
-        program="slipway.release.programs.tarball",
+        call=Call(
+            "slipway.release.programs.tarball",
+            as_arguments(
+                {
+                    "stem": stem,
+                    "layers": names,
+                    "launcher": launcher_values,
+                    "static_dir": found.field_set.static_dir.value or "",
+                    "manifest": _manifest(bundle, verdict),
+                }
+            ),
+        ),
         trees=base.trees,
         outputs=(f"{stem}.tar.gz", f"{stem}.release.json"),
         description=f"Assemble {stem}.tar.gz",
         origin=str(field_set.address),
-        arguments=as_arguments(
-            {
-                "stem": stem,
-                "layers": names,
-                "launcher": launcher_values,
-                "static_dir": found.field_set.static_dir.value or "",
-                "manifest": _manifest(bundle, verdict),
-            }
-        ),
         inputs=await Get(
             Digest, MergeDigests([layers.digest, facts, static, launcher, all_checked])
         ),

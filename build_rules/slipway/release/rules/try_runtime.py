@@ -19,6 +19,7 @@ from pants.util.strutil import help_text
 from slipway.core.errors import SlipwayError
 from slipway.release.differences import Contents, render
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult, as_arguments
 from slipway.toolchain.rules.image import BaseRoot
 
@@ -60,12 +61,14 @@ async def read_release(request: ReleaseRequest, base: BaseRoot) -> ReleaseConten
     result = await Get(
         StepResult,
         Step(
-            program="slipway.release.programs.try_runtime",
+            call=Call(
+                "slipway.release.programs.try_runtime",
+                as_arguments({"file": f"{release.stem}.tar.gz"}),
+            ),
             trees=base.trees,
             outputs=("contents.json",),
             description=f"Read {release.stem}",
             origin=str(request.field_set.address),
-            arguments=as_arguments({"file": f"{release.stem}.tar.gz"}),
             inputs=release.digest,
         ),
     )

@@ -19,7 +19,7 @@ from slipway.isolation import jailed
 from slipway.runtime import bundled_npm, node_process
 from slipway.step import left_files
 from slipway.step import log as step_log
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _SOURCE, _TRIAL = "source", "trial"
 _PREFIX, _PATCHES = "/build/installed", "/build/in/patches"
@@ -215,4 +215,4 @@ def _try_app(tools: Build) -> None:
 
 
 if __name__ == "__main__":
-    run(build)
+    run_untyped(build)

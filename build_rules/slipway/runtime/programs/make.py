@@ -12,7 +12,7 @@ from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
 from slipway.runtime import bundled_npm
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _TOP = ("bin", "include", "lib", "share")
 
@@ -45,4 +45,4 @@ def _try(what: str, argv: List[str], expected: str) -> None:
 
 
 if __name__ == "__main__":
-    run(make)
+    run_untyped(make)

@@ -6,7 +6,7 @@ from typing import Any, Dict
 
 from slipway.archive import layers
 from slipway.elf import facts
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _TOP = "node_runtime"
 _OF_RELEASE = ("bin", "include", "lib")
@@ -22,4 +22,4 @@ def pack(arguments: Dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run(pack)
+    run_untyped(pack)

@@ -10,7 +10,7 @@ from typing import Any, Dict
 
 from slipway.archive import layers
 from slipway.runtime import bundled_npm
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 
 def replace(arguments: Dict[str, Any]) -> None:
@@ -20,4 +20,4 @@ def replace(arguments: Dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run(replace)
+    run_untyped(replace)

@@ -28,6 +28,7 @@ from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.runtime.definition import NodeDefinition, PinnedArchive, SourceBuild
 from slipway.runtime.rules.node import Runtime, digest_of, locked
 from slipway.runtime.targets import RuntimeToolchainField
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import (
     RUNTIME,
     FallibleStepResult,
@@ -166,14 +167,16 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     result = await Get(
         FallibleStepResult,
         Step(
-            program="slipway.runtime.programs.build",
+            call=Call(
+                "slipway.runtime.programs.build",
+                as_arguments(
+                    {"source": source.as_dict(), "label": f"Node.js {definition.version}"}
+                ),
+            ),
             trees=image.layers,
             outputs=("runtime.tar", "build.json", "build.log"),
             description=f"Build {definition.path} from source",
             origin=str(request.address),
-            arguments=as_arguments(
-                {"source": source.as_dict(), "label": f"Node.js {definition.version}"}
-            ),
             inputs=inputs.digest,
             locked=LockedFiles(_locked_source(source)),
             log="build.log",
@@ -205,12 +208,14 @@ async def replace_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.runtime.programs.replace_npm",
+            call=Call(
+                "slipway.runtime.programs.replace_npm",
+                as_arguments({"npm_version": request.version}),
+            ),
             trees=(*base.trees, request.runtime),
             outputs=("runtime.tar",),
             description=f"Replace the npm of {request.address} by {request.version}",
             origin=str(request.address),
-            arguments=as_arguments({"npm_version": request.version}),
             locked=LockedFiles((locked(request.npm, "npm.tgz"),)),
         ),
     )

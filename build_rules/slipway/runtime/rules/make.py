@@ -29,6 +29,7 @@ from slipway.runtime.targets import (
     NpmVersionField,
     RuntimeToolchainField,
 )
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree, as_arguments
 from slipway.step.rules.locked_files import LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, OutputTreeRequest
@@ -108,12 +109,14 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.runtime.programs.make",
+            call=Call(
+                "slipway.runtime.programs.make",
+                as_arguments({"version": version, "npm_version": npm_version}),
+            ),
             trees=base.trees,
             outputs=("runtime.tar",),
             description=f"Make Node.js {version} with npm {npm_version}",
             origin=str(field_set.address),
-            arguments=as_arguments({"version": version, "npm_version": npm_version}),
             locked=LockedFiles((locked(node, "node.tgz"), locked(npm, "npm.tgz"))),
         ),
     )
@@ -155,12 +158,11 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
     result = await Get(
         StepResult,
         Step(
-            program="slipway.runtime.programs.pack",
+            call=Call("slipway.runtime.programs.pack", as_arguments({"as_layer": True})),
             trees=(*base.trees, runtime.tree),
             outputs=("runtime.layer", "runtime.elf.json"),
             description=f"Compress Node.js {runtime.version}",
             origin=request.origin,
-            arguments=as_arguments({"as_layer": True}),
         ),
     )
     return RuntimeLayer(result.digest)
@@ -173,12 +175,11 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         Step(
-            program="slipway.runtime.programs.pack",
+            call=Call("slipway.runtime.programs.pack", as_arguments({"as_layer": False})),
             trees=(*base.trees, runtime.tree),
             outputs=("nodejs.tar.gz",),
             description=f"Pack Node.js {runtime.version}",
             origin=str(field_set.address),
-            arguments=as_arguments({"as_layer": False}),
         ),
     )
     folder = field_set.output_path.value_or_default(file_ending=None)

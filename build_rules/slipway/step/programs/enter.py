@@ -15,7 +15,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from typing import Any, Dict, Iterator, List
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from slipway.core.errors import SlipwayError
 from slipway.isolation import job as isolation
@@ -25,6 +26,9 @@ from slipway.isolation.cgroups import Cgroup
 from slipway.isolation.first_process import Bounds
 from slipway.isolation.job import IsolationRefused, Job
 from slipway.isolation.resource_limits import read_limits
+from slipway.step import records
+
+STEP = "step.json"
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -50,10 +54,33 @@ in a container, start it with --security-opt seccomp=unconfined --security-opt s
 }
 
 
+@dataclass(frozen=True)
+class LaidOutTree:
+    """A layer below `trees`, and the folder of the root that it is unpacked to."""
+
+    layer: str
+    sha256: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The step, as it is in STEP; `log` is the one of its outputs that tells how far it is."""
+
+    argv: Tuple[str, ...]
+    outputs: Tuple[str, ...]
+    trees: Tuple[LaidOutTree, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    foreign: bool = False
+    log: str = ""
+    network: bool = False
+
+
 def main() -> int:
     _close_inherited()
     try:
-        return _run(_read("step.json"), _read("host/settings.json"))
+        step = records.read(Arguments, _read(STEP))
+        return _run(step, json.loads(_read("host/settings.json")))
     except SlipwayError as error:
         print(error, file=sys.stderr)
         return 1
@@ -69,46 +96,44 @@ def _close_inherited() -> None:
                 os.close(int(name))
 
 
-def _read(path: str) -> Dict[str, Any]:
+def _read(path: str) -> str:
     with open(path, encoding="utf-8") as file:
-        content: Dict[str, Any] = json.load(file)
-    return content
+        return file.read()
 
 
-def _run(step: Dict[str, Any], settings: Dict[str, Any]) -> int:
-    network = bool(step.get("network"))
+def _run(step: Arguments, settings: Dict[str, Any]) -> int:
     # A file without a name: no step can find it.
     with tempfile.TemporaryFile(dir=".", buffering=0) as unnamed:
         attempts = os.dup(unnamed.fileno())
     command = isolation.Command(
-        argv=tuple(step["argv"]),
-        env={**_ENVIRONMENT, **step["env"]},
-        cwd=isolation.FOREIGN_FOLDER if step.get("foreign") else "/build",
-        attempts=None if network else attempts,
-        network=network,
-        foreign=bool(step.get("foreign")),
+        argv=step.argv,
+        env={**_ENVIRONMENT, **step.env},
+        cwd=isolation.FOREIGN_FOLDER if step.foreign else "/build",
+        attempts=None if step.network else attempts,
+        network=step.network,
+        foreign=step.foreign,
     )
     inputs = [isolation.Mount(os.path.realpath("slipway"), "/build/slipway"), *_inputs()]
     os.makedirs("out", exist_ok=True)
     _hide_umask("in", "slipway", "out")
     job = Job(
-        trees=_layers_by_target(step["trees"]),
+        trees=_layers_by_target(step.trees),
         cache=os.path.realpath("trees_cache"),
         inputs=tuple(inputs),
         out=os.path.realpath("out"),
-        outputs=tuple(step["outputs"]),
+        outputs=step.outputs,
         command=command,
         time_limit=settings["time_limit"],
         limits=read_limits(settings["limits"], machine_memory()),
     )
     try:
-        with _log_in_sight(step.get("log", "")):
+        with _log_in_sight(step.log):
             status = _isolated(job, settings)
     finally:
         # Whatever the status: Pants takes in what is there, and whoever failed may have left more.
-        found = _keep_outputs(step["outputs"])
+        found = _keep_outputs(step.outputs)
     if status == 0:
-        _require_outputs(step["outputs"], found)
+        _require_outputs(step.outputs, found)
     _report_network(attempts)
     return status
 
@@ -131,7 +156,7 @@ def _log_in_sight(name: str) -> Iterator[None]:
     if not name:
         yield
         return
-    with open("step.json", "rb") as file:
+    with open(STEP, "rb") as file:
         link = os.path.join("host", hashlib.sha256(file.read()).hexdigest() + ".log")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(link)
@@ -143,12 +168,12 @@ def _log_in_sight(name: str) -> Iterator[None]:
             os.unlink(link)
 
 
-def _layers_by_target(trees: List[Dict[str, str]]) -> Dict[str, List[tree_cache.Layer]]:
+def _layers_by_target(trees: Sequence[LaidOutTree]) -> Dict[str, List[tree_cache.Layer]]:
     """Trees with one target are layers of one tree, the lowest first."""
     found: Dict[str, List[tree_cache.Layer]] = {}
     for tree in trees:
-        layer = tree_cache.Layer(os.path.join("trees", tree["layer"]), tree["sha256"])
-        found.setdefault(tree["target"], []).append(layer)
+        layer = tree_cache.Layer(os.path.join("trees", tree.layer), tree.sha256)
+        found.setdefault(tree.target, []).append(layer)
     return found
 
 
@@ -276,7 +301,7 @@ def _inputs() -> List[isolation.Mount]:
     ]
 
 
-def _keep_outputs(outputs: List[str]) -> Dict[str, bool]:
+def _keep_outputs(outputs: Sequence[str]) -> Dict[str, bool]:
     """Removes all from the output folder but the declared outputs that are regular files.
 
     The result maps what is there of the declared outputs to whether it was a regular file.
@@ -297,7 +322,7 @@ def _keep_outputs(outputs: List[str]) -> Dict[str, bool]:
     return found
 
 
-def _require_outputs(outputs: List[str], found: Dict[str, bool]) -> None:
+def _require_outputs(outputs: Sequence[str], found: Dict[str, bool]) -> None:
     for name in outputs:
         if name not in found:
             raise SlipwayError(f'the step did not write its output "{name}"')

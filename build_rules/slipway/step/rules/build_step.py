@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Set, Tuple
+from typing import Any, Mapping, Set, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -44,6 +44,9 @@ from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
 from slipway.isolation import network_guard, network_words
 from slipway.isolation.network_guard import Report
+from slipway.step import records
+from slipway.step.interface import Call
+from slipway.step.programs import enter
 from slipway.step.rules.cache_lookup import as_lookup, has_all_inputs
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.locked_files import (
@@ -64,7 +67,6 @@ _ISOLATORS = {
     "inside as its user": "the container of the job alone; a hostile script can do what the job can",
 }
 _named: Set[str] = set()
-_ENTER = "slipway.step.programs.enter"
 # A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
 _NO_SPECULATION = 600_000
 _NETWORK = network_guard.FILE
@@ -84,11 +86,11 @@ class Tree:
 
 @dataclass(frozen=True)
 class Step:
-    """One program of a room, by the name of its module, run inside a root; or the command `argv`, in a root of any kind.
+    """One program of a room with its arguments, run inside a root; or the command `argv`, in a root of any kind.
 
     Such a command is foreign: it starts in an empty folder of its own and leaves no outputs.
 
-    `arguments` reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
+    The arguments reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
     lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
     `log` names the output that grows while a long step runs, to tell how far it is.
     `network` lets it have the machine's network: what it makes then is made in each session anew.
@@ -97,12 +99,11 @@ class Step:
     people, which stay out of the key.
     """
 
-    program: str
+    call: Call
     trees: Tuple[Tree, ...]
     outputs: Tuple[str, ...]
     description: str = field(compare=False)
     origin: str = field(compare=False)
-    arguments: str = "{}"
     inputs: Digest = EMPTY_DIGEST
     large: FrozenDict[str, Digest] = FrozenDict()
     locked: LockedFiles = LockedFiles()
@@ -259,32 +260,25 @@ async def require_step(step: Step) -> StepResult:
 @rule
 async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     program, entry, locked = await MultiGet(
-        Get(Program, ProgramRequest((step.program,))),
-        Get(Program, ProgramRequest((_ENTER,))),
+        Get(Program, ProgramRequest((step.call.program,))),
+        Get(Program, ProgramRequest((enter.__name__,))),
         Get(LockedFilesDigest, LockedFiles, step.locked),
     )
-    described: Dict[str, Any] = {
-        "argv": step.argv or command("/usr/bin/python3", step.program, "/build/slipway"),
-        "env": {},
-        "foreign": bool(step.argv),
-        "outputs": step.outputs,
-        "trees": [
-            {
-                "layer": f"{index}/{tree.name}",
-                "sha256": tree.file.fingerprint,
-                "target": tree.target,
-            }
+    described = enter.Arguments(
+        argv=step.argv or command("/usr/bin/python3", step.call.program, "/build/slipway"),
+        foreign=bool(step.argv),
+        outputs=step.outputs,
+        trees=tuple(
+            enter.LaidOutTree(f"{index}/{tree.name}", tree.file.fingerprint, tree.target)
             for index, tree in enumerate(step.trees)
-        ],
-    }
-    if step.log:
-        described["log"] = step.log
-    if step.network:
-        described["network"] = True
-    text = as_arguments(described).encode()
+        ),
+        log=step.log,
+        network=step.network,
+    )
+    text = records.as_json(described).encode()
     own, arguments = await MultiGet(
-        Get(Digest, CreateDigest([FileContent("step.json", text)])),
-        Get(Digest, CreateDigest([FileContent("arguments.json", step.arguments.encode())])),
+        Get(Digest, CreateDigest([FileContent(enter.STEP, text)])),
+        Get(Digest, CreateDigest([FileContent("arguments.json", step.call.arguments.encode())])),
     )
     inside = await Get(Digest, MergeDigests([arguments, step.inputs, locked.digest]))
     parts = await MultiGet(
@@ -292,7 +286,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     )
     inputs = await Get(Digest, MergeDigests([own, entry.digest, *parts]))
     process = Process(
-        command("host/python", _ENTER),
+        command("host/python", enter.__name__),
         input_digest=inputs,
         immutable_input_digests={
             **{f"trees/{index}": tree.digest for index, tree in enumerate(step.trees)},

@@ -19,7 +19,7 @@ from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.elf import facts
 from slipway.isolation import jailed
-from slipway.step.frame import run
+from slipway.step.frame import run_untyped
 
 _SOURCES, _POLICY = "in/contract", "in/abi.json"
 
@@ -71,4 +71,4 @@ def _audit(folder: str) -> List[AuditedFile]:
 
 
 if __name__ == "__main__":
-    run(test)
+    run_untyped(test)

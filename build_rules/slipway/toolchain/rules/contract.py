@@ -21,6 +21,7 @@ from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
 from slipway.abi.policy import AbiPolicy
+from slipway.step.interface import Call
 from slipway.step.rules.build_step import FallibleStepResult, Step
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest, policy_file
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
@@ -76,7 +77,7 @@ async def test_toolchain(
     result = await Get(
         FallibleStepResult,
         Step(
-            program="slipway.toolchain.programs.contract",
+            call=Call("slipway.toolchain.programs.contract"),
             trees=image.layers,
             outputs=("contract.json",),
             description=f"Test {field_set.address}",
