@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
@@ -55,13 +55,6 @@ class SourceBuild:
     install: Tuple[str, ...]
     check: Tuple[str, ...]
     says: str
-
-    def as_dict(self) -> Dict[str, Any]:
-        """What the step does, without where the archive comes from."""
-        kept = asdict(self)
-        for name in ("url", "file", "debian", "size"):
-            del kept[name]
-        return kept
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, Dict
 
 import pytest
 from pants.core.goals.package import BuiltPackage
 
+from slipway.runtime.programs import build, replace_npm
 from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from slipway.step.rules.build_step import Step
 from tests.rules import workspace as stand_ins
@@ -71,9 +71,9 @@ def test_the_archive_that_the_user_put_there_is_built_with_its_patches(
     ]
     step = build_step(workspace)
     assert workspace.files(step.inputs) == ("patches/one.patch", "source.archive")
-    source = json.loads(step.call.arguments)["source"]
-    assert source["configure"] == ["--without-snapshot"]
-    assert source["test"] == "report"
+    source = build.PROGRAM.read(step.call.arguments).source
+    assert source.configure == ("--without-snapshot",)
+    assert source.test == "report"
     assert step.locked.files == ()
 
 
@@ -92,9 +92,9 @@ def test_another_npm_does_not_build_it_again(workspace: Workspace, reports: Dict
     npm = make_definition("6.3.0").partition("[npm]")[2]
     write(workspace, **{"source.toml": f"{DEFINITION}[npm]{npm}"})
     package(workspace)
-    assert "8.19.4" not in build_step(workspace).arguments
+    assert "8.19.4" not in build_step(workspace).call.arguments
     (step,) = workspace.steps("slipway.runtime.programs.replace_npm")
-    assert json.loads(step.call.arguments) == {"npm_version": "8.19.4"}
+    assert replace_npm.PROGRAM.read(step.call.arguments).npm_version == "8.19.4"
     assert len(step.trees) == 2
 
 

@@ -8,12 +8,11 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
+from slipway.release.programs import run
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.targets import BundleField, RunScriptField
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
-
-_PROGRAM = "slipway.release.programs.run"
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,12 @@ class ReleaseRunFieldSet(ReleaseTarballFieldSet, RunFieldSet):
 @rule(desc="Run release")
 async def run_release(field_set: ReleaseRunFieldSet, settings: HostSettings) -> RunRequest:
     release, program = await MultiGet(
-        Get(Release, ReleaseRequest(field_set)), Get(Program, ProgramRequest((_PROGRAM,)))
+        Get(Release, ReleaseRequest(field_set)), Get(Program, ProgramRequest((run.__name__,)))
     )
     return RunRequest(
         digest=await Get(Digest, MergeDigests([program.digest, release.digest])),
         args=(
-            *command(settings.python, _PROGRAM, "{chroot}"),
+            *command(settings.python, run.__name__, "{chroot}"),
             f"{{chroot}}/{release.stem}.tar.gz",
         ),
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from slipway.archive import layers, package_tarball
 from slipway.core import placeholders
@@ -19,7 +20,8 @@ from slipway.isolation import jailed
 from slipway.runtime import bundled_npm, node_process
 from slipway.step import left_files
 from slipway.step import log as step_log
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, ReportFile, StepProgram
 
 _SOURCE, _TRIAL = "source", "trial"
 _PREFIX, _PATCHES = "/build/installed", "/build/in/patches"
@@ -27,6 +29,52 @@ _TOP = ("bin", "include", "lib", "share")
 _LAST_LINES, _MOST_ERRORS = 30, 10
 _ERROR = re.compile(r"\berror:|undefined reference|\*\*\* ", re.IGNORECASE)
 _REPORT, _SKIP = "report", "skip"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The commands of a build, as a definition has them; see SourceBuild.
+
+    `sha256` is that of the archive.
+    """
+
+    sha256: str
+    patches: Tuple[str, ...]
+    python: str
+    configure: Tuple[str, ...]
+    make: Tuple[str, ...]
+    test: str
+    test_targets: Tuple[str, ...]
+    install: Tuple[str, ...]
+    check: Tuple[str, ...]
+    says: str
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`label` is what messages call the runtime."""
+
+    source: Recipe
+    label: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """`tests` is "passed", "failed" or "skipped"; `npm` is the version of the npm that came with it,
+    if any."""
+
+    tests: str
+    npm: str
+
+
+class Outputs(NamedTuple):
+    runtime: Output = Output("runtime.tar")
+    report: ReportFile[Report] = ReportFile("build.json", Report)
+    log: Output = Output("build.log")
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
 
 
 class Build:
@@ -77,13 +125,13 @@ class Build:
         return [*errors, *(["…"] if errors else []), *last]
 
 
-def build(arguments: Dict[str, Any]) -> None:
-    source, label = arguments["source"], arguments["label"]
+def build(arguments: Arguments) -> None:
+    source, label = arguments.source, arguments.label
     package_tarball.unpack("in/source.archive", label, _SOURCE)
     for folder in _writable():
         os.makedirs(folder, exist_ok=True)
-    tools = Build("out/build.log")
-    for patch in source["patches"]:
+    tools = Build(OUTPUTS.log.path)
+    for patch in source.patches:
         tools.run(
             f'the patch "{patch}"',
             ["patch", "-p1", "--forward", "--batch", "-i", f"{_PATCHES}/{patch}"],
@@ -91,11 +139,9 @@ def build(arguments: Dict[str, Any]) -> None:
         )
     if os.path.exists(f"{_SOURCE}/configure"):
         _configure(tools, source)
-    tools.run(
-        "make", tools.make(*source["make"]), next="see the whole log, whose place stands below"
-    )
+    tools.run("make", tools.make(*source.make), next="see the whole log, whose place stands below")
     tests = _test(tools, source)
-    install = [one.replace("{prefix}", _PREFIX) for one in source["install"]]
+    install = [one.replace("{prefix}", _PREFIX) for one in source.install]
     tools.run(
         "make install",
         tools.make(*install, parallel=False),
@@ -105,17 +151,16 @@ def build(arguments: Dict[str, Any]) -> None:
         _collect(tools, source, label, tests)
 
 
-def _collect(tools: Build, source: Dict[str, Any], label: str, tests: str) -> None:
+def _collect(tools: Build, source: Recipe, label: str, tests: str) -> None:
     if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
         bundled_npm.link_programs(_PREFIX)
     _strip(tools)
     _check(source, label)
     if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
         _try_app(tools)
-    with open("out/build.json", "w", encoding="utf-8") as file:
-        json.dump({"tests": tests, "npm": bundled_npm.version(_PREFIX)}, file)
+    OUTPUTS.report.write(Report(tests, bundled_npm.version(_PREFIX)))
     entries = layers.walk(_PREFIX, keep=lambda path: path.split("/")[0] in _TOP)
-    layers.write_tar("out/runtime.tar", entries)
+    layers.write_tar(OUTPUTS.runtime.path, entries)
 
 
 def _writable() -> Tuple[str, ...]:
@@ -123,26 +168,26 @@ def _writable() -> Tuple[str, ...]:
     return _SOURCE, _PREFIX, _TRIAL, "npm_cache"
 
 
-def _configure(tools: Build, source: Dict[str, Any]) -> None:
+def _configure(tools: Build, source: Recipe) -> None:
     first = left_files.read(f"{_SOURCE}/configure", _SOURCE).partition(b"\n")[0]
     # Node's is a Python program, and of the Python that its time had.
     start = ["/bin/sh"] if first.startswith(b"#!/bin/sh") and b"python" not in first else []
     if b"python" in first or _is_node(source):
-        start = [source["python"]]
-    argv = [*start, "./configure", f"--prefix={_PREFIX}", *source["configure"]]
+        start = [source.python]
+    argv = [*start, "./configure", f"--prefix={_PREFIX}", *source.configure]
     tools.run("configure", argv, next="correct the flags in the definition: source.configure")
 
 
-def _is_node(source: Dict[str, Any]) -> bool:
+def _is_node(source: Recipe) -> bool:
     return os.path.exists(f"{_SOURCE}/node.gyp")
 
 
-def _test(tools: Build, source: Dict[str, Any]) -> str:
+def _test(tools: Build, source: Recipe) -> str:
     """`passed`, `failed` or `skipped`; a failure counts where tests are required."""
-    if source["test"] == _SKIP:
+    if source.test == _SKIP:
         return "skipped"
-    argv = tools.make(*source["test_targets"], parallel=False)
-    if source["test"] == _REPORT:
+    argv = tools.make(*source.test_targets, parallel=False)
+    if source.test == _REPORT:
         return "passed" if tools.attempt(argv) == 0 else "failed"
     tools.run("make test", argv, next='see the whole log, or test = "report" in the definition')
     return "passed"
@@ -162,18 +207,18 @@ def _strip(tools: Build) -> None:
         )
 
 
-def _check(source: Dict[str, Any], label: str) -> None:
-    program, *rest = source["check"]
+def _check(source: Recipe, label: str) -> None:
+    program, *rest = source.check
     argv = [f"{_PREFIX}/{program}", *rest]
     try:
         said = jailed.capture(argv, _PREFIX, os.environ)[1]
     except OSError as error:
         said = f"{program}: {error.strerror}"
-    if said != source["says"]:
+    if said != source.says:
         raise SlipwayError(
-            f'{label} does not answer "{source["says"]}"',
+            f'{label} does not answer "{source.says}"',
             where=placeholders.ORIGIN,
-            found=f"{' '.join(source['check'])}: {said}",
+            found=f"{' '.join(source.check)}: {said}",
             next="correct source.check and source.says in the definition, or the version",
         )
 
@@ -215,4 +260,4 @@ def _try_app(tools: Build) -> None:
 
 
 if __name__ == "__main__":
-    run_untyped(build)
+    run(PROGRAM, build)

@@ -6,19 +6,33 @@ Leaves `runtime.tar`, from which later steps take the runtime.
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List
+from dataclasses import dataclass
+from typing import List
 
 from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
 from slipway.runtime import bundled_npm
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, StepProgram
 
 _TOP = ("bin", "include", "lib", "share")
 
 
-def make(arguments: Dict[str, Any]) -> None:
-    version, npm_version = arguments["version"], arguments["npm_version"]
+@dataclass(frozen=True)
+class Arguments:
+    """The versions that Node and npm have to answer with."""
+
+    version: str
+    npm_version: str
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+RUNTIME = Output("runtime.tar")
+
+
+def make(arguments: Arguments) -> None:
+    version, npm_version = arguments.version, arguments.npm_version
     package_tarball.unpack("in/node.tgz", f"Node.js {version}", "node")
     bundled_npm.install("in/npm.tgz", npm_version, "node")
     _try("Node.js", ["node/bin/node", "-v"], f"v{version}")
@@ -28,7 +42,7 @@ def make(arguments: Dict[str, Any]) -> None:
         npm_version,
     )
     entries = layers.walk("node", keep=lambda path: path.split("/")[0] in _TOP)
-    layers.write_tar("out/runtime.tar", entries)
+    layers.write_tar(RUNTIME.path, entries)
 
 
 def _try(what: str, argv: List[str], expected: str) -> None:
@@ -45,4 +59,4 @@ def _try(what: str, argv: List[str], expected: str) -> None:
 
 
 if __name__ == "__main__":
-    run_untyped(make)
+    run(PROGRAM, make)

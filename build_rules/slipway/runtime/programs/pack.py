@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from slipway.archive import layers
 from slipway.elf import facts
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, StepProgram
 
 _TOP = "node_runtime"
 _OF_RELEASE = ("bin", "include", "lib")
 
 
-def pack(arguments: Dict[str, Any]) -> None:
-    if arguments["as_layer"]:
+@dataclass(frozen=True)
+class Arguments:
+    """`as_layer` is whether it becomes a layer of releases, and not an archive by itself."""
+
+    as_layer: bool
+
+
+class LayerOutputs(NamedTuple):
+    """What is left of a layer."""
+
+    layer: Output = Output("runtime.layer")
+    facts: Output = Output("runtime.elf.json")
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+LAYER = LayerOutputs()
+ARCHIVE = Output("nodejs.tar.gz")
+
+
+def pack(arguments: Arguments) -> None:
+    if arguments.as_layer:
         entries = layers.walk(_TOP, f"{_TOP}/", keep=lambda path: path.split("/")[0] in _OF_RELEASE)
-        layers.write_layer("out/runtime.layer", "runtime", entries)
-        facts.write("out/runtime.elf.json", facts.facts_of_layer(entries))
+        layers.write_layer(LAYER.layer.path, "runtime", entries)
+        facts.write(LAYER.facts.path, facts.facts_of_layer(entries))
     else:
-        layers.write_whole("out/nodejs.tar.gz", layers.walk(_TOP))
+        layers.write_whole(ARCHIVE.path, layers.walk(_TOP))
 
 
 if __name__ == "__main__":
-    run_untyped(pack)
+    run(PROGRAM, pack)

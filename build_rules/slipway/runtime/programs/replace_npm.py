@@ -6,18 +6,30 @@ Apart from the build, which takes long and does not change with npm.  Leaves `ru
 from __future__ import annotations
 
 import shutil
-from typing import Any, Dict
+from dataclasses import dataclass
 
 from slipway.archive import layers
 from slipway.runtime import bundled_npm
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, StepProgram
 
 
-def replace(arguments: Dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """The version of the npm in `in/npm.tgz`."""
+
+    npm_version: str
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+RUNTIME = Output("runtime.tar")
+
+
+def replace(arguments: Arguments) -> None:
     shutil.copytree("node_runtime", "node", symlinks=True)
-    bundled_npm.install("in/npm.tgz", arguments["npm_version"], "node")
-    layers.write_tar("out/runtime.tar", layers.walk("node"))
+    bundled_npm.install("in/npm.tgz", arguments.npm_version, "node")
+    layers.write_tar(RUNTIME.path, layers.walk("node"))
 
 
 if __name__ == "__main__":
-    run_untyped(replace)
+    run(PROGRAM, replace)

@@ -12,9 +12,7 @@ from pants.engine.addresses import Address
 from pants.engine.fs import (
     CreateDigest,
     Digest,
-    DigestContents,
     DigestEntries,
-    DigestSubset,
     FileEntry,
     PathGlobs,
     RemovePrefix,
@@ -26,16 +24,18 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.runtime.definition import NodeDefinition, PinnedArchive, SourceBuild
+from slipway.runtime.programs import build, replace_npm
+from slipway.runtime.programs.build import Recipe
 from slipway.runtime.rules.node import Runtime, digest_of, locked
 from slipway.runtime.targets import RuntimeToolchainField
-from slipway.step.interface import Call
+from slipway.step import records
+from slipway.step.rules import outputs
 from slipway.step.rules.build_step import (
     RUNTIME,
     FallibleStepResult,
     Step,
     StepResult,
     Tree,
-    as_arguments,
 )
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.rules.image import (
@@ -94,6 +94,22 @@ def _locked_source(source: SourceBuild) -> Tuple[LockedFile, ...]:
     if source.file:
         return ()
     return (LockedFile("source.archive", source.sha256, source.size, where),)
+
+
+def _recipe(source: SourceBuild) -> Recipe:
+    """What the step does, without where the archive comes from."""
+    return Recipe(
+        sha256=source.sha256,
+        patches=source.patches,
+        python=source.python,
+        configure=source.configure,
+        make=source.make,
+        test=source.test,
+        test_targets=source.test_targets,
+        install=source.install,
+        check=source.check,
+        says=source.says,
+    )
 
 
 @rule
@@ -164,62 +180,56 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
         Get(ToolchainImage, RuntimeToolchainRequest(request.toolchain, request.address)),
         Get(SourceInputs, SourceInputsRequest(definition)),
     )
+    recipe = _recipe(source)
     result = await Get(
         FallibleStepResult,
         Step(
-            call=Call(
-                "slipway.runtime.programs.build",
-                as_arguments(
-                    {"source": source.as_dict(), "label": f"Node.js {definition.version}"}
-                ),
-            ),
+            build.PROGRAM(build.Arguments(recipe, f"Node.js {definition.version}")),
             trees=image.layers,
-            outputs=("runtime.tar", "build.json", "build.log"),
+            outputs=build.OUTPUTS,
             description=f"Build {definition.path} from source",
             origin=str(request.address),
             inputs=inputs.digest,
             locked=LockedFiles(_locked_source(source)),
-            log="build.log",
+            log=build.OUTPUTS.log,
         ),
     )
-    log = await Get(Digest, DigestSubset(result.digest, PathGlobs(["build.log"])))
     if result.exit_code != 0:
-        kept = await Get(DigestContents, Digest, log)
-        where = _keep_log(kept[0].content, request.address, settings) if kept else "none"
+        content = await outputs.read_content(result.digest, build.OUTPUTS.log)
+        where = "none" if content is None else _keep_log(content, request.address, settings)
         raise SlipwayError(f"{request.address}: {result.said}\n  log:   {where}")
-    tree, report = await MultiGet(
-        Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME)),
-        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["build.json"]))),
-    )
-    said = json.loads(report[0].content)
-    if said["tests"] == "failed":
+    tree = await Get(Tree, OutputTreeRequest(result.digest, build.OUTPUTS.runtime, RUNTIME))
+    log = await outputs.take(result.digest, build.OUTPUTS.log)
+    report = await outputs.read_report(result.digest, build.OUTPUTS.report)
+    if report.tests == "failed":
         logger.warning(f"{request.address}: make test failed; build.log tells which tests")
-    made_of = [source.sha256, json.dumps(source.as_dict(), sort_keys=True), image.image_id]
-    npm_version = said["npm"]
+    made_of = [
+        source.sha256,
+        json.dumps(records.as_plain(recipe), sort_keys=True),
+        image.image_id,
+    ]
+    npm_version = report.npm
     if definition.npms:
         npm_version, npm = definition.npm(request.npm_version)
         made_of.append(npm.sha256)
         tree = await Get(Tree, PinnedNpmRequest(tree, npm, npm_version, request.address))
-    return Runtime(definition.version, npm_version, digest_of(*made_of), tree, said["tests"], log)
+    return Runtime(definition.version, npm_version, digest_of(*made_of), tree, report.tests, log)
 
 
 @rule
-async def replace_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
+async def pin_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
     result = await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.runtime.programs.replace_npm",
-                as_arguments({"npm_version": request.version}),
-            ),
+            replace_npm.PROGRAM(replace_npm.Arguments(request.version)),
             trees=(*base.trees, request.runtime),
-            outputs=("runtime.tar",),
+            outputs=(replace_npm.RUNTIME,),
             description=f"Replace the npm of {request.address} by {request.version}",
             origin=str(request.address),
             locked=LockedFiles((locked(request.npm, "npm.tgz"),)),
         ),
     )
-    return await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
+    return await Get(Tree, OutputTreeRequest(result.digest, replace_npm.RUNTIME, RUNTIME))
 
 
 def rules():

@@ -19,6 +19,7 @@ from pants.engine.unions import UnionRule
 
 from slipway.core.rules.named_target import take_as
 from slipway.runtime.definition import NodeDefinition
+from slipway.runtime.programs import make, pack
 from slipway.runtime.rules.build import SourceRuntimeRequest
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.runtime.rules.node import Runtime, digest_of, locked
@@ -29,8 +30,7 @@ from slipway.runtime.targets import (
     NpmVersionField,
     RuntimeToolchainField,
 )
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree, as_arguments
+from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree
 from slipway.step.rules.locked_files import LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, OutputTreeRequest
 
@@ -109,18 +109,15 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
     result = await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.runtime.programs.make",
-                as_arguments({"version": version, "npm_version": npm_version}),
-            ),
+            make.PROGRAM(make.Arguments(version, npm_version)),
             trees=base.trees,
-            outputs=("runtime.tar",),
+            outputs=(make.RUNTIME,),
             description=f"Make Node.js {version} with npm {npm_version}",
             origin=str(field_set.address),
             locked=LockedFiles((locked(node, "node.tgz"), locked(npm, "npm.tgz"))),
         ),
     )
-    tree = await Get(Tree, OutputTreeRequest(result.digest, "runtime.tar", RUNTIME))
+    tree = await Get(Tree, OutputTreeRequest(result.digest, make.RUNTIME, RUNTIME))
     return Runtime(version, npm_version, digest_of(node.sha256, npm.sha256), tree)
 
 
@@ -158,9 +155,9 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
     result = await Get(
         StepResult,
         Step(
-            call=Call("slipway.runtime.programs.pack", as_arguments({"as_layer": True})),
+            pack.PROGRAM(pack.Arguments(as_layer=True)),
             trees=(*base.trees, runtime.tree),
-            outputs=("runtime.layer", "runtime.elf.json"),
+            outputs=pack.LAYER,
             description=f"Compress Node.js {runtime.version}",
             origin=request.origin,
         ),
@@ -175,9 +172,9 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         Step(
-            call=Call("slipway.runtime.programs.pack", as_arguments({"as_layer": False})),
+            pack.PROGRAM(pack.Arguments(as_layer=False)),
             trees=(*base.trees, runtime.tree),
-            outputs=("nodejs.tar.gz",),
+            outputs=(pack.ARCHIVE,),
             description=f"Pack Node.js {runtime.version}",
             origin=str(field_set.address),
         ),

@@ -8,12 +8,12 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
-from slipway.runtime.rules.make import NodeRuntimeFieldSet, Runtime, RuntimeRequest
+from slipway.runtime.programs import run
+from slipway.runtime.rules.make import NodeRuntimeFieldSet, RuntimeRequest
+from slipway.runtime.rules.node import Runtime
 from slipway.runtime.targets import NodeVersionField
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
-
-_PROGRAM = "slipway.runtime.programs.run"
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class RuntimeRunFieldSet(NodeRuntimeFieldSet, RunFieldSet):
 @rule(desc="Run Node")
 async def run_runtime(field_set: RuntimeRunFieldSet, settings: HostSettings) -> RunRequest:
     runtime, program = await MultiGet(
-        Get(Runtime, RuntimeRequest(field_set)), Get(Program, ProgramRequest((_PROGRAM,)))
+        Get(Runtime, RuntimeRequest(field_set)), Get(Program, ProgramRequest((run.__name__,)))
     )
     return RunRequest(
         digest=await Get(Digest, MergeDigests([program.digest, runtime.tree.digest])),
-        args=command(settings.python, _PROGRAM, "{chroot}"),
+        args=command(settings.python, run.__name__, "{chroot}"),
     )
 
 

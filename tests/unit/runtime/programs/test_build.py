@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
@@ -13,6 +13,7 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.runtime.programs import build as build_runtime
+from slipway.runtime.programs.build import OUTPUTS, Recipe, Report
 from tests.unit.archive.own_archives import read_entries
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
@@ -37,17 +38,18 @@ PATCH = """\
 -echo one
 +echo two
 """
-SOUND: Dict[str, Any] = {
-    "patches": [],
-    "python": "python3",
-    "configure": [],
-    "make": ["all"],
-    "test": "report",
-    "test_targets": ["test"],
-    "install": ["install", "PREFIX={prefix}"],
-    "check": ["bin/tool"],
-    "says": "one",
-}
+SOUND = Recipe(
+    sha256="",
+    patches=(),
+    python="python3",
+    configure=(),
+    make=("all",),
+    test="report",
+    test_targets=("test",),
+    install=("install", "PREFIX={prefix}"),
+    check=("bin/tool",),
+    says="one",
+)
 
 
 @pytest.fixture
@@ -61,19 +63,18 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -
     return tmp_path
 
 
-def build(files: Dict[str, str], **source: Any) -> Dict[str, Any]:
+def build(files: Dict[str, str], **source: Any) -> Report:
     with tarfile.open("in/source.archive", "w:gz") as tar:
         for name, text in {"Makefile": MAKEFILE, "tool": TOOL, **files}.items():
             info = tarfile.TarInfo(f"tool-1.0/{name}")
             info.size, info.mode = len(text), 0o755
             tar.addfile(info, io.BytesIO(text.encode()))
-    build_runtime.build({"source": {**SOUND, **source}, "label": "tool"})
-    report: Dict[str, Any] = json.loads(Path("out/build.json").read_text())
-    return report
+    build_runtime.build(build_runtime.Arguments(replace(SOUND, **source), "tool"))
+    return OUTPUTS.report.read(Path(OUTPUTS.report.path).read_text())
 
 
 def test_what_is_installed_is_packed_and_the_log_tells_each_step(step: Path) -> None:
-    assert build({}) == {"npm": "", "tests": "passed"}
+    assert build({}) == Report(tests="passed", npm="")
     names = [info.name for info, _ in read_entries("out/runtime.tar") if info.isreg()]
     assert names == ["bin/tool"]
     commands = [
@@ -88,7 +89,7 @@ def test_what_is_installed_is_packed_and_the_log_tells_each_step(step: Path) -> 
 
 def test_a_configure_script_gets_the_prefix_and_the_flags(step: Path) -> None:
     configure = '#!/bin/sh\necho "configured $@"\n'
-    build({"configure": configure}, configure=["--without-snapshot"])
+    build({"configure": configure}, configure=("--without-snapshot",))
     log = Path("out/build.log").read_text()
     assert f"configured --prefix={step / 'installed'} --without-snapshot" in log
 
@@ -105,11 +106,11 @@ def test_a_configure_script_gets_the_prefix_and_the_flags(step: Path) -> None:
 def test_what_becomes_of_the_tests_is_told(
     step: Path, test: str, files: Dict[str, str], result: str
 ) -> None:
-    assert build(files, test=test)["tests"] == result
+    assert build(files, test=test).tests == result
 
 
 def test_patches_are_applied_in_order(step: Path) -> None:
-    assert build({}, patches=["two.patch"], says="two")["tests"] == "passed"
+    assert build({}, patches=("two.patch",), says="two").tests == "passed"
 
 
 def test_an_error_far_above_the_end_is_shown(step: Path) -> None:
@@ -125,7 +126,7 @@ def test_an_error_far_above_the_end_is_shown(step: Path) -> None:
 FAULTS: Dict[str, Any] = {
     "a patch that does not apply": (
         {"tool": "#!/bin/sh\necho three\n"},
-        {"patches": ["two.patch"]},
+        {"patches": ("two.patch",)},
         ('the patch "two.patch" failed with exit status 1', "Hunk #1 FAILED"),
     ),
     "configure fails": (
@@ -135,7 +136,7 @@ FAULTS: Dict[str, Any] = {
     ),
     "make fails": (
         {},
-        {"make": ["everything"]},
+        {"make": ("everything",)},
         ("make failed with exit status 2", "No rule to make target 'everything'"),
     ),
     "tests that are required fail": (
@@ -145,7 +146,12 @@ FAULTS: Dict[str, Any] = {
     ),
     "install writes outside": (
         {},
-        {"install": ["install", "PREFIX=/proc/nowhere"]},
+        {
+            "install": (
+                "install",
+                "PREFIX=/proc/nowhere",
+            )
+        },
         ("make install failed with exit status 2", "/proc/nowhere"),
     ),
     "it answers with another version": (
@@ -155,7 +161,7 @@ FAULTS: Dict[str, Any] = {
     ),
     "its program is not there": (
         {},
-        {"check": ["bin/other"]},
+        {"check": ("bin/other",)},
         ('tool does not answer "one"', "bin/other: No such file or directory"),
     ),
 }

@@ -45,7 +45,7 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -
 
 
 def make(version: str = "16.20.2", npm_version: str = "8.19.4") -> Dict[str, Tuple[int, str]]:
-    make_runtime.make({"version": version, "npm_version": npm_version})
+    make_runtime.make(make_runtime.Arguments(version, npm_version))
     return {
         info.name: (info.mode, info.linkname)
         for info, _ in read_entries("out/runtime.tar")
