@@ -8,6 +8,7 @@ import pytest
 from pants.core.goals.test import TestResult
 
 from slipway.abi.policy import AbiPolicy
+from slipway.toolchain.programs import contract
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.contract import ToolchainTestFieldSet, ToolchainTestRequest
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
@@ -97,8 +98,10 @@ def test_contract_tests_run_in_the_image_with_its_policy(workspace: Workspace) -
     assert result.exit_code == 0
     (step,) = workspace.steps("slipway.toolchain.programs.contract")
     assert len(step.trees) == 2
+    policy = contract.PROGRAM.read(step.call.arguments).policy
+    assert policy is not None
+    assert dict(policy.ceilings) == {"GLIBC": (2, 17)}
     assert set(workspace.files(step.inputs)) == {
-        "abi.json",
         "contract/contract/c.c",
         "contract/contract/c.sh",
     }

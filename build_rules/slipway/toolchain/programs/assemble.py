@@ -23,7 +23,8 @@ import os
 import sys
 import tempfile
 import time
-from typing import Any, Dict, Sequence
+from dataclasses import dataclass
+from typing import Mapping, NamedTuple, Optional, Sequence
 
 from slipway.abi import policy as abi_policy
 from slipway.archive.rootfs import MTIME, merge, read_layer, write_layer
@@ -31,17 +32,48 @@ from slipway.core.errors import SlipwayError
 from slipway.debian.lock import DebianLock, read_lock
 from slipway.oci.flatten import read_image_parts, read_ready_image
 from slipway.oci.image import LayerBlob, make_image, write_archive
+from slipway.step import records
+from slipway.step.interface import Output, ReportFile
 from slipway.toolchain.image_spec import ImageSpec, check_lock_is_current, read_image_spec
 from slipway.toolchain.package_tree import build_tree
 
 _CHUNK = 1 << 20
+_FORMAT = 1
 _RENEW = "./pants generate-lockfiles --resolve=toolchain:NAME, with the name of the target"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """About what was made, a layer or an archive.
+
+    `layer_bytes` and `entries` are those of the layer, `name` is what an engine calls an archive's
+    image, and `left_out` counts what is in a ready image but not in its root.
+    """
+
+    image_id: str
+    format: int = _FORMAT
+    layer_sha256: Optional[str] = None
+    layer_bytes: Optional[int] = None
+    entries: Optional[int] = None
+    manifest_digest: Optional[str] = None
+    name: Optional[str] = None
+    left_out: Optional[Mapping[str, int]] = None
+
+
+class Outputs(NamedTuple):
+    """What is left of a root."""
+
+    layer: Output = Output("base.tar")
+    facts: ReportFile[Facts] = ReportFile("base.json", Facts)
+
+
+OUTPUTS = Outputs()
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     try:
-        facts: Dict[str, Any] = options.run(options)
+        facts: Facts = options.run(options)
     except SlipwayError as error:
         print(error, file=sys.stderr)
         return 1
@@ -56,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         print(failed, file=sys.stderr)
         return 1
-    _write_text(options.facts, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    _write_text(options.facts, records.as_json(facts))
     return 0
 
 
@@ -96,7 +128,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _layer(options: argparse.Namespace) -> Dict[str, Any]:
+def _layer(options: argparse.Namespace) -> Facts:
     spec, lock = _read_inputs(options)
     lower = merge(read_layer(path) for path in options.below)
     policy = None
@@ -109,29 +141,27 @@ def _layer(options: argparse.Namespace) -> Dict[str, Any]:
         spec.environment,
         lock.date,
     )
-    return {
-        "format": 1,
-        "layer_sha256": written.sha256,
-        "layer_bytes": written.size,
-        "entries": written.entries,
-        "image_id": image.image_id,
-        "manifest_digest": image.manifest_digest,
-    }
+    return Facts(
+        image.image_id,
+        layer_sha256=written.sha256,
+        layer_bytes=written.size,
+        entries=written.entries,
+        manifest_digest=image.manifest_digest,
+    )
 
 
-def _archive(options: argparse.Namespace) -> Dict[str, Any]:
+def _archive(options: argparse.Namespace) -> Facts:
     spec, lock = _read_inputs(options)
     image = make_image([*map(_blob, options.below)], spec.environment, lock.date)
     write_archive(image, options.below, f"{spec.name}:{lock.release}", options.archive)
-    return {
-        "format": 1,
-        "image_id": image.image_id,
-        "manifest_digest": image.manifest_digest,
-        "name": f"{spec.name}:{lock.release}",
-    }
+    return Facts(
+        image.image_id,
+        manifest_digest=image.manifest_digest,
+        name=f"{spec.name}:{lock.release}",
+    )
 
 
-def _flatten(options: argparse.Namespace) -> Dict[str, Any]:
+def _flatten(options: argparse.Namespace) -> Facts:
     # Beside the result: a layer may be too large for the folder of temporary files.
     folder = os.path.dirname(options.layer) or "."
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
@@ -140,14 +170,13 @@ def _flatten(options: argparse.Namespace) -> Dict[str, Any]:
         else:
             image = read_image_parts(options.config, options.part, options.image, scratch)
         written = write_layer(image.tree, options.layer, MTIME)
-    return {
-        "format": 1,
-        "layer_sha256": written.sha256,
-        "layer_bytes": written.size,
-        "entries": written.entries,
-        "image_id": image.image_id,
-        "left_out": image.left_out,
-    }
+    return Facts(
+        image.image_id,
+        layer_sha256=written.sha256,
+        layer_bytes=written.size,
+        entries=written.entries,
+        left_out=image.left_out,
+    )
 
 
 def _read_inputs(options: argparse.Namespace) -> tuple[ImageSpec, DebianLock]:

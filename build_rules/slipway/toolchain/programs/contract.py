@@ -6,25 +6,52 @@ against the ABI policy, where the image has one.  Leaves `contract.json`, the ta
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from typing import Any, Dict, List
+from dataclasses import dataclass
+from typing import List, NamedTuple, Optional, Tuple
 
 from slipway.abi import audit
-from slipway.abi import policy as abi_policy
 from slipway.abi.audit import AuditedFile
+from slipway.abi.policy import AbiPolicy
 from slipway.archive import layers
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.elf import facts
 from slipway.isolation import jailed
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import ReportFile, StepProgram
 
-_SOURCES, _POLICY = "in/contract", "in/abi.json"
+_SOURCES = "in/contract"
 
 
-def test(arguments: Dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """The ABI policy of the image, if it has one."""
+
+    policy: Optional[AbiPolicy] = None
+
+
+@dataclass(frozen=True)
+class AuditedBinary:
+    path: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Report:
+    binaries: Tuple[AuditedBinary, ...]
+
+
+class Outputs(NamedTuple):
+    report: ReportFile[Report] = ReportFile("contract.json", Report)
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
+
+
+def test(arguments: Arguments) -> None:
     scripts = [entry.name for entry in layers.walk(_SOURCES) if entry.name.endswith(".sh")]
     if not scripts:
         raise SlipwayError(
@@ -47,15 +74,12 @@ def test(arguments: Dict[str, Any]) -> None:
                 found="\n".join(last),
                 next="correct the image or the test",
             )
-        if os.path.exists(_POLICY):
-            audited.extend(_audit(folder))
-    with open("out/contract.json", "w", encoding="utf-8") as file:
-        json.dump([{"path": one.path, "verdict": one.verdict} for one in audited], file)
+        if arguments.policy is not None:
+            audited.extend(_audit(folder, arguments.policy))
+    OUTPUTS.report.write(Report(tuple(AuditedBinary(one.path, one.verdict) for one in audited)))
 
 
-def _audit(folder: str) -> List[AuditedFile]:
-    with open(_POLICY, encoding="utf-8") as file:
-        policy = abi_policy.read(json.load(file), "the ABI policy")
+def _audit(folder: str, policy: AbiPolicy) -> List[AuditedFile]:
     found = audit.audit(facts.facts_of_layer(layers.walk(folder)), {}, policy, ())
     for one in found:
         print(f"   {one.verdict:7} {one.path} {' '.join(one.highest.values())}")
@@ -71,4 +95,4 @@ def _audit(folder: str) -> List[AuditedFile]:
 
 
 if __name__ == "__main__":
-    run_untyped(test)
+    run(PROGRAM, test)

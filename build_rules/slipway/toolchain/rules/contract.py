@@ -9,21 +9,19 @@ from pants.core.goals.test import TestFieldSet, TestRequest, TestResult, TestSub
 from pants.engine.fs import (
     EMPTY_FILE_DIGEST,
     AddPrefix,
-    CreateDigest,
     Digest,
-    MergeDigests,
     PathGlobs,
     RemovePrefix,
 )
-from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import Target
 from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
 from slipway.abi.policy import AbiPolicy
-from slipway.step.interface import Call
 from slipway.step.rules.build_step import FallibleStepResult, Step
-from slipway.toolchain.rules.abi_policy import AbiPolicyRequest, policy_file
+from slipway.toolchain.programs import contract
+from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
 from slipway.toolchain.targets import ContractTestsField, ImageField, PackagesLockField
 
@@ -67,22 +65,16 @@ async def test_toolchain(
     policy = None
     if field_set.abi_policy.value:
         policy = await Get(AbiPolicy, AbiPolicyRequest(field_set))
-    image, abi = await MultiGet(
-        Get(ToolchainImage, ToolchainImageRequest(field_set)),
-        Get(
-            Digest,
-            CreateDigest([policy_file(policy)] if policy else []),
-        ),
-    )
+    image = await Get(ToolchainImage, ToolchainImageRequest(field_set))
     result = await Get(
         FallibleStepResult,
         Step(
-            call=Call("slipway.toolchain.programs.contract"),
+            contract.PROGRAM(contract.Arguments(policy)),
             trees=image.layers,
-            outputs=("contract.json",),
+            outputs=contract.OUTPUTS,
             description=f"Test {field_set.address}",
             origin=str(field_set.address),
-            inputs=await Get(Digest, MergeDigests([inputs, abi])),
+            inputs=inputs,
         ),
     )
     return TestResult(

@@ -40,6 +40,7 @@ from slipway.debian import lock as debian_lock
 from slipway.debian import signature
 from slipway.step.rules.locked_files import FetchedFiles, FetchRequest, LockedFile, LockedFiles
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
+from slipway.toolchain.programs import generate_lock, lock_image
 from slipway.toolchain.rules.image import ImageBelow, ImageBelowRequest, ToolchainFieldSet
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ async def find_packages_step(
     own = await Get(Digest, CreateDigest(files))
     return PackagesStep(
         NetworkStep(
-            program="slipway.toolchain.programs.generate_lock",
+            program=generate_lock.__name__,
             argv=(
                 *("--spec=image.json", f"--spec-path={path}", f"--old={_OLD}", f"--out={_NEW}"),
                 f"--resolve={wanted.resolve_name}",
@@ -200,7 +201,7 @@ async def find_packages_step(
 def _parts_step(image: ToolchainFieldSet, reference: str) -> NetworkStep:
     where = f"{image.address}, field {image.image.alias}"
     return NetworkStep(
-        program="slipway.toolchain.programs.lock_image",
+        program=lock_image.__name__,
         argv=(f"--image={reference}", f"--where={where}", f"--out={_NEW}"),
         inputs=EMPTY_DIGEST,
         description=f"List the parts of {reference}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -10,18 +9,18 @@ from pants.core.goals.package import OutputPathField
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import (
     Digest,
-    DigestContents,
     DigestEntries,
-    DigestSubset,
     FileEntry,
-    PathGlobs,
 )
-from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
 
 from slipway.core.rules.named_target import take_as
+from slipway.step.interface import Output
+from slipway.step.rules import outputs
 from slipway.step.rules.build_step import ROOT, StepResult, Tree
 from slipway.subsystem import Slipway
+from slipway.toolchain.programs import assemble
 from slipway.toolchain.targets import (
     AbiPolicyField,
     ImageArchiveField,
@@ -32,10 +31,6 @@ from slipway.toolchain.targets import (
     NodeToolchain,
     PackagesLockField,
 )
-
-LAYER = "base.tar"
-FACTS = "base.json"
-"""What the programs that make a root leave: its layer, and facts about it as JSON."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +116,16 @@ class BaseRoot:
 
 @dataclass(frozen=True)
 class OutputTreeRequest:
-    """The file `name` of a step's outputs, to be used as a tree at `target`."""
+    """One of a step's outputs in `digest`, to be used as a tree at `target`."""
 
     digest: Digest
-    name: str
+    output: Output
     target: str
 
 
 @dataclass(frozen=True)
 class MadeRoot:
-    """The outputs LAYER and FACTS of the step that made a root."""
+    """What the step that made a root left; see `assemble.OUTPUTS`."""
 
     result: StepResult
 
@@ -159,11 +154,9 @@ async def make_image(request: ToolchainImageRequest) -> ToolchainImage:
     else:
         below = await Get(LayersBelow, ImageBelowRequest(request.field_set))
         made = await Get(MadeRoot, PackagedImageRequest(request.field_set))
-    layer, facts = await MultiGet(
-        Get(Tree, OutputTreeRequest(made.result.digest, LAYER, ROOT)),
-        Get(DigestContents, DigestSubset(made.result.digest, PathGlobs([FACTS]))),
-    )
-    return ToolchainImage((*below.layers, layer), json.loads(facts[0].content)["image_id"])
+    layer = await Get(Tree, OutputTreeRequest(made.result.digest, assemble.OUTPUTS.layer, ROOT))
+    facts = await outputs.read_report(made.result.digest, assemble.OUTPUTS.facts)
+    return ToolchainImage((*below.layers, layer), facts.image_id)
 
 
 @rule
@@ -187,10 +180,10 @@ async def find_layers_below(request: ImageBelowRequest) -> LayersBelow:
 
 @rule
 async def tree_of_output(request: OutputTreeRequest) -> Tree:
-    digest = await Get(Digest, DigestSubset(request.digest, PathGlobs([request.name])))
+    digest = await outputs.take(request.digest, request.output)
     entry = (await Get(DigestEntries, Digest, digest))[0]
     assert isinstance(entry, FileEntry)
-    return Tree(request.name, digest, entry.file_digest, request.target)
+    return Tree(request.output, digest, entry.file_digest, request.target)
 
 
 @rule

@@ -11,9 +11,7 @@ from pants.engine.fs import (
     AddPrefix,
     CreateDigest,
     Digest,
-    DigestSubset,
     FileContent,
-    PathGlobs,
 )
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import Target
@@ -24,14 +22,16 @@ from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.debian.lock import DebianLock, LockedPackage, read_lock
+from slipway.step.interface import Output
+from slipway.step.rules import outputs
 from slipway.step.rules.build_step import HostStep, StepResult, Tree
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.image_spec import check_lock_is_current, read_image_spec
+from slipway.toolchain.programs import assemble
+from slipway.toolchain.programs.assemble import OUTPUTS
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest, policy_file
 from slipway.toolchain.rules.generate_lock import resolve_name
 from slipway.toolchain.rules.image import (
-    FACTS,
-    LAYER,
     ImageBelowRequest,
     LayersBelow,
     MadeRoot,
@@ -98,14 +98,14 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.toolchain.programs.assemble",
+            program=assemble.__name__,
             argv=(
                 *("layer", "--spec=image.json", "--lock=packages.lock", "--debs=debs"),
-                *(f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
+                *(f"--layer={OUTPUTS.layer.path}", f"--facts={OUTPUTS.facts.path}"),
                 *_below(below.layers),
                 *(("--policy=abi.json",) if request.field_set.abi_policy.value else ()),
             ),
-            outputs=(LAYER, FACTS),
+            outputs=OUTPUTS,
             description=f"Assemble {address} from {len(debs)} Debian packages",
             origin=str(address),
             inputs=listed.inputs,
@@ -135,16 +135,16 @@ async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
         Get(ToolchainImage, ToolchainImageRequest(field_set)),
         Get(PackageList, PackagedImageRequest(field_set)),
     )
-    name = f"{field_set.address.target_name}.tar"
+    name = Output(f"{field_set.address.target_name}.tar")
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.toolchain.programs.assemble",
+            program=assemble.__name__,
             argv=(
                 *("archive", "--spec=image.json", "--lock=packages.lock"),
-                *(*_below(image.layers), f"--archive=out/{name}", f"--facts=out/{FACTS}"),
+                *(*_below(image.layers), f"--archive={name.path}", f"--facts={OUTPUTS.facts.path}"),
             ),
-            outputs=(name, FACTS),
+            outputs=(name, OUTPUTS.facts),
             description=f"Write the image archive of {field_set.address}",
             origin=str(field_set.address),
             inputs=listed.inputs,
@@ -152,7 +152,7 @@ async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
         ),
     )
     folder = field_set.output_path.value_or_default(file_ending=None)
-    archive = await Get(Digest, DigestSubset(result.digest, PathGlobs([name])))
+    archive = await outputs.take(result.digest, name)
     artifact = BuiltPackageArtifact(
         os.path.join(folder, name), extra_log_lines=(f"image ID: {image.image_id}",)
     )

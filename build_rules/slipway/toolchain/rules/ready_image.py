@@ -23,10 +23,10 @@ from slipway.core.errors import SlipwayError
 from slipway.oci.lock import Blob, parse_reference, read_image_lock
 from slipway.step.rules.build_step import HostStep, StepResult
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
+from slipway.toolchain.programs import assemble
+from slipway.toolchain.programs.assemble import OUTPUTS
 from slipway.toolchain.rules.generate_lock import resolve_name
 from slipway.toolchain.rules.image import (
-    FACTS,
-    LAYER,
     MadeRoot,
     ReadyImageRequest,
     ToolchainFieldSet,
@@ -143,9 +143,14 @@ async def flatten_image(request: ReadyImageRequest) -> MadeRoot:
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.toolchain.programs.assemble",
-            argv=("flatten", *source.argv, f"--layer=out/{LAYER}", f"--facts=out/{FACTS}"),
-            outputs=(LAYER, FACTS),
+            program=assemble.__name__,
+            argv=(
+                "flatten",
+                *source.argv,
+                f"--layer={OUTPUTS.layer.path}",
+                f"--facts={OUTPUTS.facts.path}",
+            ),
+            outputs=OUTPUTS,
             description=f"Unpack the ready image of {field_set.address}",
             origin=str(field_set.address),
             inputs=source.given,

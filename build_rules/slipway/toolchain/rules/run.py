@@ -15,10 +15,9 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
+from slipway.toolchain.programs import run
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
 from slipway.toolchain.targets import ImageField, PackagesLockField
-
-_SHELL = "slipway.toolchain.programs.run"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class ToolchainRunFieldSet(ToolchainFieldSet, RunFieldSet):
 async def run_toolchain(field_set: ToolchainRunFieldSet, settings: HostSettings) -> RunRequest:
     image, program = await MultiGet(
         Get(ToolchainImage, ToolchainImageRequest(field_set)),
-        Get(Program, ProgramRequest((_SHELL,))),
+        Get(Program, ProgramRequest((run.__name__,))),
     )
     layers = await MultiGet(
         Get(Digest, AddPrefix(one.digest, f"layers/{number}"))
@@ -40,7 +39,7 @@ async def run_toolchain(field_set: ToolchainRunFieldSet, settings: HostSettings)
     return RunRequest(
         digest=await Get(Digest, MergeDigests([program.digest, *layers])),
         args=(
-            *command(settings.python, _SHELL, "{chroot}"),
+            *command(settings.python, run.__name__, "{chroot}"),
             os.path.join(settings.named_caches, "slipway_trees"),
             field_set.address.target_name,
             *(
