@@ -1,4 +1,4 @@
 """Bundles: an application installed, built and packed into layers, for one environment.
 
-What the build script and the application's own files are about belongs here. Below is `npm`.
+Code for the build script and for the application's own files belongs here. The room below is `npm`.
 """

@@ -1,4 +1,4 @@
-"""The target type `node_app_bundle` and its fields; each help text carries an example."""
+"""The target type `node_app_bundle` and its fields; each help text has an example."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class RuntimeField(OneAddressField):
     alias = "runtime"
     help = help_text(
         """
-        The `node_runtime` that installs, builds and runs the application; usually set once for all
-        applications, by `__defaults__` in the top BUILD file.
+        The `node_runtime` that installs, builds and runs the application. Usually set once for all
+        applications, with `__defaults__` in the top BUILD file.
 
-        For example: `runtime="//toolchains/node:16.20.2"`.
+        Example: `runtime="//toolchains/node:16.20.2"`.
         """
     )
 
@@ -44,10 +44,10 @@ class AddonsField(SpecialCasedDependencies):
     alias = "addons"
     help = help_text(
         """
-        The `node_addon` targets of folders that package.json links into the application, by
-        `"file:addons/hello"`. Each is compiled for the Node of this bundle.
+        The `node_addon` targets that package.json links into the application with a dependency
+        such as `"file:addons/hello"`. Slipway compiles each addon for the Node of this bundle.
 
-        For example: `addons=["//apps/koa-kkl/addons/hello"]`.
+        Example: `addons=["//apps/koa-kkl/addons/hello"]`.
         """
     )
 
@@ -58,11 +58,12 @@ class NetworkField(StringField):
     valid_choices = ("deny", "allow")
     help = help_text(
         """
-        Whether install scripts and the build script have the machine's network; loopback they have
-        always. With `allow` they run again in each session and are never cached, nobody can tell
-        what they took, and a release has to agree by `allow_network`.
+        Whether install scripts and the build script have access to the machine's network. Loopback
+        is always available. With `allow`, the scripts run again in each session and Slipway never
+        caches their results. Downloads are not locked, so a rebuild may differ, and the
+        `release_tarball` must set `allow_network=True`.
 
-        For example: `network="allow"`, until what they download is pinned.
+        Example: `network="allow"`, until their downloads are pinned.
         """
     )
 
@@ -72,11 +73,11 @@ class DropForeignBinariesField(BoolField):
     default = False
     help = help_text(
         """
-        Leaves out of the release the binaries that packages carry for other systems than the
-        release's own: Windows, macOS, FreeBSD, musl, Android, other processors. The build script still
-        sees them.
+        Removes from the release the binaries that packages contain for other systems: Windows,
+        macOS, FreeBSD, musl, Android, other processors. By default the release keeps them. The build
+        script sees them in both cases.
 
-        For example: `drop_foreign_binaries=True`.
+        Example: `drop_foreign_binaries=True`.
         """
     )
 
@@ -97,10 +98,10 @@ class BuildSourcesField(GlobsField):
     )
     help = help_text(
         """
-        What the build script reads, besides package.json and the installed packages. An edit here
-        runs the build script again.
+        The files that the build script reads, besides package.json and the installed packages. A
+        change in one of these files runs the build script again.
 
-        For example: `build_sources=["src/**", "build/**", "webpack.config.js"]`.
+        Example: `build_sources=["src/**", "build/**", "webpack.config.js"]`.
         """
     )
 
@@ -110,10 +111,11 @@ class RuntimeSourcesField(GlobsField):
     default = ("service/**",)
     help = help_text(
         """
-        What the release has of the application's own files, besides what the build script writes
-        (`build_outputs`). An edit here runs neither the install nor the build script.
+        The application's own files that go into the release, besides the outputs of the build
+        script (`build_outputs`). A change in one of these files runs neither the install nor the
+        build script.
 
-        For example: `runtime_sources=["service/**", "!service/**/*.test.js"]`.
+        Example: `runtime_sources=["service/**", "!service/**/*.test.js"]`.
         """
     )
 
@@ -123,11 +125,11 @@ class BuildScriptField(StringField):
     default = "build"
     help = help_text(
         """
-        The script of package.json that builds the client. It gets the environment's name as
-        SERVER_ENV and, unless `build_args` says otherwise, as its argument. An empty string: there
-        is nothing to build.
+        The script of package.json that builds the client. The script gets the value of `server_env`
+        in the environment variable SERVER_ENV and, by default, as its argument (see `build_args`).
+        With an empty string, Slipway runs no build script.
 
-        For example: `build_script="build"`.
+        Example: `build_script="build"`.
         """
     )
 
@@ -137,11 +139,11 @@ class BuildArgsField(StringSequenceField):
     default = ("{server_env}",)
     help = help_text(
         """
-        What the build script gets as arguments; `{server_env}` stands for the environment's name.
-        An empty list is right for a script that ends in a command which would take the name for
-        something else, such as `tsc`, `rollup -c` or `vite build`.
+        The arguments of the build script; `{server_env}` stands for the value of `server_env`. Use
+        an empty list if the script ends with a command that would misread this argument, such as
+        `tsc`, `rollup -c` or `vite build`.
 
-        For example: `build_args=["--mode", "{server_env}"]`.
+        Example: `build_args=["--mode", "{server_env}"]`.
         """
     )
 
@@ -151,11 +153,11 @@ class BuildOutputsField(StringSequenceField):
     default = ("dist",)
     help = help_text(
         """
-        Files and folders that the build script writes, relative to the application's folder. One
-        that is missing after the build is an error; what the script writes elsewhere is reported
-        and left out.
+        The files and folders that the build script writes, relative to the application's folder.
+        The build fails if an output is missing. Slipway reports files that the script writes
+        elsewhere and leaves them out of the release.
 
-        For example: `build_outputs=["dist", "service/views"]`.
+        Example: `build_outputs=["dist", "service/views"]`.
         """
     )
 
@@ -165,10 +167,10 @@ class ServerEnvField(StringField):
     default = "prod"
     help = help_text(
         """
-        The environment that is built for: `stable`, `sit`, `pre` or `prod`, or what
-        `[slipway] server_envs` lists. `parametrize` builds several.
+        The environment that the bundle is built for: `stable`, `sit`, `pre` or `prod`, or a name
+        that `[slipway] server_envs` lists. Use `parametrize` to build for several environments.
 
-        For example: `server_env=parametrize("stable", "sit", "pre", "prod")`.
+        Example: `server_env=parametrize("stable", "sit", "pre", "prod")`.
         """
     )
 
@@ -177,9 +179,9 @@ class BuildEnvField(DictStringToStringField):
     alias = "build_env"
     help = help_text(
         """
-        Environment variables for the build script and the smoke script.
+        Environment variables of the build script and the smoke script.
 
-        For example: `build_env={"NODE_OPTIONS": "--max-old-space-size=4096"}`.
+        Example: `build_env={"NODE_OPTIONS": "--max-old-space-size=4096"}`.
         """
     )
 
@@ -189,10 +191,10 @@ class LifecycleScriptsField(StringSequenceField):
     default = ()
     help = help_text(
         """
-        The application's own lifecycle scripts that the build needs, run before the build script
-        in this order. None runs by itself.
+        The application's own lifecycle scripts that the build needs. Slipway runs them before the
+        build script, in this order. By default Slipway runs no lifecycle script of the application.
 
-        For example: `lifecycle_scripts=["postinstall"]`.
+        Example: `lifecycle_scripts=["postinstall"]`.
         """
     )
 
@@ -202,10 +204,10 @@ class StaticDirField(StringField):
     default = "dist"
     help = help_text(
         """
-        The build output that browsers load and servers don't need; its content becomes the static
-        archive. Empty if there is none, and all that is built runs on the server.
+        The build output that only browsers load. Its content becomes the static archive. Use an
+        empty string if the server needs all build outputs.
 
-        For example: `static_dir="dist"`.
+        Example: `static_dir="dist"`.
         """
     )
 
@@ -216,11 +218,12 @@ class StaticBaseUrlField(Field):
     value: Optional[FrozenDict[str, str]]
     help = help_text(
         """
-        The address under which the static files are published, or one for each environment. With
-        it, every reference below this address in the built views, HTML and CSS must exist in the
-        static archive: its path, from the host on, is the path in `static_dir`.
+        The URL under which you publish the static files, or a dictionary of URLs by `server_env`.
+        If set, Slipway checks every reference below this URL in the built views, HTML and CSS: the
+        static archive must contain the file. The part of the URL after the host is the path in
+        `static_dir`.
 
-        For example: `static_base_url="https://static.example.com/dist/"`, or
+        Example: `static_base_url="https://static.example.com/dist/"`, or
         `static_base_url={"sit": "https://static-sit.example.com/dist/"}`.
         """
     )
@@ -234,12 +237,12 @@ class StaticBaseUrlField(Field):
         if not isinstance(by_env, Mapping) or not all(
             isinstance(one, str) for pair in by_env.items() for one in pair
         ):
-            expected = "an address, or a dictionary of addresses by server_env"
+            expected = "a URL, or a dictionary of URLs by server_env"
             raise InvalidFieldTypeException(address, cls.alias, raw_value, expected_type=expected)
         return FrozenDict(by_env)
 
     def for_env(self, server_env: str) -> str:
-        """The address for one environment; empty if there is none to check."""
+        """The URL for one environment; empty if Slipway checks no references."""
         by_env = self.value or {}
         return by_env.get(server_env, by_env.get("", ""))
 
@@ -269,9 +272,9 @@ class NodeAppBundle(Target):
     )
     help = help_text(
         """
-        A Node.js application, installed by its lock and built for one environment.
+        A Node.js application, installed from its npm lockfile and built for one environment.
 
-        Its parts are three layers: production dependencies, application, static files. Point a
-        `release_tarball` at it.
+        The bundle has three layers: production dependencies, application, static files. Name the
+        bundle in the field `bundle` of a `release_tarball`.
         """
     )

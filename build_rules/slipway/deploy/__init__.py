@@ -1,4 +1,4 @@
-"""Deploying: the coordinator, the agent that it sends to hosts, and the goals.
+"""Deploys: the coordinator, the agent that the coordinator sends to hosts, and the goals.
 
-What happens to a release once it is packed belongs here. Below is `release`.
+Code that handles a packaged release belongs here. The room below is `release`.
 """

@@ -1,4 +1,4 @@
-"""The target type `node_deployment` and its fields; each help text carries an example."""
+"""The target type `node_deployment` and its fields; each help text has an example."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ReleaseField(OneAddressField):
     alias = "release"
     help = help_text(
         """
-        The `release_tarball` that is deployed; its `server_env` is that of the deployment.
+        The `release_tarball` to deploy. The deployment takes the `server_env` of the release.
 
-        For example: `release=":release"`.
+        Example: `release=":release"`.
         """
     )
 
@@ -31,10 +31,11 @@ class InventoryField(FileField):
     alias = "inventory"
     help = help_text(
         """
-        A TOML file with further settings of the deployment, such as the list of hosts or a table
-        `groups` of such lists; what stands in the target counts more.
+        A TOML file with more settings of the deployment, such as the list of hosts or a table
+        `groups` of such lists. A field that you set in the target overrides the same key in the
+        file.
 
-        For example: `inventory="prod.toml"`.
+        Example: `inventory="prod.toml"`.
         """
     )
 
@@ -43,11 +44,11 @@ class HostsField(StringSequenceField):
     alias = "hosts"
     help = help_text(
         """
-        The hosts, by names that the user's own ssh configuration knows, in the order in which they
-        are switched; `@web` stands for those of that group of the inventory. Without this field
-        they are those of the inventory, of all of its groups where it has groups.
+        The hosts, in the order in which Slipway switches them. Use the names from your own ssh
+        configuration; `@web` stands for all hosts of the inventory's group `web`. By default
+        Slipway uses `hosts` of the inventory, or all hosts of its groups.
 
-        For example: `hosts=["app1.example.com", "@web"]`.
+        Example: `hosts=["app1.example.com", "@web"]`.
         """
     )
 
@@ -56,9 +57,9 @@ class DeployPathField(StringField):
     alias = "path"
     help = help_text(
         """
-        The folder on each host that holds the releases and the link `current`.
+        The folder on each host for the releases and the symlink `current`.
 
-        For example: `path="/home/app/koa-kkl"`.
+        Example: `path="/home/app/koa-kkl"`.
         """
     )
 
@@ -67,9 +68,9 @@ class DeployUserField(StringField):
     alias = "user"
     help = help_text(
         """
-        The user on the hosts, where the ssh configuration does not say it.
+        The user on the hosts. By default your ssh configuration decides.
 
-        For example: `user="app"`.
+        Example: `user="app"`.
         """
     )
 
@@ -78,9 +79,9 @@ class DeployPortField(IntField):
     alias = "port"
     help = help_text(
         """
-        The port of sshd, where the ssh configuration does not say it.
+        The port of sshd on the hosts. By default your ssh configuration decides.
 
-        For example: `port=2222`.
+        Example: `port=2222`.
         """
     )
 
@@ -89,9 +90,10 @@ class StaticHostsField(StringSequenceField):
     alias = "static_hosts"
     help = help_text(
         """
-        Hosts that get the static files, by rsync, before any server is switched.
+        The hosts that receive the static files. Slipway copies the files with rsync before it
+        switches the first server.
 
-        For example: `static_hosts=["static1.example.com"]`.
+        Example: `static_hosts=["static1.example.com"]`.
         """
     )
 
@@ -100,9 +102,9 @@ class StaticPathField(StringField):
     alias = "static_path"
     help = help_text(
         """
-        The folder on the static hosts.
+        The folder for the static files on the static hosts.
 
-        For example: `static_path="/ikuko/static"`.
+        Example: `static_path="/srv/static"`.
         """
     )
 
@@ -111,10 +113,11 @@ class StaticPublishField(StringField):
     alias = "static_publish"
     help = help_text(
         """
-        A command on this machine that publishes the static files, for a CDN: it runs once, before
-        any server is switched, and STATIC_FOLDER names their folder.
+        A command that publishes the static files, for example to a CDN. Slipway runs the command
+        once on your machine, before it switches the first server. The environment variable
+        STATIC_FOLDER names the folder with the files.
 
-        For example: `static_publish="cdn-upload $STATIC_FOLDER static"`.
+        Example: `static_publish="cdn-upload $STATIC_FOLDER static"`.
         """
     )
 
@@ -124,10 +127,10 @@ class StaticKeepField(IntField):
     default = 30
     help = help_text(
         """
-        For how many days static files of a release stay on the static hosts after another one has
-        replaced it. Those of releases that servers keep stay in any case.
+        How many days to keep a release's static files on the static hosts after another release has
+        replaced them. Slipway also keeps the static files of all releases that servers keep.
 
-        For example: `static_keep=90`.
+        Example: `static_keep=90`.
         """
     )
 
@@ -137,10 +140,10 @@ class KeepField(IntField):
     default = 5
     help = help_text(
         """
-        How many releases stay on a host for rollbacks, the current one included; two at least.
-        The release that the last rollback left stays too.
+        How many releases to keep on a host for rollbacks, the current release included; at least 2.
+        Slipway also keeps the release that the last rollback left.
 
-        For example: `keep=5`.
+        Example: `keep=5`.
         """
     )
 
@@ -150,9 +153,10 @@ class BatchField(StringField):
     default = "1"
     help = help_text(
         """
-        How many hosts are switched at once after the canaries: a number, or a share of all.
+        How many hosts Slipway switches at the same time after the canaries: a number, or a
+        percentage of all hosts.
 
-        For example: `batch="25%"`.
+        Example: `batch="25%"`.
         """
     )
 
@@ -162,9 +166,9 @@ class CanaryField(IntField):
     default = 1
     help = help_text(
         """
-        How many hosts are switched first, by themselves.
+        How many hosts Slipway switches first, before the batches.
 
-        For example: `canary=2`.
+        Example: `canary=2`.
         """
     )
 
@@ -174,9 +178,10 @@ class MaxUnhealthyField(IntField):
     default = 0
     help = help_text(
         """
-        How many hosts may fail, or be out of reach, before no further host is touched.
+        How many hosts may fail or be unreachable. With more failures, Slipway changes no further
+        host.
 
-        For example: `max_unhealthy=1`.
+        Example: `max_unhealthy=1`.
         """
     )
 
@@ -186,9 +191,9 @@ class StartTimeoutField(IntField):
     default = 60
     help = help_text(
         """
-        Seconds that the script `start` may take.
+        The time limit of the script `start`, in seconds.
 
-        For example: `start_timeout=60`.
+        Example: `start_timeout=60`.
         """
     )
 
@@ -198,9 +203,10 @@ class StopTimeoutField(IntField):
     default = 30
     help = help_text(
         """
-        Seconds that the script `stop` may take, before what is left of the release gets signals.
+        The time limit of the script `stop`, in seconds. After it, Slipway sends signals to the
+        release's remaining processes.
 
-        For example: `stop_timeout=30`.
+        Example: `stop_timeout=30`.
         """
     )
 
@@ -209,11 +215,12 @@ class HealthField(DictStringToStringField):
     alias = "health"
     help = help_text(
         """
-        How a release shows that it is well: `url` on the host, or else its script `health`; it has
-        `retries` tries, `interval` seconds apart, of `timeout` seconds each, and must still be well
-        `hold` seconds after the first success.
+        How to check that a release is healthy: request `url` on the host or, without `url`, run the
+        release's script `health`. Slipway tries up to `retries` times, `interval` seconds apart,
+        with `timeout` seconds per try. `hold` seconds after the first success, a second check must
+        also succeed.
 
-        For example: `health={"url": "http://127.0.0.1:3000/health", "retries": "10", "hold": "6"}`.
+        Example: `health={"url": "http://127.0.0.1:3000/health", "retries": "10", "hold": "6"}`.
         """
     )
 
@@ -222,9 +229,10 @@ class SharedField(StringSequenceField):
     alias = "shared"
     help = help_text(
         """
-        Paths below a release that outlive it: each is a link into the folder `shared` of the host.
+        Paths in a release whose content survives deploys. Slipway makes each path a symlink into the
+        folder `shared` on the host.
 
-        For example: `shared=["uploads"]`.
+        Example: `shared=["uploads"]`.
         """
     )
 
@@ -233,13 +241,15 @@ class HooksField(DictStringToStringField):
     alias = "hooks"
     help = help_text(
         """
-        Commands: `before_switch`, `after_switch`, `on_failure` and `always` on each host, in the folder of the new release;
-        `before_local` and `after_local` on this machine, once; `timeout` in seconds.
+        Commands to run during a deploy. Slipway runs `before_switch`, `after_switch`, `on_failure` and
+        `always` on each host, in the folder of the new release. It runs `before_local` and
+        `after_local` once, on your machine. `timeout` is the time limit of each command, in seconds.
 
-        Slipway does not undo `before_local` when a deploy fails: `after_local` runs only after the last switch, if at most `max_unhealthy` hosts failed.
-        Put what must be undone on the hosts into `on_failure` or `always`.
+        Slipway does not undo `before_local` when a deploy fails: `after_local` runs only after the
+        last switch, and only if at most `max_unhealthy` hosts failed. Undo changes on the hosts in
+        `on_failure` or `always`.
 
-        For example: `hooks={"before_switch": "bin/app run migrate"}`.
+        Example: `hooks={"before_switch": "bin/app run migrate"}`.
         """
     )
 
@@ -250,10 +260,11 @@ class BootField(StringField):
     valid_choices = ("auto", "off")
     help = help_text(
         """
-        Whether the deploy sees to it that the current release comes up after a reboot of a host: by a
-        unit of systemd where the user is root, else by an @reboot line of the user's crontab.
+        Whether the current release starts after a reboot of the host. With `auto`, the deploy
+        installs a systemd unit if the user is root, otherwise an `@reboot` line in the user's
+        crontab. With `off`, you arrange the start yourself.
 
-        For example: `boot="off"`, where something else does it.
+        Example: `boot="off"`.
         """
     )
 
@@ -262,9 +273,9 @@ class SshOptionsField(StringSequenceField):
     alias = "ssh_options"
     help = help_text(
         """
-        Further arguments for ssh, besides the user's own configuration.
+        Additional arguments for ssh. Your own ssh configuration still applies.
 
-        For example: `ssh_options=["-F", "deploy/ssh_config"]`.
+        Example: `ssh_options=["-F", "deploy/ssh_config"]`.
         """
     )
 
@@ -298,10 +309,11 @@ class NodeDeployment(Target):
     )
     help = help_text(
         """
-        A release on its hosts.
+        Where and how to deploy a release.
 
-        `./pants deploy` ships it, switches to it and checks its health, `./pants rollback` goes back,
-        `./pants releases` lists what the hosts have. `package` writes `deploy.pyz`, the same commands
-        for machines without Pants.
+        `./pants deploy` ships the release to its hosts, switches to it and checks its health.
+        `./pants rollback` switches back to an earlier release. `./pants releases` lists the releases
+        on the hosts. `package` writes `deploy.pyz`, which has the same commands for machines without
+        Pants.
         """
     )

@@ -1,5 +1,5 @@
-"""npm packages: locks in `lockfiles`, install scripts in `scripts`, and the install itself.
+"""npm packages: lockfiles in `lockfiles`, install scripts in `scripts`, and the install itself.
 
-What knows npm's files and habits belongs here, but for its registries, which are in `npm_registry`.
-Below is `runtime`.
+Code that knows npm's file formats and behaviour belongs here. Clients of npm registries belong to
+`npm_registry`. The room below is `runtime`.
 """

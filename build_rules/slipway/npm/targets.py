@@ -1,4 +1,4 @@
-"""The target type `node_addon`, and the fields of packages that applications share with it."""
+"""The target type `node_addon`, and the fields that it shares with `node_app_bundle`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class PackageJsonField(BelowFolderMixin, SingleSourceField):
     default = "package.json"
     help = help_text(
         """
-        The application's manifest. Its folder is the application's folder.
+        The package.json of the application. The folder of this file is the application's folder.
 
-        For example: `package_json="package.json"`.
+        Example: `package_json="package.json"`.
         """
     )
 
@@ -38,16 +38,16 @@ class NpmLockField(FileField):
     default = "package-lock.json"
     help = help_text(
         """
-        The npm lock, version 1, 2 or 3. Beside it stands the fetch lock, `npm-fetch.lock`, which
-        `./pants generate-lockfiles` writes.
+        The npm lockfile, version 1, 2 or 3. `./pants generate-lockfiles` writes the fetch lock,
+        `npm-fetch.lock`, to the same folder.
 
-        For example: `lockfile="package-lock.json"`.
+        Example: `lockfile="package-lock.json"`.
         """
     )
 
     @property
     def filespec(self) -> Filespec:
-        """The fetch lock goes with its lock, so that `--changed-since` sees it change."""
+        """Both lockfiles, so that `--changed-since` also notices a change of the fetch lock."""
         locks = (
             [self.path, os.path.join(os.path.dirname(self.path), FILE_NAME)] if self.path else []
         )
@@ -58,11 +58,11 @@ class ToolchainField(OneAddressField):
     alias = "toolchain"
     help = help_text(
         """
-        The `node_toolchain` in which native packages are compiled, and whose ABI policy says on
-        which oldest hosts the release must load; usually set once for all applications, by
+        The `node_toolchain` that compiles native packages. Its ABI policy defines the oldest hosts
+        on which the binaries of the release must load. Usually set once for all applications, with
         `__defaults__` in the top BUILD file.
 
-        For example: `toolchain="//toolchains/gcc48"`.
+        Example: `toolchain="//toolchains/gcc48"`.
         """
     )
 
@@ -71,12 +71,12 @@ class InstallScriptsField(DictStringToStringField):
     alias = "install_scripts"
     help = help_text(
         """
-        What becomes of the install scripts of packages, by name, or by name and range of versions:
-        `source` compiles it in the toolchain, `prebuilt` has the script take a binary that is
-        pinned in the fetch lock, `run` runs the script as it is, `skip` does not run it. None has
-        a network. Every package with such a script needs a decision.
+        How to handle each package's install script, keyed by `name` or `name@range`. `source`
+        compiles the package in the toolchain. `prebuilt` lets the script take a binary that is
+        pinned in the fetch lock. `run` runs the script unchanged. `skip` does not run the script.
+        Install scripts have no network access. Every package with an install script needs an entry.
 
-        For example: `install_scripts={"bcrypt": "source", "sharp@^0.30": "prebuilt"}`.
+        Example: `install_scripts={"bcrypt": "source", "sharp@^0.30": "prebuilt"}`.
         """
     )
 
@@ -85,11 +85,11 @@ class AbiWaiversField(DictStringToStringField):
     alias = "abi_waivers"
     help = help_text(
         """
-        Binaries that may break the ABI policy of the toolchain, each with the reason, which the
-        release.json repeats: by their path in the release, with `*` for any part of it, or by the
-        npm package that brings them, as `name@version`.
+        Binaries that may violate the ABI policy of the toolchain, each with a reason. The key is
+        the path in the release, where `*` matches any characters, or the npm package that contains
+        the binaries, as `name@version`. The release.json records each reason.
 
-        For example: `abi_waivers={"sharp@0.30.7": "thumbnails are made on new hosts alone"}`.
+        Example: `abi_waivers={"sharp@0.30.7": "only new hosts make thumbnails"}`.
         """
     )
 
@@ -110,9 +110,10 @@ class AddonSourcesField(GlobsField):
     )
     help = help_text(
         """
-        The addon's own files, besides package.json: what is compiled, and what `require` loads.
+        The addon's own files besides package.json: its source files and the files that `require`
+        loads.
 
-        For example: `addon_sources=["binding.gyp", "hello_world.cc", "index.js"]`.
+        Example: `addon_sources=["binding.gyp", "hello_world.cc", "index.js"]`.
         """
     )
 
@@ -123,7 +124,7 @@ class AddonRuntimesField(SpecialCasedDependencies):
         """
         The `node_runtime` targets for which `package` compiles the addon.
 
-        For example: `runtimes=["//toolchains/node:6.3.0", "//toolchains/node:16.20.2"]`.
+        Example: `runtimes=["//toolchains/node:6.3.0", "//toolchains/node:16.20.2"]`.
         """
     )
 
@@ -132,10 +133,10 @@ class TestScriptField(StringField):
     alias = "test_script"
     help = help_text(
         """
-        A script of package.json that must succeed once the addon is compiled, under the Node that
-        it was compiled for.
+        The script of package.json that tests the compiled addon. Slipway runs it with the Node
+        version that the addon is compiled for, and the build fails if the script fails.
 
-        For example: `test_script="test"`.
+        Example: `test_script="test"`.
         """
     )
 
@@ -156,10 +157,11 @@ class NodeAddon(Target):
     )
     help = help_text(
         """
-        A native addon in C or C++ that the workspace keeps itself, with its own npm lock.
+        A native addon in C or C++ whose sources are in the workspace, with its own npm lockfile.
 
-        A `node_app_bundle` that names it in `addons` has it compiled for its own Node. `package`
-        compiles it for each of `runtimes`, holds it against the ABI policy, and writes what was
-        compiled as prebuild-install looks for it: `hello-v1.0.0-node-v93-linux-x64.tar.gz`.
+        A `node_app_bundle` lists the addon in `addons` and compiles it for the bundle's Node.
+        `package` compiles the addon for each of `runtimes` and checks the binaries against the ABI
+        policy. It writes one archive per runtime under the file name that prebuild-install expects:
+        `hello-v1.0.0-node-v93-linux-x64.tar.gz`.
         """
     )

@@ -1,4 +1,4 @@
-"""Releases: layers to one tarball with its manifest; smoke tests, runs, other Nodes, ABI audits.
+"""Releases: one tarball and its manifest from layers; smoke tests, runs, other Nodes, ABI audits.
 
-What a release promises and how that is checked belongs here. Below is `bundle`.
+Code that defines or checks the properties of a release belongs here. The room below is `bundle`.
 """

@@ -1,4 +1,4 @@
-"""The target type `release_tarball` and its fields; each help text carries an example."""
+"""The target type `release_tarball` and its fields; each help text has an example."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ from slipway.npm.targets import (
 
 
 class BundleField(Dependencies):
-    """A kind of dependencies field, because Pants picks the matching one of a parametrized target
-    for these alone."""
+    """A dependencies field with one address.
+
+    Pants selects the matching variant of a parametrized target only in `Dependencies` fields.
+    """
 
     alias = "bundle"
     required = True
     help = help_text(
         """
-        The `node_app_bundle` to release; of a parametrized one, that of the same `server_env`.
+        The `node_app_bundle` to release. If that target is parametrized, Pants selects the variant
+        with the same `server_env`.
 
-        For example: `bundle=":bundle"`.
+        Example: `bundle=":bundle"`.
         """
     )
 
@@ -54,10 +57,10 @@ class StaticField(StringField):
     valid_choices = ("separate", "include", "none")
     help = help_text(
         """
-        What becomes of the static files: an archive of their own beside the release (`separate`),
-        a part of the release in `static_dir` (`include`), or neither (`none`).
+        Where the static files go: into a separate archive beside the release (`separate`), into the
+        folder `static_dir` of the release (`include`), or nowhere (`none`).
 
-        For example: `static="include"`.
+        Example: `static="include"`.
         """
     )
 
@@ -66,10 +69,11 @@ class SmokeScriptField(StringField):
     alias = "smoke_script"
     help = help_text(
         """
-        A script of package.json that must succeed in the staged release, with only the release's
-        files there and no network, before the release counts as built.
+        A script of package.json that Slipway runs in the unpacked release before it writes the
+        tarball. The script sees only the release's files and has no network access. If the script
+        fails, the build fails.
 
-        For example: `smoke_script="smoke"`.
+        Example: `smoke_script="smoke"`.
         """
     )
 
@@ -79,11 +83,11 @@ class RunScriptField(StringField):
     default = "serve"
     help = help_text(
         """
-        The script of package.json that runs the application in the foreground, for
-        `./pants run` and `bin/app run-foreground`. `./pants run` sets `LOG_DIR` to a scratch
-        folder, where the application's logs and its pid file belong.
+        The script of package.json that runs the application in the foreground, for `./pants run`
+        and `bin/app run-foreground`. `./pants run` sets `LOG_DIR` to a temporary folder. The
+        application should write its logs and its pid file there.
 
-        For example: `run_script="serve"`.
+        Example: `run_script="serve"`.
         """
     )
 
@@ -92,10 +96,11 @@ class EnvFileField(StringField):
     alias = "env_file"
     help = help_text(
         """
-        A file on the host with `NAME=value` lines that `bin/app` puts into the environment, for
-        secrets that no release should hold. One that is missing is an error at start.
+        A file on the host with lines of the form `NAME=value`. `bin/app` sets these environment
+        variables. Use the file for secrets, which do not belong in a release. If the file is
+        missing, the application does not start.
 
-        For example: `env_file="/etc/koa-kkl/env"`.
+        Example: `env_file="/etc/koa-kkl/env"`.
         """
     )
 
@@ -104,11 +109,11 @@ class OldUserlandField(OneAddressField):
     alias = "old_userland"
     help = help_text(
         """
-        A `node_toolchain`, such as a ready image by its archive and hash, with the programs and
-        libraries of the oldest hosts: the smoke script also runs in there, from the finished
-        tarball, unpacked by that system's own tar and gzip.
+        A `node_toolchain` with the programs and libraries of your oldest hosts, such as a ready-made
+        image. Slipway also runs the smoke script in this image: it unpacks the finished tarball
+        with the image's own tar and gzip.
 
-        For example: `old_userland="//hosts/centos7"`.
+        Example: `old_userland="//hosts/centos7"`.
         """
     )
 
@@ -118,10 +123,10 @@ class AllowNetworkField(BoolField):
     default = False
     help = help_text(
         """
-        Takes a bundle with `network="allow"`: the release is not reproducible then, and its
-        release.json says so.
+        Accepts a bundle with `network="allow"`. The release is then not reproducible, and its
+        release.json says so. By default Slipway rejects such a bundle.
 
-        For example: `allow_network=True`.
+        Example: `allow_network=True`.
         """
     )
 
@@ -143,9 +148,9 @@ class ReleaseTarball(Target):
     )
     help = help_text(
         """
-        A reproducible tarball that carries its own Node and starts on hosts that have none.
+        A reproducible tarball that contains its own Node and starts on hosts without Node.
 
-        `package` writes `<app>-<version>-<env>.tar.gz`, its static archive and its release.json;
-        `run` unpacks it to a scratch folder and starts it.
+        `package` writes `<app>-<version>-<env>.tar.gz`, its static archive and its release.json.
+        `run` unpacks the tarball to a temporary folder and starts the application.
         """
     )
