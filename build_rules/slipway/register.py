@@ -1,4 +1,4 @@
-"""Slipway: Node.js applications as reproducible releases. Lists what Pants loads, room by room."""
+"""Registers Slipway with Pants: the rules and target types of each room."""
 
 from __future__ import annotations
 

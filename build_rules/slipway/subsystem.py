@@ -1,4 +1,8 @@
-"""The options of Slipway, scope `[slipway]`."""
+"""The options of Slipway: scope `[slipway]`, and the goal `install-scripts`.
+
+This module declares options only. A rule reads the options and passes values on, so that a room
+below `subsystem` never imports it.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +28,26 @@ class Isolator(enum.Enum):
 
     @property
     def names(self) -> Tuple[str, ...]:
-        """The isolators to try, in their order."""
+        """The isolators to try, first to last."""
         if self is not Isolator.AUTO:
             return (self.value,)
-        return tuple(one.value for one in Isolator if one is not Isolator.AUTO)
+        return tuple(isolator.value for isolator in Isolator if isolator is not Isolator.AUTO)
 
 
 class InstallScripts(LineOriented, GoalSubsystem):
     name = "install-scripts"
-    help = "Lists packages with install scripts, and pins the binaries that those take."
+    help = "Lists packages with install scripts, and pins the binaries that these scripts download."
 
     pin = StrOption(
         default=None,
-        # Pants reads the rest of a value after "@" as a file's name; here it is a scope of npm.
+        # Pants reads an option value that starts with "@" as the name of a file to load. An npm
+        # package with a scope, `@scope/name`, starts with "@" too, so this is off.
         fromfile=False,
         help=help_text(
             """
-            The package whose binary is to be pinned in the fetch lock: its install script is asked
-            for the file that it wants, which is fetched once from the mirror that it would use.
+            Pins the binary of this package in the fetch lock. Slipway runs the package's install
+            script to learn which file it downloads, and fetches that file once from the mirror that
+            the script would use.
 
             For example: `./pants install-scripts --pin=sqlite3 //apps/report:bundle`, or
             `--pin=@scope/name`.
@@ -52,7 +58,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
         default=None,
         help=help_text(
             """
-            A local file to pin instead of one of the mirror.
+            Pins this local file instead of a download from the mirror.
 
             For example: `--from-file=downloads/sqlite3-v5.1.7-napi-v6-linux-x64.tar.gz`.
             """
@@ -61,8 +67,8 @@ class InstallScripts(LineOriented, GoalSubsystem):
     mirrors = DictOption[str](
         help=help_text(
             """
-            Where the binaries of a package are fetched from, by its name. Without it, the client's
-            configuration counts, as it does for the package itself: in `.npmrc`, for example,
+            The mirrors that provide binaries, by package name. Without a mirror here, Slipway reads
+            the npm configuration as the package itself does: in `.npmrc`, for example,
             `sqlite3_binary_host=https://mirror.example.com/sqlite3`.
 
             For example: `--install-scripts-mirrors="{'sqlite3': 'https://mirror.example.com/sqlite3'}"`.
@@ -72,8 +78,8 @@ class InstallScripts(LineOriented, GoalSubsystem):
     variables = DictOption[List[str]](
         help=help_text(
             """
-            The variables that tell an install script where to fetch its binary from, by the name of
-            the package; for those that are not known.
+            The environment variables that set the download address of an install script, by package
+            name. Use it for packages that Slipway does not know.
 
             For example: `--install-scripts-variables="{'our-addon': ['OUR_ADDON_MIRROR']}"`.
             """
@@ -83,13 +89,13 @@ class InstallScripts(LineOriented, GoalSubsystem):
 
 class Slipway(Subsystem):
     options_scope = "slipway"
-    help = "Node.js releases: where build steps take their root, their files and their limits from."
+    help = "Builds Node.js releases. Sets the root file system, mirrors and limits of build steps."
 
     base_image = StrOption(
         default="//toolchains/base",
         help=help_text(
             """
-            The `node_toolchain` target whose image is the root file system of every build step.
+            Sets the root file system of every build step: the image of this `node_toolchain` target.
 
             For example: `--slipway-base-image=//toolchains/base`.
             """
@@ -99,9 +105,9 @@ class Slipway(Subsystem):
         default=None,
         help=help_text(
             """
-            The npm registry that tarballs are fetched from. Without it, the clients' own
-            configuration counts: the environment, the project's `.npmrc`, the user's `.npmrc`,
-            and what an `npm` on the PATH says.
+            Sets the npm registry that provides tarballs. Without it, Slipway reads the
+            configuration of npm: the environment, the project's `.npmrc`, your `~/.npmrc`, and
+            the configuration of an `npm` on the PATH.
 
             For example: `--slipway-npm-registry=https://npm.example.com/`.
             """
@@ -111,8 +117,9 @@ class Slipway(Subsystem):
         default=list(PROJECT_VARIABLES),
         help=help_text(
             """
-            Variables of yours that a project's `.npmrc` may have sent to the registries that it
-            names, as `${NAME}`; `*` stands for any characters. Your own `~/.npmrc` may name all.
+            Lists the environment variables that a project's `.npmrc` may use as `${NAME}`. Their
+            values can be sent to the registries that this `.npmrc` names. `*` matches any
+            characters. Your own `~/.npmrc` may use every variable.
 
             For example: `--slipway-npmrc-variables="+['OUR_REGISTRY_TOKEN']"`.
             """
@@ -122,8 +129,8 @@ class Slipway(Subsystem):
         default=None,
         help=help_text(
             """
-            The Debian mirror that packages of toolchain images are fetched from. Without it, the
-            mirrors of this machine's apt configuration are tried in order.
+            Sets the Debian mirror that provides the packages of toolchain images. Without it,
+            Slipway tries the mirrors of this machine's apt configuration in order.
 
             For example: `--slipway-debian-mirror=https://mirror.example.com/debian`.
             """
@@ -132,9 +139,10 @@ class Slipway(Subsystem):
     debian_trusted = StrListOption(
         help=help_text(
             """
-            Debian suites that a lock is written from even where nobody has signed what the mirror
-            gives, or it has expired, or is older than what the lock was made from: for a run in
-            which you know why, and trust the mirror. Each doubt is told.
+            Lists Debian suites to accept although their index is unsigned, has expired, or is older
+            than the index that the lock was made from. Use it for a single run of
+            `generate-lockfiles`, when you know the reason and trust the mirror. Slipway prints a
+            warning for each problem that it accepts.
 
             For example: `--slipway-debian-trusted=bullseye`.
             """
@@ -143,9 +151,9 @@ class Slipway(Subsystem):
     mirrors = DictOption[str](
         help=help_text(
             """
-            Where addresses in runtime definitions and `archive` fields are fetched from instead, by
-            their beginnings; the longest that fits counts. What comes is held against the same
-            hashes, and no cache key knows of it.
+            Replaces the beginning of addresses in runtime definitions and `archive` fields. The
+            longest prefix that matches wins. Slipway checks the same hashes for files from a
+            mirror, and mirrors are not part of any cache key.
 
             For example:
             `--slipway-mirrors="{'https://nodejs.example.org/': 'https://mirror.example.com/node/'}"`.
@@ -156,8 +164,8 @@ class Slipway(Subsystem):
         default=3600,
         help=help_text(
             """
-            Seconds after which a build step that is still running is ended, with all its children.
-            The limit is in no cache key.
+            Limits how long one build step may run, in seconds. Slipway kills a step that runs
+            longer, with all its child processes. The limit is not part of any cache key.
 
             For example: `--slipway-step-time-limit=7200`.
             """
@@ -167,10 +175,10 @@ class Slipway(Subsystem):
         default="80%",
         help=help_text(
             """
-            How much memory one build step may use, all its processes and files in memory together:
-            a size, or a share of this machine's memory. A step that uses more fails, with all its
-            processes ended. Of a container with a memory limit, the share is of that limit. The
-            limit is in no cache key.
+            Limits the memory of one build step: all its processes together, and its files in
+            memory. The value is a size, or a percentage of this machine's memory. In a container
+            with a memory limit, it is a percentage of that limit. A step that uses more fails,
+            and Slipway kills all its processes. The limit is not part of any cache key.
 
             For example: `--slipway-step-memory-limit=12GB`.
             """
@@ -180,8 +188,9 @@ class Slipway(Subsystem):
         default=4096,
         help=help_text(
             """
-            How many processes and threads one build step may have at once. A step that starts more
-            fails, with all its processes ended. The limit is in no cache key.
+            Limits how many processes and threads one build step may have at the same time. A step
+            that starts more fails, and Slipway kills all its processes. The limit is not part of
+            any cache key.
 
             For example: `--slipway-step-process-limit=10000`.
             """
@@ -191,9 +200,9 @@ class Slipway(Subsystem):
         default="16GB",
         help=help_text(
             """
-            How much one build step may write, its temporary files included. A step that writes more
-            fails. Where the step's folders are in memory, `step_memory_limit` holds for them too.
-            The limit is in no cache key.
+            Limits how much one build step may write, including temporary files. A step that writes
+            more fails. Where the step's folders are in memory, `step_memory_limit` applies to them
+            as well. The limit is not part of any cache key.
 
             For example: `--slipway-step-space-limit=40GB`.
             """
@@ -203,8 +212,8 @@ class Slipway(Subsystem):
         default=1_000_000,
         help=help_text(
             """
-            How many files, folders and links one build step may make. A step that makes more fails.
-            The limit is in no cache key.
+            Limits how many files, folders and links one build step may create. A step that creates
+            more fails. The limit is not part of any cache key.
 
             For example: `--slipway-step-inode-limit=3000000`.
             """
@@ -214,11 +223,12 @@ class Slipway(Subsystem):
         default=Isolator.AUTO,
         help=help_text(
             """
-            How Slipway isolates build steps from the rest of this machine: with user namespaces, a
-            Docker engine, or a plain chroot, which needs root; `inside` is for a job that already
-            runs in a container of the steps' image, and protects from hostile scripts only if that
-            job runs as root. `auto` takes the first that this machine offers. It is in no cache
-            key: all give the same bytes.
+            Sets how Slipway isolates build steps from the rest of this machine. `namespaces` uses
+            user namespaces, `docker` uses a Docker engine, and `chroot` uses a plain chroot, which
+            needs root. `inside` is for a job that already runs in a container of the steps' image;
+            it protects against hostile scripts only if that job runs as root. `auto` uses the first
+            that works on this machine. The isolator is not part of any cache key, because all
+            isolators produce the same bytes.
 
             For example: `--slipway-isolator=docker`.
             """
@@ -228,7 +238,7 @@ class Slipway(Subsystem):
         default=list(SERVER_ENVS),
         help=help_text(
             """
-            The names that a `server_env` field may have.
+            Lists the values that a `server_env` field may have.
 
             For example: `--slipway-server-envs="['stable', 'sit', 'pre', 'prod', 'demo']"`.
             """

@@ -189,7 +189,7 @@ FILES: Dict[str, Case] = {
     "two packages in one place": Case(
         doubled,
         (
-            'two entries "" in one place of "apps/two-packages-in-one-place/package-lock.json"',
+            'two entries "" in the same object of "apps/two-packages-in-one-place/package-lock.json"',
             "in:    apps/two-packages-in-one-place/package-lock.json:",
             "next:  ",
         ),

@@ -1,5 +1,5 @@
-"""What every room shares: errors and messages, JSON with positions, text tables, named targets.
+"""Code that every room shares: errors, JSON with positions, text tables, named targets.
 
-A module belongs here if it is about no subject of Slipway's at all, and two rooms need it.
-Below is `data`.
+A module belongs here if two rooms need it and it does not depend on any subject of Slipway.
+The room below is `data`.
 """

@@ -1,7 +1,7 @@
 """One shape for every message about a user's mistake.
 
-Rules and programs of steps raise the same error, so that what failed, where, with which value and
-what to do next always stand in the same order, and tests can ask for each of them.
+Rules and build steps raise the same error class. Every message therefore has the same order (what
+failed, where, what was found, what to do next), and a test can assert each part.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from slipway.core.printable import printable
 
 
 class SlipwayError(Exception):
-    """A user's mistake or a refused input; its text is all that the user sees.
+    """A user's mistake or a rejected input; users see its text and nothing else.
 
-    `what` is one line without capital and full stop, its subject in quotes. `where` names target,
-    field, file and line; `found` the value; `next` a command or a line to change, ready to copy.
+    `what` is a single line that starts in lower case, has no full stop and quotes its subject.
+    `where` names the target, the field, the file and the line. `found` is the value. `next` is a
+    command to copy, or the line to change.
     """
 
     def __init__(self, what: str, *, where: str = "", found: str = "", next: str = "") -> None:
@@ -35,7 +36,7 @@ class SlipwayError(Exception):
 
 
 class SlipwayErrors(SlipwayError):
-    """Several faults of one input, all told at once: a count, then a numbered list."""
+    """All faults of an input in a single error, as a numbered list; `what` has their count."""
 
     def __init__(
         self, what: str, faults: Iterable[str], *, where: str = "", next: str = ""
@@ -47,9 +48,9 @@ class SlipwayErrors(SlipwayError):
 
 @contextlib.contextmanager
 def suggesting(next: str, where: str = "") -> Iterator[None]:
-    """Gives an error from within, which knows what is wrong but no way out, this `next`.
+    """Adds `next`, and `where`, to errors from this context that lack them.
 
-    `where` is for an error that doesn't say that either.
+    For code that knows what is wrong but not what its caller can do about it.
     """
     try:
         yield
@@ -71,7 +72,7 @@ def _labelled(label: str, text: str) -> List[str]:
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> List[str]:
-    """The known names most like `name`, best first, for 'did you mean' lines."""
-    import difflib  # noqa: PLC0415  (only when something is wrong already)
+    """The known names most like `name`, best match first, for "did you mean" lines."""
+    import difflib  # noqa: PLC0415  (slow to import, and needed for an error only)
 
     return difflib.get_close_matches(name, sorted(known), n=count, cutoff=0.4)

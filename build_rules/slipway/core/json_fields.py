@@ -1,6 +1,6 @@
-"""Reading JSON files that people merge by hand: every fault names file, JSON path and value.
+"""Reads JSON files that people merge by hand: every error names file, JSON path and value.
 
-A value travels together with the place where it stands, so that a reader never has to say it.
+A `Field` holds a value together with its position, so that callers need not track positions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class Field:
-    """One value of a JSON file, and where it stands there."""
+    """A value of a JSON file with its position; `path` is a JSON path such as `$.steps[0]`."""
 
     value: Any
     file: str
@@ -36,7 +36,7 @@ class Field:
         )
 
     def record(self, required: Iterable[str], optional: Iterable[str] = ()) -> Dict[str, Field]:
-        """The fields of an object whose keys are laid down."""
+        """The fields of an object with a fixed set of keys, some of them optional."""
         fields = self.mapping()
         required, known = tuple(required), (*required, *optional)
         missing = [key for key in required if key not in fields]
@@ -71,7 +71,7 @@ class Field:
         return self.value
 
     def number(self, least: int = 0, most: Optional[int] = None) -> int:
-        # bool is an int for Python, but not for the reader of a lock.
+        # In Python, bool is a subclass of int, so isinstance() alone would accept `true` here.
         if not isinstance(self.value, int) or isinstance(self.value, bool):
             raise self.fault("a whole number")
         if self.value < least or (most is not None and self.value > most):
@@ -80,5 +80,8 @@ class Field:
 
 
 def read_json(content: str, file: str, next: str = "") -> Field:
-    """`next` says how to get a good file; it is told when the text is no JSON object at all."""
+    """Parses `content`; raises SlipwayError with `next` if it is not a JSON object.
+
+    `next` says how to get a valid file.
+    """
     return Field(load_object(content, file, next=next), file)

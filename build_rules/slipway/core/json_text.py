@@ -1,7 +1,7 @@
-"""JSON with places: errors that name the line, doubled keys told instead of dropped.
+"""Parses JSON with line numbers in errors, and reports duplicate keys.
 
-Python's reader keeps the last of two equal keys in silence; in a lock that is two packages at one
-path. Messages want a line number, which a parsed document no longer has.
+Python's `json` silently keeps the last of two equal keys. In a lockfile, such keys are two packages
+with the same path. A parsed document has no line numbers, so this module looks them up in the text.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _MOST_DIGITS = 20  # as 2**64 has
 
 
 def loads(text: Union[str, bytes], **options: Any) -> Any:
-    """As json.loads(), but all that cannot be read is a ValueError; so are very large numbers.
+    """As json.loads(), but raises ValueError for every fault, and for very long numbers.
 
-    To read one takes time that grows with the square of its length, and only later releases of
-    CPython have a limit.
+    CPython parses an integer in time that grows with the square of its length, and CPython 3.7 to
+    3.9 do not all limit that length. A hostile file could otherwise keep the parser busy for hours.
     """
     try:
         return json.loads(text, parse_int=_whole_number, **options)
@@ -29,7 +29,7 @@ def loads(text: Union[str, bytes], **options: Any) -> Any:
 
 
 def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
-    """The JSON object in `text`; `path` and `next` are for the message if it is not one."""
+    """The JSON object in `text`; raises SlipwayError with `path` and `next` if it is not valid."""
     text = text[1:] if text.startswith("\ufeff") else text
     doubled: List[str] = []
 
@@ -54,7 +54,7 @@ def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
         raise SlipwayError(f'"{path}" is not JSON: {error}', where=path, next=next) from None
     if not isinstance(document, dict):
         raise SlipwayError(
-            f'"{path}" holds no JSON object',
+            f'"{path}" does not contain a JSON object',
             where=path,
             found=type(document).__name__,
             next=next,
@@ -63,7 +63,7 @@ def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
         lines = lines_of_key(text, doubled[0])
         name, numbers = doubled[0][:_SHOWN], [str(line) for line in lines[:_TOLD]]
         raise SlipwayError(
-            f'two entries "{name}" in one place of "{path}"',
+            f'two entries "{name}" in the same object of "{path}"',
             where=f"{path}:{lines[-1]}" if lines else path,
             found=f'"{name}" on lines {", ".join(numbers)}' + (", …" if lines[_TOLD:] else ""),
             next=next,
@@ -72,26 +72,26 @@ def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
 
 
 def lines_of_key(text: str, key: str) -> List[int]:
-    """The lines where `key` stands as a key, counted from 1."""
+    """The numbers of the lines that have `key` as a key, counted from 1."""
     quoted = {json.dumps(key), json.dumps(key, ensure_ascii=False)}
-    found = []
+    numbers = []
     for number, line in enumerate(text.split("\n"), 1):
         for form in quoted:
             at = line.find(form)
             if at >= 0 and line[at + len(form) :].lstrip().startswith(":"):
-                found.append(number)
+                numbers.append(number)
                 break
-    return found
+    return numbers
 
 
 def place(text: str, path: str, key: str) -> str:
-    """`path:line` of the first place of a key, or the path alone."""
+    """`path:line` of the first line with `key`, or `path` if no line has it."""
     lines = lines_of_key(text, key)
     return f"{path}:{lines[0]}" if lines else path
 
 
 def canonical(document: Any) -> bytes:
-    """One spelling for one document; the order of keys is the document's own."""
+    """The document as bytes that depend on its content alone; the order of keys is kept."""
     return (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode("ascii")
 
 
@@ -103,7 +103,7 @@ def _whole_number(text: str) -> int:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _line(text: str, number: int) -> str:

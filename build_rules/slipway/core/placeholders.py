@@ -1,8 +1,8 @@
-"""Texts with `@name@` in place of what is filled in later.
+"""Placeholders `@name@` in texts, filled in later.
 
-Messages of build steps name targets, files and commands of the workspace.  None of that may be an
-argument of the step, since arguments are in its cache key: so its messages carry placeholders,
-which the rule fills in when it passes a message on.  `bin/app` is filled in the same way.
+Messages of build steps name targets, files and commands of the workspace. Arguments of a step are
+part of its cache key, so such names must not be arguments. The messages have placeholders instead,
+and the rule fills them in when it passes a message on. `bin/app` is filled in the same way.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Mapping
 
 ORIGIN = "@origin@"
-"""The address of the target that asked for the step."""
+"""The address of the target that requested the step."""
 PACKAGE_JSON = "@package_json@"
 NPM_LOCK = "@npm_lock@"
 REWRITE_LOCK = "@rewrite_lock@"
-"""The command that makes the npm lock anew."""
+"""The command that regenerates the npm lock."""
 FETCH_LOCK = "@fetch_lock@"
 RENEW_FETCH_LOCK = "@renew_fetch_lock@"
-"""What to do about a fetch lock that names other contents than the npm lock."""
+"""What to do when the fetch lock does not match the npm lock."""
 RESOLVE = "@resolve@"
 """The name of the application's resolve, such as `npm:apps/koa-kkl`."""
 

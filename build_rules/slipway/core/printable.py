@@ -1,21 +1,21 @@
-"""Text of others, made safe for a terminal and for a log.
+"""Makes untrusted text safe for a terminal and for a log.
 
-What packages print, and the names that they choose, can hold control sequences: those move the
-cursor, rewrite lines that are there already, fill the clipboard, or change the direction of text.
+The output and the names of packages can contain control sequences. A terminal that interprets them
+moves the cursor, overwrites earlier lines, fills the clipboard, or changes the text direction.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-# Cc: control characters; Cf: invisible ones such as the marks that change the direction of text;
-# Cs: halves of a pair, which no terminal can show; Zl and Zp: line breaks of another kind.
+# Cc: control characters; Cf: invisible characters, such as marks that change the text direction;
+# Cs: surrogates, which cannot be encoded as UTF-8; Zl and Zp: Unicode line and paragraph breaks.
 _ESCAPED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _KEPT = frozenset("\n\t")
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters as `\x1b` or `\u202e`; line breaks and tabs stay."""
+    r"""`text` with control characters as `\x1b` or `\u202e`; keeps line breaks and tabs."""
     if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """As printable(), with line breaks escaped too: a name must not look like another message."""
+    """As printable(), but escapes line breaks too, so that a name cannot imitate a message."""
     return printable(text).replace("\n", "\\n")
 
 

@@ -1,4 +1,4 @@
-"""Kinds of fields that the target types of all rooms share."""
+"""Base classes of fields, for the target types of all rooms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from pants.source.filespec import Filespec
 
 
 class OneAddressField(SpecialCasedDependencies):
-    """Points to one target; written as a plain string, seen by `dependencies` and `dependents`."""
+    """The address of a single target, written as a plain string.
+
+    The goals `dependencies` and `dependents` include this target.
+    """
 
     default_address: ClassVar[Optional[str]] = None
 
@@ -28,7 +31,8 @@ class OneAddressField(SpecialCasedDependencies):
     def compute_value(cls, raw_value: Any, address: Address) -> Optional[Tuple[str, ...]]:
         if raw_value is None:
             return (cls.default_address,) if cls.default_address else None
-        # A default that `__defaults__` set comes here again, as the tuple that it was made into.
+        # Pants passes a value from `__defaults__` through this method twice: the second time, the
+        # value is already the tuple that the first call returned.
         value = raw_value[0] if isinstance(raw_value, tuple) and len(raw_value) == 1 else raw_value
         if not isinstance(value, str):
             raise InvalidFieldTypeException(
@@ -38,7 +42,7 @@ class OneAddressField(SpecialCasedDependencies):
 
 
 class BelowFolderMixin(Field):
-    """Paths and globs are relative to the target's folder and stay below it."""
+    """Paths and globs relative to the target's folder, which they must not leave."""
 
     @classmethod
     def compute_value(cls, raw_value: Any, address: Address) -> Any:
@@ -55,11 +59,11 @@ class BelowFolderMixin(Field):
 
 
 class FileField(BelowFolderMixin, StringField, AsyncFieldMixin, SecondaryOwnerMixin):
-    """One file below the target's folder, beside those of its sources field."""
+    """A single file below the target's folder, in addition to its sources field."""
 
     @property
     def path(self) -> Optional[str]:
-        """Relative to the build root."""
+        """The path relative to the build root."""
         return os.path.join(self.address.spec_path, self.value) if self.value else None
 
     @property
@@ -68,10 +72,10 @@ class FileField(BelowFolderMixin, StringField, AsyncFieldMixin, SecondaryOwnerMi
 
 
 class GlobsField(BelowFolderMixin, StringSequenceField, AsyncFieldMixin, SecondaryOwnerMixin):
-    """Globs below the target's folder, beside those of its sources field; `!` excludes."""
+    """Globs below the target's folder, in addition to its sources field; `!` excludes files."""
 
     def globs(self) -> Tuple[str, ...]:
-        """Relative to the build root."""
+        """The globs relative to the build root."""
         folder = self.address.spec_path
         return tuple(
             "!" + os.path.join(folder, glob[1:])

@@ -1,4 +1,4 @@
-"""Tables for people: columns as wide as their widest cell."""
+"""Plain-text tables, each column as wide as its widest cell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Sequence
 
 
 def render(rows: Sequence[Sequence[str]]) -> str:
-    """The first row is the head; all rows have the same number of cells."""
+    """The table as text; the first row is the header, and all rows have equally many cells."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows

@@ -1,5 +1,5 @@
-"""What Slipway brings beside code: locks, policies and definitions, read by `bundled`.
+"""The data files that Slipway brings: locks, policies and definitions, read with `bundled`.
 
-Nothing but data and its look-up belongs here; there is no room below. A file of the workspace with
-the same name wins: see `core/rules/provided_files.py`.
+Only data and its lookup belong here; there is no room below. A file with the same name in the
+workspace takes precedence: see `core/rules/provided_files.py`.
 """

@@ -1,4 +1,4 @@
-"""Looks up the files beside this module, in a folder or a wheel alike."""
+"""Reads the data files beside this module, from a folder or from a wheel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Optional
 
 
 def read(name: str) -> Optional[bytes]:
-    """The content of the file `name`, relative to this folder; None where there is no such file."""
+    """The content of the file `name`, relative to this folder; None if it does not exist."""
     try:
         return pkgutil.get_data("slipway.data", name)
     except OSError:

@@ -16,8 +16,8 @@ BAD = {
     "comma": ('{\n "a": 1,\n}', "is not JSON", "x.json:3:1"),
     "conflict": ('{\n<<<<<<< HEAD\n "a": 1\n}', "is not JSON", "x.json:2:1"),
     "empty": ("", "is not JSON", "x.json:1:1"),
-    "list": ("[]", "holds no JSON object", "x.json"),
-    "nan": ('{"a": NaN}', "NaN is no JSON value", "x.json"),
+    "list": ("[]", "does not contain a JSON object", "x.json"),
+    "nan": ('{"a": NaN}', "NaN is not a JSON value", "x.json"),
     "deep": ('{"a":' * 200_000, "is not JSON", "x.json"),
     "huge": ('{"a": ' + "9" * 1_000_000 + "}", "a number has 1000000 digits", "x.json"),
     "huge below zero": ('{"a": -' + "9" * 21 + "}", "a number has 21 digits", "x.json"),
@@ -48,7 +48,7 @@ def test_names_both_lines_of_a_doubled_key() -> None:
 def test_one_doubled_key_among_many_is_found_at_once() -> None:
     many = ",\n".join(f'"{number:x}": 0' for number in range(200_000))
     began = time.monotonic()
-    with pytest.raises(SlipwayError, match='two entries "0" in one place') as caught:
+    with pytest.raises(SlipwayError, match='two entries "0" in the same object') as caught:
         json_text.load_object(f'{{{many},\n"0": 1}}', "x.json", next="")
     assert caught.value.found == '"0" on lines 1, 200001'
     assert time.monotonic() - began < 30  # seconds; with a look at each for each, an hour

@@ -44,7 +44,7 @@ def open_to_all(place: Path) -> None:
 
 
 REFUSED: Dict[str, Tuple[Callable[[Path], None], str]] = {
-    "a link": (link, "a link"),
+    "a link": (link, "a symlink"),
     "another user's": (foreign, "a folder of user 65534"),
     "everybody's": (open_to_all, "a folder that every user may write to"),
 }
@@ -54,7 +54,7 @@ REFUSED: Dict[str, Tuple[Callable[[Path], None], str]] = {
 def test_what_others_could_write_to_is_refused(case: str, tmp_path: Path) -> None:
     prepare, found = REFUSED[case]
     prepare(tmp_path / "cache")
-    with pytest.raises(SlipwayError, match="is no folder of a cache to rely on") as caught:
+    with pytest.raises(SlipwayError, match="is not a safe cache folder") as caught:
         own_folder.make(str(tmp_path / "cache"))
     assert caught.value.found == found
     assert caught.value.next
@@ -76,7 +76,7 @@ def test_a_sweep_of_downloads_removes_nothing_behind_a_link(tmp_path: Path, name
     (tmp_path / "elsewhere").mkdir(exist_ok=True)
     precious.touch()
     os.utime(precious, (0, 0))
-    with pytest.raises(SlipwayError, match=f'"{tmp_path}/cache/{name}" is no folder of a cache'):
+    with pytest.raises(SlipwayError, match=f'"{tmp_path}/cache/{name}" is not a safe cache folder'):
         ContentCache(str(tmp_path / "cache")).sweep()
     assert precious.exists()
 

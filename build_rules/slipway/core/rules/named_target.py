@@ -1,4 +1,4 @@
-"""What a field of a target names must be a target of the right type: one message for all fields."""
+"""Checks that a field names a target of the right type, with the same message for all fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _FieldSet = TypeVar("_FieldSet", bound=FieldSet)
 def take_as(
     kind: Type[_FieldSet], alias: str, target: Target, *, what: str, where: str, example: str = ""
 ) -> _FieldSet:
-    """The fields of a target that must be of the type `alias`; `where` names the field."""
+    """The field set of `target`; raises SlipwayError if it is not of the type `alias`.
+
+    `where` names the field that has the target's address.
+    """
     if not kind.is_applicable(target):
         raise SlipwayError(
             f"{what} must be a {alias}",

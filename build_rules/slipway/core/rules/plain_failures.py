@@ -1,14 +1,14 @@
-"""Lets a failure that is the user's to mend open with Slipway's message.
+"""Prints Slipway's errors without the lines that Pants adds in front of them.
 
 Pants 2.17 prints "1 Exception encountered:", "Engine traceback:" and the name of the exception
-before the message of any exception of a rule, and has no hook to leave them out. This module
-replaces the one method that writes those lines, and nothing else of Pants:
+before the message of each exception that a rule raises, and offers no hook to omit these lines.
+This module replaces the single method that writes them, and nothing else of Pants:
 
-- where every failure of a request is a SlipwayError, the error holds their messages alone;
-- for any other failure, for a mix, and with `--print-stacktrace`, Pants' own method runs.
+- if every failure of a request is a SlipwayError, the error contains only their messages;
+- for any other failure, for a mix, and with `--print-stacktrace`, the original method runs.
 
-The method is private, so another Pants may have changed it: `install` compares the version and the
-shape of what it replaces, and leaves any other Pants as it is.
+The method is private, so another version of Pants may have changed it. `install` compares the
+version and the shape of the method, and does nothing if they differ.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PARAMETERS = {
     "__init__": ["self", "message", "wrapped_exceptions"],
 }
 _THROW_FIELDS = ["exc", "python_traceback", "engine_traceback"]
-# All that the body of the method uses; a changed body uses something else.
+# Every global name that the body of the method uses. A changed body very likely uses other names.
 _NAMES = {
     *("pluralize", "len", "ExecutionError", "render"),
     *("_scheduler", "include_trace_on_error", "tuple"),
@@ -39,7 +39,7 @@ RaiseOnError = Callable[[Any, List[Throw]], Any]
 
 
 def install() -> bool:
-    """Replaces the method, once; returns whether Slipway's messages open their failures now."""
+    """Replaces the method once; returns whether it is replaced now."""
     current: Any = getattr(scheduler.SchedulerSession, "_raise_on_error", None)
     if getattr(current, "_of_slipway", False):
         return True
@@ -52,7 +52,7 @@ def install() -> bool:
 
 
 def has_known_shape(method: Any) -> bool:
-    """Whether a method and the classes it uses are those of the Pants that this was written for."""
+    """Whether the method and the classes that it uses look as they do in Pants 2.17.1."""
     try:
         return (
             list(inspect.signature(method).parameters) == _PARAMETERS["_raise_on_error"]
@@ -66,14 +66,14 @@ def has_known_shape(method: Any) -> bool:
 
 
 def opening_with_messages(original: RaiseOnError) -> RaiseOnError:
-    """Pants' method, with Slipway's messages alone for failures that are all Slipway's."""
+    """The method of Pants, except that failures that are all SlipwayErrors print only messages."""
 
     @functools.wraps(original)
     def raise_on_error(self: Any, throws: List[Throw]) -> Any:
         message = None if self._scheduler.include_trace_on_error else messages_of(throws)
         if message is None:
             return original(self, throws)
-        # Who catches the error finds the exceptions where Pants puts them.
+        # Pants reads the exceptions of a failed request from `wrapped_exceptions`.
         raise scheduler.ExecutionError(  # type: ignore[no-untyped-call]
             message, wrapped_exceptions=tuple(throw.exc for throw in throws)
         )
@@ -82,7 +82,7 @@ def opening_with_messages(original: RaiseOnError) -> RaiseOnError:
 
 
 def messages_of(throws: Sequence[Throw]) -> Optional[str]:
-    """The messages of failures, each once; None where one is not a SlipwayError."""
+    """The messages of failures without duplicates; None if any is not a SlipwayError."""
     if not throws or not all(isinstance(throw.exc, SlipwayError) for throw in throws):
         return None
     return "\n\n".join(dict.fromkeys(str(throw.exc) for throw in throws))

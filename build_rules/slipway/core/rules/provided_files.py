@@ -1,6 +1,6 @@
-"""Definitions and locks: files of the workspace, or those that this package brings as data.
+"""Finds definitions and locks: a file of the workspace, or else the bundled file in `data`.
 
-A workspace that uses Slipway from a wheel need not keep what it does not change.
+A workspace that uses Slipway from a wheel needs copies only of the files that it changes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from slipway.data import bundled
 
 @dataclass(frozen=True)
 class ProvidedFileRequest:
-    """Asks for the first of `paths`, relative to the build root, that is there, or else for the
-    file `packaged` below this package's `data` folder."""
+    """Requests the first of `paths` that exists, or else the bundled file `packaged`.
+
+    `paths` are relative to the build root, and `packaged` is relative to the folder `data`.
+    """
 
     paths: Tuple[str, ...]
     packaged: str
@@ -27,7 +29,7 @@ class ProvidedFileRequest:
 
 @dataclass(frozen=True)
 class ProvidedFile:
-    """`path` is what messages call it; `content` is None where no such file is provided."""
+    """`path` is the name for messages; `content` is None if the file does not exist."""
 
     path: str
     content: Optional[bytes]
@@ -35,12 +37,12 @@ class ProvidedFile:
 
 @rule
 async def find_provided_file(request: ProvidedFileRequest) -> ProvidedFile:
-    found = {
+    contents = {
         file.path: file.content for file in await Get(DigestContents, PathGlobs(request.paths))
     }
     for path in request.paths:
-        if path in found:
-            return ProvidedFile(path, found[path])
+        if path in contents:
+            return ProvidedFile(path, contents[path])
     content = bundled.read(request.packaged)
     if content is None:
         return ProvidedFile(request.paths[0], None)
@@ -48,7 +50,10 @@ async def find_provided_file(request: ProvidedFileRequest) -> ProvidedFile:
 
 
 def parse_toml(content: bytes, path: str, what: str) -> Dict[str, Any]:
-    """The TOML document in `content`; `what` is what messages call such a file."""
+    """The TOML document in `content`; messages call the file a `what`.
+
+    Raises SlipwayError if the content is not TOML.
+    """
     try:
         return toml.loads(content.decode("utf-8"))
     except (toml.TomlDecodeError, UnicodeDecodeError, IndexError) as error:

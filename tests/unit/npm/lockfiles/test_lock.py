@@ -201,13 +201,13 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
     ),
     "one path twice": (
         '{"lockfileVersion": 3, "packages": {"": {},\n"node_modules/a": {},\n"node_modules/a": {}}}',
-        'two entries "node_modules/a" in one place',
+        'two entries "node_modules/a" in the same object',
         f"{PATH}:3",
         REWRITE,
     ),
     "one name twice in a version 1 lock": (
         '{"lockfileVersion": 1, "dependencies": {"a": {},\n"a": {}}}',
-        'two entries "a" in one place',
+        'two entries "a" in the same object',
         f"{PATH}:2",
         REWRITE,
     ),
