@@ -447,7 +447,7 @@ HOSTILE: Dict[str, Tuple[List[Tuple[tarfile.TarInfo, bytes]], str]] = {
     "an absolute name": ([member("/tmp/absolute", b"x")], '"/tmp/absolute": an absolute name'),
     "a link that leaves": (
         [link("package/up", "../../up")],
-        '"package/up": a link out of the package, to "../../up"',
+        '"package/up": a symlink out of the package: "../../up"',
     ),
     "a hard link": (
         [link("package/hard", "package/index.js", tarfile.LNKTYPE)],
@@ -457,7 +457,7 @@ HOSTILE: Dict[str, Tuple[List[Tuple[tarfile.TarInfo, bytes]], str]] = {
     "a set-uid file": ([member("package/su", b"x", mode=0o4755)], "a set-uid or set-gid file"),
     "a name that is not UTF-8": (
         [member("package/\udcff", b"x")],
-        "b'package/\\xff': its name is not UTF-8 or holds a control character",
+        "b'package/\\xff': its name is not UTF-8 or contains a control character",
     ),
 }
 
@@ -468,7 +468,7 @@ def test_a_hostile_package(line: Line, name: str) -> None:
     # One name for all: the sound release after the first row is the one of every row.
     package = "hostile"
     told = (
-        f'the package "{package}@1.0.0" holds entries that do not belong into a release',
+        f'the package "{package}@1.0.0" contains entries that a release must not contain',
         text,
         "next:  use another version of the package",
     )
@@ -489,7 +489,7 @@ def test_a_package_that_is_no_archive(line: Line) -> None:
         app.packages = {"page": page}
         app.write()
 
-    told = ('"page@1.0.0" is not a sound tar archive', "next:  use another version of the package")
+    told = ('"page@1.0.0" is not a valid tar archive', "next:  use another version of the package")
     try_case(line, Case(spoil, told), "no-archive", {"page": make_package("page")})
 
 

@@ -140,7 +140,7 @@ def used(workspace: Workspace) -> int:
 
 
 EXCESSIVE: Dict[str, Tuple[Callable[[Path], bytes], str]] = {
-    "bomb": (bomb, f"more than {1 << 30} bytes when unpacked"),
+    "bomb": (bomb, f"more than {1 << 30} bytes after decompression"),
     "million": (million, "more than 100000 files"),
 }
 
@@ -162,7 +162,7 @@ def test_a_package_that_would_fill_the_machine(
         held = used(workspace)
         result = workspace.pants("package", app.release, timeout=300).failed()
         told = (
-            *(f'"{name}@1.0.0" holds too much', f"found: {found}"),
+            *(f'"{name}@1.0.0" is too large', f"found: {found}"),
             "next:  use another version of the package",
         )
         assert_told(result, told)

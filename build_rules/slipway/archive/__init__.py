@@ -1,5 +1,5 @@
 """Archives as bytes: layers, strict tar reading, deterministic tar writing, ar, decompression.
 
-What reads or writes archives belongs here, whatever they hold; what an archive means does not.
-Below is `core`.
+Code that reads or writes archives belongs here; code that interprets their content does not.
+The room below is `core`.
 """

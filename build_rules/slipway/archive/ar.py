@@ -1,6 +1,7 @@
-"""`ar` archives, as Debian packages and static libraries are: see deb(5) and ar(5).
+"""Reads and writes `ar` archives: Debian packages and static libraries. See deb(5) and ar(5).
 
-Written ones carry a symbol index, which linkers ask for, and no date, owner or mode of the machine.
+A written archive has a symbol index, because linkers require it. Dates, owners and modes are fixed,
+so that the same members give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from slipway.core.errors import SlipwayError
 MAGIC = b"!<arch>\n"
 _HEADER = 60
 _INDEX, _LONG_NAMES = "/", "//"
-_SHORT = 15  # the longest name that a header has room for
+_SHORT = 15  # bytes of a name; a header has 16, and the GNU format ends the name with "/"
 
 
 def members(content: bytes, label: str) -> Iterator[Tuple[str, bytes]]:
-    """Names and contents, without the symbol index; `label` names the archive in messages."""
+    """Names and contents of the members, without the symbol index.
+
+    `label` is the archive's name in messages. Raises SlipwayError if the archive is damaged.
+    """
     if not content.startswith(MAGIC):
         raise SlipwayError(f'"{label}" is not an ar archive', found=repr(content[:16]))
     long_names, at = b"", len(MAGIC)
@@ -30,7 +34,7 @@ def members(content: bytes, label: str) -> Iterator[Tuple[str, bytes]]:
         start = at + _HEADER
         end = start + int(size)
         if end > len(content):
-            raise SlipwayError(f'"{label}" is cut off', where=f"{label}, byte {at}")
+            raise SlipwayError(f'"{label}" is truncated', where=f"{label}, byte {at}")
         name = header[:16].decode("ascii", "replace").rstrip(" ")
         if name == _LONG_NAMES:
             long_names = content[start:end]
@@ -42,7 +46,7 @@ def members(content: bytes, label: str) -> Iterator[Tuple[str, bytes]]:
 
 
 def write(files: Sequence[Tuple[str, bytes]], index: Sequence[Sequence[str]]) -> bytes:
-    """`index` has, for each file, the symbols that a linker takes it for."""
+    """The archive as bytes; `index` lists for each file the symbols that linkers find in it."""
     symbols = [(number, name) for number, names in enumerate(index) for name in names]
     texts = b"".join(name.encode() + b"\0" for _, name in symbols)
     table_size = 4 + 4 * len(symbols) + len(texts)

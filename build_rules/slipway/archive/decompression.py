@@ -1,7 +1,7 @@
-"""Reading gzip and xz data from elsewhere, up to a limit, with words when it is damaged.
+"""Decompresses gzip and xz data up to a limit, and reports damaged data.
 
-Only reading: compressed bytes of a release come from the root file system's own zlib, never from
-the runner's Python.
+Slipway never compresses a release with the runner's Python, because its zlib differs from machine
+to machine. The zlib of the steps' root file system does that, so this module only decompresses.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ _GZIP = b"\x1f\x8b"
 _XZ = b"\xfd7zXZ\0"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
-_XZ_MEMORY = 256 << 20  # four times what `xz -9` asks for
+_XZ_MEMORY = 256 << 20  # bytes; `xz -9` needs 65 MiB to decompress, and a hostile header any amount
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether a file that begins with `head` has to be unpacked before it can be read."""
+    """Whether a file that begins with `head` is compressed with gzip, xz or zstd."""
     return head.startswith((_GZIP, _XZ, _ZSTD))
 
 
 def unpacked_chunks(data: Iterable[bytes], label: str, most: int) -> Iterator[bytes]:
-    """The content of `data`, unpacked if it is gzip or xz.
+    """The content of `data`, decompressed if it is gzip or xz.
 
-    `label` names the file in messages; more than `most` bytes are refused.
+    `label` is the file's name in messages. Raises SlipwayError for damaged data, for zstd, and for
+    more than `most` bytes of content.
     """
     chunks = iter(data)
     first = next(chunks, b"")
     chunks = itertools.chain([first] if first else [], chunks)
     if first.startswith(_ZSTD):
         raise SlipwayError(
-            f'"{label}" is compressed with zstd, which cannot be read here',
+            f'"{label}" is compressed with zstd, which Slipway does not support',
             next="compress it with gzip instead",
         )
     if first.startswith(_GZIP):
@@ -46,7 +47,7 @@ def unpacked_chunks(data: Iterable[bytes], label: str, most: int) -> Iterator[by
         total += len(chunk)
         if total > most:
             raise SlipwayError(
-                f'"{label}" holds too much', found=f"more than {most} bytes when unpacked"
+                f'"{label}" is too large', found=f"more than {most} bytes after decompression"
             )
         yield chunk
 
@@ -66,11 +67,11 @@ def _gzip_chunks(packed: Iterator[bytes], label: str) -> Iterator[bytes]:
 
 def _xz_chunks(packed: Iterator[bytes], label: str) -> Iterator[bytes]:
     try:
-        import lzma  # noqa: PLC0415  (missing in a Python that was built without it)
+        import lzma  # noqa: PLC0415  (a Python that was built without liblzma has no such module)
     except ImportError:
         raise SlipwayError(
-            f'"{label}" is compressed with xz, and this Python was built without lzma',
-            next="let ./pants use another CPython 3.7 to 3.9, built with liblzma",
+            f'"{label}" is compressed with xz, but this Python was built without lzma',
+            next="export SLIPWAY_PYTHON=<a CPython 3.7 to 3.9 that was built with liblzma>",
         ) from None
     data = _more(packed, label)
     while data:
@@ -89,12 +90,15 @@ def _xz_chunks(packed: Iterator[bytes], label: str) -> Iterator[bytes]:
 def _more(packed: Iterator[bytes], label: str) -> bytes:
     data = next(packed, b"")
     if not data:
-        raise SlipwayError(f'"{label}" is cut off')
+        raise SlipwayError(f'"{label}" is truncated')
     return data
 
 
 def _next_stream(rest: bytes, packed: Iterator[bytes]) -> bytes:
-    """A compressed file may be several streams in a row, and end in padding."""
+    """The start of the next stream; empty at the end of the file.
+
+    gzip and xz files may contain several streams in a row, and xz allows zero bytes between them.
+    """
     return (rest or next(packed, b"")).lstrip(b"\0")
 
 
@@ -103,12 +107,12 @@ def _damaged(label: str, error: Exception) -> SlipwayError:
 
 
 class Stream:
-    """What chunks hold, as a file that can only be read forwards."""
+    """Chunks of bytes as a file that can only be read forwards."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._held = b""
-        self._used = 0  # of what is held
+        self._used = 0  # bytes of `_held` that were read already
         self._position = 0
 
     def seek(self, at: int) -> int:

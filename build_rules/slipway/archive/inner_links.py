@@ -1,14 +1,17 @@
-"""Symbolic links of a tree that is to be complete in itself."""
+"""Finds symlinks that leave a tree, for trees that must be self-contained."""
 
 from __future__ import annotations
 
 from typing import List, Mapping
 
-_MOST_LINKS = 40  # as the kernel
+_MOST_LINKS = 40  # Linux gives up with ELOOP after 40 symlinks in a path
 
 
 def leaves(name: str, target: str, links: Mapping[str, str]) -> bool:
-    """Whether a link leads above the top, also through the others; `links` map names to targets."""
+    """Whether the symlink `name` leads out of the tree, directly or through other symlinks.
+
+    `links` maps the names of all symlinks in the tree to their targets.
+    """
     place: List[str] = name.split("/")[:-1]
     todo, followed = [target], 0
     while todo:
@@ -30,5 +33,5 @@ def leaves(name: str, target: str, links: Mapping[str, str]) -> bool:
                 followed += 1
                 break
         if followed > _MOST_LINKS:
-            return False  # nothing opens such a link
+            return False  # Linux never opens such a symlink, so it leads nowhere
     return False

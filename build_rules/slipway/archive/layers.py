@@ -1,9 +1,10 @@
 """Layers: deterministic tar archives, compressed as self-contained gzip members.
 
-RFC 1952 lets a gzip file have several members, so a release is the concatenation of layers that
-were compressed once each.  A layer ends without tar's end-of-archive blocks; the last member of a
-release brings them (see `end_member`).  Bytes depend on names, contents, executable bits and links
-alone: entries are sorted, owner, group and time are fixed, modes are 755 or 644.
+RFC 1952 lets a gzip file have several members. A release is therefore the concatenation of layers,
+and Slipway compresses each layer only once. A layer has no end-of-archive blocks; the last member
+of a release has them (see `write_release`). The bytes of a layer depend only on names, contents,
+executable bits and link targets: entries are sorted, owner, group and time are fixed, and modes
+are 755 or 644.
 """
 
 from __future__ import annotations
@@ -40,24 +41,24 @@ else:
     Protocol = object
 
 MTIME = 499162500
-"""1985-10-26 08:15 UTC, the time that npm gives every file of a package."""
+"""1985-10-26 08:15 UTC in seconds, the time that npm gives to every file of a package."""
 
 END_OF_ARCHIVE = bytes(1024)
 LISTING_FOLDER = ".release"
-"""Where a release keeps the lists of its files, one for each layer."""
+"""The folder of a release with its file lists, one list for each layer."""
 
 MOST_DEPTH = 200
-"""Folders one in the other, in a tree that a layer is made of."""
+"""The maximum depth of nested folders in the tree of a layer."""
 
 MOST_BYTES = 16 << 30
-"""Of all files of such a tree."""
+"""The maximum total size of all files in the tree of a layer."""
 
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One member: a folder, a file (by `source` on disk or by `content`) or a symbolic link."""
+    """A tar member: a folder, a symlink, or a file with its `source` on disk or its `content`."""
 
     name: str
     kind: str  # "folder", "file" or "link"
@@ -72,7 +73,7 @@ class Writer(Protocol):
 
 
 class GzipMember:
-    """Compresses what is written to it as one gzip member, the same bytes each time."""
+    """Compresses written data as a single gzip member; the same data gives the same bytes."""
 
     def __init__(self, out: Writer, level: int = 6) -> None:
         self._out = out
@@ -93,7 +94,7 @@ class GzipMember:
 
 
 class LayerTar:
-    """Writes entries in the order given and remembers the SHA-256 of each file."""
+    """Writes entries in the given order, and keeps the SHA-256 of each file in `hashes`."""
 
     def __init__(self, out: Writer) -> None:
         self._tar = TarWriter(cast(BinaryIO, out), MTIME)
@@ -129,7 +130,7 @@ class LayerTar:
 
 
 def check_name(name: str) -> None:
-    """Refuses names that a tar reader or a file list could misread."""
+    """Raises SlipwayError for names that a tar reader or a file list could misread."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -140,7 +141,7 @@ def check_name(name: str) -> None:
         ) from None
     if any(character < " " or character == "\x7f" for character in name):
         raise SlipwayError(
-            "a file name holds a control character",
+            "a file name contains a control character",
             found=repr(name),
             next="rename the file, or have its package renamed",
         )
@@ -152,12 +153,12 @@ def walk(
     keep: Optional[Callable[[str], bool]] = None,
     executables: Optional[Collection[str]] = None,
 ) -> List[Entry]:
-    """Entries of the tree below `top`, sorted, parents first, named below `prefix`.
+    """Entries of the tree below `top`, sorted, parents first, with `prefix` before their names.
 
-    `keep` is asked with each path relative to `top`; a folder that it refuses is left out whole.
-    `executables` are such paths too, for trees whose modes say nothing: the inputs of a step.
-    Anything but folders, files and links is refused, and a tree that is too deep or too large: a
-    file with a hole can have any size.
+    `keep` decides for each path relative to `top`; a rejected folder is skipped with its content.
+    `executables` lists such paths for trees without reliable modes, such as the inputs of a step.
+    Raises SlipwayError for anything but folders, files and symlinks, and for a tree that is too
+    deep or too large. Sizes are checked because a sparse file can have any size.
     """
     entries: List[Entry] = []
     total = 0
@@ -166,11 +167,11 @@ def walk(
         nonlocal total
         if relative.count("/") > MOST_DEPTH:
             raise SlipwayError(
-                f'"{relative[:80]}…" is a folder {MOST_DEPTH} levels deep, too deep for a release',
-                next="have the script that makes it remove it",
+                f'folders are nested more than {MOST_DEPTH} levels deep in "{relative[:80]}…"',
+                next="change the script that creates these folders, so that it removes them",
             )
-        with os.scandir(folder) as found:
-            children = sorted(found, key=lambda child: child.name)
+        with os.scandir(folder) as scan:
+            children = sorted(scan, key=lambda child: child.name)
         for child in children:
             path = relative + child.name
             if keep is not None and not keep(path):
@@ -184,9 +185,9 @@ def walk(
                 total += child.stat().st_size
                 if total > MOST_BYTES:
                     raise SlipwayError(
-                        f'"{path}" and what comes before it are larger than a release can be',
-                        found=f"more than {MOST_BYTES >> 30} GiB, holes in files included",
-                        next="have the script that makes it remove it",
+                        f'the files up to "{path}" are too large for a release',
+                        found=f"more than {MOST_BYTES >> 30} GiB, including holes in sparse files",
+                        next="change the script that creates this file, so that it removes it",
                     )
                 if executables is None:
                     executable = bool(child.stat().st_mode & stat.S_IXUSR)
@@ -195,8 +196,8 @@ def walk(
                 entries.append(Entry(prefix + path, "file", executable, source=child.path))
             else:
                 raise SlipwayError(
-                    f'"{path}" is no file, folder or link, and cannot be in a release',
-                    next="have the build script remove it",
+                    f'"{path}" is not a file, folder or symlink, and cannot be in a release',
+                    next="change the build script, so that it removes this entry",
                 )
 
     visit(top, "")
@@ -204,20 +205,21 @@ def walk(
 
 
 def with_folders(entries: Iterable[Entry]) -> List[Entry]:
-    """The entries, sorted, with the folders above them that are not among them."""
+    """The entries, sorted, with the parent folders that are missing among them."""
     by_name = {entry.name: entry for entry in entries}
     for name in list(by_name):
         parent = os.path.dirname(name)
         while parent and parent not in by_name:
             by_name[parent] = Entry(parent, "folder")
             parent = os.path.dirname(parent)
-    # Compared by parts, so that a folder's entries follow it at once, as in a walk.
+    # Compared by path parts, because "a-b" sorts between "a" and "a/c" as text. This way the
+    # entries of a folder directly follow the folder, as in walk().
     return sorted(by_name.values(), key=lambda entry: entry.name.split("/"))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What a written layer is: compressed SHA-256 and size, and bytes and number of its files."""
+    """A written layer: SHA-256 and size of the compressed file; bytes and count of its files."""
 
     sha256: str
     size: int
@@ -226,7 +228,7 @@ class Layer:
 
 
 def write_layer(path: str, name: str, entries: Iterable[Entry]) -> Layer:
-    """Writes one gzip member with the entries and, last, the layer's own file list."""
+    """Writes a single gzip member with the entries, and the layer's file list as the last."""
     with open(path, "wb") as raw:
         hashing = _Hashing(raw)
         member = GzipMember(hashing)
@@ -242,7 +244,7 @@ def write_layer(path: str, name: str, entries: Iterable[Entry]) -> Layer:
 
 
 def write_tar(path: str, entries: Iterable[Entry]) -> None:
-    """Writes a whole, uncompressed tar, for steps that read it again."""
+    """Writes a complete, uncompressed tar, for later steps to read."""
     with open(path, "wb") as raw:
         tar = LayerTar(raw)
         for entry in with_folders(entries):
@@ -251,7 +253,7 @@ def write_tar(path: str, entries: Iterable[Entry]) -> None:
 
 
 def write_whole(path: str, entries: Iterable[Entry]) -> Layer:
-    """Writes one complete .tar.gz that stands by itself."""
+    """Writes a complete .tar.gz with a single gzip member."""
     with open(path, "wb") as raw:
         hashing = _Hashing(raw)
         member = GzipMember(hashing)
@@ -266,23 +268,24 @@ def write_whole(path: str, entries: Iterable[Entry]) -> Layer:
 def write_release(
     path: str, layers: Iterable[str], last: Iterable[Entry], expected: Mapping[str, str] = {}
 ) -> Tuple[str, int]:
-    """Concatenates finished layers and an end member; gives SHA-256 and size of the whole.
+    """Concatenates finished layers and an end member; returns SHA-256 and size of the release.
 
-    `expected` has the SHA-256 of layers that were checked, by path.
+    `last` are the entries of the end member. `expected` maps paths of checked layers to their
+    SHA-256. Raises SlipwayError if a layer differs from the checked layer.
     """
     with open(path, "wb") as raw:
         hashing = _Hashing(raw)
         for layer in layers:
-            found = hashlib.sha256()
+            hasher = hashlib.sha256()
             with open(layer, "rb") as file:
                 for block in iter(lambda: file.read(_BLOCK), b""):
                     hashing.write(block)
-                    found.update(block)
-            if expected.get(layer, found.hexdigest()) != found.hexdigest():
+                    hasher.update(block)
+            if expected.get(layer, hasher.hexdigest()) != hasher.hexdigest():
                 raise SlipwayError(
-                    f'the layer "{layer}" is not the one that was checked',
-                    found=f"its SHA-256 is {found.hexdigest()}, not {expected[layer]}",
-                    next="package it again",
+                    f'the layer "{layer}" changed after it was checked',
+                    found=f"SHA-256 {hasher.hexdigest()}, not {expected[layer]}",
+                    next="run the same ./pants package command again",
                 )
         member = GzipMember(hashing)
         tar = LayerTar(member)
@@ -294,7 +297,7 @@ def write_release(
 
 
 def file_list(hashes: Dict[str, str]) -> bytes:
-    """Lines that `sha256sum -c` reads; a backslash in a name is marked as coreutils does it."""
+    """The input of `sha256sum -c`; names with a backslash are escaped as coreutils does it."""
     lines = []
     for name, digest in sorted(hashes.items()):
         escaped = name.replace("\\", "\\\\")
@@ -303,7 +306,7 @@ def file_list(hashes: Dict[str, str]) -> bytes:
 
 
 def lay_out(entries: Iterable[Entry], target: str) -> None:
-    """Copies entries with files of their own to a new folder `target`, writable as in a checkout."""
+    """Copies entries to the new folder `target`, with file modes as in a checkout."""
     os.mkdir(target)
     for entry in entries:
         place = os.path.join(target, entry.name)
@@ -318,7 +321,7 @@ def lay_out(entries: Iterable[Entry], target: str) -> None:
 
 
 class _Hashing:
-    """Passes what is written on, and knows its SHA-256 and size."""
+    """Passes written data on, and computes its SHA-256 and size."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw

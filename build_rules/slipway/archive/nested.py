@@ -1,9 +1,8 @@
-"""Files in archives that lie in a package, found by their content.
+"""Finds files by their content in archives that a package contains.
 
-Some packages bring their binaries packed and unpack them when they run; what is in there meets the
-same old host.  Zip and tar archives are looked into, under gzip or xz too; an archive in an
-archive is not.  What is damaged, encrypted or grows beyond all measure is passed over: nothing that
-a package could unpack either.
+Some packages bring their binaries in an archive and unpack it at run time, so these binaries must
+fit the oldest host too. This module reads zip and tar archives, also compressed with gzip or xz,
+but no archives inside archives. It skips archives that are damaged, encrypted or too large.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from slipway.archive.decompression import is_compressed, unpacked_chunks
 from slipway.core.errors import SlipwayError
 
 HEAD = 512
-"""How many bytes `is_archive` needs."""
+"""The number of bytes that `is_archive` needs from the start of a file."""
 
 _ZIP = b"PK\x03\x04"
 _TAR, _TAR_AT = b"ustar", 257
@@ -32,7 +31,7 @@ def is_archive(head: bytes) -> bool:
 
 
 def members(content: bytes, magic: bytes) -> Iterator[Tuple[str, bytes]]:
-    """Name and content of the files that begin with `magic`."""
+    """Name and content of each file in the archive that begins with `magic`."""
     try:
         if content.startswith(_ZIP):
             yield from _in_zip(content, magic)

@@ -1,7 +1,8 @@
-"""Archives of packages that came from outside: checked as a whole before anything uses them.
+"""Checks and unpacks archives of packages from outside, such as npm tarballs.
 
-npm and tar skip or bend what is odd in a tarball; a release must not depend on how.  So an archive
-that holds an odd entry is refused, with every fault at once.
+npm and tar silently skip or change unusual entries of a tarball, each in its own way. A release
+must not depend on that. So this module checks the whole archive before anything uses it, and
+rejects an archive with unusual entries with a list of all of them.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ _NEXT = "use another version of the package, or report this one to its registry"
 
 
 def check(path: str, label: str) -> None:
-    """Raises if the package `label` in the archive at `path` is not fit for a release."""
+    """Raises SlipwayError if the archive at `path`, of the package `label`, is not acceptable."""
     with _scratch_file() as plain:
         _members(path, label, plain)
 
 
 def unpack(path: str, label: str, target: str) -> None:
-    """Unpacks a package without its top folder into the folder `target`, which must not exist."""
+    """Unpacks a package without its top folder into the new folder `target`.
+
+    Raises SlipwayError as check() does.
+    """
     os.mkdir(target)
     with _scratch_file() as plain:
         for member in _members(path, label, plain):
@@ -41,7 +45,7 @@ def unpack(path: str, label: str, target: str) -> None:
                 continue
             os.makedirs(os.path.dirname(place), exist_ok=True)
             if os.path.lexists(place):
-                os.unlink(place)  # the last of two entries with one name counts, as for tar
+                os.unlink(place)  # tar keeps the last of several entries with the same name
             if member.kind is Kind.SYMLINK:
                 os.symlink(member.target, place)
             else:
@@ -65,7 +69,7 @@ def _checked_members(path: str, label: str, plain: BinaryIO) -> List[Member]:
     faults: List[str] = []
     for member in read_members(plain, label):
         if len(members) >= MOST_MEMBERS:
-            raise SlipwayError(f'"{label}" holds too much', found=f"more than {MOST_MEMBERS} files")
+            raise SlipwayError(f'"{label}" is too large', found=f"more than {MOST_MEMBERS} entries")
         fault = _fault(member)
         if fault:
             faults.append(fault)
@@ -75,7 +79,7 @@ def _checked_members(path: str, label: str, plain: BinaryIO) -> List[Member]:
         if len(faults) > len(shown):
             shown.append(f"… and {len(faults) - len(shown)} more")
         raise SlipwayErrors(
-            f'the package "{label}" holds entries that do not belong into a release',
+            f'the package "{label}" contains entries that a release must not contain',
             shown,
             next=_NEXT,
         )
@@ -87,10 +91,10 @@ def _parts(name: str) -> List[str]:
 
 
 def _fault(member: Member) -> str:
-    """What is odd about one entry; empty if nothing is."""
+    """Why an entry is not acceptable; empty if it is."""
     name = member.name
     if _is_odd(name):
-        return f"{os.fsencode(name)!r}: its name is not UTF-8 or holds a control character"
+        return f"{os.fsencode(name)!r}: its name is not UTF-8 or contains a control character"
     file, link = member.kind is Kind.FILE, member.kind is Kind.SYMLINK
     for odd, what in (
         (name.startswith("/"), "an absolute name"),
@@ -98,7 +102,7 @@ def _fault(member: Member) -> str:
         (member.kind is Kind.DEVICE, f"a {member.kind.value}"),
         (member.kind is Kind.HARD_LINK, f'a hard link to "{member.target}"'),
         (file and bool(member.mode & 0o6000), "a set-uid or set-gid file"),
-        (link and _leaves(name, member.target), f'a link out of the package, to "{member.target}"'),
+        (link and _leaves(name, member.target), f'a symlink out of the package: "{member.target}"'),
     ):
         if odd:
             return f'"{name}": {what}'

@@ -1,11 +1,11 @@
-"""A root file system in the making: entries by path, whatever archive they come from.
+"""Assembles a root file system as a tree of entries by path, from any kind of archive.
 
-Packages, a team's ready image and what the project itself adds all become one tree, which is
-written as one layer with the same bytes everywhere: sorted, owned by root, of one time, modes 755
-or 644 (1777 for scratch folders).  Owners, set-uid bits, extended attributes and devices have no
-use in a root that ordinary users unpack and enter, and are dropped.
+Debian packages, the layers of a ready image and the files of an image spec become a single tree. It
+is written as a layer with the same bytes on every machine: sorted, owned by root, with a fixed time
+and the modes 755 or 644 (1777 for scratch folders). Ordinary users unpack and enter such a root, so
+owners, set-uid bits, extended attributes and devices are useless there, and are dropped.
 
-Links are followed as the kernel will follow them with this tree as the root: nothing leads out.
+Symlinks are resolved as the kernel resolves them with this tree as its root: none leads out.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from slipway.archive.tar_reading import Kind, Member, read_members
 from slipway.core.errors import SlipwayError
 
 MTIME = 946684800
-"""2000-01-01, for roots whose archive has no date of its own."""
+"""2000-01-01 in seconds, for roots whose archive has no date."""
 
 _CHUNK = 1 << 20
-_MOST_LINKS = 40  # as the kernel
-_LONGEST_PATH = 4096
+_MOST_LINKS = 40  # Linux gives up with ELOOP after 40 symlinks in a path
+_LONGEST_PATH = 4096  # PATH_MAX of Linux
 
 MOUNT_POINTS = ("build", "dev", "home", "proc", "run", "sys", "tmp", "var/tmp")
-"""Folders that every root has, since a step's own file systems are mounted there."""
+"""Folders that every root has, because Slipway mounts the file systems of a step there."""
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """The bytes of a file: a part of `data`, or of the file `path` where they are too many.
+    """The bytes of a file: a part of `data`, or of the file `path` if they are too large.
 
-    Two entries with one and the same content are hard links of each other.
+    Entries that share the same Content object are hard links of each other.
     """
 
     size: int
@@ -53,7 +53,7 @@ class Content:
             while left:
                 chunk = file.read(min(left, _CHUNK))
                 if not chunk:
-                    raise SlipwayError(f'"{self.path}" became shorter while it was read')
+                    raise SlipwayError(f'"{self.path}" became shorter while Slipway read it')
                 left -= len(chunk)
                 yield chunk
 
@@ -79,7 +79,7 @@ class Entry:
     target: str = ""
 
     def same_as(self, other: Entry) -> bool:
-        """Whether both look alike from inside the root."""
+        """Whether programs inside the root see no difference between the entries."""
         if (self.kind, self.mode, self.target) != (other.kind, other.mode, other.target):
             return False
         if self.content is None or other.content is None or self.content is other.content:
@@ -97,7 +97,7 @@ def file_entry(content: Content, executable: bool = False) -> Entry:
 
 
 def text_entry(text: str) -> Entry:
-    """A file with that text; one that names its interpreter is a program."""
+    """A file with this text, executable if the text starts with `#!`."""
     data = text.encode()
     return file_entry(Content(len(data), data=data), executable=text.startswith("#!"))
 
@@ -108,12 +108,12 @@ def link_entry(target: str) -> Entry:
 
 @dataclass
 class Tree:
-    """`entries` has no entry for the root itself, and a folder for every parent of an entry."""
+    """A file tree; `entries` has a folder for every parent of an entry, but not the root."""
 
     entries: Dict[str, Entry] = field(default_factory=dict)
 
     def put(self, path: str, entry: Entry) -> None:
-        """Puts `entry` in place of whatever is at `path`; a folder in place of a folder stays."""
+        """Replaces the entry at `path`; a folder that replaces a folder keeps its content."""
         path = self.real_place(path)
         old = self.entries.get(path)
         if old and old.kind is Kind.FOLDER and entry.kind is not Kind.FOLDER:
@@ -121,19 +121,22 @@ class Tree:
         self.entries[path] = entry
 
     def get(self, path: str) -> Optional[Entry]:
-        """What stands at `path` once links in its parents, but not a last one, are followed."""
+        """The entry at `path`; resolves symlinks in its parents, but not in the last part."""
         return self.entries.get(self.real_place(path, make_parents=False))
 
     def follow(self, path: str) -> Optional[Entry]:
-        """What a program that opens `path` finds."""
+        """The entry that a program opens at `path`, with all symlinks resolved."""
         try:
-            found = self.real_place(posixpath.join(path, "."), make_parents=False)
+            place = self.real_place(posixpath.join(path, "."), make_parents=False)
         except SlipwayError:
             return None
-        return FOLDER if found == "" else self.entries.get(found)
+        return FOLDER if place == "" else self.entries.get(place)
 
     def remove(self, paths: AbstractSet[str], emptied: AbstractSet[str] = frozenset()) -> None:
-        """Removes `paths`, and all that is below them or below the folders `emptied` ("": all)."""
+        """Removes `paths` with their content, and the content of the folders `emptied`.
+
+        "" in `emptied` is the root: every entry is removed.
+        """
 
         def goes(path: str) -> bool:
             if path in paths or "" in emptied:
@@ -149,7 +152,7 @@ class Tree:
             del self.entries[path]
 
     def real_place(self, path: str, make_parents: bool = True) -> str:
-        """`path` with links in its parents followed (all of them, if it ends in `/.`)."""
+        """`path` with the symlinks in its parents resolved; in all parts if it ends in `/.`."""
         todo = _parts(path)[::-1]
         last_too = path.endswith("/.")
         place: List[str] = []
@@ -157,7 +160,7 @@ class Tree:
         while todo:
             part = todo.pop()
             if part == "..":
-                place = place[:-1]  # above the root is the root
+                place = place[:-1]  # the parent of the root is the root itself
                 continue
             place.append(part)
             name = "/".join(place)
@@ -170,7 +173,7 @@ class Tree:
             elif entry.kind is Kind.SYMLINK:
                 links += 1
                 if links > _MOST_LINKS or len(entry.target) > _LONGEST_PATH:
-                    raise SlipwayError(f'"{path}" goes through too many links', found=entry.target)
+                    raise SlipwayError(f'"{path}" has too many symlinks', found=entry.target)
                 place = [] if entry.target.startswith("/") else place[:-1]
                 todo += _parts(entry.target)[::-1]
             elif entry.kind is not Kind.FOLDER and todo:
@@ -178,7 +181,7 @@ class Tree:
         return "/".join(place)
 
     def without(self, lower: Tree) -> Tree:
-        """What a layer above `lower` has to hold to make this tree."""
+        """The entries that a layer above `lower` needs to produce this tree."""
         upper = Tree()
         for path, entry in self.entries.items():
             below = lower.entries.get(path)
@@ -192,18 +195,21 @@ def _parts(path: str) -> List[str]:
 
 
 def member_path(member: Member, label: str) -> str:
-    """The path of `member` below the root; "" is the root itself.  Tricks are refused."""
+    """The path of `member` below the root; "" is the root itself.
+
+    Raises SlipwayError for names that leave the root or are too long.
+    """
     parts = _parts(member.name)
     if member.name.startswith("/") or ".." in parts or "\0" in member.name:
-        raise SlipwayError(f'"{label}" holds an entry that leaves the root', found=member.name)
+        raise SlipwayError(f'"{label}" has an entry outside the root', found=member.name)
     path = "/".join(parts)
     if len(path) > _LONGEST_PATH:
-        raise SlipwayError(f'"{label}" holds an entry with too long a name', found=path[:80] + "…")
+        raise SlipwayError(f'"{label}" has an entry with a too long name', found=path[:80] + "…")
     return path
 
 
 def member_entry(member: Member, content: Content) -> Entry:
-    """`member`, of any kind but a hard link or a device, with modes made plain."""
+    """The entry for `member`, with a plain mode; not for hard links or devices."""
     if member.kind is Kind.FOLDER:
         return SCRATCH_FOLDER if member.mode & 0o1002 == 0o1002 else FOLDER
     if member.kind is Kind.SYMLINK:
@@ -212,7 +218,7 @@ def member_entry(member: Member, content: Content) -> Entry:
 
 
 def read_layer(path: str) -> Tree:
-    """The tree of a layer that this module wrote."""
+    """The tree of a layer from write_layer()."""
     tree = Tree()
     with open(path, "rb") as file:
         for member in read_members(file, path):
@@ -225,18 +231,18 @@ def read_layer(path: str) -> Tree:
 
 
 def linked_entry(find: Callable[[str], Optional[Entry]], member: Member, label: str) -> Entry:
-    """The file that a hard link is another name of; `find` knows the archive's files."""
+    """The entry that a hard link points to; `find` looks up entries of the archive by path."""
     target = find(member_path(replace(member, name=member.target), label))
     if target is None or target.kind is Kind.FOLDER:
         raise SlipwayError(
-            f'"{label}" has a hard link to a file that is not there',
+            f'"{label}" has a hard link to a missing file',
             found=f"{member.name} -> {member.target}",
         )
     return target
 
 
 def merge(trees: Iterable[Tree]) -> Tree:
-    """The trees of plain layers, one above the other."""
+    """Stacks the trees of layers without whiteouts, lowest first."""
     merged = Tree()
     for tree in trees:
         for path, entry in tree.entries.items():
@@ -252,7 +258,7 @@ def add_mount_points(tree: Tree) -> None:
 
 @dataclass(frozen=True)
 class LayerFile:
-    """A layer that was written; its SHA-256 is its diff ID in an image."""
+    """A written layer; its SHA-256 is its diff ID in an image."""
 
     sha256: str
     size: int

@@ -1,10 +1,10 @@
-"""A strict reader of tar files that came from elsewhere: it ends, and says what is wrong.
+"""A strict reader of tar files from outside: it always terminates, and reports every fault.
 
-The standard library's `tarfile` of CPython 3.7 to 3.9 goes round for ever on a member of negative
-size, takes a cut-off archive for a complete one, and raises a dozen kinds of exception.  This one
-knows what package builders and image tools write (ustar, GNU and pax headers) and refuses the rest.
+The `tarfile` module of CPython 3.7 to 3.9 loops forever on a member with a negative size, accepts a
+truncated archive as complete, and raises a dozen kinds of exceptions. This reader supports the
+headers that package builders and image tools write (ustar, GNU and pax), and rejects all others.
 
-Slipway's own archives are read by the same code, but stricter: see `read_own_members`.
+The same code reads Slipway's own archives, with stricter rules: see `read_own_members`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ else:
 _BLOCK = 512
 _LONGEST_HEADER = 1 << 20
 _MOST_MEMBERS = 1_000_000
-# Two empty blocks end an archive, and fill up a record of twenty blocks at most.
+# Two empty blocks end an archive. tar pads it with more of them to a multiple of twenty blocks.
 _LONGEST_END = 22 * _BLOCK
-# Longer than any path that Linux takes, and short enough to keep.
+# Longer than any path that Linux accepts (4096 bytes), and small enough to keep in memory.
 _LONGEST_OWN_HEADER = 16 * _BLOCK
 
 
@@ -60,10 +60,10 @@ _OWN_KINDS = {
 
 
 class Source(Protocol):
-    """What is read: a file, or a stream that can only skip forwards."""
+    """An archive to read: a file, or a stream that can only move forwards."""
 
     def seek(self, at: int) -> int:
-        """Returns the new position; a stream that ends before `at` returns its end."""
+        """Returns the new position: `at`, or the end of a stream that ends before it."""
 
     def read(self, size: int) -> bytes:
         """Returns fewer bytes only at the end."""
@@ -71,10 +71,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Member:
-    """`name` and `target` are as the archive has them; bytes that are no UTF-8 are escaped.
+    """A member of an archive; `name` and `target` are as in the archive.
 
-    The content of a file is the `size` bytes from `offset` on. `mtime` is in seconds, and 0 where
-    the archive has no plain number.
+    Bytes that are not UTF-8 are surrogate escapes. The content of a file is the `size` bytes from
+    `offset` on. `mtime` is in seconds, and 0 if the header does not have it as an octal number.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Member:
 
 
 class _End(Enum):
-    """What may follow the last member."""
+    """The data that may follow the last member."""
 
     ANYTHING = "an empty block and anything"
     EMPTY_BLOCKS = "empty blocks alone"
@@ -97,27 +97,28 @@ class _End(Enum):
 def read_members(
     file: BinaryIO, label: str, start: int = 0, end: Optional[int] = None
 ) -> Iterator[Member]:
-    """The members of the uncompressed archive between two positions of `file`, in their order.
+    """The members of an uncompressed archive between two positions of `file`, in order.
 
-    `label` names the archive in messages.  The caller may move the file's position in between.
+    `label` is the archive's name in messages. Between two members, the caller may move the position
+    of the file. Raises SlipwayError for a damaged archive.
     """
     total = file.seek(0, 2) if end is None else end
     return (member for member, _ in _walk(file, label, start, total, _End.ANYTHING))
 
 
 def read_stream(source: Source, label: str) -> Iterator[Member]:
-    """As `read_members`, of what can only be read forwards: each content before the next member."""
+    """As `read_members`, for a stream: read each content before you take the next member."""
     return (member for member, _ in _walk(source, label, 0, None, _End.ANYTHING))
 
 
 def read_own_members(
     source: Source, label: str, size: Optional[int], *, ends: bool
 ) -> Iterator[Tuple[Member, bool]]:
-    """The members of an archive that Slipway wrote, and whether each header is as it writes them.
+    """The members of an archive that Slipway wrote; True if the header is as Slipway writes it.
 
-    Such a header is what `tar_writing` makes of the member, byte by byte: owners, times, devices
-    and extended headers have no room for anything else.  `size` is that of the archive; None for a
-    stream.  `ends` tells whether empty blocks end it; without them, it must end with a member.
+    `tar_writing` must produce the same header from the member, byte by byte. So owners, times,
+    devices and extended headers cannot contain anything else. `size` is the archive's size; None
+    for a stream. With `ends`, empty blocks end the archive; without it, the last member does.
     """
     end = _End.EMPTY_BLOCKS if ends else _End.NOTHING
     for member, header in _walk(source, label, 0, size, end):
@@ -138,7 +139,7 @@ def read_own_members(
 def _walk(
     source: Source, label: str, at: int, total: Optional[int], end: _End
 ) -> Iterator[Tuple[Member, bytes]]:
-    """The members from position `at` on, each with all of its header blocks (own archives only)."""
+    """The members from position `at` on, each with its header blocks (empty for `ANYTHING`)."""
     count = 0
     extra: Dict[str, str] = {}
     blocks: List[bytes] = []
@@ -173,7 +174,7 @@ def _walk(
             size = _decimal(extra["size"], label, at)
         member = _member(header, extra, content, size, label, at)
         if total is not None and content + member.size > total:
-            raise _fault(label, at, f'"{member.name}" is cut off')
+            raise _fault(label, at, f'"{member.name}" is truncated')
         yield member, b"".join([*blocks, header]) if own else b""
         extra, blocks = {}, []
         at = content + _padded(member.size)
@@ -188,13 +189,13 @@ def _take_extra(extra: Dict[str, str], kind: bytes, raw: bytes, label: str, at: 
 
 
 def _check_end(source: Source, at: int, label: str, end: _End) -> None:
-    """What follows an empty block at position `at`."""
+    """Raises SlipwayError if the blocks from the empty block `at` on do not end the archive."""
     if end is _End.NOTHING:
         raise _fault(label, at, "an empty block")
     second = at + _BLOCK
     rest = source.read(_LONGEST_END) if source.seek(second) == second else b""
     if not _BLOCK <= len(rest) < _LONGEST_END or len(rest) % _BLOCK or rest.strip(b"\0"):
-        raise _fault(label, at, "something else than the end of an archive after its last member")
+        raise _fault(label, at, "unexpected data after the last member")
 
 
 def _member(
@@ -207,16 +208,17 @@ def _member(
     name = extra.get("path", name)
     kind = _KINDS.get(header[156:157])
     if kind is None or any(key.startswith("GNU.sparse") for key in extra):
-        raise _fault(label, at, f'"{name}" is of an unknown kind, {header[156:157]!r}')
+        raise _fault(label, at, f'"{name}" has the unknown type {header[156:157]!r}')
     if kind is Kind.FILE and name.endswith("/"):
-        kind = Kind.FOLDER  # as tar wrote folders before there was a kind for them
+        kind = Kind.FOLDER  # the old V7 tar format has no type for folders, only this slash
     return Member(
         name=name,
         kind=kind,
         mode=_number(header[100:108], label, at) & 0o7777,
         target=extra.get("linkpath", _text(header[157:257].split(b"\0")[0])),
         offset=offset,
-        # Some writers repeat the file's size for a link to it; no content follows.
+        # Some tools repeat the size of the linked file in the header of a hard link, although no
+        # content follows. Using it would skip the next members.
         size=size if kind is Kind.FILE else 0,
         mtime=_time(header[136:148]),
     )
@@ -230,14 +232,14 @@ def _check_sum(header: bytes, label: str, at: int) -> None:
 
 def _number(field: bytes, label: str, at: int) -> int:
     if field[0] & 0x80:
-        # GNU's binary form, for large files.  A negative one is read as a huge one, which no
-        # archive is long enough for.
+        # GNU tar's base-256 form, for sizes of 8 GiB and more. A negative number is read as a huge
+        # one, so that the check against the size of the archive rejects it.
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     digits = field.split(b"\0")[0].strip(b" ")
     if not digits:
         return 0
     if digits.strip(b"01234567"):
-        raise _fault(label, at, f"{digits!r} is no octal number")
+        raise _fault(label, at, f"{digits!r} is not an octal number")
     return int(digits, 8)
 
 
@@ -248,7 +250,7 @@ def _time(field: bytes) -> int:
 
 def _decimal(text: str, label: str, at: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise _fault(label, at, f"{text!r} is no size")
+        raise _fault(label, at, f"{text!r} is not a size")
     return int(text)
 
 
@@ -277,17 +279,17 @@ def _padded(size: int) -> int:
 def _read(
     source: Source, at: int, size: int, total: Optional[int], label: str, may_end: bool = False
 ) -> bytes:
-    """`size` bytes; none at the very end of the archive, if it `may_end` there."""
+    """`size` bytes; empty at the end of the archive if it `may_end` there."""
     if total is None or at + size <= total:
         data = source.read(size) if source.seek(at) == at else b"cut off"
         if len(data) == size or (may_end and not data):
             return data
     elif may_end and at == total:
         return b""
-    raise _fault(label, at, "the archive is cut off")
+    raise _fault(label, at, "the archive is truncated")
 
 
 def _fault(label: str, at: int, found: str) -> SlipwayError:
     return SlipwayError(
-        f'"{label}" is not a sound tar archive', where=f"{label}, byte {at}", found=found
+        f'"{label}" is not a valid tar archive', where=f"{label}, byte {at}", found=found
     )

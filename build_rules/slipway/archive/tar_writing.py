@@ -1,8 +1,8 @@
-"""Writes layer tars whose bytes depend on their entries alone.
+"""Writes layer tars whose bytes depend only on their entries.
 
-The header is built here and not by `tarfile`, whose headers may change with Python's version: the
-runner may be CPython 3.7, 3.8 or 3.9, and one lock must give one layer.  GNU's form, because every
-tool that unpacks images reads it.
+This module builds the headers itself, because those of `tarfile` can change between Python
+versions. The runner may be CPython 3.7, 3.8 or 3.9, and the same lock must give the same layer.
+The format is GNU tar, because every tool that unpacks images reads it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOLDER = b"5"
 
 
 class TarWriter:
-    """All entries belong to root and are of one time; the order is the caller's."""
+    """Writes entries in the order of the calls, all owned by root and with the same time."""
 
     def __init__(self, out: BinaryIO, mtime: int) -> None:
         self._out = out
@@ -37,12 +37,12 @@ class TarWriter:
         size: int = 0,
         chunks: Iterable[bytes] = (),
     ) -> None:
-        """`chunks` must come to `size` bytes."""
+        """Writes an entry; raises ValueError if `chunks` do not have `size` bytes together."""
         self._write(member_header(name, kind, mode, self._mtime, target=target, size=size))
         self._write_padded(chunks, size)
 
     def close(self) -> None:
-        """Two empty blocks end an archive; tools fill up to whole records."""
+        """Ends the archive: two empty blocks, then padding to a full record as GNU tar does."""
         self._write(b"\0" * (2 * _BLOCK))
         self._write(b"\0" * (-self._written % _RECORD))
 
@@ -63,7 +63,7 @@ class TarWriter:
 def member_header(
     name: str, kind: bytes, mode: int, mtime: int, *, target: str = "", size: int = 0
 ) -> bytes:
-    """All that precedes an entry's content: its header, after those for a long target or name."""
+    """The blocks before an entry's content: headers for a long target and name, then its own."""
     raw, raw_target = _raw(name) + (b"/" if kind == FOLDER else b""), _raw(target)
     blocks: List[bytes] = []
     for field, longest in ((raw_target, b"K"), (raw, b"L")):

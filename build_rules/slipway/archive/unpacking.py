@@ -1,18 +1,18 @@
-"""Unpacks archives that Slipway wrote, and trusts nothing in them.
+"""Unpacks archives that Slipway wrote, without trusting their content.
 
-A step, or whoever may write to a remote cache, can leave anything under an archive's name, and some
-archives are unpacked on the machine itself.  So all such archives are read here, and every entry
-of them is checked before the first byte is written:
+A build step, or anyone with write access to a remote cache, can put any bytes in the place of an
+archive, and Slipway unpacks some archives outside of any sandbox. So this module reads all such
+archives, and checks every entry before it writes the first byte:
 
-- an entry is a file, a folder, a symlink or, in a root file system, a hard link to a file of the
-  same archive; its mode is one that Slipway gives; its header is as Slipway writes it;
-- its name is relative, plain, not too long or deep, and not given twice, but for folders;
-- the folder that it lies in is a folder of the archive, or of one below it: nothing is written
-  through a symlink, or below a file.
+- An entry is a file, a folder, a symlink or, in a root file system, a hard link to a file of the
+  same archive. Its mode is a mode that Slipway uses, and its header is as Slipway writes it.
+- Its name is relative, normalized, not too long or deep, and unique unless it is a folder.
+- Its parent is a folder of this archive or of an archive below it, so that nothing is written
+  through a symlink or below a file.
 
-What a symlink leads to is not looked at.  Roots and `node_modules` have links of all kinds; nothing
-here follows them, nor does the kernel on the way to an entry: folders are opened one by one, and
-what is in the way of an entry is removed.
+The target of a symlink is not checked, because roots and `node_modules` have symlinks of all kinds.
+No code here follows them. The kernel does not follow them either, because the folders on the way to
+an entry are opened one by one with O_NOFOLLOW. An existing entry in the way is removed.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ else:
     Protocol = object
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-"""How a gzip member of Slipway begins: no name, no time, unknown system."""
+"""The start of a gzip member that Slipway writes: no name, no time, unknown system."""
 
 MOST_BYTES = 16 << 30
 _LONGEST_NAME, _LONGEST_PART, _DEEPEST = 4000, 255, 200
 _CHUNK = 1 << 18
-# What the kernel answers to names that no file system of this machine takes.
+# Errors of Linux for names that are valid in an archive, but not in the target's file system.
 _NAME_ERRORS = (
     *(errno.ELOOP, errno.ENOTDIR, errno.ENOENT),
     *(errno.ENAMETOOLONG, errno.EMLINK, errno.EILSEQ),
 )
 BUILD_AGAIN = (
-    "a build step or a remote cache left it so; to build it again:\n"
-    "./pants --no-local-cache --no-remote-cache-read package with the target"
+    "a build step or a remote cache left this file; to build it again:\n"
+    "./pants --no-local-cache --no-remote-cache-read package <the target>"
 )
 
 
@@ -68,7 +68,7 @@ class Readable(Protocol):
 
 
 class Form(Enum):
-    """How an archive is written."""
+    """The format of an archive."""
 
     TAR = "a plain tar"
     LAYER = "one gzip member, without the blocks that end a tar"
@@ -77,10 +77,10 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Rules:
-    """What an archive may hold.
+    """Which entries an archive may contain.
 
-    Root file systems have hard links, folders that all may write to, and names that some image's
-    authors chose; nothing else has.
+    Only root file systems may have hard links, world-writable folders, and names with any
+    characters, because the authors of an image choose its names.
     """
 
     of_root: bool = False
@@ -98,24 +98,23 @@ ROOT = Rules(of_root=True)
 
 
 class Archive:
-    """An archive that is being read, from its beginning to its end: each content before the next
-    member."""
+    """An archive that is read forwards: read each content before you take the next member."""
 
     def __init__(self, source: Source, size: Optional[int], label: str, form: Form) -> None:
         self._source, self._size = source, size
         self._label, self._form = label, form
 
     def members(self, tree: Optional[Tree] = None) -> Iterator[Member]:
-        """Every member, once it is checked; `tree` is what the archives below this one make."""
+        """The members, each checked; `tree` is the result of the archives below this archive."""
         tree = Tree() if tree is None else tree
         tree.begin()
         ends = self._form is not Form.LAYER
-        found = read_own_members(self._source, self._label, self._size, ends=ends)
+        members = read_own_members(self._source, self._label, self._size, ends=ends)
         with suggesting(BUILD_AGAIN):
-            for member, is_ours in found:
+            for member, is_ours in members:
                 fault = tree.fault_of(member)
                 if not fault and not is_ours:
-                    fault = "its header is not as Slipway writes it"
+                    fault = "its header differs from what Slipway writes"
                 if fault:
                     raise refused(self._label, member.name, fault)
                 yield member
@@ -124,14 +123,14 @@ class Archive:
         return Content(self._source, member, self._label)
 
     def read(self, member: Member, most: int) -> bytes:
-        """The content as a whole, which may have `most` bytes."""
+        """The whole content; raises SlipwayError if it has more than `most` bytes."""
         if member.size > most:
             raise refused(self._label, member.name, f"more than {most} bytes")
         return self.file(member).read()
 
 
 class Content:
-    """The bytes of one member, as a file that is read forwards."""
+    """The bytes of a member, as a file that is read forwards."""
 
     def __init__(self, source: Source, member: Member, label: str) -> None:
         self._source, self._member, self._label = source, member, label
@@ -141,7 +140,7 @@ class Content:
         size = self._left if size < 0 else min(size, self._left)
         data = self._source.read(size) if self._source.seek(self._at) == self._at else b""
         if len(data) != size:
-            raise refused(self._label, self._member.name, "its content is cut off")
+            raise refused(self._label, self._member.name, "its content is truncated")
         self._at += size
         self._left -= size
         return data
@@ -151,7 +150,7 @@ class Content:
 
 
 class Tree:
-    """The kinds of entries by their names, of one archive or of several, the lowest first."""
+    """The kinds of entries by name, of a single archive or of several, lowest first."""
 
     def __init__(self, rules: Rules = PACKED) -> None:
         self.kinds: Dict[str, Kind] = {}
@@ -160,11 +159,11 @@ class Tree:
         self._sound_folder = ""
 
     def begin(self) -> None:
-        """What comes next is of another archive: it may replace what is there."""
+        """Starts the next archive, whose entries may replace entries of the archives below."""
         self._own = {}
 
     def fault_of(self, member: Member) -> str:
-        """What is wrong with a member; if nothing is, it is taken into the tree."""
+        """Why a member is not acceptable; if it is, adds it to the tree and returns ""."""
         fault = (
             name_fault(member.name, any_characters=self._rules.of_root)
             or self._kind_fault(member)
@@ -185,7 +184,7 @@ class Tree:
                 return f'a hard link to "{member.target}"'
             if self._own.get(member.target) is not Kind.FILE:
                 return (
-                    f'a hard link to "{member.target}", which is no file before it in the archive'
+                    f'a hard link to "{member.target}", which is not an earlier file of the archive'
                 )
         if mode not in self._rules.modes(kind):
             special = "a set-uid, set-gid or sticky bit, " if mode & 0o7000 else ""
@@ -197,9 +196,9 @@ class Tree:
     def _place_fault(self, member: Member) -> str:
         known = self._own.get(member.name)
         if known is not None and not (known is member.kind is Kind.FOLDER):
-            return "an entry of that name comes before it"
+            return "an earlier entry has the same name"
         parent = member.name.rpartition("/")[0]
-        # Most entries lie in the folder of the one before.
+        # Most entries are in the same folder as the previous entry, so this check saves most work.
         if not parent or parent == self._sound_folder:
             return ""
         parts = parent.split("/")
@@ -207,33 +206,33 @@ class Tree:
             folder = "/".join(parts[:depth])
             kind = self.kinds.get(folder)
             if kind is None:
-                return f'its folder "{folder}" does not come before it'
+                return f'its folder "{folder}" is not an earlier entry'
             if kind is not Kind.FOLDER:
-                return f'it lies below "{folder}", a {kind.value}'
+                return f'it is below "{folder}", a {kind.value}'
         self._sound_folder = parent
         return ""
 
 
 def name_fault(name: str, *, any_characters: bool = False) -> str:
-    """What is wrong with a name; `any_characters` are fine where nothing lists or shows it."""
+    """Why a name is not acceptable; with `any_characters`, it need not be printable UTF-8."""
     if name.startswith("/"):
         return "an absolute name"
     parts = name.split("/")
     if ".." in parts:
         return "its name leaves the archive"
     if "" in parts or "." in parts or "\0" in name:
-        return "an odd name"
+        return "a name that is not normalized"
     raw = _raw(name)
     if len(raw) > _LONGEST_NAME or max(len(_raw(part)) for part in parts) > _LONGEST_PART:
-        return "too long a name"
+        return "a name that is too long"
     if len(parts) > _DEEPEST:
-        return "too deep a name"
+        return "a path with too many folders"
     return "" if any_characters else _text_fault(name)
 
 
 def target_fault(target: str, *, any_characters: bool = False) -> str:
     if not target or "\0" in target or len(_raw(target)) > _LONGEST_NAME:
-        return "a link to nothing, or to too long a name"
+        return "a symlink with an empty or too long target"
     return "" if any_characters else _text_fault(target)
 
 
@@ -278,7 +277,7 @@ def blocks_of(file: Readable) -> Iterator[bytes]:
 def inflated(
     packed: Iterable[bytes], label: str, form: Form, most: int = MOST_BYTES
 ) -> Iterator[bytes]:
-    """The content of gzip members that Slipway wrote, one after the other and nothing between."""
+    """The content of gzip members that Slipway wrote, one directly after the other."""
     blocks = iter(packed)
     data, total, count = b"", 0, 0
     while True:
@@ -290,13 +289,13 @@ def inflated(
         if not data and count:
             return
         if not data.startswith(GZIP_HEADER) or (count and form is Form.LAYER):
-            raise _not_packed(label, "something else than a gzip member of Slipway")
+            raise _not_packed(label, "data that is not a gzip member of Slipway")
         count += 1
         stream = zlib.decompressobj(31)
         while not stream.eof:
             data = data or next(blocks, b"")
             if not data:
-                raise _not_packed(label, "it is cut off")
+                raise _not_packed(label, "the file is truncated")
             try:
                 chunk = stream.decompress(data, _CHUNK)
             except zlib.error as error:
@@ -304,7 +303,7 @@ def inflated(
             data = stream.unconsumed_tail
             total += len(chunk)
             if total > most:
-                raise _not_packed(label, f"more than {most} bytes when unpacked")
+                raise _not_packed(label, f"more than {most} bytes after decompression")
             yield chunk
         data = stream.unused_data
 
@@ -321,13 +320,16 @@ def _not_packed(label: str, found: str) -> SlipwayError:
 def check(
     paths: Sequence[str], form: Form = Form.TAR, rules: Rules = PACKED
 ) -> List[Tuple[str, List[Member]]]:
-    """Each archive with its members, all of them checked; the lowest comes first."""
+    """Checks archives, lowest first, and returns each path with its members.
+
+    Raises SlipwayError for the first entry that is not acceptable.
+    """
     tree = Tree(rules)
-    found: List[Tuple[str, List[Member]]] = []
+    checked: List[Tuple[str, List[Member]]] = []
     for path in paths:
         with opened(path, form) as archive:
-            found.append((path, list(archive.members(tree))))
-    return found
+            checked.append((path, list(archive.members(tree))))
+    return checked
 
 
 def unpack(
@@ -346,10 +348,10 @@ def unpack_all(
     *,
     keep_times: bool = False,
 ) -> List[Tuple[str, List[Member]]]:
-    """Unpacks archives, the lowest first, into a folder that nobody else writes to.
+    """Unpacks archives, lowest first, into a folder that no other process writes to.
 
-    Upper ones add and replace.  Owners are left out; times are kept if asked for.  Returns what
-    `check` does.
+    Upper archives add and replace entries. Files belong to the calling user; `keep_times` keeps
+    modification times. Returns and raises what `check` does.
     """
     checked = check(paths, form, rules)
     with contextlib.closing(_Writer(target, keep_times)) as writer:
@@ -367,7 +369,7 @@ def unpack_all(
 
 
 class _Writer:
-    """Writes entries below a folder; no symlink is followed on the way to one."""
+    """Writes entries below a folder, and follows no symlink on the way."""
 
     def __init__(self, target: str, keep_times: bool) -> None:
         self._target = _raw(os.path.abspath(target))
@@ -408,7 +410,7 @@ class _Writer:
             os.utime(file, (member.mtime, member.mtime))
 
     def finish(self) -> None:
-        """At last, for each entry changes the time of its folder."""
+        """Sets modes and times of folders, last, because every new entry changes the time."""
         for name in sorted(self._folders, reverse=True):
             member = self._folders[name]
             try:
@@ -416,7 +418,7 @@ class _Writer:
             except OSError as error:
                 if error.errno not in _NAME_ERRORS:
                     raise
-                continue  # an upper archive has something else there
+                continue  # an upper archive has replaced the folder with another entry
             os.fchmod(folder, member.mode)
             if self._keep_times:
                 os.utime(folder, (member.mtime, member.mtime))
@@ -430,7 +432,7 @@ class _Writer:
             return make() or 0
 
     def _make_room(self, member: Member) -> bool:
-        """Removes what a lower archive left in the place; False if it is the same folder."""
+        """Removes the entry of a lower archive; False if both are folders, which merge."""
         parent, _, name = _raw(member.name).rpartition(b"/")
         folder = self._enter(parent)
         if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
@@ -450,7 +452,7 @@ class _Writer:
             os.close(source)
 
     def _enter(self, folder: bytes) -> int:
-        """A descriptor of the folder, good until the next one is entered."""
+        """A descriptor of the folder, valid until the next call."""
         if folder != self._opened:
             self._leave()
             self._open = self._walk(folder)

@@ -42,7 +42,7 @@ def test_binutils_read_what_is_written(tmp_path: Path) -> None:
 DAMAGED = {
     "not an archive": (lambda good: b"PK" + good, "is not an ar archive"),
     "a damaged header": (lambda good: good[:66] + b"xx" + good[68:], "a damaged ar header"),
-    "cut off": (lambda good: good[:-3], "is cut off"),
+    "cut off": (lambda good: good[:-3], "is truncated"),
 }
 
 

@@ -60,19 +60,19 @@ HOSTILE = {
     "an absolute name": (member("/etc/passwd"), '"/etc/passwd": an absolute name'),
     "a link that leaves": (
         link("package/a/up", "../../../etc"),
-        '"package/a/up": a link out of the package, to "../../../etc"',
+        '"package/a/up": a symlink out of the package: "../../../etc"',
     ),
     "a link that leaves by one step": (
         link("package/up", "../up"),
-        '"package/up": a link out of the package, to "../up"',
+        '"package/up": a symlink out of the package: "../up"',
     ),
     "a link that leaves and returns": (
         link("package/a", "../../package/x"),
-        '"package/a": a link out of the package, to "../../package/x"',
+        '"package/a": a symlink out of the package: "../../package/x"',
     ),
     "an absolute link": (
         link("package/passwd", "/etc/passwd"),
-        '"package/passwd": a link out of the package, to "/etc/passwd"',
+        '"package/passwd": a symlink out of the package: "/etc/passwd"',
     ),
     "a hard link": (
         link("package/hard", "package/package.json", tarfile.LNKTYPE),
@@ -96,11 +96,11 @@ HOSTILE = {
     ),
     "a name that is not UTF-8": (
         member("package/\udcff"),
-        "b'package/\\xff': its name is not UTF-8 or holds a control character",
+        "b'package/\\xff': its name is not UTF-8 or contains a control character",
     ),
     "a line break in a name": (
         member("package/a\nb"),
-        "b'package/a\\nb': its name is not UTF-8 or holds a control character",
+        "b'package/a\\nb': its name is not UTF-8 or contains a control character",
     ),
 }
 
@@ -112,7 +112,7 @@ def test_what_does_not_belong_into_a_release_is_refused(
     with pytest.raises(SlipwayErrors) as caught:
         check(tmp_path, make_tgz(odd))
     assert caught.value.what == (
-        'the package "odd@1.0.0" holds entries that do not belong into a release'
+        'the package "odd@1.0.0" contains entries that a release must not contain'
     )
     assert caught.value.faults == (fault,)
     assert "use another version" in caught.value.next
@@ -169,13 +169,13 @@ def test_a_link_does_not_carry_a_later_file_out_of_the_package(tmp_path: Path) -
 
 
 UNSOUND: Dict[str, Tuple[Callable[[bytes], bytes], str]] = {
-    "cut off": (lambda data: data[: len(data) // 2], '"odd@1.0.0" is cut off'),
-    "no gzip": (lambda data: b"<html>404</html>" * 50, '"odd@1.0.0" is not a sound tar archive'),
-    "empty": (lambda data: b"", '"odd@1.0.0" is not a sound tar archive'),
+    "cut off": (lambda data: data[: len(data) // 2], '"odd@1.0.0" is truncated'),
+    "no gzip": (lambda data: b"<html>404</html>" * 50, '"odd@1.0.0" is not a valid tar archive'),
+    "empty": (lambda data: b"", '"odd@1.0.0" is not a valid tar archive'),
     "damaged": (lambda data: data[:40] + b"\xff\xff\xff" + data[43:], '"odd@1.0.0" is'),
     "a tar cut off in gzip": (
         lambda data: gzip.compress(gzip.decompress(data)[:700]),
-        '"odd@1.0.0" is not a sound tar archive',
+        '"odd@1.0.0" is not a valid tar archive',
     ),
 }
 
@@ -231,8 +231,8 @@ def test_ten_gigabytes_are_given_up_at_one(tmp_path: Path) -> None:
             file.write(block)
     message, memory, seconds = check_apart(tmp_path / "bomb.tgz")
     assert message.splitlines() == [
-        'SlipwayError: "bomb@1.0.0" holds too much',
-        f"  found: more than {1 << 30} bytes when unpacked",
+        'SlipwayError: "bomb@1.0.0" is too large',
+        f"  found: more than {1 << 30} bytes after decompression",
         "  next:  use another version of the package, or report this one to its registry",
     ]
     assert memory < 200
@@ -247,7 +247,7 @@ def test_a_million_entries_are_given_up_early(tmp_path: Path) -> None:
         file.write(bytes(1024))
     message, memory, seconds = check_apart(tmp_path / "many.tgz")
     assert message.splitlines() == [
-        'SlipwayError: "bomb@1.0.0" holds too much',
+        'SlipwayError: "bomb@1.0.0" is too large',
         "  found: more than 100000 files",
         "  next:  use another version of the package, or report this one to its registry",
     ]

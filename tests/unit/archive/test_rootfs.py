@@ -88,7 +88,7 @@ def test_no_link_leads_out_of_the_root(target: str) -> None:
 def test_links_that_go_round_end_with_words(links: Dict[str, str]) -> None:
     tree = make_tree(**links)
     assert tree.follow("a") is None
-    with pytest.raises(SlipwayError, match="goes through too many links"):
+    with pytest.raises(SlipwayError, match="has too many symlinks"):
         put(tree, "a/file", "1")
 
 
@@ -144,7 +144,7 @@ def test_names_that_leave_the_root_are_refused(name: str) -> None:
 
 
 def test_endless_names_are_refused() -> None:
-    with pytest.raises(SlipwayError, match="too long a name"):
+    with pytest.raises(SlipwayError, match="a too long name"):
         member_path(member("a/" * 3000), "evil.tar")
 
 
@@ -231,7 +231,7 @@ def test_a_hard_link_to_nothing_is_told(tmp_path: Path) -> None:
         info = tarfile.TarInfo("h")
         info.type, info.linkname = tarfile.LNKTYPE, "missing"
         tar.addfile(info)
-    with pytest.raises(SlipwayError, match="a hard link to a file that is not there") as caught:
+    with pytest.raises(SlipwayError, match="a hard link to a missing file") as caught:
         read_layer(str(tmp_path / "layer"))
     assert caught.value.found == "h -> missing"
 

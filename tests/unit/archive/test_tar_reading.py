@@ -145,7 +145,7 @@ BAD: Dict[str, Callable[[], bytes]] = {
 def test_a_bad_archive_is_named_with_the_place(case: str) -> None:
     with pytest.raises(SlipwayError) as caught:
         read(BAD[case]())
-    assert caught.value.what == '"x.tar" is not a sound tar archive'
+    assert caught.value.what == '"x.tar" is not a valid tar archive'
     assert caught.value.where.startswith("x.tar, byte ")
     assert caught.value.found
 

@@ -87,7 +87,7 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
     "no data": (lambda: parts(data_tar=b""), "must have one data.tar"),
     "two data": (lambda: parts(data_tar_gz=b"x"), "must have one data.tar"),
     "damaged ar header": (lambda: WHOLE[:66] + b"?" + WHOLE[67:], "damaged ar header"),
-    "cut off": (lambda: WHOLE[:-40], f"is cut off\n  in:    {LABEL}, byte "),
+    "cut off": (lambda: WHOLE[:-40], f"is truncated\n  in:    {LABEL}, byte "),
     "cut off in a header": (lambda: WHOLE[:40], "damaged ar header"),
     "control without control": (
         lambda: parts(control_tar=make_tar([("./md5sums", b"")])),
@@ -98,7 +98,7 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
         "has no control file with one stanza",
     ),
     "data that is no archive": (lambda: parts(data_tar=b"x" * 1024), "not a sound tar archive"),
-    "data in zstd": (lambda: make_deb(compression=".zst"), "zstd, which cannot be read"),
+    "data in zstd": (lambda: make_deb(compression=".zst"), "zstd, which Slipway does not"),
 }
 
 

@@ -190,11 +190,11 @@ def hostile(*entries: Tuple[str, File]) -> bytes:
 
 HARD = tarfile.LNKTYPE
 BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "not a sound tar archive"),
-    "no archive": (lambda: b"PK\x03\x04" + bytes(2000), "not a sound tar archive"),
+    "empty": (lambda: b"", "not a valid tar archive"),
+    "no archive": (lambda: b"PK\x03\x04" + bytes(2000), "not a valid tar archive"),
     "another tar": (lambda: make_tar([("package.json", b"{}")]), "is not an image archive"),
-    "cut off": (lambda: make_docker_archive(SAMPLE)[:3000], "not a sound tar archive"),
-    "cut-off gzip": (lambda: gzip.compress(make_docker_archive(SAMPLE))[:-9], "is cut off"),
+    "cut off": (lambda: make_docker_archive(SAMPLE)[:3000], "not a valid tar archive"),
+    "cut-off gzip": (lambda: gzip.compress(make_docker_archive(SAMPLE))[:-9], "is truncated"),
     "layer missing": (
         lambda: make_docker_archive(SAMPLE, leave_out=["layer1/layer.tar"]),
         "lacks a file that it names itself",
@@ -225,7 +225,7 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
     ),
     "layer in zstd": (
         lambda: make_docker_archive(SAMPLE, compression=".zst"),
-        "zstd, which cannot be read",
+        "zstd, which Slipway does not",
     ),
     "manifest no JSON": (lambda: make_tar([("manifest.json", b"{")]), "is not JSON"),
     "manifest nested deep": (lambda: make_tar([("manifest.json", b"[" * 99999)]), "is not JSON"),
@@ -247,34 +247,34 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
         "lacks what every build step needs",
     ),
     "no layers at all": (lambda: make_docker_archive([]), "lacks what every build step needs"),
-    "name with dots": (lambda: hostile(("../../etc/x", b"1")), "an entry that leaves the root"),
-    "dots in the middle": (lambda: hostile(("a/../../x", b"1")), "an entry that leaves the root"),
-    "absolute name": (lambda: hostile(("/etc/x", b"1")), "an entry that leaves the root"),
+    "name with dots": (lambda: hostile(("../../etc/x", b"1")), "an entry outside the root"),
+    "dots in the middle": (lambda: hostile(("a/../../x", b"1")), "an entry outside the root"),
+    "absolute name": (lambda: hostile(("/etc/x", b"1")), "an entry outside the root"),
     "hard link to outside": (
         lambda: hostile(("x", link("../../etc/shadow", HARD))),
-        "an entry that leaves the root",
+        "an entry outside the root",
     ),
     "hard link to an absolute name": (
         lambda: hostile(("x", link("/etc/shadow", HARD))),
-        "an entry that leaves the root",
+        "an entry outside the root",
     ),
     "hard link to nothing": (
         lambda: hostile(("x", link("missing", HARD))),
-        "a hard link to a file that is not there",
+        "a hard link to a missing file",
     ),
     "hard link to a folder": (
         lambda: hostile(("x", link("bin", HARD))),
-        "a hard link to a file that is not there",
+        "a hard link to a missing file",
     ),
     "links that go round": (
         lambda: hostile(("a", link("b")), ("b", link("a")), ("a/x", b"1")),
-        "goes through too many links",
+        "has too many symlinks",
     ),
     "below a file": (lambda: hostile(("bin/sh/x", b"1")), "which is not a folder"),
     "root that is a link": (lambda: hostile((".", link("/etc"))), "has a root that is a"),
     "whiteout of nothing": (lambda: hostile(("bin/.wh.", b"")), "a whiteout without a name"),
     "whiteout of the parent": (lambda: hostile(("a/b/.wh...", b"")), "a whiteout without a name"),
-    "endless name": (lambda: hostile(("a/" * 3000 + "x", b"1")), "too long a name"),
+    "endless name": (lambda: hostile(("a/" * 3000 + "x", b"1")), "a too long name"),
 }
 
 

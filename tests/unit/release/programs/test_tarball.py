@@ -172,7 +172,7 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
     "a name twice": (lambda: forge("app", [*APP, *APP]), '"package.json": an entry of that name'),
     "a file below a link": (
         lambda: forge("app", [link("x", "."), file("x/y")]),
-        '"x/y": it lies below "x", a symbolic link',
+        '"x/y": it is below "x", a symbolic link',
     ),
     "another time": (
         lambda: forge("app", APP, mtime=1),
@@ -262,7 +262,7 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
     ),
     "bytes after the layer": (
         lambda: _append("app", b"\0" * 8),
-        "something else than a gzip member of Slipway",
+        "data that is not a gzip member of Slipway",
     ),
     # What the ABI gate has seen.
     "emptied facts": (
@@ -406,7 +406,7 @@ def test_a_layer_that_was_changed_after_its_check_is_not_taken(step: Path) -> No
         checked = f"{scope['name']}.checked.json"
         os.replace(f"out/{checked}", f"in/checked/{checked}")
     forge("addon-sql", [*OWN, file(f"{SQL}/x", b"after the check")])
-    with pytest.raises(SlipwayError, match="is not the one that was checked"):
+    with pytest.raises(SlipwayError, match="changed after it was checked"):
         make_release.make(
             {
                 "stem": "x",
