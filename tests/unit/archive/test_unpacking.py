@@ -79,7 +79,10 @@ HOSTILE: Dict[str, Case] = {
         '"a/../../x": its name leaves the archive',
     ),
     "dot": (lambda: own_tar([file("./a")]), '"./a": a name that is not normalized'),
-    "two slashes": (lambda: own_tar([folder("a"), file("a//b")]), '"a//b": a name that is not normalized'),
+    "two slashes": (
+        lambda: own_tar([folder("a"), file("a//b")]),
+        '"a//b": a name that is not normalized',
+    ),
     "no name": (lambda: own_tar([file("")]), '"": a name that is not normalized'),
     "the top itself": (lambda: own_tar([folder(".")]), '".": a name that is not normalized'),
     "line break": (lambda: own_tar([file("a\nb")]), "'a\\nb': a control character in a name"),
@@ -133,17 +136,26 @@ HOSTILE: Dict[str, Case] = {
         lambda: patched(own_tar([file("a")]), UID, b"0001750\0"),
         '"a": its header differs from what Slipway writes',
     ),
-    "an owner's name": (lambda: patched(own_tar([file("a")]), OWNER, b"root"), "not as Slipway"),
+    "an owner's name": (
+        lambda: patched(own_tar([file("a")]), OWNER, b"root"),
+        "differs from what Slipway writes",
+    ),
     "a time before 1970": (
         lambda: patched(own_tar([file("a")]), MTIME, b"\xff" * 12),
-        "not as Slipway writes it",
+        "differs from what Slipway writes",
     ),
     "written by another tar": (
         lambda: make_tar([("a", b"1")], tarfile.USTAR_FORMAT),
         '"a": its header differs from what Slipway writes',
     ),
-    "old kind of file": (lambda: patched(own_tar([file("a")]), KIND, b"\0"), "not as Slipway"),
-    "name as a folder's": (lambda: own_tar([file("a/", b"", 0o755)]), "not as Slipway writes it"),
+    "old kind of file": (
+        lambda: patched(own_tar([file("a")]), KIND, b"\0"),
+        "differs from what Slipway writes",
+    ),
+    "name as a folder's": (
+        lambda: own_tar([file("a/", b"", 0o755)]),
+        "differs from what Slipway writes",
+    ),
 }
 UNSOUND: Dict[str, Case] = {
     "empty": (lambda: b"", "truncated"),

@@ -212,7 +212,9 @@ def test_an_output_s_name_that_no_list_could_hold_is_refused(
         (app / os.fsdecode(name)).write_text("x")
 
     Npm(monkeypatch, script)
-    with pytest.raises(SlipwayError, match=r"a file name (is not UTF-8|contains a control character)"):
+    with pytest.raises(
+        SlipwayError, match=r"a file name (is not UTF-8|contains a control character)"
+    ):
         build()
 
 
