@@ -369,13 +369,13 @@ REGISTRY: Dict[str, Case] = {
     "another content": Case(
         fault("wrong", "…"),
         (
-            "has other content than the lock: wrong integrity: expected sha512-",
+            "does not match the lock: wrong integrity: expected sha512-",
             "found sha512-",
             "next:",
         ),
     ),
     "another size": Case(
-        fault("shorter", "…"), ("has other content than the lock: wrong size: expected ", "next:  ")
+        fault("shorter", "…"), ("does not match the lock: wrong size: expected ", "next:  ")
     ),
     "not there": Case(
         not_there,
@@ -383,15 +383,15 @@ REGISTRY: Dict[str, Case] = {
     ),
     "no login": Case(
         fault("401", "…"),
-        ("wants a login", "HTTP 401", "next:  add to ~/.npmrc: //127.0.0.1", "<token>"),
+        ("requires a login", "HTTP 401", "next:  add to ~/.npmrc: //127.0.0.1", "<token>"),
     ),
-    "no right": Case(fault("403", "…"), ("wants a login", "HTTP 403", "next:  ")),
+    "no right": Case(fault("403", "…"), ("requires a login", "HTTP 403", "next:  ")),
     "a broken server": Case(fault("500", "…"), ("HTTP 500", "next:  run the same command again")),
     "a body cut off": Case(fault("truncated", "…"), ("next:  run the same command again",)),
     "a body without end": Case(
         fault("endless", "…"),
         (
-            "the registry has other content than the lock",
+            "the file from the registry does not match the lock",
             "next:  restore the lock from version control",
         ),
     ),
@@ -416,7 +416,7 @@ def test_a_registry_that_is_down(line: Line) -> None:
     result = line.workspace.pants("package", app.release).failed()
     told = (
         *("1 of 1 files could not be fetched", "down@1.0.0: the registry cannot be reached"),
-        "next:  check the registry of ",
+        "next:  check the registry address in ",
     )
     assert_told(result, told)
     assert differences(before, state_of(line.workspace)) == {}

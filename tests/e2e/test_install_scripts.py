@@ -203,7 +203,7 @@ def test_a_binary_is_pinned_and_reaches_the_script_that_asks_for_it(
     assert f"./pants {' '.join(add[:2])} apps/node16:bundle" in said.output
 
     said = workspace.pants(*add).failed()
-    assert "no mirror of its binaries is configured" in said.output
+    assert "no mirror for its binaries is configured" in said.output
     assert "echo 'bcrypt_lib_binary_host_mirror=https://<your mirror>' >> ~/.npmrc" in said.output
 
     configure(workspace, mirror)
@@ -225,7 +225,7 @@ def test_a_binary_is_pinned_and_reaches_the_script_that_asks_for_it(
 
 
 WRONG: Dict[str, Any] = {
-    "another file than the pinned one": (b"changed since", "has other content than the lock"),
+    "another file than the pinned one": (b"changed since", "does not match the lock"),
     "a page that says 404": (None, "HTTP 404"),
 }
 

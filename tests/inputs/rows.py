@@ -64,7 +64,7 @@ def index_when_fetched(folder: Path) -> str:
             archives.read(folder / "older", debian.sign, newer)
         held.append("date of the lock")
         listed = {"SHA256": f"\n {'0' * 64} {len(archives.PACKED)} {archives.LIST}"}
-        with pytest.raises(archives.SlipwayError, match="is not the file that InRelease lists"):
+        with pytest.raises(archives.SlipwayError, match="does not match the hash in InRelease"):
             archives.read(folder / "list", debian.sign, trust, **listed)
         held.append("SHA-256 of its lists")
     return ", ".join(held)

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NoReturn, Tuple, Union
 from slipway.core.errors import SlipwayError
 
 _SHOWN = 120
-_TOLD = 10
+_MOST_LISTED = 10
 _MOST_DIGITS = 20  # as 2**64 has
 
 
@@ -61,11 +61,12 @@ def load_object(text: str, path: str, *, next: str) -> Dict[str, Any]:
         )
     if doubled:
         lines = lines_of_key(text, doubled[0])
-        name, numbers = doubled[0][:_SHOWN], [str(line) for line in lines[:_TOLD]]
+        name, numbers = doubled[0][:_SHOWN], [str(line) for line in lines[:_MOST_LISTED]]
         raise SlipwayError(
             f'two entries "{name}" in the same object of "{path}"',
             where=f"{path}:{lines[-1]}" if lines else path,
-            found=f'"{name}" on lines {", ".join(numbers)}' + (", …" if lines[_TOLD:] else ""),
+            found=f'"{name}" on lines {", ".join(numbers)}'
+            + (", …" if lines[_MOST_LISTED:] else ""),
             next=next,
         )
     return document

@@ -1,5 +1,5 @@
 """Debian: apt configuration, archive signatures, packages, versions, the resolver, the lock.
 
-What would be true of any use of Debian's packages belongs here; what an image is made of them does
-not. Below is `npm_registry`.
+Code that is useful for any use of Debian packages belongs here; code about images does not.
+The room below is `npm_registry`.
 """

@@ -1,9 +1,10 @@
-"""The user's own apt configuration, as far as fetching goes: mirrors, proxies, logins, CAs.
+"""The apt configuration of this machine for fetching: mirrors, proxies, logins and CAs.
 
-Slipway has no mirror of its own.  It asks where apt on this machine would ask, so that a machine on
-which apt works needs nothing more.  apt's tools answer where they are there, since they know every
-file and option; the files themselves are read where they are not.  Values may be secrets: they
-leave this module only as request headers and TLS settings, never in a text.
+Slipway has no default mirror. It uses the mirrors that apt uses on this machine, so that a machine
+with a working apt needs no further configuration. If apt's tools are installed, they report the
+configuration, because they know every file and option. Otherwise this module reads apt's files.
+Values can be secret. They leave this module only as request headers and TLS settings, and never in
+a message.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from slipway.fetch.http_transport import NetworkSettings, read_ca_file, without_
 
 FOLDER = "/etc/apt"
 OPTION = '[slipway] debian_mirror = "https://mirror.example/debian"'
-"""The line of pants.toml that stands in for apt's configuration, with a made-up host."""
+"""The line of pants.toml that replaces apt's list of mirrors, with an example host."""
 
 _PROXY = 'Acquire::http::Proxy "http://<proxy>:<port>/";'
 _COMPONENT = "main"
@@ -46,12 +47,12 @@ _DEBIAN_SUITES = frozenset(
     ]
 )
 _TOOL_SECONDS = 30
-# Of any number of slashes but two, after which a host would stand.
+# One, three or more slashes after "file:". Two slashes would be followed by a host.
 _LOCAL = re.compile(r"file:/(//)?[^/]")
 
 
 class Source(NamedTuple):
-    """One suite of one archive; `origin` is who apt says made it, "" if it does not know."""
+    """A suite of an archive; `origin` is the archive's Origin field, "" if apt does not know it."""
 
     uri: str
     suite: str
@@ -61,7 +62,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Login:
-    """Goes with every address below `prefix`, a host and the beginning of a path."""
+    """A login for every address below `prefix`, which is a host and the start of a path."""
 
     schemes: Tuple[str, ...]
     prefix: str
@@ -76,9 +77,9 @@ class Login:
 
 @dataclass(frozen=True)
 class AptConfig(NetworkSettings):
-    """`mirrors` are base addresses without login and last slash, in the order to be tried.
+    """apt's configuration; `mirrors` are base addresses without login and final slash, in order.
 
-    `settings` are those of `apt-config`, their names in lower case.
+    `settings` are the settings that `apt-config` prints, with their names in lower case.
     """
 
     mirrors: Tuple[str, ...]
@@ -88,17 +89,17 @@ class AptConfig(NetworkSettings):
     logins: Tuple[Login, ...] = ()
 
     def with_mirror(self, address: str, origin: str) -> AptConfig:
-        """The same proxies, logins and CAs, with one mirror that was set by name."""
+        """A copy with this mirror only; proxies, logins and CAs stay."""
         plain, login = _without_login(address.rstrip("/"), origin)
         logins = (login, *self.logins) if login else self.logins
         return replace(self, mirrors=(plain,), origin=origin, logins=logins)
 
     def login(self, url: str) -> Optional[str]:
-        """The Authorization header for an address."""
+        """The Authorization header for an address; None without a login."""
         return next((login.header for login in self.logins if login.fits(url)), None)
 
     def proxy_for(self, url: str) -> Optional[str]:
-        """The proxy for an address: apt's own settings count more than the environment."""
+        """The proxy for an address; apt's settings take precedence over the environment."""
         parts = urlsplit(url)
         schemes = ("https", "http") if parts.scheme == "https" else ("http",)
         for scheme in schemes:
@@ -129,7 +130,7 @@ class AptConfig(NetworkSettings):
         return value.lower() not in ("false", "no", "0", "off", "without", "disable")
 
     def ca_texts(self) -> Tuple[List[str], bool]:
-        """Certificates in PEM form, and whether they stand in for the system's own."""
+        """CA certificates in PEM form, and whether they replace the CAs of the system."""
         path = self.settings.get("acquire::https::cainfo", "")
         if not path:
             return [], False
@@ -137,9 +138,9 @@ class AptConfig(NetworkSettings):
             return [read_ca_file(path)], True
         except (OSError, ValueError) as error:
             raise SlipwayError(
-                "the certificates that apt is told to trust cannot be read",
+                "cannot read the CA file of apt's configuration",
                 where="apt's setting Acquire::https::CaInfo",
-                found=f"{path}: {getattr(error, 'strerror', 'it is no path')}",
+                found=f"{path}: {getattr(error, 'strerror', 'not a path')}",
                 next=f"ls -l {path}",
             ) from None
 
@@ -147,17 +148,18 @@ class AptConfig(NetworkSettings):
 def read_apt_config(
     env: Mapping[str, str], mirror: Optional[str] = None, folder: str = FOLDER
 ) -> AptConfig:
-    """What apt on this machine is set up for; `mirror` is the option that stands in for its list.
+    """Reads the apt configuration; the option `mirror` replaces apt's list of mirrors.
 
-    `env` is the user's environment; `folder` is where apt's files are.
+    `env` is the user's environment, and `folder` has apt's files. Raises SlipwayError if there is
+    no mirror.
     """
     settings = dict(_settings(env))
     config = AptConfig((), "apt", settings, dict(env), tuple(_auth_logins(folder)))
     if mirror:
         return config.with_mirror(mirror, "the option `[slipway] debian_mirror`")
-    sources = _told_sources(env)
+    sources = _sources_from_apt(env)
     if sources is None:
-        sources = list(_written_sources(folder))
+        sources = list(_sources_from_files(folder))
     mirrors: List[str] = []
     logins: List[Login] = []
     for address in _mirror_addresses(sources):
@@ -168,27 +170,27 @@ def read_apt_config(
     if not mirrors:
         shown = {configured_address.shown(source.uri) for source in sources}
         raise SlipwayError(
-            "no Debian mirror is known: apt on this machine is not set up for one",
+            "no Debian mirror is configured: apt on this machine has no source for Debian's main",
             where=folder,
-            found=", ".join(sorted(shown - {""})) or "-",
+            found=", ".join(sorted(shown - {""})) or "no sources",
             next=f"add to pants.toml: {OPTION}",
         )
     return replace(config, mirrors=tuple(mirrors), logins=(*logins, *config.logins))
 
 
 def _mirror_addresses(sources: Iterable[Source]) -> Iterator[str]:
-    """Base addresses of archives that hold Debian's own pool of `main`."""
+    """Base addresses of archives that have Debian's pool of `main`."""
     for source in sources:
         suite = re.split(r"[-/]", source.suite)[0]
         debian = source.origin == "Debian" if source.origin else suite in _DEBIAN_SUITES
-        # Security updates have a pool of their own.
+        # The archive of security updates has another pool, without most packages.
         security = source.suite.endswith(("-security", "/updates"))
         if debian and source.component == _COMPONENT and not security:
             yield from _addresses(source.uri)
 
 
 def _addresses(uri: str) -> Iterator[str]:
-    """apt knows several kinds of addresses; some only say where the address stands."""
+    """The base addresses of an apt URI; `mirror+file` names a file that lists them."""
     scheme, _, rest = uri.partition(":")
     if scheme in ("http", "https"):
         yield uri.rstrip("/")
@@ -205,8 +207,8 @@ def _addresses(uri: str) -> Iterator[str]:
                 yield from _addresses(words[0])
 
 
-def _told_sources(env: Mapping[str, str]) -> Optional[List[Source]]:
-    """What apt itself says, after all its files, options and defaults; None without apt."""
+def _sources_from_apt(env: Mapping[str, str]) -> Optional[List[Source]]:
+    """The sources that apt reports, with all its files, options and defaults; None without apt."""
     text = _ask(
         env,
         "apt-get",
@@ -221,8 +223,8 @@ def _told_sources(env: Mapping[str, str]) -> Optional[List[Source]]:
     return [Source(*words) for words in lines if len(words) == 4]
 
 
-def _written_sources(folder: str) -> Iterator[Source]:
-    """What stands in `sources.list` and `sources.list.d`, in both of apt's forms."""
+def _sources_from_files(folder: str) -> Iterator[Source]:
+    """The sources in `sources.list` and `sources.list.d`, in both formats of apt."""
     parts = os.path.join(folder, "sources.list.d")
     for path in [
         os.path.join(folder, "sources.list"),
@@ -254,12 +256,12 @@ def _settings(env: Mapping[str, str]) -> Iterator[Tuple[str, str]]:
 
 
 def _ask(env: Mapping[str, str], program: str, *arguments: str) -> Optional[str]:
-    found = shutil.which(program, path=env.get("PATH"))
-    if not found:
+    path = shutil.which(program, path=env.get("PATH"))
+    if not path:
         return None
     try:
         done = subprocess.run(
-            [found, *arguments],
+            [path, *arguments],
             env={**env, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -273,7 +275,7 @@ def _ask(env: Mapping[str, str], program: str, *arguments: str) -> Optional[str]
 
 
 def _auth_logins(folder: str) -> Iterator[Login]:
-    """The logins of apt_auth.conf(5); a file that this user may not read has none for him."""
+    """The logins of apt_auth.conf(5), from the files that this user may read."""
     parts = os.path.join(folder, "auth.conf.d")
     for path in [
         os.path.join(folder, "auth.conf"),
@@ -293,20 +295,20 @@ def _parse_auth(words: Sequence[str]) -> Iterator[Login]:
         elif key == "login":
             user = value
         elif key == "password" and machine:
-            scheme, found, rest = machine.rpartition("://")
-            # Without a scheme, apt sends a login over TLS alone.
-            schemes = (scheme,) if found else ("https",)
+            scheme, separator, rest = machine.rpartition("://")
+            # apt sends a login without a scheme only over https.
+            schemes = (scheme,) if separator else ("https",)
             yield Login(schemes, rest.rstrip("/"), _basic(user, value))
 
 
 def _without_login(address: str, source: str) -> Tuple[str, Optional[Login]]:
-    """The address of a mirror; `source` is where it stands."""
+    """The address of a mirror without its login, and the login; `source` says where it is set."""
     if _LOCAL.match(address):
         return address, None
     parts = configured_address.parse(address)
     if parts is None or parts.scheme not in ("http", "https"):
         raise SlipwayError(
-            "what is set as a Debian mirror is not the address of a mirror",
+            "the Debian mirror is not a valid address",
             where=source,
             found=configured_address.shown(address),
             next=f"{OPTION}\n{configured_address.ESCAPES}",

@@ -1,8 +1,9 @@
-"""What a Debian archive says it holds, as far as its signature and hashes vouch for it.
+"""Reads the package index of a Debian archive, verified with its signature and hashes.
 
-`InRelease` is signed and names the SHA-256 of the list of packages, which names those of the
-packages.  It says until when it counts, and may not be older than what a lock was made from: a
-mirror that replays an old one would withhold security updates.
+`InRelease` is signed and contains the SHA-256 of the package index, which contains the SHA-256 of
+each package. `InRelease` has an expiry date, and must not be older than the archive that the
+current lock was made from. Otherwise a mirror could withhold security updates with an old
+`InRelease`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from slipway.debian.signature import Verifier
 from slipway.debian.version import is_version
 from slipway.fetch.faults import FetchFailed
 
-_DAY = 86400.0  # seconds; clocks differ, and are set by hand
+_DAY = 86400.0  # seconds; tolerance for clocks that are wrong
 _LARGEST_RELEASE = 4 << 20
-# Of Debian itself: 60 MB, packed 10 MB, of 70000 packages, each of 50 kB at most.
+# For comparison, Debian's own index: 60 MB, 10 MB compressed, 70,000 packages of up to 50 kB.
 _LARGEST_LIST = 1 << 27
 _LARGEST_PACKED_LIST = 1 << 26
 _LARGEST_STANZA = 1 << 20
@@ -39,10 +40,10 @@ _KEPT = (
 
 @dataclass(frozen=True)
 class Suite:
-    """`release` is a version such as 11.11, or the suite's name where it has none yet.
+    """A verified suite; `release` is a version such as 11.11, or the name of an unreleased suite.
 
-    Of `packages` there are the fields that a resolver needs; each has a name and a version.
-    `doubts` are what speaks against it, where its suite is trusted all the same.
+    `packages` have only the fields that the resolver needs; each has a name and a version. `doubts`
+    are the problems that were accepted because the user trusts the suite.
     """
 
     release: str
@@ -52,15 +53,15 @@ class Suite:
 
 
 class Untrusted(SlipwayError):
-    """What a mirror gives is signed by nobody that counts, or old."""
+    """The index of a mirror has no valid signature, or is too old."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What an archive is held against.
+    """How to verify an archive.
 
-    `not_before` is the day, as 2024-08-31, of what the current lock was made from.  A `blind` one
-    takes what the mirror gives, and tells what speaks against it.
+    `not_before` is the day, such as 2024-08-31, of the archive that the current lock was made from.
+    With `blind`, problems do not raise errors, but are reported as `doubts`.
     """
 
     verifier: Optional[Verifier]
@@ -72,7 +73,7 @@ class Trust:
 def read_suite(
     mirrors: DebianMirrors, suite: str, component: str, architecture: str, trust: Trust
 ) -> Suite:
-    """All packages of one component of `suite`."""
+    """All packages of a component of `suite`; raises SlipwayError, or Untrusted."""
     with suggesting(TRY_ANOTHER, where=f"the mirrors of {mirrors.config.origin}"):
         return _read_suite(mirrors, suite, component, architecture, trust)
 
@@ -98,20 +99,20 @@ def _read_suite(
     index = f"{component}/binary-{architecture}/Packages.xz"
     sha256, size = _listed(release, index, suite)
     if size > _LARGEST_PACKED_LIST:
-        raise SlipwayError(f'the list of packages of "{suite}" is too long', found=f"{size} bytes")
+        raise SlipwayError(f'the package index of "{suite}" is too large', found=f"{size} bytes")
     packed = _read(mirrors, f"{folder}/{index}", size, suite)
     if len(packed) != size or hashlib.sha256(packed).hexdigest() != sha256:
         raise SlipwayError(
-            f'"{folder}/{index}" is not the file that InRelease lists',
+            f'"{folder}/{index}" does not match the hash in InRelease',
             found=f"{len(packed)} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}",
-            next="the mirror may be in the middle of an update: run the same command again",
+            next="run the same command again, because the mirror may be updating",
         )
     label = f"{folder}/{index}"
     return Suite(
         release=release.get("Version", release.get("Codename", suite)),
         date=_day(release),
         packages=tuple(_packages(unpacked_chunks([packed], label, _LARGEST_LIST), label)),
-        doubts=tuple(" ".join(one.render().split()) for one in doubts),
+        doubts=tuple(" ".join(doubt.render().split()) for doubt in doubts),
     )
 
 
@@ -123,8 +124,8 @@ def _untrusted(doubt: SlipwayError, mirrors: DebianMirrors) -> Untrusted:
 def _verified(signed: bytes, name: str, trust: Trust) -> str:
     if trust.verifier is None:
         raise SlipwayError(
-            f'nobody can check the signature of "{name}"',
-            found="no gpgv, or none of Debian's keys",
+            f'cannot check the signature of "{name}"',
+            found="no gpgv program, or no Debian keys",
             next="apt-get install gpgv debian-archive-keyring",
         )
     return signature.signed_text(signed, name, trust.verifier)
@@ -134,23 +135,23 @@ def _doubts_of_age(release: Stanza, suite: str, trust: Trust) -> Iterator[Slipwa
     until = release.get("Valid-Until")
     if until is not None and _seconds(until, "Valid-Until") < trust.now:
         yield SlipwayError(
-            f'what the mirror gives of "{suite}" has expired',
+            f'the mirror\'s index of "{suite}" has expired',
             found=f"Valid-Until: {until}",
-            next="use a mirror that is up to date, and see that this machine's clock is right",
+            next="use an up-to-date mirror, and check the clock of this machine: date",
         )
     date = release.get("Date", "")
     if _seconds(date, "Date") > trust.now + _DAY:
         yield SlipwayError(
-            f'what the mirror gives of "{suite}" is of a day to come',
+            f'the mirror\'s index of "{suite}" has a date in the future',
             found=f"Date: {date}",
-            next="use another mirror, and see that this machine's clock is right",
+            next="check the clock of this machine: date; or use another mirror",
         )
     day = _day(release)
     if trust.not_before is not None and day < trust.not_before:
         yield SlipwayError(
-            f'what the mirror gives of "{suite}" is older than what the lock was made from',
-            found=f"of {day}, and the lock of {trust.not_before}",
-            next="use a mirror that is up to date",
+            f'the mirror\'s index of "{suite}" is older than the index that the lock was made from',
+            found=f"{day}; the lock was made from {trust.not_before}",
+            next="use an up-to-date mirror",
         )
 
 
@@ -159,7 +160,7 @@ def _read(mirrors: DebianMirrors, path: str, most: int, suite: str) -> bytes:
         return mirrors.read(path, most)
     except FetchFailed as failed:
         raise SlipwayError(
-            f'the list of packages of "{suite}" cannot be fetched',
+            f'cannot fetch the package index of "{suite}"',
             found=failed.fault.reason.replace("; ", "\n"),
             next=failed.fault.next,
         ) from None
@@ -183,7 +184,7 @@ def _release_fields(text: str, suite: str) -> Stanza:
     release = stanzas[0] if stanzas else {}
     if suite not in (release.get("Codename"), release.get("Suite")):
         raise SlipwayError(
-            f'the mirror gives another suite than "{suite}"',
+            f'the mirror has another suite in the place of "{suite}"',
             found=f"{release.get('Codename', '')} ({release.get('Suite', '')})",
         )
     return release
@@ -194,11 +195,11 @@ def _listed(release: Stanza, path: str, suite: str) -> Tuple[str, int]:
     for words in lines:
         if len(words) == 3 and words[2] == path and re.fullmatch(r"[0-9]{1,15}", words[1]):
             return words[0], int(words[1])
-    raise SlipwayError(f'"{suite}" has no list of packages of that kind', found=path)
+    raise SlipwayError(f'"{suite}" has no such package index', found=path)
 
 
 def _packages(chunks: Iterable[bytes], label: str) -> Iterator[Stanza]:
-    """Stanza by stanza, for the whole list as one text takes gigabytes."""
+    """The stanzas one by one, because the whole index as text and objects takes gigabytes."""
     count = 0
     for paragraph in _paragraphs(chunks, label):
         stanza = parse_stanza(paragraph.decode("utf-8", "replace"))
@@ -222,7 +223,7 @@ def _paragraphs(chunks: Iterable[bytes], label: str) -> Iterator[bytes]:
         *whole, rest = (rest + chunk).split(b"\n\n")
         if len(rest) > _LARGEST_STANZA:
             raise SlipwayError(
-                f'"{label}" has a package that is too long',
+                f'"{label}" has a package with a too long entry',
                 found=f"more than {_LARGEST_STANZA} bytes",
             )
         yield from whole
@@ -237,4 +238,4 @@ def _seconds(date: str, name: str) -> float:
     try:
         return email.utils.parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
-        raise SlipwayError(f'the Release file has no date as "{name}"', found=date) from None
+        raise SlipwayError(f'the Release file has no valid date as "{name}"', found=date) from None

@@ -1,4 +1,4 @@
-"""The text form that Debian keeps its facts in: paragraphs of `Field: value` lines, see deb822(5)."""
+"""Parses Debian's control format: paragraphs of `Field: value` lines, see deb822(5)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from slipway.core.errors import SlipwayError
 
 Stanza = Dict[str, str]
 
-TRY_ANOTHER = "what the mirror says is damaged: try another mirror"
+TRY_ANOTHER = "use another mirror, because the data of this mirror is damaged"
 
-# Names of fields are in any case; readers know one spelling.
+# The case of field names is not significant, so they are converted to these spellings.
 _SPELLINGS = {
     name.lower(): name
     for name in (
@@ -24,7 +24,7 @@ _SPELLINGS = {
 
 
 def parse_stanzas(text: str) -> List[Stanza]:
-    """The paragraphs of a control file, such as an archive's list of packages."""
+    """The paragraphs of a control file, such as a package index."""
     return list(filter(None, map(parse_stanza, text.split("\n\n"))))
 
 
@@ -43,7 +43,7 @@ def parse_stanza(paragraph: str) -> Stanza:
 
 @dataclass(frozen=True)
 class Relation:
-    """One alternative of a dependency; `operator` is empty where any version will do."""
+    """An alternative of a dependency; `operator` is empty if any version satisfies it."""
 
     name: str
     operator: str = ""
@@ -61,7 +61,10 @@ _RELATION = re.compile(
 
 
 def parse_relations(text: str, label: str) -> List[Tuple[Relation, ...]]:
-    """`a (>= 1), b | c:any` asks for `a`, and for `b` or `c`; `label` names the package and field."""
+    """Parses a dependency field: `a (>= 1), b | c:any` requires `a`, and `b` or `c`.
+
+    `label` names the package and the field in messages. Raises SlipwayError.
+    """
     clauses = []
     for clause in filter(None, (clause.strip() for clause in text.split(","))):
         alternatives = []
@@ -69,7 +72,7 @@ def parse_relations(text: str, label: str) -> List[Tuple[Relation, ...]]:
             match = _RELATION.fullmatch(alternative.strip())
             if not match:
                 raise SlipwayError(
-                    f'the relation "{alternative.strip()[:80]}" cannot be read',
+                    f'cannot parse the dependency "{alternative.strip()[:80]}"',
                     where=label,
                     found=text[:400],
                     next=TRY_ANOTHER,

@@ -1,6 +1,7 @@
-"""How strong the keys of a keyring are, which gpgv does not say of the signatures that it finds good.
+"""Reads the size of RSA keys from a keyring.
 
-A keyring is a row of OpenPGP packets (RFC 9580), as `gpg --export` writes it.
+gpgv accepts signatures of short keys and does not print the size of a key, so Slipway reads it
+here. A keyring is a sequence of OpenPGP packets (RFC 9580), as `gpg --export` writes it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ _RSA = (1, 2, 3)
 
 
 def rsa_bits(path: str, fingerprint: str) -> int:
-    """The size of a key in the keyring at `path`; 0 if it is not there, or not an RSA key."""
+    """The size of a key in the keyring at `path`; 0 if it is missing or not an RSA key."""
     try:
         with open(path, "rb") as file:
             keyring = file.read()
-    except OSError:  # gpgv found the key in another one
+    except OSError:  # gpgv has found the key in another keyring
         return 0
     for tag, body in _packets(keyring):
-        # Version, four bytes of time, algorithm, and the modulus after its length in bits.
+        # A key packet: version, four bytes of time, algorithm, length of the modulus, modulus.
         is_key = tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY) and body[:1] == b"\x04" and len(body) > 8
         if is_key and body[5] in _RSA:
             hashed = b"\x99" + len(body).to_bytes(2, "big") + body
@@ -30,7 +31,7 @@ def rsa_bits(path: str, fingerprint: str) -> int:
 
 
 def _packets(data: bytes) -> Iterator[Tuple[int, bytes]]:
-    """Tag and body of each packet; ends at one of a form that no key has."""
+    """Tag and body of each packet; stops at a packet with a form that keys never have."""
     at = 0
     while at + 2 <= len(data):
         head, first = data[at], data[at + 1]

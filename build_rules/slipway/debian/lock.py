@@ -1,7 +1,7 @@
-"""The lock of a toolchain image: which Debian packages, to the byte, and no host.
+"""The lock of a toolchain image: the exact Debian packages, without any host.
 
-One package stands on one line, so that two branches that renew different packages merge, and a
-review shows what changed.  The file name is relative to a mirror's base address.
+Each package is on its own line. So two branches that update different packages merge without
+conflict, and a review shows what changed. File names are relative to a mirror's base address.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORMAT = 1
 NAME = r"[a-z0-9][a-z0-9+.-]+"
 _VERSION = r"[0-9A-Za-z.+~:-]+"
 _SHA256 = r"[0-9a-f]{64}"
-# No empty, `.` or `..` part: the name goes into an address.
+# Without empty, `.` or `..` parts, because the name becomes part of an address.
 _POOL_FILE = r"pool(/(?!\.)[0-9A-Za-z.+~_%-]+)+\.deb"
 _HEAD = ("suite", "component", "architecture", "release", "date")
 _LARGEST_PACKAGE = 2 << 30
@@ -36,9 +36,9 @@ class LockedPackage:
 
 @dataclass(frozen=True)
 class DebianLock:
-    """`release` and `date` are those of the archive's Release file when the lock was written.
+    """A lock; `release` and `date` are from the Release file of the archive it was made from.
 
-    `wanted` and `cut` are what the packages were resolved from.
+    `packages` is the result of resolving `wanted` without the dependencies `cut`.
     """
 
     suite: str
@@ -52,7 +52,7 @@ class DebianLock:
 
 
 def read_lock(content: str, file: str, next: str = "") -> DebianLock:
-    """`next` is the command that writes a good lock."""
+    """Parses a lock; raises SlipwayError with `next`, the command that writes a valid lock."""
     top = read_json(content, file, next)
     format_ = top.mapping().get("format")
     if format_ is None or format_.value != FORMAT:
@@ -98,7 +98,7 @@ def _packages(field: Field, file: str, next: str) -> Tuple[LockedPackage, ...]:
         raise faults[0]
     if faults:
         raise SlipwayErrors(
-            f'"{file}" has {len(faults)} faulty packages',
+            f'"{file}" has {len(faults)} invalid packages',
             [error.render() for error in faults],
             next=next,
         )

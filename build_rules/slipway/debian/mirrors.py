@@ -1,7 +1,7 @@
-"""Fetching a file from the first Debian mirror that has it, held against its hash.
+"""Fetches files from the first Debian mirror that has them, and checks their hashes.
 
-Locks name files relative to a mirror.  Mirrors differ in which old files they still carry, so each
-is asked in turn; why none would do is told mirror by mirror.
+Locks name files relative to a mirror. Not every mirror keeps old files, so the mirrors are tried in
+order. If all of them fail, the error has the reason of each mirror.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ Write = Callable[[bytes], Any]
 
 
 class DebianMirrors:
-    """Reads from the mirrors of `config`, by its proxies, logins and CAs. Used by many threads."""
+    """Fetches from the mirrors of `config` with its proxies, logins and CAs, on many threads."""
 
     def __init__(self, config: AptConfig, patience: Optional[Patience] = None) -> None:
         self.config = config
         self._transport = Transport(config, patience)
 
     def fetch(self, name: str, filename: str, content: Content, cache: ContentCache) -> Stored:
-        """The package `name`, a file below the mirrors' base addresses, stored in `cache`."""
+        """Stores the package `name` in `cache`; `filename` is relative to a mirror.
+
+        Raises FetchFailed.
+        """
         problems: List[HttpProblem] = []
         for mirror in self.config.mirrors:
             url = f"{mirror}/{quote(filename, safe='/+~%')}"
@@ -40,12 +43,12 @@ class DebianMirrors:
             except HttpProblem as problem:
                 problems.append(problem)
             except WrongContent as wrong:
-                text = f"{shown(url)} has other content than the lock: {wrong}"
+                text = f"the file from {shown(url)} does not match the lock: {wrong}"
                 problems.append(HttpProblem("wrong", text))
         raise FetchFailed(self._fault(name, problems))
 
     def read(self, path: str, most: int) -> bytes:
-        """A file below the mirrors' base addresses, at most `most` bytes."""
+        """The content of a file relative to a mirror, at most `most` bytes; raises FetchFailed."""
         problems: List[HttpProblem] = []
         for mirror in self.config.mirrors:
             parts: List[bytes] = []
@@ -66,10 +69,10 @@ class DebianMirrors:
     def _fault(self, subject: str, problems: List[HttpProblem]) -> FetchFault:
         shared = all(problem.kind in ("unreachable", "untrusted") for problem in problems)
         if all(problem.status in (404, 410) for problem in problems):
-            # Mirrors drop old releases; then an archive of old ones has the very same files.
-            way_out = f"name a mirror that still has it; in pants.toml: {OPTION}"
+            # Mirrors delete old releases. Archives of old releases have the same files.
+            way_out = f"set a mirror that still has it; in pants.toml: {OPTION}"
         elif any(problem.kind == "untrusted" for problem in problems):
-            way_out = 'name its authority in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
+            way_out = 'set its CA file in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
         elif shared:
             way_out = (
                 f"check the mirrors of {self.config.origin}, or set one; in pants.toml: {OPTION}"
@@ -85,7 +88,7 @@ def _copy_local(path: str, write: Write, most: int) -> None:
     try:
         size = os.path.getsize(path)
         if size > most:
-            raise HttpProblem("too-long", f"{path}: {size} bytes, not {most} or less")
+            raise HttpProblem("too-long", f"{path}: {size} bytes, more than {most}")
         with open(path, "rb") as file:
             shutil.copyfileobj(file, _Writer(write))
     except OSError as error:

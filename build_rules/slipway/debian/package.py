@@ -1,4 +1,4 @@
-"""Reading a Debian package: its control fields and its files; its scripts are never looked at.
+"""Reads a Debian package: its control fields and its files, but never its maintainer scripts.
 
 A package is an `ar` archive of `debian-binary`, `control.tar.*` and `data.tar.*`, see deb(5).
 """
@@ -21,7 +21,7 @@ _LARGEST_DATA = 2 << 30
 
 @dataclass(frozen=True)
 class Package:
-    """`data` is the uncompressed archive of the files that `members` describe."""
+    """A package; `data` is the uncompressed tar archive with the files in `members`."""
 
     control: Stanza
     members: Tuple[Member, ...]
@@ -29,7 +29,7 @@ class Package:
 
 
 def read_package(content: bytes, label: str) -> Package:
-    """`label` names the package and its file in messages."""
+    """Parses a package; raises SlipwayError. `label` names the package and file in messages."""
     if not content.startswith(ar.MAGIC):
         raise SlipwayError(f'"{label}" is not a Debian package', found=repr(content[:16]))
     parts = dict(ar.members(content, label))
@@ -48,7 +48,7 @@ def _part(stem: str, parts: Dict[str, bytes], label: str, most: int) -> Tuple[st
     names = [name for name in parts if name == stem or name.startswith(stem + ".")]
     if len(names) != 1:
         raise SlipwayError(
-            f'"{label}" must have one {stem}', found=", ".join(sorted(parts)) or "nothing"
+            f'"{label}" must have exactly one {stem}', found=", ".join(sorted(parts)) or "nothing"
         )
     part = f"{label}: {names[0]}"
     return part, b"".join(unpacked_chunks([parts[names[0]]], part, most))
@@ -61,4 +61,4 @@ def _control(archive: bytes, label: str) -> Stanza:
             stanzas = parse_stanzas(raw.decode("utf-8", "replace"))
             if len(stanzas) == 1:
                 return stanzas[0]
-    raise SlipwayError(f'"{label}" has no control file with one stanza')
+    raise SlipwayError(f'"{label}" has no control file with exactly one stanza')

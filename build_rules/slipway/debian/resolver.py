@@ -1,8 +1,8 @@
-"""From the packages that a team wants to all that have to be in the image.
+"""Resolves the wanted packages of an image to all packages that it needs.
 
-Dependencies are followed as apt does: the first alternative that the suite can serve, unless
-something that is there already does.  A spec may cut a dependency off; then nothing brings that
-package in.  Recommendations are never followed.
+As in apt, an alternative that is already chosen satisfies a dependency; otherwise, the first
+alternative in the suite is chosen. A spec can cut a dependency, so that the package is never chosen
+as a dependency. Recommended packages are not installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slipway.debian.version import satisfies, version_key
 
 @dataclass(frozen=True)
 class WantedPackages:
-    """What the spec `file` wants of a suite; `wanted` and `cut` map a name to its reason."""
+    """The packages that the spec `file` requests; `wanted` and `cut` map names to reasons."""
 
     file: str
     suite: str
@@ -31,10 +31,10 @@ class WantedPackages:
 def resolve(
     spec: WantedPackages, stanzas: Iterable[Stanza], below: Sequence[LockedPackage] = ()
 ) -> Tuple[LockedPackage, ...]:
-    """The packages of the image, by name; `stanzas` are the archive's list of packages, each with a
-    name and a version.
+    """The packages of the image, sorted by name; raises SlipwayError if they cannot be resolved.
 
-    The packages `below`, of the images that this one stands on, are there already.
+    `stanzas` is the package index; each stanza has a name and a version. `below` are packages of the
+    images below, which this image has already.
     """
     suite = _Suite(stanzas)
     chosen = _Chosen()
@@ -54,7 +54,7 @@ def resolve(
     }
     if unused:
         raise SlipwayErrors(
-            f'"{spec.file}" cuts what nothing in the image asks for',
+            f'"{spec.file}" cuts packages that no package of the image depends on',
             sorted(unused),
             where=f"{spec.file}: $.cut",
             next="remove these lines",
@@ -71,7 +71,7 @@ def _dependencies(stanza: Stanza) -> List[Tuple[Relation, ...]]:
 
 
 def _provisions(stanza: Stanza) -> List[Tuple[str, str]]:
-    """Names that the package answers to, and the version under that name ("": none)."""
+    """Names that the package provides, each with its version ("" for none)."""
     provided = parse_relations(stanza.get("Provides", ""), f"{stanza['Package']}: Provides")
     return [
         (stanza["Package"], stanza["Version"]),
@@ -79,10 +79,10 @@ def _provisions(stanza: Stanza) -> List[Tuple[str, str]]:
     ]
 
 
-def _answers(version: str, relation: Relation) -> bool:
+def _satisfies(version: str, relation: Relation) -> bool:
     if not relation.operator:
         return True
-    # A virtual package without a version answers no relation that asks for one.
+    # Debian Policy 7.5: a Provides without version does not satisfy a versioned dependency.
     with suggesting(TRY_ANOTHER):
         return bool(version) and satisfies(version, relation.operator, relation.version)
 
@@ -102,13 +102,13 @@ class _Chosen:
             self._provisions.setdefault(name, []).append(version)
 
     def add_below(self, stanza: Stanza) -> None:
-        """What is there already: its own dependencies are a matter of the image below."""
+        """Adds a package of an image below, which has the package's dependencies already."""
         self.add(stanza)
         self.stanzas.remove(stanza)
 
     def satisfy(self, clause: Tuple[Relation, ...]) -> bool:
         return any(
-            _answers(version, relation)
+            _satisfies(version, relation)
             for relation in clause
             for version in self._provisions.get(relation.name, [])
         )
@@ -133,48 +133,51 @@ class _Suite:
         raise SlipwayError(
             f'the wanted package "{name}" is not in {spec.suite} {spec.component}',
             where=f"{spec.file}: $.wanted.{name}",
-            next=f"did you mean one of: {', '.join(nearest(name, self._real))}?",
+            next=f"correct the name; similar names: {', '.join(nearest(name, self._real)) or 'none'}",
         )
 
     def same(self, package: LockedPackage, spec: WantedPackages) -> Stanza:
         stanza = self._real.get(package.name, {})
         if stanza.get("Version") != package.version:
             raise SlipwayError(
-                f'the image below "{spec.file}" has another "{package.name}" than the mirror',
+                f'the image below "{spec.file}" has another version of "{package.name}" than the mirror',
                 where=spec.file,
-                found=f"{package.version} below; the mirror has {stanza.get('Version', 'none')}",
-                next="renew the lock of the image below first",
+                found=f"{package.version}; the mirror has {stanza.get('Version', 'none')}",
+                next="update the lock of the image below first",
             )
         return stanza
 
-    def best(self, clause: Tuple[Relation, ...], asker: str, spec: WantedPackages) -> Stanza:
+    def best(self, clause: Tuple[Relation, ...], dependent: str, spec: WantedPackages) -> Stanza:
         for relation in clause:
-            found = self._one(relation, asker, spec)
-            if found:
-                return found
-        asked = " | ".join(map(str, clause))
-        has = [self._real[r.name] for r in clause if r.name in self._real]
+            stanza = self._resolve_relation(relation, dependent, spec)
+            if stanza:
+                return stanza
+        needed = " | ".join(map(str, clause))
+        available = [self._real[r.name] for r in clause if r.name in self._real]
+        versions = ", ".join(f"{stanza['Package']} {stanza['Version']}" for stanza in available)
         raise SlipwayError(
-            f'"{asker}" needs "{asked}", which {spec.suite} {spec.component} does not have',
+            f'"{dependent}" needs "{needed}", which {spec.suite} {spec.component} does not have',
             where=spec.file,
-            found=", ".join(f"{s['Package']} {s['Version']}" for s in has) or "no such package",
-            next=f'if the image can do without it, add "{clause[0].name}" to "cut"',
+            found=versions or "no such package",
+            next=f'if the image does not need it, add "{clause[0].name}" to "cut"',
         )
 
-    def _one(self, relation: Relation, asker: str, spec: WantedPackages) -> Optional[Stanza]:
+    def _resolve_relation(
+        self, relation: Relation, dependent: str, spec: WantedPackages
+    ) -> Optional[Stanza]:
         real = self._real.get(relation.name)
-        if real and _answers(real["Version"], relation):
+        if real and _satisfies(real["Version"], relation):
             return real
         providers = sorted(
             {
                 name
                 for name, version in self._providers.get(relation.name, [])
-                if _answers(version, relation) and name not in spec.cut
+                if _satisfies(version, relation) and name not in spec.cut
             }
         )
         if len(providers) > 1:
             raise SlipwayError(
-                f'"{asker}" needs "{relation}", which several packages provide',
+                f'"{dependent}" needs "{relation}", which several packages provide',
                 where=spec.file,
                 found=", ".join(providers),
                 next='add one of them to "wanted"',
@@ -188,7 +191,7 @@ def _locked(stanza: Stanza) -> LockedPackage:
         missing.append("Size")
     if missing:
         raise SlipwayError(
-            f'the archive\'s list of packages is incomplete for "{stanza["Package"]}"',
+            f'the package index is incomplete for "{stanza["Package"]}"',
             found=f"no usable {', '.join(missing)}",
             next=TRY_ANOTHER,
         )

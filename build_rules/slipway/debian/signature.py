@@ -1,7 +1,7 @@
-"""Who signed the list of a Debian archive: gpgv's word, held to what apt holds it to.
+"""Verifies the signature of a Debian archive with gpgv, with the same requirements as apt.
 
-gpgv and Debian's keys are those of the machine, or come out of locked packages where it lacks one:
-that a signature is not checked is never a matter of what a machine has.
+gpgv and Debian's keys come from the machine, or from locked packages if the machine lacks either.
+So Slipway verifies signatures on every machine.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ from slipway.core.errors import SlipwayError
 from slipway.debian import keyring
 from slipway.debian.package import read_package
 
-# In apt's own folder there are also keys of others, for archives of theirs.
+# apt's folder also has keys of third parties for their archives, so only Debian's keys match here.
 KEYRINGS = (
     "/usr/share/keyrings/debian-archive-*.gpg",
     "/etc/apt/trusted.gpg.d/debian-archive-*.gpg",
 )
-# Keys that Debian signed with once. Debian ships them to check old archives by hand; apt trusts none.
+# Retired keys. Debian ships them to check old archives manually; apt does not trust them.
 _REMOVED_KEYS = "debian-archive-removed-keys.gpg"
 _SIGNED_TEXT = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
 _SECONDS = 60
 _MOST_LINES = 5
 _STATUS = re.compile(r"^\[GNUPG:\] (\w+) ?(.*)$", re.MULTILINE)
-# RFC 9580, 9.5: digests that are broken, or that nobody signs with.
+# RFC 9580, 9.5: digests that are broken or out of use.
 _WEAK_DIGESTS = {"1": "MD5", "2": "SHA-1", "3": "RIPEMD-160"}
-# RFC 9580, 9.1: RSA, ECDSA, EdDSA, Ed25519, Ed448. Debian has no other keys; DSA ones are of 1024 bits.
+# RFC 9580, 9.1: RSA, ECDSA, EdDSA, Ed25519, Ed448. Debian uses no other keys. DSA keys have only
+# 1024 bits.
 _RSA = "1"
 _ALGORITHMS = (_RSA, "19", "22", "27", "28")
 _LEAST_RSA_BITS = 2048
 _WHY_NOT = {
     "EXPKEYSIG": "its key has expired",
-    "EXPSIG": "it has expired",
+    "EXPSIG": "the signature has expired",
     "REVKEYSIG": "its key was revoked",
-    "ERRSIG": "its key is not among Debian's keys of this machine",
-    "BADSIG": "the text is not the one that was signed",
+    "ERRSIG": "its key is not among the Debian keys of this machine",
+    "BADSIG": "the text was changed after it was signed",
 }
 
 
 @dataclass(frozen=True)
 class Verifier:
-    """How gpgv is started, with Debian's keyrings."""
+    """The command that starts gpgv, and the paths of Debian's keyrings."""
 
     command: Tuple[str, ...]
     keyrings: Tuple[str, ...]
 
 
 def of_machine(env: Mapping[str, str], keyrings: Sequence[str] = KEYRINGS) -> Optional[Verifier]:
-    """The machine's own gpgv, by the PATH of `env`, and its keyrings; None where one is missing."""
+    """gpgv on the PATH of `env` with the machine's keyrings; None if either is missing."""
     gpgv = shutil.which("gpgv", path=env.get("PATH", ""))
     rings = tuple(ring for pattern in keyrings for ring in _rings(pattern))
     return Verifier((gpgv,), rings) if gpgv and rings else None
@@ -67,12 +68,12 @@ def _rings(pattern: str) -> List[str]:
 
 
 def of_packages(files: Sequence[str], folder: str) -> Verifier:
-    """gpgv with its libraries and Debian's keyrings, out of locked packages, in `folder`."""
+    """Unpacks gpgv, its libraries and Debian's keyrings from packages into `folder`."""
     for file in files:
         with open(file, "rb") as archive:
             package = read_package(archive.read(), os.path.basename(file))
         for member in package.members:
-            # No two of these packages have programs, libraries or keyrings of one name.
+            # Without their folders: no two programs, libraries or keyrings share a name here.
             place = os.path.join(folder, os.path.basename(member.name))
             if member.kind is Kind.FILE:
                 with open(place, "wb") as target:
@@ -86,11 +87,11 @@ def of_packages(files: Sequence[str], folder: str) -> Verifier:
 
 
 def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
-    """The text of `signed` that a key of the archive has signed.
+    """The text of `signed`, if a Debian key has signed it.
 
-    Raises SlipwayError where no signature is good, or one is of another text.
+    Raises SlipwayError if no signature is valid, or if a signature belongs to another text.
     """
-    # Of anything else gpgv unpacks what is in it, however much that is.
+    # gpgv also accepts other OpenPGP messages and decompresses them, without a limit.
     if not signed.startswith(_SIGNED_TEXT):
         raise SlipwayError(
             f'"{name}" is not a signed text',
@@ -108,36 +109,38 @@ def signed_text(signed: bytes, name: str, verifier: Verifier) -> str:
         try:
             done = subprocess.run(
                 [*command, source],
-                # gpgv makes a folder for its settings in the home of who runs it.
+                # gpgv creates a folder for its settings in HOME, so that is a temporary folder.
                 env={"LC_ALL": "C", "GNUPGHOME": folder, "HOME": folder},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_SECONDS,
-                # The text is part of what was signed.
+                # The output cannot be longer than the input, because the text is part of it.
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise SlipwayError(
-                f'the signature of "{name}" was not checked in {_SECONDS} seconds',
+                f'the check of the signature of "{name}" timed out after {_SECONDS} seconds',
                 found=verifier.command[-1],
-                next="see what that program does, or take it off PATH",
+                next="repair that program, or remove its folder from PATH",
             ) from None
         faults = _faults(done.stdout.decode("utf-8", "replace"), verifier.keyrings)
         if faults is None and os.path.exists(target):
             with open(target, "rb") as file:
                 return file.read().decode("utf-8", "replace")
     if faults:
-        found, next_ = faults, "renew the keys with: apt-get install debian-archive-keyring"
+        details, next_ = faults, "update the keys: apt-get install debian-archive-keyring"
     else:
-        said = done.stderr.decode("utf-8", "replace").splitlines()
-        # It repeats itself for each letter that no signature has.
-        found, next_ = list(dict.fromkeys(said))[:_MOST_LINES], "use another mirror"
-    raise SlipwayError(f'the signature of "{name}" is not good', found="\n".join(found), next=next_)
+        errors = done.stderr.decode("utf-8", "replace").splitlines()
+        # gpgv prints the same error for each invalid character of a signature.
+        details, next_ = list(dict.fromkeys(errors))[:_MOST_LINES], "use another mirror"
+    raise SlipwayError(
+        f'the signature of "{name}" is not valid', found="\n".join(details), next=next_
+    )
 
 
 def _faults(status: str, keyrings: Sequence[str]) -> Optional[List[str]]:
-    """What is wrong with the signatures that gpgv's status lines tell of; None if one is good."""
+    """Why the signatures in gpgv's status output are not acceptable; None if any is valid."""
     signatures: List[List[Tuple[str, List[str]]]] = []
     for word, rest in _STATUS.findall(status):
         if word == "NEWSIG" or not signatures:
@@ -155,21 +158,21 @@ def _faults(status: str, keyrings: Sequence[str]) -> Optional[List[str]]:
             for why in _weaknesses(details, keyrings)
         ]
         if "BADSIG" in words:
-            return [f"a signature does not count: {_WHY_NOT['BADSIG']}"]
+            return [f"a signature is not valid: {_WHY_NOT['BADSIG']}"]
         if {"GOODSIG", "VALIDSIG"} <= words and not wrong:
             good = True
-        faults.extend(f"a signature does not count: {why}" for why in wrong)
+        faults.extend(f"a signature is not valid: {why}" for why in wrong)
     return None if good else faults
 
 
 def _weaknesses(details: List[str], keyrings: Sequence[str]) -> Iterator[str]:
-    """Why a valid signature does not count; `details` are those of gpgv's line VALIDSIG."""
+    """Why a signature is too weak; `details` are the fields of gpgv's line VALIDSIG."""
     fingerprint, algorithm, digest = details[0], details[6], details[7]
     if digest in _WEAK_DIGESTS:
-        yield f"it signs a {_WEAK_DIGESTS[digest]} digest, which is broken"
+        yield f"it uses a {_WEAK_DIGESTS[digest]} digest, which is broken"
     if algorithm not in _ALGORITHMS:
-        yield "its key is of a kind that Debian does not sign with, such as DSA"
+        yield "its key has an algorithm that Debian does not use, such as DSA"
     elif algorithm == _RSA:
         bits = max((keyring.rsa_bits(ring, fingerprint) for ring in keyrings), default=0)
         if bits < _LEAST_RSA_BITS:
-            yield f"its key has {bits} bits, not {_LEAST_RSA_BITS} or more"
+            yield f"its key has {bits} bits, fewer than {_LEAST_RSA_BITS}"

@@ -1,6 +1,6 @@
-"""The order of Debian version numbers, as deb-version(7) lays it down.
+"""Compares Debian version numbers as deb-version(7) specifies.
 
-A resolver must know whether `1:2.0~rc1-3` satisfies `>= 1:2.0`, on machines that have no dpkg.
+The resolver needs to know whether `1:2.0~rc1-3` satisfies `>= 1:2.0`, on machines without dpkg.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from slipway.core.errors import SlipwayError
 
 VersionKey = Tuple[int, Tuple[object, ...], Tuple[object, ...]]
 
-# Far longer than any that Debian has: a number of very many digits takes Python very long.
+# Much longer than any version in Debian. The limit is needed because Python parses a number in time
+# that grows with the square of its length.
 _VERSION = re.compile(r"(?:(?P<epoch>[0-9]{1,10}):)?(?P<upstream>[0-9A-Za-z.+~-]{1,256})", re.ASCII)
 _END: Tuple[object, ...] = ((0,),)
-"""Stands where a part is over: after a tilde, before everything else."""
+"""The end of a part; it sorts after a tilde and before everything else."""
 
 
 def is_version(text: str) -> bool:
@@ -24,7 +25,7 @@ def is_version(text: str) -> bool:
 
 
 def version_key(version: str) -> VersionKey:
-    """Sorts versions from old to new; equal keys mean versions that Debian holds equal."""
+    """A sort key, from old to new; versions that are equal for Debian have equal keys."""
     match = _VERSION.fullmatch(version)
     if not match:
         raise SlipwayError(f'"{version[:80]}" is not a Debian version')
@@ -35,12 +36,12 @@ def version_key(version: str) -> VersionKey:
 
 
 def _part_key(part: str) -> Tuple[object, ...]:
-    """Text and number in turn: text by Debian's own alphabet, numbers by value."""
+    """Alternating texts and numbers: texts compare in Debian's order, numbers by value."""
     pairs: List[Tuple[Tuple[int, ...], int]] = [
         (tuple(_rank(letter) for letter in text) + (0,), int(digits or 0))
         for text, digits in re.findall(r"([^0-9]*)([0-9]*)", part)
     ]
-    # "1.0", "1." and "1.0" followed by nothing are equal: drop what only says "nothing, zero".
+    # "1.0" and "1." are equal for Debian: a missing number is zero. So drop empty pairs at the end.
     while len(pairs) > 1 and pairs[-1] == ((0,), 0):
         pairs.pop()
     return (*pairs, _END)
@@ -62,7 +63,7 @@ _RELATIONS: Dict[str, Callable[[VersionKey, VersionKey], bool]] = {
 
 
 def satisfies(version: str, relation: str, other: str) -> bool:
-    """Whether `version` stands in `relation` (<<, <=, =, >=, >>) to `other`."""
+    """Whether the comparison `version relation other` holds; `relation` is <<, <=, =, >= or >>."""
     if relation not in _RELATIONS:
         raise SlipwayError(f'"{relation}" is not a relation between Debian versions')
     return _RELATIONS[relation](version_key(version), version_key(other))

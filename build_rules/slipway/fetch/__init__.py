@@ -1,5 +1,5 @@
-"""Fetching: HTTP, the cache of downloads, jobs on many threads, integrity, and their faults.
+"""Fetching: HTTP, the download cache, jobs on many threads, integrity, and their errors.
 
-What all fetchers share belongs here; which server is asked for what is up to the rooms above.
-Below is `archive`.
+Code that all fetchers share belongs here; code that knows a kind of server belongs above.
+The room below is `archive`.
 """

@@ -1,7 +1,8 @@
-"""Addresses that users write: of registries, mirrors and proxies, with or without a login.
+"""Parses addresses from the user's configuration: registries, mirrors, proxies, with any login.
 
-A "#", "/" or "?" in a password ends the host: the rest of the password, and the "@" after it, then
-read as a port, a path, a query or a fragment.  No part of such an address may be in a message.
+An unescaped "#", "/" or "?" in a password ends the host for a URL parser. The rest of the password
+then looks like a port, a path, a query or a fragment. So no part of such an address may be in a
+message.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ ESCAPES = 'in a password, write "#" as %23, "/" as %2F, "?" as %3F and "@" as %4
 
 
 def parse(address: str) -> Optional[SplitResult]:
-    """The parts of an address that names a host; None for everything else."""
+    """The parts of an address with a host; None for any other text."""
     try:
         parts = urlsplit(address)
         (parts.hostname or "").encode("idna")
@@ -27,18 +28,20 @@ def parse(address: str) -> Optional[SplitResult]:
 
 
 def shown(address: str) -> str:
-    """An address for messages, without login and query; empty where no part may be shown."""
+    """An address for messages, without login and query; empty if it may contain a password."""
     parts = parse(address)
     return f"{parts.scheme}://{host_of(parts)}{parts.path}" if parts else ""
 
 
 def host_of(parts: SplitResult) -> str:
-    """The host of an address, with its port and without the login."""
+    """The host of an address, with port and without login."""
     return parts.netloc.rpartition("@")[2]
 
 
 def require_all(addresses: Mapping[str, str], option: str) -> None:
-    """Refuses an option that holds something else than addresses."""
+    """Raises SlipwayError if a value of the option is not an address."""
     for name, address in sorted(addresses.items()):
         if parse(address) is None:
-            raise SlipwayError(f'the mirror for "{name}" is no address', where=option, next=ESCAPES)
+            raise SlipwayError(
+                f'the mirror for "{name}" is not an address', where=option, next=ESCAPES
+            )

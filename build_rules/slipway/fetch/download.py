@@ -1,9 +1,9 @@
-"""A cache of downloads, named by their SHA-256, that can be trusted after any accident.
+"""The download cache: files named by their SHA-256, safe after a kill or a full disk.
 
-A file appears under its name only when it is whole (written beside it, then renamed), and is
-hashed again each time it is read: a kill, a full disk or a second run at the same time leave at
-worst a file that is thrown away. Results are copied out, never linked, since whoever may write to
-a result must not be able to write into the cache.
+A download is written to a temporary file, which gets its name only when it is complete. Every read
+hashes the file again. So a kill, a full disk or a concurrent run leaves at worst a file that is
+discarded. Results are copied and never hard-linked, because a process that may write to a result
+must not be able to change the cache.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ABANDONED = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Content:
-    """What is known of a content before it is fetched. Without a size, `limit` bounds it."""
+    """What a lock says about a file before it is fetched; `limit` applies without a `size`."""
 
     sha256: Optional[str] = None
     size: Optional[int] = None
@@ -43,7 +43,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Stored:
-    """A content that is in the cache now."""
+    """A file in the cache; `downloaded` is False if the cache had it already."""
 
     sha256: str
     size: int
@@ -52,7 +52,7 @@ class Stored:
 
 
 class WrongContent(Exception):
-    """What came is not what was asked for: what differs, expected and found."""
+    """A hash mismatch or a wrong size; `what` names the difference."""
 
     def __init__(self, what: str, expected: str, found: str) -> None:
         self.what, self.expected, self.found = what, expected, found
@@ -60,7 +60,7 @@ class WrongContent(Exception):
 
 
 class Sink:
-    """A file in the making: bytes go in, hashes and size come out."""
+    """A temporary file that computes hashes and size of the bytes that are written to it."""
 
     def __init__(self, folder: str, algorithms: Iterable[str]) -> None:
         descriptor, self.path = tempfile.mkstemp(prefix=f"{os.getpid()}.", dir=folder)
@@ -77,8 +77,8 @@ class Sink:
     def write(self, chunk: bytes) -> None:
         self._file.write(chunk)
         self.size += len(chunk)
-        for one in self._hashes.values():
-            one.update(chunk)
+        for hasher in self._hashes.values():
+            hasher.update(chunk)
 
     def digest(self, algorithm: str) -> bytes:
         return self._hashes[algorithm].digest()
@@ -91,35 +91,35 @@ class Sink:
             self._file.close()
             os.unlink(self.path)
         except OSError:
-            pass  # Nothing rests on it, and old ones are swept later.
+            pass  # sweep() removes it later
 
 
 class ContentCache:
-    """The cache folder. Safe for many threads and processes at once."""
+    """The cache folder; many threads and processes can use it at the same time."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._partial = os.path.join(folder, "partial")
         self._contents = os.path.join(folder, "sha256")
         self._names = os.path.join(folder, "names")
-        for one in (self._partial, self._contents, self._names):
-            own_folder.make(one)
+        for part in (self._partial, self._contents, self._names):
+            own_folder.make(part)
 
     def sweep(self) -> None:
-        """Removes what killed runs left half-written."""
+        """Removes temporary files that are older than a day: killed runs left them."""
         before = time.time() - _ABANDONED
         for entry in os.scandir(self._partial):
             try:
                 if entry.stat(follow_symlinks=False).st_mtime < before:
                     os.unlink(entry.path)
             except OSError:
-                pass  # Another run was faster.
+                pass  # a concurrent run has removed it
 
     def copy_to(self, content: Content, target: str) -> bool:
-        """Copies a content to `target` if it is here and sound.
+        """Copies a file to `target`; False if the cache lacks it, or if it was damaged.
 
-        Raises WrongContent where the content of this SHA-256 is none of `content.hashes`: then it
-        is who asks that is wrong.
+        Raises WrongContent if the file with this SHA-256 matches none of `content.hashes`: then the
+        lock contradicts itself.
         """
         if content.sha256 is None:
             return False
@@ -130,7 +130,7 @@ class ContentCache:
             if content.size is not None and os.path.getsize(source) != content.size:
                 raise WrongContent("size", str(content.size), str(os.path.getsize(source)))
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            algorithms = {"sha256", *(one.algorithm for one in content.hashes)}
+            algorithms = {"sha256", *(expected.algorithm for expected in content.hashes)}
             hashers = {name: hashlib.new(name) for name in algorithms}
             with open(source, "rb") as read, open(target, "wb") as write:
                 for chunk in iter(lambda: read.read(_CHUNK), b""):
@@ -142,27 +142,28 @@ class ContentCache:
         except FileNotFoundError:
             return False
         except WrongContent:
-            # The disk or somebody changed it: it is fetched again.
-            for one in (source, target):
-                if os.path.lexists(one):
-                    os.unlink(one)
+            # The cached file is damaged. Without it, the caller fetches it again.
+            for path in (source, target):
+                if os.path.lexists(path):
+                    os.unlink(path)
             return False
         try:
-            _verify_integrity(content, {name: one.digest() for name, one in hashers.items()})
+            _verify_integrity(content, {name: hasher.digest() for name, hasher in hashers.items()})
         except WrongContent:
             os.unlink(target)
             raise
         return True
 
     def find(self, hashes: Tuple[sri.Hash, ...]) -> Optional[Stored]:
-        """A content that was stored under one of these hashes, hashed again."""
-        for one in hashes:
+        """The verified file that was stored under one of these hashes; None if it is missing."""
+        for known in hashes:
             try:
-                with _open_file(self._name(one)) as file:
+                with _open_file(self._name(known)) as file:
                     sha256 = file.read(65).decode("ascii")
                 if not _SHA256.fullmatch(sha256):
                     continue
-                hashers = {name: hashlib.new(name) for name in {"sha256", "sha512", one.algorithm}}
+                names = {"sha256", "sha512", known.algorithm}
+                hashers = {name: hashlib.new(name) for name in names}
                 size = 0
                 with _open_file(self._path(sha256)) as content:
                     for chunk in iter(lambda c=content: c.read(_CHUNK), b""):  # type: ignore[misc]
@@ -172,13 +173,14 @@ class ContentCache:
             except (OSError, ValueError):
                 continue
             sound = hashers["sha256"].hexdigest() == sha256
-            if sound and sri.of_digest(one.algorithm, hashers[one.algorithm].digest()) == one:
+            digest = hashers[known.algorithm].digest()
+            if sound and sri.of_digest(known.algorithm, digest) == known:
                 sha512 = sri.of_digest("sha512", hashers["sha512"].digest())
                 return Stored(sha256, size, sha512, downloaded=False)
         return None
 
     def digests(self, sha256: str, algorithms: Set[str]) -> Optional[Dict[str, bytes]]:
-        """The hashes of a content by algorithm; None where it is not here, or damaged."""
+        """The hashes of a cached file by algorithm; None if it is missing or damaged."""
         hashers = {name: hashlib.new(name) for name in {"sha256", *algorithms}}
         try:
             with _open_file(self._path(sha256)) as file:
@@ -188,11 +190,14 @@ class ContentCache:
         except OSError:
             return None
         sound = hashers["sha256"].hexdigest() == sha256
-        return {name: one.digest() for name, one in hashers.items()} if sound else None
+        return {name: hasher.digest() for name, hasher in hashers.items()} if sound else None
 
     def store(self, content: Content, fill: Callable[[Sink], None]) -> Stored:
-        """Lets `fill` write a content, holds it against what is known, and keeps it."""
-        sink = Sink(self._partial, (one.algorithm for one in content.hashes))
+        """Stores the file that `fill` writes, after it was checked against `content`.
+
+        Raises WrongContent if it differs, and SlipwayError if the disk cannot be written.
+        """
+        sink = Sink(self._partial, (expected.algorithm for expected in content.hashes))
         try:
             fill(sink)
             sink.close()
@@ -205,8 +210,8 @@ class ContentCache:
             stored = Stored(
                 sha256, sink.size, sri.of_digest("sha512", sink.digest("sha512")), downloaded=True
             )
-            for one in content.hashes[:1]:
-                self._remember(one, sha256)
+            for expected in content.hashes[:1]:
+                self._remember(expected, sha256)
             return stored
         except OSError as error:
             sink.discard()
@@ -215,8 +220,8 @@ class ContentCache:
             sink.discard()
             raise
 
-    def _remember(self, one: sri.Hash, sha256: str) -> None:
-        name = self._name(one)
+    def _remember(self, known: sri.Hash, sha256: str) -> None:
+        name = self._name(known)
         os.makedirs(os.path.dirname(name), exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=self._partial)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -226,12 +231,16 @@ class ContentCache:
     def _path(self, sha256: str) -> str:
         return os.path.join(self._contents, sha256[:2], sha256)
 
-    def _name(self, one: sri.Hash) -> str:
-        return os.path.join(self._names, one.algorithm, one.hex[:2], one.hex)
+    def _name(self, known: sri.Hash) -> str:
+        return os.path.join(self._names, known.algorithm, known.hex[:2], known.hex)
 
 
 def _open_file(path: str) -> IO[bytes]:
-    """Opens a file of the cache. A pipe or a device in its place could be read for ever."""
+    """Opens a regular file of the cache; raises FileNotFoundError for anything else.
+
+    A read from a pipe or a device in its place might never end. O_NONBLOCK, because open() of a
+    pipe without a writer would wait.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -240,11 +249,12 @@ def _open_file(path: str) -> IO[bytes]:
 
 
 def verify(content: Content, sink: Sink) -> None:
-    """Raises WrongContent, the plainest difference first."""
+    """Raises WrongContent if size, integrity or SHA-256 differ, in this order."""
     if content.size is not None and sink.size != content.size:
         raise WrongContent("size", f"{content.size} bytes", f"{sink.size} bytes")
     _verify_integrity(
-        content, {one.algorithm: sink.digest(one.algorithm) for one in content.hashes}
+        content,
+        {expected.algorithm: sink.digest(expected.algorithm) for expected in content.hashes},
     )
     sha256 = sink.digest("sha256").hex()
     if content.sha256 is not None and sha256 != content.sha256:
@@ -252,13 +262,16 @@ def verify(content: Content, sink: Sink) -> None:
 
 
 def _verify_integrity(content: Content, digests: Mapping[str, bytes]) -> None:
-    found = [sri.of_digest(one.algorithm, digests[one.algorithm]) for one in content.hashes]
-    if content.hashes and not set(found) & set(content.hashes):
-        raise WrongContent("integrity", sri.render(content.hashes), str(found[0]))
+    actual = [
+        sri.of_digest(expected.algorithm, digests[expected.algorithm])
+        for expected in content.hashes
+    ]
+    if content.hashes and not set(actual) & set(content.hashes):
+        raise WrongContent("integrity", sri.render(content.hashes), str(actual[0]))
 
 
 def disk_problem(error: OSError, folder: str) -> SlipwayError:
-    """What to say when the cache or an output cannot be written."""
+    """The error for a cache or an output that cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return SlipwayError(
         f'cannot write below "{folder}": {error.strerror or error}',
@@ -268,10 +281,10 @@ def disk_problem(error: OSError, folder: str) -> SlipwayError:
 
 
 def count(stored: Iterable[Stored]) -> Dict[str, int]:
-    """How much was fetched, for the summary of a run."""
-    listed = list(stored)
+    """The summary of a run: numbers of downloaded and cached files, and downloaded bytes."""
+    files = list(stored)
     return {
-        "downloaded": sum(one.downloaded for one in listed),
-        "cached": sum(not one.downloaded for one in listed),
-        "bytes": sum(one.size for one in listed if one.downloaded),
+        "downloaded": sum(file.downloaded for file in files),
+        "cached": sum(not file.downloaded for file in files),
+        "bytes": sum(file.size for file in files if file.downloaded),
     }

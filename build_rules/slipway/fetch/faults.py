@@ -1,4 +1,4 @@
-"""Why a file could not be fetched, in the terms that all fetchers share."""
+"""The error that all fetchers raise for a file that they could not fetch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FetchFault:
-    """Why one file could not be fetched; equal `reason`s of many files are told once."""
+    """Why a file could not be fetched; a report shows equal reasons of many files once."""
 
     subject: str
     reason: str
     next: str
-    shared: bool = False  # the reason is the registry's, not this file's
+    shared: bool = False  # the reason holds for every file of the same server
 
 
 class FetchFailed(Exception):

@@ -1,4 +1,4 @@
-"""The address of a proxy, as clients' settings have it."""
+"""Checks the address of a proxy from the settings of npm or apt, or from the environment."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from slipway.fetch import configured_address
 
 
 def parse(address: str, source: str, line: str, shown: str = "") -> str:
-    """The http address of a proxy, with the login that may stand in it.
+    """The http address of a proxy, with any login in it.
 
-    Another scheme is refused: its login would be sent without TLS, or it would not answer at all.
-    `source` is where the setting stands, `line` a right one; `shown` is what messages may show of
-    it, if that is not the address.
+    Raises SlipwayError for any other scheme. An https proxy would get the login without TLS,
+    because CPython's http.client connects to proxies in plain text; other proxies do not speak
+    HTTP. `source` says where the setting is, and `line` is a valid example of it. Messages show
+    `shown` instead of the address, if it is given.
     """
     shown = configured_address.shown(shown or address).rstrip("/")
     address = address if "://" in address else f"http://{address}"
     parts = configured_address.parse(address)
     if parts is None:
         raise SlipwayError(
-            "the address of a proxy cannot be read",
+            "the proxy address is not valid",
             where=source,
             next=f"{line}\n{configured_address.ESCAPES}",
         )
     if parts.scheme != "http":
         raise SlipwayError(
-            "only proxies with an http address are known",
+            "the proxy has an address that is not http",
             where=source,
             found=shown,
             next=line,

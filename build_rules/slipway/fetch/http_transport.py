@@ -1,8 +1,8 @@
-"""HTTP over kept-open connections, with what company networks need: own CAs, proxies, logins.
+"""HTTP with persistent connections, and with the CAs, proxies and logins of company networks.
 
-The standard library's urllib opens a connection per request and follows redirects with the login
-still attached; a thousand tarballs want neither. Texts made here show addresses without login and
-query, since both can carry secrets.
+urllib of the standard library opens a new connection for each request, and sends the login along
+when it follows a redirect. The first is too slow for a thousand tarballs, the second leaks the
+login. Messages from this module show addresses without login and query, which can be secret.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
-# The first that exists is taken where the interpreter's own OpenSSL knows no certificate.
+# Where Linux distributions keep the CA certificates. A CPython from elsewhere brings an OpenSSL
+# that looks in another place and finds none; then the first of these files is used.
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-_MOST_CERTIFICATES = 16 << 20  # bytes; a system's own bundle has a quarter of one
+_MOST_CERTIFICATES = 16 << 20  # bytes; the bundle of a distribution has about 250 kB
 _IGNORE_UNEXPECTED_EOF = ssl.Options(1 << 7)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _PROXY_LOGIN = 407
 _CHUNK = 1 << 17
-# What stays as it is in an address; "%", for what is escaped already.
+# Characters of an address that are not escaped. "%" is among them, because it begins an escape.
 _PLAIN = "!#$%&'()*+,/:;=?@[]~"
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _LONGEST_HOST = 255
-# What sending a request or reading its answer raises; ValueError, for text that HTTP cannot carry.
+# Exceptions of http.client while it sends a request or reads an answer. It raises ValueError for
+# text that cannot be sent, such as a line break in a header.
 _FAULTS = (http.client.HTTPException, OSError, ValueError)
 
 Login = Callable[[str], Optional[str]]
@@ -46,45 +48,45 @@ Login = Callable[[str], Optional[str]]
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, and how often to try again."""
+    """How long to wait, in seconds, and how often to try."""
 
     connect: float = 15.0
     stall: float = 30.0
     tries: int = 4
     backoff: float = 0.5
-    # From the first packet to the end of an answer's head, by a proxy and TLS too.
+    # From the start of a connection to the end of the response headers, proxy and TLS included.
     head: float = 90.0
-    # A body that drips in is cut off: this many seconds, and more by what has come.
+    # A body that arrives too slowly is aborted after this time, plus the time for the bytes so far.
     body: float = 120.0
     least_bytes_per_second: float = 16384.0
 
 
 class NetworkSettings:
-    """What a client's configuration has to answer for its requests."""
+    """The settings that Transport reads from the configuration of a client such as npm."""
 
     def proxy_for(self, url: str) -> Optional[str]:
-        """The http address of the proxy for `url`, with the login that may stand in it."""
+        """The http address of the proxy for `url`, with any login in it; None for no proxy."""
         raise NotImplementedError
 
     def shown_proxy(self, url: str) -> str:
-        """The proxy for `url`, as messages call it."""
+        """The proxy for `url`, for messages."""
         return _origin(self.proxy_for(url))
 
     def ca_texts(self) -> Tuple[List[str], bool]:
-        """Certificates in PEM form, and whether they stand in for the system's own."""
+        """CA certificates in PEM form, and whether they replace the CAs of the system."""
         raise NotImplementedError
 
     @property
     def strict_ssl(self) -> bool:
-        """Whether certificates are checked at all."""
+        """Whether Slipway checks certificates."""
         raise NotImplementedError
 
 
 class Strict(NetworkSettings):
-    """The same proxies and CAs, with certificates checked whatever `settings` say.
+    """The proxies and CAs of `settings`, but certificates are always checked.
 
-    As Docker's engine, it asks this machine itself without a proxy, which would read the logins
-    that may go there without TLS.
+    It connects to loopback addresses without a proxy, as the Docker engine does. Logins go there
+    without TLS, so a proxy could read them.
     """
 
     def __init__(self, settings: NetworkSettings) -> None:
@@ -108,19 +110,18 @@ class Strict(NetworkSettings):
 _KINDS = {
     "unreachable": "cannot be reached",
     "untrusted": "its certificate is not trusted",
-    "broken": "the answer was cut off or too slow",
-    "too-long": "the answer has more bytes than the lock says",
-    "refused": "no usable answer: its address, a redirect or the CA file is wrong",
+    "broken": "the response was cut off or too slow",
+    "too-long": "the response has more bytes than the lock says",
+    "refused": "the address, a redirect or the CA file is not usable",
 }
 
 
 class HttpProblem(Exception):
-    """A request that gave no usable answer. `kind` is what a caller decides on.
+    """A request without a usable response. Callers decide by `kind`:
 
-    unreachable: no connection; untrusted: its certificate (both hold for all requests to a host);
-    broken: cut off or stalled; status: an answer with `status`; too-long: more bytes than allowed;
-    refused: anything else that another try will not change. `challenge` is what an answer asks for
-    in its WWW-Authenticate header.
+    unreachable: no connection; untrusted: the certificate (both hold for all requests to a host);
+    broken: cut off or stalled; status: a response with `status`; too-long: more bytes than allowed;
+    refused: any other fault that a retry cannot change. `challenge` is the WWW-Authenticate header.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class HttpProblem(Exception):
 
     @property
     def without_address(self) -> str:
-        """What is wrong, where not even a part of the address may be shown."""
+        """The problem for messages that must not show any part of the address."""
         return f"HTTP {self.status}" if self.kind == "status" else _KINDS[self.kind]
 
     @property
@@ -144,32 +145,32 @@ class HttpProblem(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A body that was read whole."""
+    """A response whose body was read completely; `url` is its address after redirects."""
 
     url: str
     size: int
 
 
 def shown(url: str) -> str:
-    """An address fit for people and logs."""
+    """An address for messages and logs, without login and query."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        # Between brackets is no IPv6 address: where a login would end is not known either.
+        # The text in brackets is not an IPv6 address, so the end of a login is unknown too.
         return f"{url.split(':', 1)[0]}://…"
     host = parts.netloc.rsplit("@", 1)[-1]
     return f"{parts.scheme}://{host}{parts.path}"
 
 
 def without_port(host: str) -> str:
-    """The host of a list of hosts, where an IPv6 address may stand in brackets or without."""
+    """The host without port; an IPv6 address may be in brackets or not."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host if host.count(":") > 1 else host.partition(":")[0]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own, whatever a resolver says."""
+    """Whether a host is this machine, without asking a resolver."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -177,28 +178,30 @@ def is_loopback(host: str) -> bool:
 
 
 def usable_address(url: str) -> str:
-    """The http or https address `url` in ASCII: its host by IDNA, what else is not, escaped.
+    """The http or https address `url` in ASCII, with an IDNA host and escaped characters.
 
-    Raises HttpProblem for what is no such address: servers send any text as one.
+    Raises HttpProblem if `url` is not such an address. Servers can send any text in a redirect.
     """
     try:
         parts = urlsplit(url)
         login, at, place = parts.netloc.rpartition("@")
-        # Alone: IDNA would make a digit of any script in the port part of a name.
+        # Without the port, because IDNA converts digits of any script to ASCII digits. A port in
+        # such digits would become valid.
         host = re.sub(r":[0-9]*\Z", "", place)
-        # Raises for a name with an empty or too long label too; later, a socket would.
+        # encode() also raises for an empty or too long label. Otherwise the socket would, later,
+        # and outside of any handler.
         name = host.encode("idna").decode("ascii") if len(host) <= _LONGEST_HOST else ""
         usable = parts.scheme in ("http", "https") and _HOST.fullmatch(name) and parts.port != 0
         login, path, query = (quote(part, safe=_PLAIN) for part in (login, parts.path, parts.query))
     except ValueError:
         usable = False
     if not usable:
-        raise HttpProblem("refused", f"{shown(url)} is no http or https address")
+        raise HttpProblem("refused", f"{shown(url)} is not an http or https address")
     return urlunsplit((parts.scheme, login + at + name + place[len(host) :], path, query, ""))
 
 
 class _Waiting(threading.local):
-    """How long a thread's request may still wait."""
+    """How long the request of a thread may still wait."""
 
     until = 0.0  # by time.monotonic()
     stall = 0.0
@@ -214,10 +217,11 @@ _waiting = _Waiting()
 
 
 class _TimedSocket(socket.socket):
-    """Its waits end with the request: a socket's own timeout begins anew with every byte.
+    """A socket whose waits end at the deadline of the request.
 
-    http.client lets go of the socket of an answer that closes its connection, so that the time is
-    kept here, where that answer's body is still read.
+    The timeout of a plain socket restarts with every byte. The deadline must be in the socket:
+    for a response that closes its connection, http.client drops its reference to the socket, and
+    only the response still reads from it.
     """
 
     def recv_into(self, *arguments: Any, **options: Any) -> int:
@@ -230,14 +234,15 @@ class _TimedSocket(socket.socket):
 
     def end_in_time(self) -> None:
         left = _waiting.left()
-        # A system call each time, at which another of the threads would run first.
+        # settimeout() is a system call, and each one lets CPython switch to another thread. So it
+        # is only called when the value changes.
         if left != self.gettimeout():
             self.settimeout(left)
 
 
 class _TimedTlsSocket(_TimedSocket, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
-        # An end without TLS's own goodbye is a fault: the connection was cut.
+        # Without a TLS close_notify, the connection was cut: the body may be truncated.
         self.suppress_ragged_eofs = False
         self.end_in_time()
         super().do_handshake(block)
@@ -249,7 +254,7 @@ def _timed_connection(*arguments: Any) -> socket.socket:
 
 
 class Transport:
-    """Sends GET requests; one of it serves many threads, each with connections of its own."""
+    """Sends GET requests; many threads share it, and each has its own connections."""
 
     def __init__(self, config: NetworkSettings, patience: Optional[Patience] = None) -> None:
         self.patience = patience or Patience()
@@ -269,10 +274,11 @@ class Transport:
         login: Optional[Login] = None,
         accept: str = "*/*",
     ) -> Answer:
-        """Reads `url` into `write`, at most `limit` bytes; tries again where that may help.
+        """Passes the body of `url` to `write`, at most `limit` bytes; retries where that may help.
 
-        `restart` is called before each try, to throw away what a broken one wrote. `login` gives
-        the Authorization header for an address; after a redirect to another host none is sent.
+        `restart` is called before each try, to discard what a failed try wrote. `login` returns the
+        Authorization header for an address; after a redirect to another host, none is sent.
+        Raises HttpProblem.
         """
         url = usable_address(url)
         origin = _origin(url)
@@ -286,7 +292,7 @@ class Transport:
             except HttpProblem as problem:
                 if attempt == self.patience.tries or not problem.worth_another_try:
                     if problem.kind in ("unreachable", "untrusted"):
-                        # Others that wait for the same host need not find out one by one.
+                        # Other requests to this host fail at once, instead of one timeout each.
                         self._down[origin] = problem
                     raise
                 time.sleep(max(problem.wait, self.patience.backoff * 2 ** (attempt - 1)))
@@ -331,7 +337,8 @@ class Transport:
             try:
                 return self._ask(connection, path, headers, until)
             except _FAULTS:
-                # The other side closed an idle connection; that is no failure yet.
+                # Servers close idle connections. So a failure on a reused connection is expected,
+                # and the request is sent again on a new one.
                 self._forget(url)
         connection = self._connect(url, proxy, until)
         connections[key] = connection
@@ -340,7 +347,7 @@ class Transport:
         except _FAULTS as error:
             self._forget(url)
             if isinstance(error, ValueError):
-                text = f"{shown(url)}: its login or address holds what HTTP cannot carry"
+                text = f"{shown(url)}: its login or address has characters that HTTP cannot send"
                 raise HttpProblem("refused", text) from None
             raise HttpProblem("broken", f"{shown(url)}: {_reason(error, until)}") from None
 
@@ -361,25 +368,26 @@ class Transport:
             self._wait_until(until)
             connection.connect()
         except ssl.SSLCertVerificationError as error:
-            # verify_message is OpenSSL's own text and names no secret.
+            # verify_message is a fixed text of OpenSSL, which contains no secret.
             raise HttpProblem(
                 "untrusted",
                 f"{_origin(url)}: its certificate is not trusted ({error.verify_message})",
             ) from None
         except _FAULTS as error:
-            by = f" by the proxy {self._config.shown_proxy(url)}" if proxy else ""
-            whom = f"{_origin(url)}{by}"
+            way = f" through the proxy {self._config.shown_proxy(url)}" if proxy else ""
+            peer = f"{_origin(url)}{way}"
             reason = _reason(error, until)
             if proxy and f" {_PROXY_LOGIN} " in reason:
-                raise HttpProblem("status", f"{whom}: {reason}", _PROXY_LOGIN) from None
-            raise HttpProblem("unreachable", f"{whom}: {reason}") from None
+                raise HttpProblem("status", f"{peer}: {reason}", _PROXY_LOGIN) from None
+            raise HttpProblem("unreachable", f"{peer}: {reason}") from None
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def _new_connection(self, url: str, proxy: Optional[str]) -> http.client.HTTPConnection:
         parts = urlsplit(url)
         is_tls = parts.scheme == "https"
-        # Always with a port: http.client would take the end of an IPv6 address for one.
+        # Always with a port, because http.client takes the last group of an IPv6 address for a
+        # port.
         host, port = parts.hostname or "", parts.port or (443 if is_tls else 80)
         via = urlsplit(proxy) if proxy else None
         place = (via.hostname or "", via.port or 80) if via else (host, port)
@@ -412,7 +420,7 @@ class Transport:
         promised = response.length
         if promised is not None and promised > limit:
             self._forget(url)
-            raise HttpProblem("too-long", f"{shown(url)}: {promised} bytes, not {limit} or less")
+            raise HttpProblem("too-long", f"{shown(url)}: {promised} bytes, more than {limit}")
         begin = time.monotonic()
         size = 0
         while True:
@@ -422,7 +430,7 @@ class Transport:
                 chunk = _some(response)
             except _FAULTS as error:
                 self._forget(url)
-                slow = f"too slow, {size} bytes came" if time.monotonic() >= until else ""
+                slow = f"too slow, {size} bytes received" if time.monotonic() >= until else ""
                 raise HttpProblem("broken", f"{shown(url)}: {slow or _reason(error)}") from None
             if not chunk:
                 break
@@ -444,7 +452,7 @@ class Transport:
         url: str,
         until: float,
     ) -> None:
-        """Reads the rest of an answer that nobody wants, so that its connection can be used on."""
+        """Reads and discards the rest of a short response, so that its connection can be reused."""
         length = response.length
         self._wait_until(until)
         try:
@@ -461,13 +469,13 @@ class Transport:
     def _connections(self) -> Dict[Tuple[str, Optional[str]], http.client.HTTPConnection]:
         if not hasattr(self._local, "connections"):
             self._local.connections = {}
-        found: Dict[Tuple[str, Optional[str]], http.client.HTTPConnection]
-        found = self._local.connections
-        return found
+        connections: Dict[Tuple[str, Optional[str]], http.client.HTTPConnection]
+        connections = self._local.connections
+        return connections
 
     def _forget(self, url: str) -> None:
         connections = self._connections()
-        for key in [one for one in connections if one[0] == _origin(url)]:
+        for key in [key for key in connections if key[0] == _origin(url)]:
             connections.pop(key).close()
 
     def _tls(self) -> ssl.SSLContext:
@@ -478,7 +486,11 @@ class Transport:
 
 
 class _Tunnel(http.client.HTTPSConnection):
-    """Asks a proxy for an IPv6 address in brackets, and the host's certificate without."""
+    """A CONNECT tunnel that also works for IPv6 addresses.
+
+    A proxy expects an IPv6 address in brackets, but http.client sends it as it is. The check of the
+    host's certificate needs it without brackets, so they are added only for the CONNECT request.
+    """
 
     def _tunnel(self) -> None:
         host: str = self._tunnel_host  # type: ignore[has-type]
@@ -490,7 +502,7 @@ class _Tunnel(http.client.HTTPSConnection):
 
 
 def read_ca_file(path: str) -> str:
-    """The certificates of a file; between them is whatever people write there."""
+    """The text of a CA file; OpenSSL ignores what is between the certificates."""
     with open(path, "rb") as file:
         content = file.read(_MOST_CERTIFICATES + 1)
     if len(content) > _MOST_CERTIFICATES:
@@ -502,7 +514,8 @@ def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
     certificates, alone = config.ca_texts()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.sslsocket_class = _TimedTlsSocket
-    # CPython has OpenSSL 3 take a cut for an end; the flag has no name before CPython 3.10.
+    # CPython makes OpenSSL 3 accept a connection that ends without close_notify, which hides a
+    # truncated body. So this flag is cleared. CPython has no name for it before 3.10.
     context.options &= ~_IGNORE_UNEXPECTED_EOF
     if not config.strict_ssl:
         context.check_hostname = False
@@ -514,7 +527,7 @@ def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", "it is empty")
             raise HttpProblem(
-                "refused", f"a configured CA file holds no certificates ({reason})"
+                "refused", f"a configured CA file has no valid certificates ({reason})"
             ) from None
     if not alone:
         context.load_default_certs()
@@ -527,20 +540,22 @@ def _tls_context(config: NetworkSettings) -> ssl.SSLContext:
 
 
 def _target(url: str, location: str) -> str:
-    """Where an answer from `url` redirects to."""
+    """The address that a response from `url` redirects to; raises HttpProblem if not usable."""
     try:
-        # http.client reads headers as Latin-1; servers write addresses as UTF-8.
+        # http.client decodes headers as Latin-1, but servers write addresses as UTF-8.
         location = location.encode("latin-1").decode("utf-8")
     except UnicodeError:
         pass
     try:
         target = usable_address(urljoin(url, location))
     except (HttpProblem, ValueError):
-        raise HttpProblem("refused", f"{shown(url)} redirects to no http address") from None
+        raise HttpProblem(
+            "refused", f"{shown(url)} redirects to an address that is not http or https"
+        ) from None
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
         raise HttpProblem(
             "refused",
-            f"{shown(url)} redirects to {shown(target)}, whose content anyone on the way can change",
+            f"{shown(url)} redirects from https to {shown(target)}, which is not encrypted",
         )
     return target
 
@@ -551,7 +566,7 @@ def _origin(url: Optional[str]) -> str:
 
 
 def proxy_login(proxy: str) -> Optional[str]:
-    """The Proxy-Authorization header of a proxy's address."""
+    """The Proxy-Authorization header for a proxy's address; None if it has no login."""
     parts = urlsplit(proxy)
     if parts.username is None:
         return None
@@ -560,20 +575,20 @@ def proxy_login(proxy: str) -> Optional[str]:
 
 
 def _retry_after(header: Optional[str]) -> float:
-    # A date is allowed too, but no registry was seen to send one.
+    # HTTP also allows a date here. It is ignored: the backoff between the tries applies.
     digits = header.strip() if header else ""
     return min(float(digits), 30.0) if digits.isascii() and digits.isdigit() else 0.0
 
 
 def _some(response: http.client.HTTPResponse) -> bytes:
-    """What has arrived of a body, without waiting for more; empty at its end."""
+    """The bytes of a body that have arrived, without waiting for more; empty at its end."""
     before = response.length
     if before == 0:
-        # Lets go of the connection, so that the next request may use it.
+        # read() at the end releases the connection, so that the next request can reuse it.
         response.read()
         return b""
     chunk = response.read1(_CHUNK)
-    # Up to CPython 3.9 read1 does not count, and would wait for bytes after the last one.
+    # Up to CPython 3.9, read1() does not update `length`, and would wait for bytes after the end.
     if before is not None and response.length == before:
         response.length = before - len(chunk)
     return chunk
@@ -581,19 +596,19 @@ def _some(response: http.client.HTTPResponse) -> bytes:
 
 def _reason(error: BaseException, until: Optional[float] = None) -> str:
     if until is not None and time.monotonic() >= until:
-        return "no answer in time"
+        return "timed out"
     if isinstance(error, socket.gaierror):
-        return f"its name cannot be resolved ({error.strerror})"
+        return f"cannot resolve the host name ({error.strerror})"
     for kind, text in (
-        (socket.timeout, "no answer in time"),
+        (socket.timeout, "timed out"),
         (ConnectionRefusedError, "connection refused"),
         (http.client.IncompleteRead, "cut off"),
-        (http.client.RemoteDisconnected, "closed without an answer"),
+        (http.client.RemoteDisconnected, "connection closed without a response"),
     ):
         if isinstance(error, kind):
             return text
     if isinstance(error, OSError):
-        # What a proxy says to CONNECT is a text without a number.
+        # http.client raises OSError with only a text, if a proxy rejects CONNECT.
         return error.strerror or str(error)
-    # A ValueError or HTTPException may quote what was received; only its kind is told.
+    # The text of a ValueError or HTTPException may quote received data, which can be secret.
     return type(error).__name__

@@ -1,8 +1,8 @@
-"""Subresource integrity strings, as npm's locks carry them.
+"""Subresource integrity strings, as in npm lockfiles.
 
-A lock names the content of each tarball as `<algorithm>-<base64>`, sometimes as several of them.
-npm trusts the strongest algorithm among them and finds a cached tarball by exactly that hash, so
-parsing, choosing and the place in npm's cache belong together.
+A lockfile names the content of each tarball as `<algorithm>-<base64>`, with one or more such
+hashes. npm uses only the strongest algorithm among them, and looks up a cached tarball by exactly
+that hash. So parsing, the choice of the hash and its path in npm's cache are in the same module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Iterable, List, Optional, Tuple
 
-# Strongest last. npm also knows md5; a lock that carries nothing better is refused.
+# Strongest last. npm also supports md5; Slipway rejects a lockfile that has nothing stronger.
 _STRENGTH = ("sha1", "sha256", "sha384", "sha512")
 _SIZES = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
 _CHUNK = 1 << 20
@@ -23,7 +23,7 @@ _HASH = re.compile(r"^([a-z0-9]+)-([A-Za-z0-9+/]+={0,2})(\?[\x21-\x7e]*)?\Z")
 
 @dataclass(frozen=True)
 class Hash:
-    """One hash: the algorithm and the digest in base64."""
+    """A hash: the algorithm, and the digest in base64."""
 
     algorithm: str
     digest: str
@@ -36,7 +36,7 @@ class Hash:
         return f"{self.algorithm}-{self.digest}"
 
     def cache_path(self) -> str:
-        """Where npm looks for this content, below its cache folder."""
+        """The path of this content below npm's cache folder."""
         digits = self.hex
         return "/".join(
             ("_cacache/content-v2", self.algorithm, digits[:2], digits[2:4], digits[4:])
@@ -44,11 +44,11 @@ class Hash:
 
 
 def parse(text: str) -> Tuple[Hash, ...]:
-    """The hashes of an integrity string, of its strongest algorithm only.
+    """The hashes of an integrity string that have its strongest algorithm.
 
-    Raises ValueError, with a reason fit for a message, if no usable hash is in it.
+    Raises ValueError, with a text for messages, if the string has no usable hash.
     """
-    found: List[Hash] = []
+    hashes: List[Hash] = []
     for part in text.split():
         matched = _HASH.match(part)
         if not matched:
@@ -64,26 +64,27 @@ def parse(text: str) -> Tuple[Hash, ...]:
             raise ValueError(
                 f"{algorithm} has {_SIZES[algorithm]} bytes, but {part!r} holds {len(raw)}"
             )
-        # The last base64 digit may carry stray bits; one content must have one spelling.
-        found.append(Hash(algorithm, base64.b64encode(raw).decode("ascii")))
-    if not found:
+        # The last base64 digit can have unused bits with any value. Encoding again clears them, so
+        # that equal digests are equal strings.
+        hashes.append(Hash(algorithm, base64.b64encode(raw).decode("ascii")))
+    if not hashes:
         raise ValueError(f"none of {', '.join(reversed(_STRENGTH))} in {text!r}")
-    strongest = max(found, key=lambda one: _STRENGTH.index(one.algorithm)).algorithm
-    return tuple(dict.fromkeys(one for one in found if one.algorithm == strongest))
+    strongest = max(hashes, key=lambda item: _STRENGTH.index(item.algorithm)).algorithm
+    return tuple(dict.fromkeys(item for item in hashes if item.algorithm == strongest))
 
 
 def of_bytes(algorithm: str, content: bytes) -> Hash:
-    """The hash of some content."""
+    """The hash of `content`."""
     return of_digest(algorithm, hashlib.new(algorithm, content).digest())
 
 
 def of_digest(algorithm: str, digest: bytes) -> Hash:
-    """A hash from a digest that is already computed."""
+    """The hash with this digest."""
     return Hash(algorithm, base64.b64encode(digest).decode("ascii"))
 
 
 def mismatch(path: str, wanted: str) -> Optional[Hash]:
-    """The hash of a file where it is not the content of the integrity `wanted`; else None.
+    """The hash of the file `path` if it does not match the integrity `wanted`; else None.
 
     Raises ValueError as parse() does, and OSError.
     """
@@ -92,9 +93,9 @@ def mismatch(path: str, wanted: str) -> Optional[Hash]:
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(_CHUNK), b""):
             hasher.update(chunk)
-    found = of_digest(hashes[0].algorithm, hasher.digest())
-    return None if found in hashes else found
+    actual = of_digest(hashes[0].algorithm, hasher.digest())
+    return None if actual in hashes else actual
 
 
 def render(hashes: Iterable[Hash]) -> str:
-    return " ".join(str(one) for one in hashes)
+    return " ".join(map(str, hashes))

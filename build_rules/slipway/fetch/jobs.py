@@ -1,4 +1,4 @@
-"""Fetching many files: on many threads, with one report of all failures."""
+"""Fetches many files on many threads, and reports all failures in a single error."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from slipway.core.errors import SlipwayErrors
 from slipway.fetch.download import Stored
 from slipway.fetch.faults import FetchFailed, FetchFault
 
-# Kept-open connections. More bring nothing, and registries begin to turn them away.
+# Each thread keeps a connection open. More threads are not faster, and registries reject them.
 THREADS = 24
-_TOLD = 10
+_MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to fetch; `run` does it, by whichever thread is free."""
+    """A file to fetch; `run` fetches it, on any thread. `size` is in bytes."""
 
     subject: str
     size: int
@@ -27,11 +27,14 @@ class Job:
 
 
 def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
-    """Runs all jobs, and returns their results in order; raises once for all that failed."""
+    """Runs all jobs and returns their results in order.
+
+    Raises a single SlipwayErrors for all jobs that failed.
+    """
     waiting: queue.SimpleQueue[Optional[int]] = queue.SimpleQueue()
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
-    # The largest first: nothing large is left to wait for at the end.
-    for number in sorted(range(len(jobs)), key=lambda one: (-jobs[one].size, one)):
+    # Largest first. Otherwise a large file that starts last would run alone at the end.
+    for number in sorted(range(len(jobs)), key=lambda job: (-jobs[job].size, job)):
         waiting.put(number)
     results: Dict[int, Stored] = {}
     faults: Dict[int, FetchFault] = {}
@@ -63,25 +66,25 @@ def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
 
 
 def report(jobs: Sequence[Job], faults: Mapping[int, FetchFault]) -> SlipwayErrors:
-    """One error for all faults: the first ten, a count, and every way out once."""
+    """A single error for all faults: the first ten, a count, and each `next` once."""
     grouped: Dict[Tuple[str, str], List[FetchFault]] = {}
     for number in sorted(faults):
         fault = faults[number]
         name = "" if fault.shared else fault.subject
-        # Of a shared reason, only the address differs from file to file.
+        # Reasons that files share differ only in their addresses, so `next` groups them.
         key = (name, fault.next if fault.shared else fault.reason)
         grouped.setdefault(key, []).append(fault)
     lines = []
     for group in grouped.values():
         more = f" and {len(group) - 1} more" if len(group) > 1 else ""
         lines.append(f"{group[0].subject}{more}: {group[0].reason}")
-    if len(lines) > _TOLD:
-        lines[_TOLD:] = [f"… and {len(lines) - _TOLD} more"]
+    if len(lines) > _MOST_LISTED:
+        lines[_MOST_LISTED:] = [f"… and {len(lines) - _MOST_LISTED} more"]
     ways_out = list(dict.fromkeys(group[0].next for group in grouped.values()))
     return SlipwayErrors(
         f"{len(faults)} of {len(jobs)} files could not be fetched",
         lines,
-        next="\n".join(ways_out[:_TOLD]),
+        next="\n".join(ways_out[:_MOST_LISTED]),
     )
 
 

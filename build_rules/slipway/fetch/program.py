@@ -1,4 +1,4 @@
-"""The frame of a program that fetches: one message for a mistake, results whole or not at all."""
+"""The frame of programs that fetch: errors as messages, and results that are never partial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slipway.core.errors import SlipwayError
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Runs a program so that a user's mistake ends in its message, never in a traceback."""
+    """Runs a program and returns its exit status; prints a SlipwayError without a traceback."""
     try:
         return run()
     except SlipwayError as error:
@@ -25,7 +25,7 @@ def guarded(run: Callable[[], int]) -> int:
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a result whole or not at all."""
+    """Writes a file through a temporary file, so that it is never partial."""
     partial = f"{path}.partial"
     with open(partial, "w", encoding="utf-8") as file:
         file.write(text)

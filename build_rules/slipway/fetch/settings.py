@@ -1,4 +1,7 @@
-"""What a run says about fetching: handed to its programs in a file, and in no cache key."""
+"""The settings of a run for fetching, which its programs read from a file.
+
+They are in a file because arguments and environment of a process are part of its cache key.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,15 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from slipway.fetch.http_transport import Patience
 
-# Names that are for registries; `[slipway] npmrc_variables` has the same default.
+# Variables that are meant for registries. The default of `[slipway] npmrc_variables`.
 PROJECT_VARIABLES = ("*NPM*", "NODE_AUTH_TOKEN", "CI_JOB_TOKEN")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What must not be in any cache key, handed over in a file per run.
+    """The settings of a run that must not be in any cache key.
 
-    `env` holds those of the user's variables that configure fetching; the process itself starts
-    with next to none.
+    `env` is the user's environment, because the process itself starts with an almost empty one.
     """
 
     cache_dir: str
@@ -34,14 +36,14 @@ class Settings:
     patience: Patience = Patience()
 
     def mirrored(self, url: str) -> str:
-        """Where `url` is fetched from: `mirrors` maps beginnings of addresses to others."""
-        fitting = [one for one in self.mirrors if url.startswith(one)]
-        longest = max(fitting, key=len, default="")
+        """`url` on its mirror: the longest prefix of it in `mirrors` is replaced."""
+        prefixes = [prefix for prefix in self.mirrors if url.startswith(prefix)]
+        longest = max(prefixes, key=len, default="")
         return self.mirrors[longest] + url[len(longest) :] if longest else url
 
 
 def read_settings(path: str) -> Settings:
-    """The settings file of a run. The rules write it, so that faults in it are no user's."""
+    """Reads the settings file of a run. A rule wrote it, so it is not checked for mistakes."""
     with open(path, encoding="utf-8") as file:
         raw: Dict[str, Any] = json.load(file)
     raw["patience"] = Patience(**raw.get("patience") or {})

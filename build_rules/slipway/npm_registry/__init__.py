@@ -1,5 +1,5 @@
-"""npm's registries: the user's npm configuration, and the client that fetches tarballs by it.
+"""npm registries: the user's npm configuration, and a client that fetches tarballs with it.
 
-The configuration's proxies and CAs hold for other downloads too, so that it is below the rooms
-that need those. What locks say about packages belongs into `npm`. Below is `fetch`.
+Other downloads use the proxies and CAs of npm's configuration too, so this room is below the rooms
+that download. Code about lockfiles belongs in `npm`. The room below is `fetch`.
 """

@@ -1,7 +1,8 @@
-"""Fetching one tarball from an npm registry, by name and version, wherever the registry has it.
+"""Fetches tarballs from npm registries by name and version.
 
-Registries agree on most of npm's protocol, but not on where tarballs lie: usually at
-`<name>/-/<name>-<version>.tgz`, else where their description of the package says.
+Registries agree on most of npm's protocol, but not on the addresses of tarballs. Most registries
+use `<name>/-/<name>-<version>.tgz`; for the others, the address is in the packument, the
+registry's description of a package.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from slipway.fetch.http_transport import HttpProblem, Transport, shown
 from slipway.npm_registry.config import NpmConfig, Registry, packument_url
 from slipway.npm_registry.names import tarball_path
 
-# A large package's description is some ten megabytes, and takes more as Python objects, so that one
-# is read at a time.
+# Large packuments have tens of megabytes, and need more as Python objects. So only one is read at a
+# time.
 _PACKUMENT_LIMIT = 64 << 20
-# Of mallopt(3), in bytes.
+# Parameters of mallopt(3) and their values in bytes.
 _M_MMAP_THRESHOLD, _LARGE = -3, 4 << 20
 _M_TRIM_THRESHOLD, _KEPT = -1, 16 << 20
 _LONGEST_ADDRESS = 8192
@@ -31,10 +32,10 @@ _PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.
 
 
 class RegistryClient:
-    """Fetches tarballs into a cache, by the user's npm configuration. Used by many threads.
+    """Fetches tarballs into a cache with the user's npm configuration; many threads share it.
 
-    `wanted` are the names and versions that will be asked for: of a package's description, which
-    may be large, the addresses of these are kept and nothing else.
+    `wanted` lists the names and versions that callers will fetch. Packuments can be large, so only
+    the addresses of these versions are kept.
     """
 
     def __init__(
@@ -50,15 +51,18 @@ class RegistryClient:
         self._wanted: Dict[str, Set[str]] = {}
         for name, version in wanted:
             self._wanted.setdefault(name, set()).add(version)
-        # By the address of a package's description, where it says that tarballs are, by version.
+        # Address of a packument -> version -> address of its tarball.
         self._addresses: Dict[str, Dict[str, Optional[str]]] = {}
-        # Registries of which a description could not be read, by their address: others that wait
-        # for one need not find out one after the other.
+        # Registries whose packuments could not be read, by address. Further requests fail at once,
+        # instead of one timeout each.
         self._down: Dict[str, HttpProblem] = {}
         self._describing = threading.Lock()
 
     def fetch(self, name: str, version: str, content: Content, renew: str) -> Stored:
-        """The tarball of `name` at `version`; `renew` is the command for a content that changed."""
+        """Fetches the tarball of `name@version`; `renew` is the command that updates the lock.
+
+        Raises FetchFailed.
+        """
         registry = self._config.registry_for(name)
         subject = f"{name}@{version}"
         usual = registry.url + quote(tarball_path(name, version), safe="@/~!*'()")
@@ -75,16 +79,19 @@ class RegistryClient:
             raise FetchFailed(
                 FetchFault(
                     subject,
-                    f"{registry.shown} has other content than the lock: {wrong}",
+                    f"the file from {registry.shown} does not match the lock: {wrong}",
                     "restore the lock from version control; or, to accept the new content, remove its "
-                    f"line there: {renew}",
+                    f"line from the lock and run: {renew}",
                 )
             ) from None
 
     def fetch_address(
         self, subject: str, url: str, content: Content, renew: str, name: str = ""
     ) -> Stored:
-        """A file at an address that the user wrote; messages show `name` in place of a secret one."""
+        """Fetches a file from an address of the user; if it is secret, messages show `name`.
+
+        Raises FetchFailed.
+        """
         try:
             return self._store(url, None, content)
         except HttpProblem as problem:
@@ -96,9 +103,9 @@ class RegistryClient:
             raise FetchFailed(
                 FetchFault(
                     subject,
-                    f"{name or shown(url)} has other content than the lock: {wrong}",
-                    "correct the hash; or, to accept the new content, remove its line from the lock: "
-                    f"{renew}",
+                    f"the file from {name or shown(url)} does not match the lock: {wrong}",
+                    "correct the hash; or, to accept the new content, remove its line from the lock "
+                    f"and run: {renew}",
                 )
             ) from None
 
@@ -133,7 +140,7 @@ class RegistryClient:
                     if problem.worth_another_try:
                         self._down[registry.url] = HttpProblem("unreachable", problem.text)
                     raise
-                known.update((one, _address(packument, one)) for one in versions)
+                known.update((item, _address(packument, item)) for item in versions)
         address = known[version]
         if address is None:
             raise HttpProblem("status", f"{shown(url)} has no version {version}", 404)
@@ -142,7 +149,7 @@ class RegistryClient:
     def _read_packument(
         self, url: str, registry: Registry, versions: Iterable[str]
     ) -> Mapping[str, Any]:
-        """What a package's description says of the addresses of `versions`, and not much more."""
+        """The packument, reduced to the addresses of `versions` to save memory."""
         keys = frozenset(("versions", *versions, "dist", "tarball"))
 
         def gather(pairs: Iterable[Tuple[str, Any]]) -> Dict[str, Any]:
@@ -164,7 +171,7 @@ class RegistryClient:
         except ValueError:
             packument = None
         if not isinstance(packument, dict):
-            raise HttpProblem("refused", f"{shown(url)} answers with something that is not JSON")
+            raise HttpProblem("refused", f"the response of {shown(url)} is not JSON")
         return packument
 
     def _store(self, url: str, registry: Optional[Registry], content: Content) -> Stored:
@@ -185,7 +192,7 @@ class RegistryClient:
     def _fault(self, subject: str, problem: HttpProblem, registry: Registry) -> FetchFault:
         problem = registry.without_values(problem)
         if problem.kind in ("unreachable", "untrusted"):
-            way_out = f"check the registry of {registry.source}: {registry.shown}"
+            way_out = f"check the registry address in {registry.source}: {registry.shown}"
             if problem.kind == "untrusted":
                 way_out = "add to ~/.npmrc: cafile=<file with the registry's CA in PEM form>"
             return FetchFault(
@@ -199,13 +206,13 @@ class RegistryClient:
                 f"(this one is from {registry.source})"
             )
             if self._config.login(registry.url, registry) is None:
-                # Some registries deny that a private package exists.
+                # Some registries answer 404 for a private package to clients without a login.
                 way_out += f"\nor, if it is private, {_login_line(registry)}"
             return FetchFault(subject, f"the registry does not have it: {problem.text}", way_out)
         if problem.kind == "too-long":
             return FetchFault(
                 subject,
-                f"the registry has other content than the lock: {problem.text}",
+                f"the file from the registry does not match the lock: {problem.text}",
                 "restore the lock from version control",
             )
         if problem.status == 407:
@@ -218,34 +225,39 @@ class RegistryClient:
         if unset:
             return FetchFault(
                 subject,
-                f"the registry {registry.shown} wants a login: {problem.text}; {unset[1]} "
-                f"takes it from ${{{unset[0]}}}, which is not set",
+                f"the registry {registry.shown} requires a login: {problem.text}; {unset[1]} "
+                f"reads it from ${{{unset[0]}}}, which is not set",
                 f"export {unset[0]}=<token>",
                 shared=True,
             )
         return FetchFault(
             subject,
-            f"the registry {registry.shown} wants a login: {problem.text}",
+            f"the registry {registry.shown} requires a login: {problem.text}",
             _login_line(registry),
             shared=True,
         )
 
 
 def _give_large_memory_back() -> None:
-    """Has glibc take it from the system each time: else each thread's heap keeps what it once took."""
-    with contextlib.suppress(AttributeError):  # another C library
+    """Makes glibc return large blocks of memory to the system when they are freed.
+
+    By default, glibc raises its mmap threshold when a large block is freed. Later large blocks then
+    come from the heap of a thread, which keeps them.
+    """
+    with contextlib.suppress(AttributeError):  # another C library has no mallopt
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        # Else it would ask the system for the small ones over and over too.
+        # Setting one threshold stops glibc from adjusting the other. With a low trim threshold it
+        # would return and request small blocks again and again.
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def _address(packument: Mapping[str, Any], version: str) -> Optional[str]:
-    """Where a package's description says that a version's tarball is."""
-    found: Any = packument
+    """The address of a version's tarball in a packument; None if it has no such version."""
+    value: Any = packument
     for key in ("versions", version, "dist", "tarball"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else None
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _is_long(value: Any) -> bool:
@@ -257,20 +269,20 @@ def _login_line(registry: Registry) -> str:
 
 
 def _candidates(address: str, registry: Registry) -> Tuple[str, ...]:
-    """Where a tarball may lie of which the description says `address`.
+    """Addresses to try for a tarball with this `address` in the packument, in order.
 
-    A mirror often hands on the description of the registry that it mirrors, with that one's host;
-    the same path on the mirror is then right, and reachable.
+    A mirror often passes on the packument of the registry that it mirrors, with the address of that
+    registry. The tarball is then at the same path on the mirror.
     """
     try:
         parts = urlsplit(address)
     except ValueError:
-        return ()  # no address at all
+        return ()  # not an address
     if parts.scheme not in ("http", "https"):
         return (registry.url.rstrip("/") + "/" + address.lstrip("/"),)
     path = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
     own = urlsplit(registry.url)
-    # Behind a proxy, registries describe themselves with a wrong scheme or an inner host.
+    # A registry behind a reverse proxy often writes the wrong scheme or an internal host.
     here = f"{own.scheme}://{own.netloc}/{path}"
     if parts.hostname == own.hostname:
         return tuple(dict.fromkeys((here, address)))

@@ -1,8 +1,8 @@
-"""The user's own npm configuration, as far as fetching goes: registries, logins, CAs, proxies.
+"""The user's npm configuration for fetching: registries, logins, CAs and proxies.
 
-Slipway has no registry of its own. It asks where npm would ask, by the same files in the same
-order, so that a machine on which npm works needs nothing more. Values may be secrets: they leave
-this module only as request headers and TLS settings, never in a text.
+Slipway has no default registry. It reads the same files as npm in the same order, so that a machine
+with a working npm needs no further configuration. Values can be secret. They leave this module only
+as request headers and TLS settings, and never in a message.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _OFF = ("", "null", "false", "undefined")
 _REASONS = {
     "unreachable": "no connection",
     "untrusted": "its certificate is not trusted",
-    "broken": "the answer was cut off or too slow",
-    "too-long": "the answer is too long",
-    "refused": "the answer cannot be used",
+    "broken": "the response was cut off or too slow",
+    "too-long": "the response is too long",
+    "refused": "the response is not usable",
 }
 _LOGIN_KEYS = ("_authToken", "_auth", "username", "_password", "email")
 _ASKED_NPM = "npm config get registry"
@@ -50,9 +50,9 @@ _OF_THIS_MACHINE = ("ca", "cafile")
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry's address, with a slash at its end, and where it was configured.
+    """The address of a registry, with a slash at its end, and where it is configured.
 
-    `written` is how messages show an address that has variables in it: what they hold may be
+    Messages show `written` instead, if the address contains variables, because their values can be
     secret.
     """
 
@@ -71,11 +71,11 @@ class Registry:
 
     @property
     def key(self) -> str:
-        """How `.npmrc` names it in front of a login."""
+        """The prefix of this registry's login settings in `.npmrc`, such as `//host/path`."""
         return self.shown.split(":", 1)[1]
 
     def without_values(self, problem: HttpProblem) -> HttpProblem:
-        """The problem of a request to this registry, with no value of a variable in its text."""
+        """The problem with a text that contains no value of a variable."""
         if not self.written:
             return problem
         reason = f"HTTP {problem.status}" if problem.status else _REASONS.get(problem.kind, "")
@@ -84,7 +84,7 @@ class Registry:
 
 @dataclass(frozen=True)
 class _Login:
-    """The header of a login, and whether the project's .npmrc has all of it."""
+    """An Authorization header; `of_project` if the project's .npmrc has the complete login."""
 
     header: str = field(repr=False)
     of_project: bool
@@ -92,9 +92,9 @@ class _Login:
 
 @dataclass(frozen=True)
 class NpmConfig(NetworkSettings):
-    """All settings, the strongest source first. Its repr shows none of them.
+    """All settings, the source with the highest priority first. Its repr shows none of them.
 
-    `ask_npm` gives the registry that npm itself would use, if there is an npm.
+    `ask_npm` returns the registry of an installed npm; None without npm.
     """
 
     layers: Tuple[Mapping[str, Setting], ...] = field(repr=False)
@@ -111,30 +111,34 @@ class NpmConfig(NetworkSettings):
         return None
 
     def _require_known_variables(self, setting: Setting, key: str) -> None:
-        """A project must not have any variable of the user sent to the hosts that it names."""
+        """Raises SlipwayError if a project's setting uses a variable that is not allowed.
+
+        A project names hosts, so its `.npmrc` could otherwise send any variable of the user to a
+        host of its choice.
+        """
         if key in _OF_THIS_MACHINE or not self._is_of_project(setting):
             return
         known = self.project_variables
         if not _is_for_a_registry(key, setting):
-            known = tuple(one for one in known if one not in PROJECT_VARIABLES)
+            known = tuple(pattern for pattern in known if pattern not in PROJECT_VARIABLES)
         for name in setting.variables:
-            if not any(fnmatch.fnmatchcase(name, one) for one in known):
+            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in known):
                 raise SlipwayError(
-                    f'the project\'s npm setting "{key}" asks for a variable of yours that is not '
-                    "known to be for a registry with TLS",
+                    f'the project\'s npm setting "{key}" must not use this environment variable',
                     where=setting.source,
                     found="${" + name + "}",
-                    next=f'if it is, add to pants.toml: [slipway] npmrc_variables.add = ["{name}"]',
+                    next="if the variable may be sent to the hosts that the project names, add to "
+                    f'pants.toml: [slipway] npmrc_variables.add = ["{name}"]',
                 )
 
     def usable(self, key: str) -> Optional[Setting]:
-        """A setting that is on and complete; a variable that it lacks is an error."""
+        """The setting, or None if it is off; raises SlipwayError if its variable is not set."""
         setting = self.get(key)
         if setting is None or setting.value in _OFF:
             return None
         if setting.unset:
             raise SlipwayError(
-                f'the npm setting "{key}" needs a variable that is not set',
+                f'the npm setting "{key}" uses an environment variable that is not set',
                 where=setting.source,
                 found="${" + setting.unset[0] + "}",
                 next=f"export {setting.unset[0]}=…",
@@ -142,7 +146,7 @@ class NpmConfig(NetworkSettings):
         return setting
 
     def registry_for(self, name: str) -> Registry:
-        """The registry of a package: its scope's, else the common one."""
+        """The registry of a package: that of its scope, or else the default registry."""
         scope = name.split("/", 1)[0] if name.startswith("@") else None
         setting = self.usable(f"{scope}:registry") if scope else None
         setting = setting or self.usable("registry")
@@ -154,11 +158,12 @@ class NpmConfig(NetworkSettings):
         return known
 
     def login(self, url: str, registry: Optional[Registry]) -> Optional[str]:
-        """The Authorization header for `url`; `registry` is the one that is being asked.
+        """The Authorization header for `url`, which is a request to `registry`.
 
-        npm's rule: the longest configured prefix of the address; or else, on the registry's own
-        host, the registry's login, since tarballs may lie under another path there.  npm's lines
-        name no scheme: without TLS, a login goes only to a registry that is configured without.
+        As in npm, the login with the longest matching address prefix wins. Without a match, `url`
+        gets the login of the registry if it is on the same host, because tarballs can have another
+        path there. npm's login settings contain no scheme. So without TLS, a login is only sent
+        to a registry that is configured with http.
         """
         login = self._find_login(url, registry)
         if login is None:
@@ -167,37 +172,38 @@ class NpmConfig(NetworkSettings):
             if registry is None or not _same_origin(url, registry.url):
                 return None
             raise SlipwayError(
-                "the project's npm registry has no TLS, and a login of yours would be sent",
+                "the project's npm registry has no TLS, and would get your login unencrypted",
                 where=registry.source,
                 found=registry.shown,
-                next="change http: to https: there; if the registry has no TLS, add there: "
+                next="change http: to https: in that line; if the registry has no TLS, add there: "
                 f"{registry.key}:_authToken=${{NPM_TOKEN}}",
             )
         self._require_safe_way(url, login)
         return login.header
 
     def _find_login(self, url: str, registry: Optional[Registry]) -> Optional[_Login]:
-        found = self._login_below(urlsplit(url).netloc, urlsplit(url).path)
-        if found or registry is None or not _same_origin(url, registry.url):
-            return found
-        found = self._login_below(registry.host, urlsplit(registry.url).path)
-        if found:
-            return found
+        login = self._login_below(urlsplit(url).netloc, urlsplit(url).path)
+        if login or registry is None or not _same_origin(url, registry.url):
+            return login
+        login = self._login_below(registry.host, urlsplit(registry.url).path)
+        if login:
+            return login
         common = self.usable("registry")
         is_common = (
             _registry(common).url == registry.url if common else registry.source == _ASKED_NPM
         )
         if not is_common:
             return None
-        # Logins without an address, from the time of npm 6, belong to the common registry: to the
-        # one of the user, who did not write them for whatever host a project names.
+        # npm 6 had logins without an address, for the default registry. If the project sets the
+        # default registry, only such logins from the project are used: the user did not write
+        # theirs for a host that a project chooses.
         of_project = common is not None and self._is_of_project(common)
         return self._login("", self._is_of_project if of_project else lambda _: True)
 
     def _is_plain_registry(self, url: str, registry: Optional[Registry], login: _Login) -> bool:
-        """Whether a registry of this address is configured with the scheme of `url`.
+        """Whether a registry at this address is configured with the scheme of `url`.
 
-        A project can say so for logins of its own alone.
+        A project's setting counts only for the project's own logins.
         """
         known = [Setting(registry.url, registry.source)] if registry else []
         for layer in self.layers:
@@ -207,21 +213,20 @@ class NpmConfig(NetworkSettings):
                 if key == "registry" or key.endswith(":registry")
             ]
         return any(
-            configured_address.parse(one.value) and _same_origin(url, one.value)
-            for one in known
-            if login.of_project or not self._is_of_project(one)
+            configured_address.parse(setting.value) and _same_origin(url, setting.value)
+            for setting in known
+            if login.of_project or not self._is_of_project(setting)
         )
 
     def _require_safe_way(self, url: str, login: _Login) -> None:
-        """A project must not have a login read on its way, by its settings of TLS and proxies."""
+        """Raises SlipwayError if a project's TLS or proxy settings would expose a login."""
         checks_off = self.get("strict-ssl")
         if checks_off and not self.strict_ssl and self._is_of_project(checks_off):
             raise SlipwayError(
-                "the project switches the checks of TLS off, and a login would be sent",
+                "the project disables certificate checks, so a login could be read on its way",
                 where=checks_off.source,
                 found="strict-ssl=false",
-                next="remove the line; where the registry has a CA of its own, "
-                f"add to ~/.npmrc: {_CAFILE}",
+                next=f"remove the line; if the registry has its own CA, add to ~/.npmrc: {_CAFILE}",
             )
         if login.of_project:
             return
@@ -229,18 +234,17 @@ class NpmConfig(NetworkSettings):
             for setting in (self.usable("cafile"), self.usable("ca")):
                 if setting and self._is_of_project(setting):
                     raise SlipwayError(
-                        "the project says which CA is trusted, and a login of yours would be sent",
+                        "the project sets the trusted CA, so it could read your login",
                         where=setting.source,
-                        next=f"remove the line; if the CA is right, add to ~/.npmrc: {_CAFILE}",
+                        next=f"remove the line; if you trust the CA, add to ~/.npmrc: {_CAFILE}",
                     )
             return
         proxy = self._proxy(url)
         if proxy and self._is_of_project(proxy):
             raise SlipwayError(
-                "the project names a proxy, which could read a login of yours: "
-                "nothing protects it on its way there",
+                "the project sets a proxy, which could read your login: it is sent unencrypted",
                 where=proxy.source,
-                next="remove the line; if the proxy is right, add to ~/.npmrc: "
+                next="remove the line; if you trust the proxy, add to ~/.npmrc: "
                 "proxy=http://<proxy>:<port>/",
             )
 
@@ -248,7 +252,7 @@ class NpmConfig(NetworkSettings):
         return self.project is not None and setting.source.rpartition(":")[0] == self.project
 
     def unset_login_variable(self, registry: Registry) -> Optional[Tuple[str, str]]:
-        """The variable that a login of this registry lacks, and the line that asks for it."""
+        """The unset variable of this registry's login, and the line that uses it; or None."""
         for layer in self.layers:
             for key, setting in layer.items():
                 if setting.unset and key.startswith(f"//{registry.host}") and ":_" in key:
@@ -256,7 +260,7 @@ class NpmConfig(NetworkSettings):
         return None
 
     def proxy_for(self, url: str) -> Optional[str]:
-        """The proxy for an address, with the login that may stand in it."""
+        """The proxy for an address, with any login in it; None for no proxy."""
         setting = self._proxy(url)
         if setting is None:
             return None
@@ -293,9 +297,9 @@ class NpmConfig(NetworkSettings):
         listed = setting.value if setting and setting.value not in _OFF else None
         if listed is None:
             listed = self.env.get("NO_PROXY") or self.env.get("no_proxy") or ""
-        for one in re.split(r"[,\s]+", listed):
-            domain = without_port(one.lstrip("*")).strip(".").lower()
-            if one == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
+        for entry in re.split(r"[,\s]+", listed):
+            domain = without_port(entry.lstrip("*")).strip(".").lower()
+            if entry == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
                 return True
         return False
 
@@ -310,7 +314,7 @@ class NpmConfig(NetworkSettings):
         return True
 
     def ca_texts(self) -> Tuple[List[str], bool]:
-        """Certificates in PEM form, and whether they stand in for the system's own."""
+        """CA certificates in PEM form, and whether they replace the CAs of the system."""
         own = []
         setting = self.usable("cafile")
         if setting:
@@ -320,7 +324,7 @@ class NpmConfig(NetworkSettings):
             except (OSError, ValueError) as error:
                 path = _beside(setting.shown, setting.source, home)
                 raise SlipwayError(
-                    f'cannot read the CA file "{path}": {getattr(error, "strerror", "it is no path")}',
+                    f'cannot read the CA file "{path}": {getattr(error, "strerror", "not a path")}',
                     where=setting.source,
                     found=setting.shown,
                     next=f"ls -l {path}",
@@ -333,15 +337,15 @@ class NpmConfig(NetworkSettings):
             try:
                 extra.append(read_ca_file(self.env.get(name, "")))
             except OSError:
-                pass  # Node and OpenSSL go on without such a file too.
+                pass  # Node.js and OpenSSL ignore a missing file too
         return (own, True) if own else (extra, False)
 
     def _login_below(self, host: str, path: str) -> Optional[_Login]:
         key = f"//{host}{path or '/'}"
         while len(key) > 2:
-            found = self._login(f"{key}:")
-            if found:
-                return found
+            login = self._login(f"{key}:")
+            if login:
+                return login
             key = key[:-1] if key.endswith("/") else key[: key.rfind("/") + 1]
         return None
 
@@ -368,10 +372,11 @@ class NpmConfig(NetworkSettings):
 
     def _secret(self, key: str, allowed: Callable[[Setting], bool]) -> Optional[Setting]:
         setting = self.get(key)
-        # npm goes on without a login whose variable is not set, and so do developers' machines.
+        # npm ignores a login with an unset variable. Many machines of developers have such lines,
+        # because the variable is only set in CI.
         if setting is None or setting.unset or setting.value in _OFF or not allowed(setting):
             return None
-        # A line break in a value would be a header of its own, and headers are ASCII.
+        # A line break in a value would start another header, and http.client sends only ASCII.
         plain = setting.value.isascii() and setting.value.isprintable()
         return setting if plain else None
 
@@ -384,7 +389,7 @@ def load(
     env: Mapping[str, str],
     project_variables: Tuple[str, ...] = PROJECT_VARIABLES,
 ) -> NpmConfig:
-    """The configuration from option, environment, project, user and npm itself, in this order."""
+    """The configuration from the option, environment, project, user and npm, in this order."""
     layers: List[Mapping[str, Setting]] = []
     if option_registry:
         layers.append({"registry": Setting(option_registry, "[slipway].npm_registry")})
@@ -416,16 +421,16 @@ def no_registry() -> SlipwayError:
 
 
 def _environment(env: Mapping[str, str]) -> Dict[str, Setting]:
-    """npm_config_* variables, whose names npm reads without regard to case."""
-    found: Dict[str, Setting] = {}
+    """Settings from npm_config_* variables; npm ignores the case of their names."""
+    settings: Dict[str, Setting] = {}
     for name, value in sorted(env.items()):
         if not name.lower().startswith(CONFIG_PREFIX) or not value:
             continue
         key = name[len(CONFIG_PREFIX) :]
         if not key.startswith("//") and not key.startswith("@"):
             key = key[:1].lower() + key[1:].lower().replace("_", "-")
-        found[key] = Setting(value, f"environment: {name}")
-    return found
+        settings[key] = Setting(value, f"environment: {name}")
+    return settings
 
 
 def _read_npmrc(path: str) -> Optional[str]:
@@ -441,66 +446,66 @@ def _read_npmrc(path: str) -> Optional[str]:
 
 
 def _beside(path: str, source: str, home: str) -> str:
-    """A path in a setting; a relative one is meant from the folder of its .npmrc."""
+    """The path in a setting; relative paths start at the folder of the .npmrc."""
     if path.startswith("~/"):
         return os.path.join(home, path[2:])
     return os.path.join(os.path.dirname(source.rpartition(":")[0]), path)
 
 
-# For each of a thousand tarballs it is asked for twice.
+# Cached, because each of a thousand tarballs calls this twice.
 @functools.lru_cache(maxsize=None)
 def _registry(setting: Setting) -> Registry:
     url = setting.value.strip()
-    parts, found = configured_address.parse(url), configured_address.shown(setting.shown.strip())
+    parts, written = configured_address.parse(url), configured_address.shown(setting.shown.strip())
     if parts is None or parts.scheme not in ("http", "https"):
         raise SlipwayError(
-            "the npm registry is no http or https address",
+            "the npm registry is not an http or https address",
             where=setting.source,
-            found=found,
+            found=written,
             next="registry=https://<your registry>/",
         )
     if "@" in parts.netloc:
         raise SlipwayError(
-            "the npm registry's address holds a login, which npm does not use",
+            "the npm registry's address contains a login, which npm does not support",
             where=setting.source,
-            found=found,
-            next=f"//{found.partition('://')[2].rstrip('/') or '<registry>'}/:_authToken=<token>",
+            found=written,
+            next=f"//{written.partition('://')[2].rstrip('/') or '<registry>'}/:_authToken=<token>",
         )
     if "?" in url or "#" in url:
         raise SlipwayError(
-            "the npm registry's address has a query, which npm does not use",
+            "the npm registry's address has a query, which npm does not support",
             where=setting.source,
-            found=found,
-            next=f"registry={found or 'https://<your registry>/'}",
+            found=written,
+            next=f"registry={written or 'https://<your registry>/'}",
         )
-    written = (found or f"{parts.scheme}://…").rstrip("/") + "/" if setting.variables else ""
-    return Registry(url.rstrip("/") + "/", setting.source, written)
+    name = (written or f"{parts.scheme}://…").rstrip("/") + "/" if setting.variables else ""
+    return Registry(url.rstrip("/") + "/", setting.source, name)
 
 
 def _is_for_a_registry(key: str, setting: Setting) -> bool:
-    """Whether it is a login, or names a registry; not one that is written without TLS."""
+    """Whether the setting is a login or a registry's address, except an address with http."""
     if key == "registry" or key.endswith(":registry"):
         return not setting.written.lower().startswith("http:")
     return key.rpartition(":")[2] in _LOGIN_KEYS
 
 
-def _same_origin(one: str, other: str) -> bool:
-    left, right = urlsplit(one), urlsplit(other)
+def _same_origin(url: str, other: str) -> bool:
+    left, right = urlsplit(url), urlsplit(other)
     return (left.scheme, left.netloc) == (right.scheme, right.netloc)
 
 
 def packument_url(registry: Registry, name: str) -> str:
-    """Where a registry describes a package; a scope's slash is part of the name."""
+    """The address of a packument; npm escapes the slash of a scoped name."""
     return registry.url + quote(name, safe="@")
 
 
 def _on_path(program: str, env: Mapping[str, str]) -> Optional[str]:
-    found = shutil.which(program, path=env.get("PATH", ""))
-    return os.path.realpath(found) if found else None
+    path = shutil.which(program, path=env.get("PATH", ""))
+    return os.path.realpath(path) if path else None
 
 
 class AskNpm:
-    """`npm config get registry`, run once, and only if nothing else names a registry."""
+    """Runs `npm config get registry`, once, and only if no other source names a registry."""
 
     def __init__(self, env: Mapping[str, str], home: Optional[str]) -> None:
         self._env, self._home = env, home

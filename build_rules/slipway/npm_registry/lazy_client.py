@@ -1,4 +1,4 @@
-"""The registry client of a fetching program, by the settings of its run."""
+"""Creates the registry client of a fetching program from the settings of its run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from slipway.npm_registry.names import CONFIG_PREFIX
 
 
 class LazyClient:
-    """The registry client, made when the first thread needs it.
+    """The registry client, created when the first thread needs it.
 
-    A run that finds everything in its cache asks for no configuration, and so works without one.
+    A run that finds every file in the cache reads no configuration, so it works without any.
     """
 
     def __init__(
@@ -31,16 +31,20 @@ class LazyClient:
         return self._make()[0]
 
     def strict_transport(self) -> Transport:
-        """With npm's proxies and CAs, for what is no npm registry: npm's `strict-ssl=false` is no
-        word on the logins of others."""
+        """A transport with npm's proxies and CAs for other servers than npm registries.
+
+        It ignores npm's `strict-ssl=false`, because that setting must not expose other logins.
+        """
         return Transport(Strict(self._make()[2]), self._settings.patience)
 
     def config(self) -> npm_config.NpmConfig:
         return self._make()[2]
 
     def fetch_binary(self, package: str, variable: str, path: str, content: Content) -> Stored:
-        """A file that the install script of a package takes, from where the user's configuration
-        has it.  Of an address that came by a variable, no part gets into a message."""
+        """Fetches a file that a package's install script downloads, from the configured mirror.
+
+        If the address comes from `variable`, messages show no part of it. Raises FetchFailed.
+        """
         subject, base = f"{package}: {path}", self._settings.binary_mirrors.get(package)
         renew = self._settings.renew_command
         if base:
@@ -54,7 +58,9 @@ class LazyClient:
             usable_address(url)
         except HttpProblem:
             raise FetchFailed(
-                FetchFault(subject, f"{name} is no http or https address", f"correct {variable}")
+                FetchFault(
+                    subject, f"{name} is not an http or https address", f"correct {variable}"
+                )
             ) from None
         return self.get().fetch_address(subject, url, content, renew, name)
 
@@ -89,7 +95,7 @@ def _no_mirror(package: str, variable: str, path: str) -> FetchFault:
     line = f"echo '{name}=https://<your mirror>' >> ~/.npmrc"
     return FetchFault(
         f"{package}: {path}",
-        "no mirror of its binaries is configured",
+        "no mirror for its binaries is configured",
         f"{line if is_config else f'export {name}=https://<your mirror>'}\n"
         f'or in pants.toml: [install-scripts] mirrors = {{"{package}" = "https://<your mirror>"}}',
     )

@@ -1,13 +1,13 @@
-"""What npm calls things, at every registry and in every configuration."""
+"""Names and paths that npm uses at every registry and in every configuration."""
 
 from __future__ import annotations
 
 CONFIG_PREFIX = "npm_config_"
-"""Before the names of settings that come by environment variables."""
+"""The prefix of environment variables that are npm settings."""
 
 
 def tarball_path(name: str, version: str) -> str:
-    """Where registries keep a tarball, below their own address."""
+    """The path of a tarball below the address of most registries."""
     bare = name.rpartition("/")[2]
-    # Build metadata is no part of a version for a registry.
+    # npm drops build metadata ("+…") from the version when it publishes a package.
     return f"{name}/-/{bare}-{version.split('+', 1)[0]}.tgz"

@@ -1,4 +1,4 @@
-"""Reading `.npmrc` files the way npm does: its own kind of ini, with `${VAR}` in keys and values."""
+"""Reads `.npmrc` files as npm does: an ini dialect with `${VAR}` in keys and values."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ _VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}]+)\}")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting and where it came from; `unset` names the variables that it lacks, `variables`
-    all that it asks for, `written` is its text with their names."""
+    """A setting and its source, such as `path:line`.
+
+    `variables` are the variables in its text, `unset` those without a value, and `written` is the
+    text before the variables were replaced.
+    """
 
     value: str
     source: str
@@ -26,18 +29,18 @@ class Setting:
 
     @property
     def shown(self) -> str:
-        """The setting for messages: what a variable holds may be secret."""
+        """The value for messages, without values of variables, which can be secret."""
         return one_line(self.written if self.variables else self.value)
 
 
 def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
-    """The settings of one file; a later line wins, `key[]=` lines join with commas."""
-    found: Dict[str, Setting] = {}
+    """The settings of a file; a later line wins, and `key[]=` lines are joined with commas."""
+    settings: Dict[str, Setting] = {}
     lists = set()
     text = text[1:] if text.startswith("\ufeff") else text
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if _HEADING.match(line):
-            # What stands below a heading belongs to that heading; npm has no setting there.
+            # Lines below an ini section belong to the section, and npm has no settings in sections.
             break
         key, equals, value = line.partition("=")
         if not key or line.lstrip()[:1] in (";", "#", ""):
@@ -50,18 +53,18 @@ def parse(text: str, path: str, env: Mapping[str, str]) -> Dict[str, Setting]:
         if len(key) > 2 and key.endswith("[]"):
             key = key[:-2]
             lists.add(key)
-        if key in lists and key in found:
-            value = f"{found[key].value},{value}"
-            unset = found[key].unset + unset
-            variables = found[key].variables + variables
-            written = f"{found[key].written},{written}"
+        if key in lists and key in settings:
+            value = f"{settings[key].value},{value}"
+            unset = settings[key].unset + unset
+            variables = settings[key].variables + variables
+            written = f"{settings[key].written},{written}"
         if not name.unset:
-            found[key] = Setting(value, f"{path}:{number}", unset, variables, written)
-    return found
+            settings[key] = Setting(value, f"{path}:{number}", unset, variables, written)
+    return settings
 
 
 class Expanded(NamedTuple):
-    """A text with its `${VAR}` filled in, all variables that it asks for, and those not set."""
+    """A text with `${VAR}` replaced, all its variables, and the variables that are not set."""
 
     text: str
     variables: Tuple[str, ...]
@@ -69,7 +72,7 @@ class Expanded(NamedTuple):
 
 
 def expand(text: str, env: Mapping[str, str]) -> Expanded:
-    """A backslash before the dollar keeps it; `${VAR?}` is empty where VAR is not set."""
+    """Replaces `${VAR}`, except after a backslash; `${VAR?}` is empty if VAR is not set."""
     variables: List[str] = []
     unset: List[str] = []
 
@@ -98,7 +101,7 @@ def _unquote(text: str) -> str:
             return value if isinstance(value, str) else inner
         except ValueError:
             return inner
-    # Outside quotes `;` and `#` begin a comment, unless a backslash stands before them.
+    # Outside quotes, `;` and `#` begin a comment, unless a backslash precedes them.
     plain = []
     escaped = False
     for character in text:

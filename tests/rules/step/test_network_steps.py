@@ -40,7 +40,7 @@ def test_the_mirrors_of_the_options() -> None:
 @pytest.mark.parametrize("option", ["[slipway] mirrors", "[install-scripts] mirrors"])
 def test_a_mirror_whose_password_is_not_escaped_is_told_without_it(option: str) -> None:
     wrong = {"x": MIRROR.format("#")}
-    with pytest.raises(SlipwayError, match='the mirror for "x" is no address') as caught:
+    with pytest.raises(SlipwayError, match='the mirror for "x" is not an address') as caught:
         _settings(wrong if "slipway" in option else {}, wrong if "scripts" in option else {})
     assert caught.value.where == option
     assert "sesame" not in str(caught.value)

@@ -125,7 +125,7 @@ def test_all_faulty_packages_are_told_at_once() -> None:
 
     with pytest.raises(SlipwayError) as caught:
         read_lock(faulty(change), "packages.lock", next=RENEW)
-    assert caught.value.what == '"packages.lock" has 2 faulty packages'
+    assert caught.value.what == '"packages.lock" has 2 invalid packages'
     assert "$.packages[0].size" in str(caught.value)
     assert "$.packages[1].sha256" in str(caught.value)
 

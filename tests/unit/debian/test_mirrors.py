@@ -70,10 +70,10 @@ FAILING: Dict[str, Tuple[Callable[[], Page], str]] = {
     "broken": (lambda: 500, "HTTP 500"),
     "an error page": (lambda: b"<html>log in first</html>", "wrong size"),
     "other content": (lambda: DATA.replace(b"a", b"b"), "wrong SHA-256"),
-    "too long": (lambda: DATA + b"x", "9001 bytes, not 9000 or less"),
+    "too long": (lambda: DATA + b"x", "9001 bytes, more than 9000"),
     "endless": (lambda: endless, "more than 9000 bytes"),
     "cut off": (lambda: cut_off(DATA), "cut off after 4500 of 9000"),
-    "stalled": (lambda: stalled(1.0), "no answer in time"),
+    "stalled": (lambda: stalled(1.0), "timed out"),
     "going round": (lambda: redirect(PATH), "redirects"),
 }
 
@@ -111,7 +111,7 @@ def test_every_mirrors_answer_is_told(tmp_path: Path) -> None:
 
 
 WAYS_OUT: Dict[str, Tuple[Dict[str, Page], str]] = {
-    "dropped by the mirror": ({}, "name a mirror that still has it; in pants.toml: [slipway]"),
+    "dropped by the mirror": ({}, "set a mirror that still has it; in pants.toml: [slipway]"),
     "login wanted": ({PATH: 401}, "add a login to /etc/apt/auth.conf.d"),
     "busy": ({PATH: 503}, "run the same command again"),
 }
@@ -169,7 +169,7 @@ def test_a_mirror_under_a_companys_own_authority(tmp_path: Path) -> None:
         found = fault(tmp_path, mirrors(address))
         assert "its certificate is not trusted" in found.reason
         assert found.next == (
-            'name its authority in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
+            'set its CA file in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
         )
         assert fetch(tmp_path, mirrors(address, settings=trusted)) == DATA
 
@@ -186,7 +186,7 @@ def test_a_local_mirror_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "text"), [(DATA + b"x", "9001 bytes, not 9000 or less"), (b"x" * 9000, "SHA-256")]
+    ("content", "text"), [(DATA + b"x", "9001 bytes, more than 9000"), (b"x" * 9000, "SHA-256")]
 )
 def test_a_local_mirror_with_another_file_is_told(
     content: bytes, text: str, tmp_path: Path
@@ -197,7 +197,7 @@ def test_a_local_mirror_with_another_file_is_told(
 def test_a_local_mirror_without_the_file_is_told(tmp_path: Path) -> None:
     found = fault(tmp_path, mirrors(f"file://{tmp_path}"))
     assert "No such file" in found.reason
-    assert "name a mirror that still has it" in found.next
+    assert "set a mirror that still has it" in found.next
 
 
 def test_small_files_are_read_up_to_a_limit() -> None:

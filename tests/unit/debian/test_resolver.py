@@ -60,9 +60,9 @@ def test_another_version_than_that_of_the_image_below_is_told(now: Stanza) -> No
     below = resolve(make_wanted(wanted={"libc6": "x"}), [stanza("libc6", version="2.31")])
     with pytest.raises(SlipwayError) as caught:
         resolve(make_wanted(), [stanza("tool"), now], below)
-    assert 'has another "libc6" than the mirror' in caught.value.what
-    assert caught.value.found.startswith("2.31 below; the mirror has ")
-    assert caught.value.next == "renew the lock of the image below first"
+    assert 'has another version of "libc6" than the mirror' in caught.value.what
+    assert caught.value.found.startswith("2.31; the mirror has ")
+    assert caught.value.next == "update the lock of the image below first"
 
 
 def test_circles_end() -> None:
@@ -179,21 +179,21 @@ BAD: Dict[str, Any] = {
     "cut for nothing": (
         [stanza("tool")],
         {"cut": {"dpkg": "x", "zsh": "x"}},
-        '"image.json" cuts what nothing in the image asks for',
+        '"image.json" cuts packages that no package of the image depends on',
         "1. dpkg\n2. zsh",
         "remove these lines",
     ),
     "unreadable relation": (
         [stanza("tool", Depends="a (~ 1)")],
         {},
-        'the relation "a (~ 1)" cannot be read',
+        'cannot parse the dependency "a (~ 1)"',
         "a (~ 1)",
         "try another mirror",
     ),
     "list without a hash": (
         [{"Package": "tool", "Version": "1", "Architecture": "all"}],
         {},
-        'the archive\'s list of packages is incomplete for "tool"',
+        'the package index is incomplete for "tool"',
         "no usable Filename, SHA256, Size",
         "try another mirror",
     ),
@@ -201,7 +201,7 @@ BAD: Dict[str, Any] = {
         f"a size of {size[:5]}": (
             [stanza("tool", Size=size)],
             {},
-            'the archive\'s list of packages is incomplete for "tool"',
+            'the package index is incomplete for "tool"',
             "no usable Size",
             "try another mirror",
         )

@@ -75,7 +75,7 @@ def test_an_option_holds_nothing_but_addresses(addresses: Dict[str, str], refuse
     if not refused:
         configured_address.require_all(addresses, "[install-scripts] mirrors")
         return
-    with pytest.raises(SlipwayError, match='the mirror for "y" is no address') as caught:
+    with pytest.raises(SlipwayError, match='the mirror for "y" is not an address') as caught:
         configured_address.require_all(addresses, "[install-scripts] mirrors")
     assert caught.value.where == "[install-scripts] mirrors"
     assert "S3CRET" not in str(caught.value)

@@ -102,18 +102,18 @@ class TestRegistry:
 
 
 BAD = {
-    "registry=ftp://r.example/": ("is no http or https address", "ftp://r.example/"),
+    "registry=ftp://r.example/": ("is not an http or https address", "ftp://r.example/"),
     # What is no address may be a secret in the wrong place.
-    "registry=r.example": ("is no http or https address", ""),
-    f"registry={TOKEN}": ("is no http or https address", ""),
-    "registry=https://": ("is no http or https address", ""),
-    "registry=http://[::1": ("is no http or https address", ""),
-    f"registry=https://user:{TOKEN}@r.example/": ("holds a login", "https://r.example/"),
-    f'registry="https://user:{TOKEN}#x@r.example/"': ("is no http or https address", ""),
-    f"registry=https://user:{TOKEN}/x@r.example/": ("is no http or https address", ""),
+    "registry=r.example": ("is not an http or https address", ""),
+    f"registry={TOKEN}": ("is not an http or https address", ""),
+    "registry=https://": ("is not an http or https address", ""),
+    "registry=http://[::1": ("is not an http or https address", ""),
+    f"registry=https://user:{TOKEN}@r.example/": ("contains a login", "https://r.example/"),
+    f'registry="https://user:{TOKEN}#x@r.example/"': ("is not an http or https address", ""),
+    f"registry=https://user:{TOKEN}/x@r.example/": ("is not an http or https address", ""),
     f"registry=https://r.example/?token={TOKEN}": ("has a query", "https://r.example/"),
     f'registry="https://r.example/#{TOKEN}"': ("has a query", "https://r.example/"),
-    "registry=https://${NO}/": ('"registry" needs a variable that is not set', "${NO}"),
+    "registry=https://${NO}/": ('"registry" uses an environment variable that is not set', "${NO}"),
 }
 
 
@@ -348,7 +348,7 @@ class TestProjects:
         project = self.project(tmp_path, "; a comment", line)
         config = _load(home, REGISTRY, project=project, env={"CLOUD_SECRET": TOKEN})
         address = "https://p.example/left.tgz"
-        with pytest.raises(SlipwayError, match="asks for a variable of yours") as caught:
+        with pytest.raises(SlipwayError, match="must not use this environment variable") as caught:
             # What a fetch asks for.
             _ = config.registry_for("left"), config.proxy_for(address), config.login(address, None)
         assert caught.value.where == f"{project}:2"
@@ -388,7 +388,7 @@ class TestProjects:
     ) -> None:
         project = self.project(tmp_path, "strict-ssl=false")
         config = _load(home, REGISTRY, f"//r.example/:_authToken={TOKEN}", project=project)
-        with pytest.raises(SlipwayError, match="switches the checks of TLS off") as caught:
+        with pytest.raises(SlipwayError, match="disables certificate checks") as caught:
             config.login(TARBALL, None)
         assert (caught.value.where, caught.value.found) == (f"{project}:1", "strict-ssl=false")
         # Nothing is lost where no login is sent, or where the user says so.
@@ -404,7 +404,7 @@ class TestProjects:
     ) -> None:
         project = self.project(tmp_path, line, "https-proxy=http://p.example/")
         config = _load(home, REGISTRY, self.LOGIN, project=project)
-        with pytest.raises(SlipwayError, match="says which CA is trusted") as caught:
+        with pytest.raises(SlipwayError, match="sets the trusted CA") as caught:
             config.login(TARBALL, None)
         assert caught.value.where == f"{project}:1"
         assert "add to ~/.npmrc: cafile=" in caught.value.next
@@ -415,7 +415,7 @@ class TestProjects:
         # A password of the user's is one, whoever wrote the name.
         project = self.project(tmp_path, line, "//r.example/:username=user")
         config = _load(home, f"//r.example/:_password={PASSWORD}", project=project)
-        with pytest.raises(SlipwayError, match="says which CA is trusted"):
+        with pytest.raises(SlipwayError, match="sets the trusted CA"):
             config.login(TARBALL, None)
 
     @pytest.mark.parametrize(

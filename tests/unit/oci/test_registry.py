@@ -234,8 +234,8 @@ def test_another_manifest_than_the_pinned_one_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"LAYER", "has other content than the lock: wrong SHA-256"),
-        (b"layer and more", "not 5 or less"),
+        (b"LAYER", "does not match the lock: wrong SHA-256"),
+        (b"layer and more", "more than 5"),
         (None, "HTTP 404"),
     ],
 )

@@ -146,7 +146,7 @@ BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
     ),
     "an address without a protocol": (
         change("npm", "versions", "8.19.4", "url", value="mirror.example.com/npm.tgz"),
-        ["npm.versions.8.19.4.url: 'mirror.example.com/npm.tgz' is no http or https address"],
+        ["npm.versions.8.19.4.url: 'mirror.example.com/npm.tgz' is not an http or https address"],
     ),
     "no integrity": (change(*NODE, "integrity"), ["binary.linux-x64.integrity: "]),
     "another version": (

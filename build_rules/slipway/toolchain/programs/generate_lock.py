@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         with _suggesting_trust(spec.suite, options.resolve):
             suite = read_suite(mirrors, spec.suite, spec.component, spec.architecture, trust)
     for doubt in suite.doubts:
-        print(f"trusted all the same, as asked: {doubt}", file=sys.stderr)
+        print(f"accepted because of debian_trusted: {doubt}", file=sys.stderr)
     wanted = WantedPackages(spec.file, spec.suite, spec.component, spec.wanted, spec.cut)
     lock = DebianLock(
         suite=spec.suite,

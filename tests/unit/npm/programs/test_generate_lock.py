@@ -163,7 +163,7 @@ def test_a_remote_tarball_is_fetched_from_its_own_address(run: Run) -> None:
     ("fault", "said"),
     [
         ("404", "the registry does not have it"),
-        ("401", "wants a login"),
+        ("401", "requires a login"),
         ("500", "HTTP 500"),
         ("wrong", "wrong integrity"),
         ("truncated", "cut off"),

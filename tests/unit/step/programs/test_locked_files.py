@@ -147,7 +147,7 @@ class TestBinaries:
     def test_a_value_that_is_no_address_is_not_shown_either(self, run: Run, value: str) -> None:
         self.want(run, value)
         error = run.fails()
-        assert f"<{self.VARIABLE}> is no http or https address" in error
+        assert f"<{self.VARIABLE}> is not an http or https address" in error
         assert "TOPSECRET" not in error
 
 
@@ -216,16 +216,16 @@ REFUSALS = {
     # fault: (requests that it takes, what is said, what to do next)
     "500": (4, "HTTP 500", "run the same command again"),
     "truncated": (4, f"cut off after {len(LEFT) // 2} of {len(LEFT)} bytes", "run the same"),
-    "stall": (4, "no answer in time", "run the same command again"),
+    "stall": (4, "timed out", "run the same command again"),
     "drip": (4, "too slow", "run the same command again"),
-    "close": (4, "closed without an answer", "run the same command again"),
+    "close": (4, "connection closed without a response", "run the same command again"),
     "endless": (1, f"more than {len(LEFT)} bytes", "restore the lock from version control"),
     "wrong": (1, f"wrong integrity: expected {sha512(LEFT)}, found {sha512(bytes(len(LEFT)))}",
               "./pants generate-lockfiles --resolve=npm:apps/x"),
     "shorter": (1, f"wrong size: expected {len(LEFT)} bytes, found {len(LEFT) - 1} bytes",
                 "./pants generate-lockfiles --resolve=npm:apps/x"),
-    "401": (1, "wants a login", "/:_authToken=<token>"),
-    "403": (1, "wants a login", "/:_authToken=<token>"),
+    "401": (1, "requires a login", "/:_authToken=<token>"),
+    "403": (1, "requires a login", "/:_authToken=<token>"),
     "404": (2, "the registry does not have it", "/:_authToken=<token>"),
     "410": (2, "the registry does not have it", "publish it to"),
     "400": (1, "HTTP 400", "run the same command again"),
@@ -297,8 +297,8 @@ def test_a_host_that_has_no_address(run: Run) -> None:
     run.want()
     run.npmrc("registry=http://no-such-host.invalid/")
     message = run.fails()
-    assert "its name cannot be resolved" in message
-    assert f"check the registry of {run.home}/.npmrc:1" in message
+    assert "cannot resolve the host name" in message
+    assert f"check the registry address in {run.home}/.npmrc:1" in message
 
 
 def test_no_registry_at_all(run: Run) -> None:
@@ -438,7 +438,7 @@ class TestElsewhere:
         with Registry({}) as registry:
             registry.files["/left"] = text.encode()
             run.npmrc(f"registry={registry.url}")
-            assert "answers with something that is not JSON" in run.fails()
+            assert "is not JSON" in run.fails()
 
 
 class TestSecrets:
@@ -493,7 +493,7 @@ class TestSecrets:
         run.npmrc(f"registry=http://user:{TOKEN}@registry.example/")
         message = run.fails()
         assert TOKEN not in message
-        assert "holds a login" in message
+        assert "contains a login" in message
 
     def test_a_proxys_password_is_not_shown(self, run: Run) -> None:
         run.want()
@@ -545,7 +545,7 @@ class TestSecrets:
             run.npmrc(f"registry={registry.url}", f"//{registry.host}/:_authToken=${{MY_TOKEN}}")
             message = run.fails()
             assert registry.headers("Authorization") == [None]
-        assert f"{run.home}/.npmrc:2 takes it from ${{MY_TOKEN}}, which is not set" in message
+        assert f"{run.home}/.npmrc:2 reads it from ${{MY_TOKEN}}, which is not set" in message
         assert "export MY_TOKEN=<token>" in message
 
 
@@ -677,7 +677,7 @@ class TestAddresses:
         run.npmrc("registry=http://registry.example/")
         run.want(kind="url", url=f"http://user:{TOKEN}@[bad/left.tgz")
         message = run.fails()
-        assert "left.tgz: http://… is no http or https address" in message
+        assert "left.tgz: http://… is not an http or https address" in message
         assert TOKEN not in message
 
 
