@@ -90,7 +90,7 @@ TOO_NEW = (
     "getrandom.node (too-new@1.0.0): needs getrandom, which no library of the oldest host has",
     "reallocarray.node (too-new@1.0.0): needs reallocarray, which no library of the oldest host",
     "cxx11_string.node (too-new@1.0.0): needs _ZN2v86String3NewERKNSt7__cxx11",
-    "opened.node (too-new@1.0.0): may open libcuda.so.1 when it runs",
+    "opened.node (too-new@1.0.0): may load libcuda.so.1 at run time",
     "service/tools.zip!/bin/tool: needs ",
 )
 
@@ -323,4 +323,4 @@ def test_a_package_that_only_brings_binaries_for_newer_hosts_is_refused(
 ) -> None:
     said = workspace.pants("package", write_as_it_is(workspace, "thumbs")).failed()
     assert "libvips-cpp.so.42 (@img/sharp-libvips-linux-x64@1.0.4): needs getrandom" in said.output
-    assert "of version GLIBC_2.25; the newest there is GLIBC_2.17" in said.output
+    assert "of version GLIBC_2.25; the oldest host has up to GLIBC_2.17" in said.output

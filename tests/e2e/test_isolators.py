@@ -190,7 +190,7 @@ REFUSALS = {
     "no docker": (
         "docker",
         (),
-        ("docker: there is no docker on the PATH", "install a Docker engine"),
+        ("docker: no docker program on the PATH", "install a Docker engine"),
     ),
 }
 
@@ -267,7 +267,7 @@ def test_a_full_disk_of_the_engine_is_told(
             assert full.containers() == []
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
-    assert "no space is left on the disk of the Docker engine" in said.output
+    assert "no space left on the disk of the Docker engine" in said.output
     assert "docker system prune" in said.output
     assert "Traceback" not in said.output
 

@@ -181,7 +181,7 @@ def test_what_is_wrong_with_an_image_is_told(
 
     write_team(workspace, "sha256:" + "0" * 64)
     said = lock(workspace).failed()
-    assert "there is no docker on the PATH" in said.output
+    assert "no docker program on the PATH" in said.output
     said = lock(workspace, env={**engine.env, "PATH": with_docker}).failed()
     assert "o such image" in said.output
     assert "docker image ls --no-trunc" in said.output

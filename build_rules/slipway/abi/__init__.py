@@ -1,4 +1,4 @@
-"""The ABI policy: what binaries may need of old hosts, the audit, the waivers, the table.
+"""ABI policies: what binaries may need from old hosts, the audit, the waivers, the table.
 
-Plain logic about policies belongs here; where their files are is up to `toolchain`. Below is `elf`.
+Plain logic about policies belongs here; `toolchain` finds their files. The room below is `elf`.
 """

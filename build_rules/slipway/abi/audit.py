@@ -1,8 +1,8 @@
-"""Holds the ELF files of a release against the oldest hosts that its toolchain promises.
+"""Checks whether the ELF files of a release load on the oldest host of its ABI policy.
 
-All breaches are found at once: each with its file, the npm package that brought it, and the symbol
-and version that the host lacks.  Files that packages carry for other systems (musl, Android, other
-processors) are told apart, not judged.
+The audit reports all breaches at once: each with its file, the npm package that contains it, and
+the symbol and version that the oldest host lacks. Files for other systems (musl, Android, other
+processors) are listed, but not checked.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _ORIGIN = ("$ORIGIN", "${ORIGIN}")
 
 @dataclass(frozen=True)
 class Breach:
-    """Why one file does not load, or not safely, on the oldest host.
+    """Why a file does not load, or not safely, on the oldest host.
 
-    `symbol`, `version` and `ceiling` are empty where the reason is none of versions.
+    `symbol`, `version` and `ceiling` are empty if the reason is not a symbol version.
     """
 
     path: str
@@ -51,7 +51,7 @@ class Breach:
 
 @dataclass(frozen=True)
 class AuditedFile:
-    """One line of the table; `highest` maps a namespace to the newest version that is needed."""
+    """A file and its verdict; `highest` maps a namespace to the newest version that it needs."""
 
     path: str
     package: str
@@ -66,10 +66,10 @@ class AuditedFile:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the files of a release meet when they are loaded.
+    """What the files of a release can use when they are loaded.
 
-    `names` are those that the oldest host's libraries and the release's own files offer to whoever
-    asks for no version; `carried` are the paths of the release's own files.
+    `names` are the symbols that references without version can use, from the libraries of the oldest
+    host and from files of the release. `carried` are the paths of the files of the release.
     """
 
     policy: AbiPolicy
@@ -83,14 +83,17 @@ def audit(
     policy: AbiPolicy,
     provided: Iterable[str],
 ) -> List[AuditedFile]:
-    """Every ELF file of a release. `packages` maps npm's paths to name@version."""
-    names = set(provided).union(*(one.exported for one in files))
-    around = Surroundings(policy, names, {one.path for one in files})
-    return [_audited(one, package_of(one.path, packages), around) for one in files]
+    """Audits the ELF files of a release; `packages` maps paths of npm packages to name@version.
+
+    `provided` are the symbols of the oldest host for references without version.
+    """
+    names = set(provided).union(*(file.exported for file in files))
+    around = Surroundings(policy, names, {file.path for file in files})
+    return [_audit_file(file, package_of(file.path, packages), around) for file in files]
 
 
 def package_of(path: str, packages: Mapping[str, str]) -> str:
-    """The npm package that brought the file, as name@version; empty for the release's own."""
+    """The npm package that contains the file, as name@version; empty if none does."""
     folder = path.split(INSIDE, maxsplit=1)[0]
     while folder:
         if folder in packages:
@@ -99,51 +102,51 @@ def package_of(path: str, packages: Mapping[str, str]) -> str:
     return ""
 
 
-def _audited(one: ElfFacts, package: str, around: Surroundings) -> AuditedFile:
-    if one.fault:
-        broken = Breach(one.path, package, f"cannot be read as ELF: {one.fault}")
-        return AuditedFile(one.path, package, BREACH, about="damaged", breaches=(broken,))
-    if one.foreign_system:
-        return AuditedFile(one.path, package, FOREIGN, about=one.foreign_system)
-    if one.kind not in (reader.PROGRAM, reader.LIBRARY):
-        return AuditedFile(one.path, package, NO_PROGRAM, about=one.kind)
-    breaches = tuple(Breach(one.path, package, *reason) for reason in _reasons(one, around))
+def _audit_file(file: ElfFacts, package: str, around: Surroundings) -> AuditedFile:
+    if file.fault:
+        broken = Breach(file.path, package, f"is not a valid ELF file: {file.fault}")
+        return AuditedFile(file.path, package, BREACH, about="damaged", breaches=(broken,))
+    if file.foreign_system:
+        return AuditedFile(file.path, package, FOREIGN, about=file.foreign_system)
+    if file.kind not in (reader.PROGRAM, reader.LIBRARY):
+        return AuditedFile(file.path, package, NO_PROGRAM, about=file.kind)
+    breaches = tuple(Breach(file.path, package, *reason) for reason in _reasons(file, around))
     return AuditedFile(
-        path=one.path,
+        path=file.path,
         package=package,
         verdict=BREACH if breaches else FITS,
-        highest=_highest(one),
-        needed=one.needed,
+        highest=_highest(file),
+        needed=file.needed,
         breaches=breaches,
-        sha256=one.sha256,
-        compilers=one.compilers,
+        sha256=file.sha256,
+        compilers=file.compilers,
     )
 
 
-def _highest(one: ElfFacts) -> Dict[str, str]:
-    found: Dict[str, Tuple[Tuple[int, ...], str]] = {}
-    for _, version, _, _ in one.needed_versions:
+def _highest(file: ElfFacts) -> Dict[str, str]:
+    newest: Dict[str, Tuple[Tuple[int, ...], str]] = {}
+    for _, version, _, _ in file.needed_versions:
         namespace, numbers = split_version(version)
         if numbers is not None:
-            found[namespace] = max(found.get(namespace, ((), "")), (numbers, version))
-    return {namespace: version for namespace, (_, version) in sorted(found.items())}
+            newest[namespace] = max(newest.get(namespace, ((), "")), (numbers, version))
+    return {namespace: version for namespace, (_, version) in sorted(newest.items())}
 
 
 _Reason = Tuple[str, str, str, str]
 
 
-def _reasons(one: ElfFacts, around: Surroundings) -> Iterator[_Reason]:
+def _reasons(file: ElfFacts, around: Surroundings) -> Iterator[_Reason]:
     policy = around.policy
-    for library, version, symbol, count in one.needed_versions:
+    for library, version, symbol, count in file.needed_versions:
         if library in policy.libraries and not policy.allows(version):
             ceiling = policy.ceiling_of(version)
             more = f" and {count - 1} more" if count > 1 else ""
-            limit = f"; the newest there is {ceiling}" if ceiling else ""
+            limit = f"; the oldest host has up to {ceiling}" if ceiling else ""
             yield (
                 f"needs {symbol or library}{more} of version {version}{limit}",
                 *(symbol, version, ceiling),
             )
-    lacking = [name for name in one.unversioned if name not in around.names]
+    lacking = [name for name in file.unversioned if name not in around.names]
     if lacking:
         shown = ", ".join(lacking[:_MOST_NAMED])
         others = len(lacking) - _MOST_NAMED
@@ -151,38 +154,38 @@ def _reasons(one: ElfFacts, around: Surroundings) -> Iterator[_Reason]:
         yield f"needs {names}, which no library of the oldest host has", lacking[0], "", ""
     yield from (
         (reason, "", "", "")
-        for reason in (*_library_reasons(one, around), *_other_reasons(one, policy))
+        for reason in (*_library_reasons(file, around), *_other_reasons(file, policy))
     )
 
 
-def _library_reasons(one: ElfFacts, around: Surroundings) -> Iterator[str]:
-    folder = posixpath.dirname(one.path)
+def _library_reasons(file: ElfFacts, around: Surroundings) -> Iterator[str]:
+    folder = posixpath.dirname(file.path)
     places = []
-    for run_path in one.run_paths:
+    for run_path in file.run_paths:
         for part in run_path.split(":"):
             place = _inside_release(part, folder)
             if place is None:
-                yield f"looks for libraries in {part or 'the working directory'}"
+                yield f"searches for libraries in {part or 'the working directory'}"
             else:
                 places.append(place)
-    for library in one.needed:
+    for library in file.needed:
         if library in around.policy.libraries:
             continue
         if any(posixpath.join(place, library) in around.carried for place in places):
             continue
         carried = sorted(path for path in around.carried if posixpath.basename(path) == library)
         if carried:
-            yield f"needs {library}, which is at {carried[0]}, but no run path leads there"
+            yield f"needs {library}, which is at {carried[0]}, but in no folder of its run path"
         else:
-            yield f"needs {library}, which the oldest host need not have"
+            yield f"needs {library}, which the oldest host may not have"
     names = {posixpath.basename(path) for path in around.carried} | around.policy.libraries
-    for library in one.opened:
+    for library in file.opened:
         if library not in names:
-            yield f"may open {library} when it runs, which the oldest host need not have"
+            yield f"may load {library} at run time, which the oldest host may not have"
 
 
 def _inside_release(part: str, folder: str) -> Optional[str]:
-    """The folder of the release that an entry of a run path names; None if it leads out."""
+    """The folder of the release that an entry of a run path names; None if it is outside."""
     for origin in _ORIGIN:
         if part == origin or part.startswith(origin + "/"):
             place = posixpath.normpath(posixpath.join(folder, part[len(origin) :].lstrip("/")))
@@ -190,10 +193,10 @@ def _inside_release(part: str, folder: str) -> Optional[str]:
     return None
 
 
-def _other_reasons(one: ElfFacts, policy: AbiPolicy) -> Iterator[str]:
-    if one.executable_stack:
-        yield "asks for an executable stack"
-    if one.text_relocations:
-        yield "changes its code when it is loaded (text relocations)"
-    if one.interpreter and one.interpreter != policy.interpreter:
-        yield f"is started by {one.interpreter}, not by {policy.interpreter}"
+def _other_reasons(file: ElfFacts, policy: AbiPolicy) -> Iterator[str]:
+    if file.executable_stack:
+        yield "needs an executable stack"
+    if file.text_relocations:
+        yield "has text relocations, so the loader must change its code"
+    if file.interpreter and file.interpreter != policy.interpreter:
+        yield f"uses the loader {file.interpreter}, not {policy.interpreter}"

@@ -1,8 +1,7 @@
-"""What a toolchain promises of its binaries: on which old hosts they load.
+"""ABI policies: on which old hosts the binaries of a toolchain must load.
 
-A policy is data, a TOML file beside the toolchain's image.  It names the newest version of each
-namespace of symbols that the oldest host has, as auditwheel's policies do, and the libraries that
-every host has.
+A policy is a TOML file beside the image spec of the toolchain. Like the policies of auditwheel, it
+has the newest symbol version of each namespace on the oldest host, and the libraries of every host.
 """
 
 from __future__ import annotations
@@ -23,8 +22,10 @@ _KEYS = {"format", "machine", "interpreter", "libraries", "versions", "ceilings"
 
 @dataclass(frozen=True)
 class AbiPolicy:
-    """`ceilings` maps a namespace such as GLIBC to its newest version; `versions` are single
-    ones that are there besides."""
+    """A policy; `ceilings` are pairs of a namespace such as GLIBC and its newest version.
+
+    `versions` are single versions that the oldest host has in addition.
+    """
 
     machine: str
     interpreter: str
@@ -33,7 +34,7 @@ class AbiPolicy:
     ceilings: Tuple[Tuple[str, Tuple[int, ...]], ...]
 
     def allows(self, version: str) -> bool:
-        """Whether the oldest host has the symbol version, such as GLIBC_2.17."""
+        """Whether the oldest host has a symbol version such as GLIBC_2.17."""
         if version in self.versions:
             return True
         namespace, numbers = split_version(version)
@@ -41,13 +42,13 @@ class AbiPolicy:
         return ceiling is not None and numbers is not None and numbers <= ceiling
 
     def ceiling_of(self, version: str) -> str:
-        """The newest version of that namespace, for messages; empty if it has none."""
+        """The newest version of the same namespace, for messages; empty if there is no ceiling."""
         namespace, _ = split_version(version)
         ceiling = dict(self.ceilings).get(namespace)
         return f"{namespace}_{'.'.join(map(str, ceiling))}" if ceiling else ""
 
     def as_dict(self) -> Dict[str, Any]:
-        """What `read` reads, with everything in order: the form that stands in cache keys."""
+        """The policy as input for read(), sorted, because it is part of cache keys."""
         return {
             "format": FORMAT,
             "machine": self.machine,
@@ -59,31 +60,29 @@ class AbiPolicy:
 
 
 def read(document: Mapping[str, Any], path: str) -> AbiPolicy:
-    """Checks a parsed policy for sense and gives it as data; all faults are told at once."""
+    """Checks a parsed policy; raises SlipwayErrors with all faults."""
     faults: List[str] = []
     for key in sorted(set(document) - _KEYS):
         guess = nearest(key, _KEYS, 1)
-        faults.append(
-            f"{key}: there is no such key{f'; did you mean {guess[0]}?' if guess else ''}"
-        )
+        faults.append(f"{key}: unknown key{f'; did you mean {guess[0]}?' if guess else ''}")
     if document.get("format") != FORMAT:
         faults.append(f"format: is {document.get('format')!r}, not {FORMAT}")
     if document.get("machine") not in _MACHINES:
         known = ", ".join(_MACHINES)
-        faults.append(f"machine: {document.get('machine')!r} is none of {known}")
+        faults.append(f"machine: {document.get('machine')!r} is not supported; use {known}")
     interpreter = document.get("interpreter")
     if not isinstance(interpreter, str) or not interpreter.startswith("/"):
-        faults.append(f"interpreter: {interpreter!r} is no absolute path of a loader")
+        faults.append(f"interpreter: {interpreter!r} is not the absolute path of a loader")
     libraries = _names(document, "libraries", "[^/]+", "a library such as libc.so.6", faults)
     versions = _names(
         document, "versions", "[A-Za-z0-9_.]+", "a version such as CXXABI_TM_1", faults
     )
     if not libraries:
-        faults.append("libraries: hosts without any library run nothing; name libc.so.6 at least")
+        faults.append("libraries: the list is empty; it needs at least libc.so.6")
     ceilings = _ceilings(document.get("ceilings"), faults)
     if faults:
         raise SlipwayErrors(
-            f'the ABI policy "{path}" is not usable',
+            f'the ABI policy "{path}" is not valid',
             faults,
             where=path,
             next="correct the policy; docs/reference/abi-policy.md lists its keys",
@@ -100,26 +99,26 @@ def read(document: Mapping[str, Any], path: str) -> AbiPolicy:
 def _names(
     document: Mapping[str, Any], key: str, pattern: str, expected: str, faults: List[str]
 ) -> List[str]:
-    found = document.get(key, [])
-    if not isinstance(found, list):
+    names = document.get(key, [])
+    if not isinstance(names, list):
         faults.append(f"{key}: must be a list")
         return []
-    for name in found:
+    for name in names:
         if not isinstance(name, str) or not re.fullmatch(pattern, name):
-            faults.append(f"{key}: {name!r} is no name of {expected}")
-    doubled = sorted({str(name) for name in found if found.count(name) > 1})
-    faults.extend(f"{key}: {name} stands there twice" for name in doubled)
-    return [name for name in found if isinstance(name, str)]
+            faults.append(f"{key}: {name!r} is not the name of {expected}")
+    duplicates = sorted({str(name) for name in names if names.count(name) > 1})
+    faults.extend(f"{key}: {name} is listed twice" for name in duplicates)
+    return [name for name in names if isinstance(name, str)]
 
 
 def _ceilings(table: Any, faults: List[str]) -> Dict[str, Tuple[int, ...]]:
     if not isinstance(table, dict) or "GLIBC" not in table:
-        faults.append('ceilings: a table with GLIBC at least is needed, such as GLIBC = "2.17"')
+        faults.append('ceilings: needs a table with at least GLIBC, such as GLIBC = "2.17"')
         return {}
-    found = {}
+    ceilings = {}
     for namespace, version in table.items():
         if not isinstance(version, str) or not _VERSION.fullmatch(version):
-            faults.append(f'ceilings.{namespace}: {version!r} is no version such as "2.17"')
+            faults.append(f'ceilings.{namespace}: {version!r} is not a version such as "2.17"')
         else:
-            found[str(namespace)] = tuple(int(part) for part in version.split("."))
-    return found
+            ceilings[str(namespace)] = tuple(int(part) for part in version.split("."))
+    return ceilings

@@ -1,4 +1,4 @@
-"""The outcome of an ABI audit, for people and for programs."""
+"""Renders the result of an ABI audit as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Report = List[Dict[str, Any]]
 
 
 def render(reports: Mapping[str, Report], form: Format) -> str:
-    """`reports` are lists of AuditedFile, as dictionaries, by release."""
+    """The reports as text; `reports` maps releases to lists of AuditedFile as dictionaries."""
     if form is Format.JSON:
         return json.dumps(reports, indent=1, sort_keys=True)
     return "\n\n".join(_section(label, report) for label, report in reports.items())
 
 
 def breaches_of(report: Report) -> List[Dict[str, Any]]:
-    return [breach for one in report for breach in one["breaches"]]
+    return [breach for file in report for breach in file["breaches"]]
 
 
 def _section(label: str, report: Report) -> str:
@@ -37,15 +37,15 @@ def _section(label: str, report: Report) -> str:
     count = f"{len(report)} binar{'y' if len(report) == 1 else 'ies'}"
     parts = [f"{label}: {count}, {len(breaches)} breach{'' if len(breaches) == 1 else 'es'}"]
     if report:
-        parts.append(text_table.render([_HEAD, *(_row(one) for one in report)]))
+        parts.append(text_table.render([_HEAD, *(_row(file) for file in report)]))
     if breaches:
-        told = (f"{number}. {describe(one)}" for number, one in enumerate(breaches, 1))
-        parts.append("\n".join(told))
+        lines = (f"{number}. {describe(breach)}" for number, breach in enumerate(breaches, 1))
+        parts.append("\n".join(lines))
         parts.append(f"next: {ways_out(breaches)}")
     return "\n".join(parts)
 
 
-def _row(one: Mapping[str, Any]) -> Tuple[str, ...]:
-    highest = [one["highest"].get(name, "").partition("_")[2] for name in _NAMESPACES]
-    verdict = f"{one['verdict']}: {one['about']}" if one["about"] else one["verdict"]
-    return (one["path"], one["package"], *highest, " ".join(one["needed"]), verdict)
+def _row(file: Mapping[str, Any]) -> Tuple[str, ...]:
+    highest = [file["highest"].get(name, "").partition("_")[2] for name in _NAMESPACES]
+    verdict = f"{file['verdict']}: {file['about']}" if file["about"] else file["verdict"]
+    return (file["path"], file["package"], *highest, " ".join(file["needed"]), verdict)

@@ -1,4 +1,4 @@
-"""Binaries that may break the ABI policy, each with a reason that the release tells."""
+"""Waivers: binaries that may break the ABI policy, each with a reason for release.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slipway.elf.symbol_versions import split_version
 
 @dataclass(frozen=True)
 class Verdict:
-    """What of an audit stays in a release.json: newest versions needed, and what was waived."""
+    """The result of an audit for release.json: newest needed versions, and waived breaches."""
 
     highest: Tuple[Tuple[str, str], ...]
     waived: Tuple[Mapping[str, Any], ...]
@@ -30,34 +30,35 @@ def judge(
     *,
     of: str = "the release",
 ) -> Verdict:
-    """Raises for breaches that nothing waives and for waivers that waive nothing.
+    """Raises SlipwayErrors for breaches without waiver, and for waivers without breach.
 
-    `files` are AuditedFile as dictionaries; `waivers` maps a path, with `*`, or name@version to the
-    reason; `where` names the target, `scripted` the packages that an install script could compile.
+    `files` are AuditedFile as dictionaries. `waivers` maps a path, which may contain `*`, or
+    name@version to a reason. `where` names the target. `scripted` are the packages that an install
+    script can compile.
     """
     _check_reasons(waivers, where)
     used: Set[str] = set()
     left: List[Mapping[str, Any]] = []
     waived: List[Mapping[str, Any]] = []
-    for one in files:
-        if not one["breaches"]:
+    for file in files:
+        if not file["breaches"]:
             continue
-        found = [key for key in waivers if _covers(key, one)]
-        if not found:
-            left.extend(one["breaches"])
+        keys = [key for key in waivers if _covers(key, file)]
+        if not keys:
+            left.extend(file["breaches"])
             continue
-        used.update(found)
+        used.update(keys)
         waived.append(
             {
-                "file": one["path"],
-                "package": one["package"],
-                "breaches": [breach["reason"] for breach in one["breaches"]],
-                "reason": waivers[found[0]],
+                "file": file["path"],
+                "package": file["package"],
+                "breaches": [breach["reason"] for breach in file["breaches"]],
+                "reason": waivers[keys[0]],
             }
         )
     if left:
         raise SlipwayErrors(
-            f"binaries of {of} do not load on the oldest hosts of its toolchain",
+            f"binaries of {of} do not load on the oldest host of its toolchain",
             [describe(breach) for breach in left],
             where=where,
             next=ways_out(left, scripted),
@@ -65,7 +66,7 @@ def judge(
     unused = sorted(set(waivers) - used)
     if unused:
         raise SlipwayErrors(
-            "waivers that waive nothing hide what comes later",
+            "waivers match no binary with a breach",
             [f'"{key}"' for key in unused],
             where=f"{where}, field abi_waivers",
             next="remove them, or correct the names",
@@ -76,21 +77,23 @@ def judge(
 def ways_out(
     breaches: Sequence[Mapping[str, Any]], scripted: Optional[Collection[str]] = None
 ) -> str:
-    """The three of them, for the first of the breaches; where it is not known which packages have
-    an install script, any may."""
+    """What the user can do about the first breach.
+
+    Without `scripted`, any package may have an install script that compiles it.
+    """
     first = breaches[0]
     package, waiver = first["package"], first["package"] or first["path"].split(INSIDE)[0]
     name = package.rpartition("@")[0]
     if not package or (scripted is not None and name not in scripted):
-        return f"take another version of it\nor waive it, with the reason: {_field(waiver)}"
+        return f"use another version of it\nor waive it, with a reason: {_field(waiver)}"
     return (
-        f'compile it from source, by the field of the bundle: install_scripts={{"{name}": "source"}}\n'
-        f"or take another version of it\nor waive it, with the reason: {_field(waiver)}"
+        f'compile it from source, with a field of the bundle: install_scripts={{"{name}": "source"}}\n'
+        f"or use another version of it\nor waive it, with a reason: {_field(waiver)}"
     )
 
 
 def _field(waiver: str) -> str:
-    return f'abi_waivers={{"{waiver}": "why no old host meets it"}}'
+    return f'abi_waivers={{"{waiver}": "why no old host loads it"}}'
 
 
 def describe(breach: Mapping[str, Any]) -> str:
@@ -102,22 +105,22 @@ def _check_reasons(waivers: Mapping[str, str], where: str) -> None:
     empty = [f'"{key}"' for key, reason in waivers.items() if not reason.strip()]
     if empty:
         raise SlipwayErrors(
-            "waivers must say why",
+            "waivers have no reason",
             empty,
             where=f"{where}, field abi_waivers",
-            next="write the reason, which the release.json repeats",
+            next="write a reason, which goes into release.json",
         )
 
 
-def _covers(key: str, one: Mapping[str, Any]) -> bool:
-    places = (one["path"], one["path"].split(INSIDE)[0])
-    return key == one["package"] or any(fnmatch.fnmatchcase(place, key) for place in places)
+def _covers(key: str, file: Mapping[str, Any]) -> bool:
+    paths = (file["path"], file["path"].split(INSIDE)[0])
+    return key == file["package"] or any(fnmatch.fnmatchcase(path, key) for path in paths)
 
 
 def _highest(files: Sequence[Mapping[str, Any]]) -> Tuple[Tuple[str, str], ...]:
-    found: Dict[str, str] = {}
-    for one in files:
-        for namespace, version in one["highest"].items():
-            known = found.get(namespace, version)
-            found[namespace] = max(known, version, key=lambda name: split_version(name)[1] or ())
-    return tuple(sorted(found.items()))
+    newest: Dict[str, str] = {}
+    for file in files:
+        for namespace, version in file["highest"].items():
+            known = newest.get(namespace, version)
+            newest[namespace] = max(known, version, key=lambda name: split_version(name)[1] or ())
+    return tuple(sorted(newest.items()))

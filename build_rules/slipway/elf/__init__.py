@@ -1,4 +1,4 @@
-"""Reading and writing ELF files: what they need and offer, sections, stub libraries.
+"""Reads and writes ELF files: required and exported symbols, sections, stub libraries.
 
-What knows the format belongs here; what a toolchain promises does not. Below is `oci`.
+Code that knows the ELF format belongs here; ABI policies do not. The room below is `oci`.
 """

@@ -1,8 +1,8 @@
-"""What the ELF files of a layer need and offer, as plain data that outlives the layer.
+"""Records what the ELF files of a layer need and export, as data for the ABI audit.
 
-The steps that write layers have every file at hand; they note down what the ABI gate asks for, so
-that it never opens a layer again.  Files are known by their content, not by their name, also in
-archives that a package may unpack when it runs.
+A step that writes a layer has all its files, so it records these facts, and the ABI audit need not
+open the layer again. ELF files are recognized by their content and not by their name, also inside
+archives that a package may unpack at run time.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from slipway.elf import foreign_binary, reader
 from slipway.elf.reader import Elf, ElfError
 
 INSIDE = "!/"
-"""Stands between the path of an archive and that of a file in it."""
+"""The separator between the path of an archive and the path of a file in it."""
 
 _COMPILER = re.compile(
     rb"(GCC: \([^\0)]{0,80}\) [0-9][^\0]{0,40}|[^\0]{0,40}clang version [^\0]{1,80})\0"
 )
 _MOST_BYTES = 1 << 30
-"""Of one file: the largest libraries that packages ship have a tenth of it. A larger archive is
-passed over, like one that grows beyond measure."""
+"""The maximum size of a file: ten times the largest libraries in packages. Larger archives are
+skipped, as archives are that become too large when they are unpacked."""
 _MUSL, _ANDROID = ("libc.musl-", "ld-musl-"), ("libc.so", "liblog.so")
 
 
 @dataclass(frozen=True)
 class ElfFacts:
-    """One ELF file of a layer, or a program of another system, which `system` names then.
+    """An ELF file of a layer, or a program for another system, named in `system`.
 
-    `sha256` is that of every ELF file, whatever it is for; other programs have none.
-    `fault` says why it could not be read. `needed_versions` are (library, version, a symbol that
-    needs it, how many do); `unversioned` are undefined names for which no library is named;
-    `compilers` are those that left their name in it;
-    `exported` is what others may find in it, for files that others link with.
+    `sha256` is set for every ELF file, and empty for other programs. `fault` says why the file could
+    not be read. `needed_versions` are tuples of library, version, a symbol that needs this version,
+    and the number of such symbols. `unversioned` are undefined symbols without a version.
+    `compilers` are the compiler names in the file. `exported` are the symbols of files that other
+    files can link with.
     """
 
     path: str
@@ -81,7 +81,7 @@ class ElfFacts:
 
     @property
     def foreign_system(self) -> str:
-        """The system that the file is for, if it is another than ours."""
+        """The system that the file is for; empty for x86-64 Linux with glibc."""
         if self.fault or self.system:
             return self.system
         if not self.is_ours:
@@ -95,35 +95,35 @@ class ElfFacts:
 
 
 def facts_of_layer(entries: Iterable[Entry]) -> List[ElfFacts]:
-    """The ELF files among the files of a layer, and in archives among them, by path."""
-    found: List[ElfFacts] = []
+    """The ELF files among the entries of a layer and in archives among them, sorted by path."""
+    files: List[ElfFacts] = []
     for entry in entries:
         if entry.kind != "file":
             continue
         if entry.source is None:
-            found.extend(facts_of_file(entry.name, io.BytesIO(entry.content).read))
+            files.extend(facts_of_file(entry.name, io.BytesIO(entry.content).read))
             continue
         with open(entry.source, "rb") as file:
-            found.extend(facts_of_file(entry.name, file.read))
-    return sorted(found, key=lambda one: one.path)
+            files.extend(facts_of_file(entry.name, file.read))
+    return sorted(files, key=lambda item: item.path)
 
 
 def without_foreign(
-    entries: Sequence[Entry], found: Sequence[ElfFacts]
+    entries: Sequence[Entry], files: Sequence[ElfFacts]
 ) -> Tuple[List[Entry], List[ElfFacts], List[str]]:
-    """Entries and facts without the files for other systems, and the paths of those."""
+    """Entries and facts without the files for other systems, and the paths of these files."""
     dropped: FrozenSet[str] = frozenset(
-        one.path for one in found if one.foreign_system and INSIDE not in one.path
+        file.path for file in files if file.foreign_system and INSIDE not in file.path
     )
     return (
         [entry for entry in entries if entry.name not in dropped],
-        [one for one in found if one.path not in dropped],
+        [file for file in files if file.path not in dropped],
         sorted(dropped),
     )
 
 
 def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]:
-    """The same of one file; `read` gives its next bytes, as many as it is asked for."""
+    """The ELF files in a file; `read` returns up to the given number of its next bytes."""
     head = read(nested.HEAD)
     system = foreign_binary.system_of(head)
     if system:
@@ -133,7 +133,7 @@ def facts_of_file(path: str, read: Callable[[int], bytes]) -> Iterator[ElfFacts]
         if len(content) <= _MOST_BYTES:
             yield from _facts_in(path, content)
         elif head.startswith(reader.MAGIC):
-            # A hole can make a file of any size; it is judged as one that could not be read.
+            # A sparse file can have any size. The audit rejects it, like an unreadable file.
             yield ElfFacts(path, fault=f"larger than {_MOST_BYTES >> 30} GiB")
 
 
@@ -162,8 +162,9 @@ def facts(path: str, content: bytes) -> ElfFacts:
 
 
 def _compilers(content: bytes) -> Tuple[str, ...]:
-    """What compilers leave in the section .comment, also where a binary is stripped."""
-    return tuple(sorted({one.decode("ascii", "replace") for one in _COMPILER.findall(content)}))
+    """The compiler names in the section .comment, which `strip` keeps."""
+    names = {name.decode("ascii", "replace") for name in _COMPILER.findall(content)}
+    return tuple(sorted(names))
 
 
 def _of_elf(path: str, read: Elf, content: bytes, sha256: str) -> ElfFacts:
@@ -194,44 +195,48 @@ def _of_elf(path: str, read: Elf, content: bytes, sha256: str) -> ElfFacts:
             if not need.weak
         ),
         unversioned=tuple(
-            sorted({one.name for one in read.undefined if not one.version and not one.weak})
+            sorted(
+                {symbol.name for symbol in read.undefined if not symbol.version and not symbol.weak}
+            )
         ),
         opened=read.opened,
         sha256=sha256,
         compilers=_compilers(content),
-        exported=tuple(sorted({one.name for one in read.exported}))
+        exported=tuple(sorted({symbol.name for symbol in read.exported}))
         if read.soname or read.header.kind == reader.PROGRAM or read.interpreter
         else (),
     )
 
 
-def write(path: str, found: Iterable[ElfFacts]) -> None:
-    """Notes down the facts of a layer, for the ABI gate."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(as_json(found), file, sort_keys=True)
+def write(path: str, files: Iterable[ElfFacts]) -> None:
+    """Writes the facts of a layer to `path`, for the ABI audit."""
+    with open(path, "w", encoding="utf-8") as out:
+        json.dump(as_json(files), out, sort_keys=True)
 
 
 def read(path: str) -> List[ElfFacts]:
-    """What `write` wrote."""
+    """Reads a file from write(); raises SlipwayError if it is not valid."""
     try:
         with open(path, encoding="utf-8") as file:
             return from_json(json.load(file))
     except (ValueError, TypeError, AttributeError) as error:
         raise SlipwayError(
-            f'"{path}" does not list the binaries of a layer',
+            f'"{path}" is not a list of the binaries of a layer',
             found=str(error),
-            next="./pants --no-local-cache --no-remote-cache-read package with the target",
+            next="./pants --no-local-cache --no-remote-cache-read package <the target>",
         ) from None
 
 
-def as_json(found: Iterable[ElfFacts]) -> List[Dict[str, Any]]:
-    """Without what is empty, which is most."""
-    return [{key: value for key, value in asdict(one).items() if value} for one in found]
+def as_json(files: Iterable[ElfFacts]) -> List[Dict[str, Any]]:
+    """The facts as JSON, without empty values, because most values are empty."""
+    return [{key: value for key, value in asdict(file).items() if value} for file in files]
 
 
 def from_json(document: Iterable[Mapping[str, Any]]) -> List[ElfFacts]:
-    return [ElfFacts(**{key: _tuples(value) for key, value in one.items()}) for one in document]
+    return [
+        ElfFacts(**{key: _tuples(value) for key, value in fields.items()}) for fields in document
+    ]
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

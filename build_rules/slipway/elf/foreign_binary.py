@@ -1,8 +1,7 @@
-"""Programs of other systems than Linux, known by how they begin.
+"""Recognizes programs for macOS and Windows by their first bytes.
 
-Packages carry prebuilt binaries for every system that they support.  Sources: the PE format
-specification (a DOS header, and at offset 0x3C the place of "PE") and Apple's mach-o/loader.h and
-fat.h.
+Packages contain prebuilt binaries for every system that they support. Sources: the PE format
+specification (a DOS header, with the offset of "PE" at 0x3C); Apple's mach-o/loader.h and fat.h.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import struct
 
 _MACH_O = (b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe")
 _UNIVERSAL = b"\xca\xfe\xba\xbe"
-# A Java class begins as a universal binary does; its version, at the same place, is 45 at least.
+# A Java class file begins with the same four bytes as a universal binary. At the place of the
+# number of architectures it has its version, which is at least 45.
 _MOST_ARCHITECTURES = 44
 _PE_OFFSET_AT = 0x3C
 
 
 def system_of(head: bytes) -> str:
-    """The system that a file with this beginning, of some hundred bytes, is a program of."""
+    """The system of a program with these first bytes; empty if unknown. Needs some 100 bytes."""
     if head.startswith(_MACH_O):
         return "macOS"
     if head.startswith(_UNIVERSAL) and len(head) >= 8:

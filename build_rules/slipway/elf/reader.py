@@ -1,12 +1,12 @@
-"""Reads ELF files as the loader does: what a program or a library needs of the host it runs on.
+"""Reads ELF files as the dynamic loader does: what a binary needs from its host.
 
-Only program headers, the dynamic section and what that names are read, as in elf(5) and the gABI;
-section headers, which tools may strip or forge, only help to find the end of the symbol table.
-Every offset, count and size is held against the file before it is used, so that a damaged or
-hostile file ends in an ElfError in bounded time, whatever its tables say.
+The reader uses program headers, the dynamic section and the tables that it names, as in elf(5) and
+the gABI. Tools can strip or forge section headers, so they only help to find the end of the symbol
+table. Every offset, count and size is checked against the file before it is used. A damaged or
+hostile file therefore raises ElfError within bounded time.
 
-pyelftools reads the same, but follows a file's own counts without a bound and takes seconds for a
-large runtime; the surface that old hosts offer has to be written as well, which it cannot.
+pyelftools has no such bounds and takes seconds for a large runtime. It also cannot write ELF files,
+which stub libraries need.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ _VERSION_MASK, _BASE_VERSION = 0x7FFF, 1
 _MOST_SEGMENTS = 4096
 _MOST_TAGS = 65536
 _MOST_SYMBOLS = 4_000_000
-_MOST_VERSIONS = 32767  # indices have 15 bits
+_MOST_VERSIONS = 32767  # an index has 15 bits
 _LONGEST_NAME = 1 << 16
-_MOST_TEXT = 64 << 20  # of all names together: they may overlap
+_MOST_TEXT = 64 << 20  # bytes of all names; a limit, because names can share bytes of the table
 
 
 _MOST_NAMES_OPENED = 1000
-# A whole text, or the last part of one that is a path.
+# A library name that is a complete string, or the last part of a path.
 _LIBRARY_NAME = re.compile(rb"[\0/](lib[A-Za-z0-9_+.-]{1,128}?\.so(?:\.[0-9]{1,6}){0,4})\0")
 
 
 class ElfError(Exception):
-    """The file begins like ELF, but cannot be read as such; the text says why."""
+    """The file has the ELF magic, but is not valid; the text says why."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """`machine` is a name such as x86-64, or its number; `bits` is 32 or 64.
+    """The ELF header; `machine` is a name such as x86-64, or a number; `bits` is 32 or 64.
 
-    `system` is another system than Linux that the file says it is for, if it does.
+    `system` is the name of a system other than Linux, if the header has one.
     """
 
     kind: str
@@ -73,13 +73,13 @@ class Header:
 
     @property
     def is_ours(self) -> bool:
-        """A 64-bit little-endian file for x86-64, the only kind that is read further."""
+        """Whether it is a 64-bit little-endian file for x86-64; read() supports no other."""
         return (self.machine, self.bits, self.big_endian) == ("x86-64", 64, False)
 
 
 @dataclass(frozen=True, order=True)
 class NeededVersion:
-    """A version that `library` must define; one that is `weak` may be missing."""
+    """A symbol version that `library` must define; a `weak` version may be missing."""
 
     library: str
     version: str
@@ -88,7 +88,7 @@ class NeededVersion:
 
 @dataclass(frozen=True, order=True)
 class Symbol:
-    """A dynamic symbol. An undefined one has the `library` that its version is needed of."""
+    """A dynamic symbol; `library` must define the version of an undefined symbol."""
 
     name: str
     version: str = ""
@@ -98,10 +98,10 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Elf:
-    """`undefined` and `exported` are dynamic symbols; `dynamic` is False for a static program.
+    """A binary; `undefined` and `exported` are dynamic symbols.
 
-    `opened` are the names of libraries in the texts of a file that calls `dlopen`: those that it
-    may load when it runs, as far as it spells them out.
+    `dynamic` is False for a static program. `opened` are library names in the strings of a file that
+    calls `dlopen`: libraries that it may load at run time.
     """
 
     header: Header
@@ -119,21 +119,21 @@ class Elf:
 
 
 def read_header(data: Bytes) -> Header:
-    """The first 20 bytes of a file that begins with MAGIC."""
+    """Parses the header of a file that begins with MAGIC; needs 20 bytes. Raises ElfError."""
     if len(data) < 20:
         raise ElfError(f"the file ends after {len(data)} bytes, within its header")
     bits, order = _CLASSES.get(data[4]), _ORDERS.get(data[5])
     if bits is None or order is None:
-        raise ElfError(f"no such class and byte order: {data[4]} and {data[5]}")
+        raise ElfError(f"unknown class or byte order: {data[4]} and {data[5]}")
     kind, machine = struct.unpack_from(order + "HH", data, 16)
     if kind not in _KINDS:
-        raise ElfError(f"no such kind of file: {kind}")
+        raise ElfError(f"unknown file type: {kind}")
     system = _SYSTEMS.get(data[7], "")
     return Header(_KINDS[kind], _MACHINES.get(machine, str(machine)), bits, order == ">", system)
 
 
 def read(data: Bytes) -> Elf:
-    """A file whose header `is_ours`."""
+    """Parses a binary for x86-64; raises ElfError."""
     header = read_header(data)
     if not header.is_ours:
         raise ElfError(f"not for x86-64, but for {header.machine}, {header.bits} bits")
@@ -141,9 +141,9 @@ def read(data: Bytes) -> Elf:
 
 
 def needed_libraries(data: Bytes) -> Tuple[str, ...]:
-    """The libraries that a file for x86-64 asks the loader for, in their order.
+    """The libraries that the loader loads for a binary for x86-64, in order.
 
-    What is no such file, or is damaged, asks for nothing.
+    Empty for any other file, and for a damaged file.
     """
     try:
         header = read_header(data) if bytes(data[:4]) == MAGIC else None
@@ -173,7 +173,7 @@ class _Reader:
 
     def read(self) -> Elf:
         tags = self._tags
-        stacks = [one.flags for one in self._segments if one.kind == _STACK]
+        stacks = [segment.flags for segment in self._segments if segment.kind == _STACK]
         needed_versions, version_names = self._read_versions()
         undefined, exported = self._read_symbols(needed_versions, version_names)
         flags = tags.get(_FLAGS, [0])[0]
@@ -186,52 +186,53 @@ class _Reader:
             run_paths=tuple(
                 self._text(at) for tag in (_RPATH, _RUNPATH) for at in tags.get(tag, ())
             ),
-            # The loader takes a file that doesn't say for one that wants an executable stack.
+            # glibc makes the stack executable for a file without a PT_GNU_STACK header.
             executable_stack=bool(tags) and (not stacks or bool(stacks[-1] & _EXECUTABLE)),
             text_relocations=_TEXTREL in tags or bool(flags & _DF_TEXTREL),
             needed_versions=tuple(sorted(set(needed_versions.values()))),
             undefined=tuple(sorted(undefined)),
             exported=tuple(sorted(exported)),
-            opened=self._opened() if any(one.name == "dlopen" for one in undefined) else (),
+            opened=self._opened() if any(item.name == "dlopen" for item in undefined) else (),
         )
 
     def _opened(self) -> Tuple[str, ...]:
         known = {*self.needed(), *(self._text(at) for at in self._tags.get(_SONAME, ()))}
-        found: Set[str] = set()
+        names: Set[str] = set()
         for match in _LIBRARY_NAME.finditer(self._data):
-            found.add(match[1].decode())
-            if len(found) > _MOST_NAMES_OPENED:
+            names.add(match[1].decode())
+            if len(names) > _MOST_NAMES_OPENED:
                 raise ElfError(f"names more than {_MOST_NAMES_OPENED} libraries")
-        return tuple(sorted(found - known))
+        return tuple(sorted(names - known))
 
     def needed(self) -> Tuple[str, ...]:
         return tuple(self._text(at) for at in self._tags.get(_NEEDED, ()))
 
-    # --- Bytes, always within the file.
+    # --- Access to bytes, always within the file.
 
     def _unpack(self, form: str, offset: int, what: str) -> Tuple[int, ...]:
         size = struct.calcsize(form)
         if offset < 0 or offset + size > len(self._data):
-            raise ElfError(f"{what} lies beyond the end of the file")
+            raise ElfError(f"{what} is beyond the end of the file")
         return struct.unpack_from(form, self._data, offset)
 
     def _part(self, offset: int, size: int, what: str) -> memoryview:
         if offset < 0 or size < 0 or offset + size > len(self._data):
-            raise ElfError(f"{what} lies beyond the end of the file")
+            raise ElfError(f"{what} is beyond the end of the file")
         return self._data[offset : offset + size]
 
     def _offset(self, address: int, what: str) -> int:
-        """Where in the file the byte is that the loader finds at `address`."""
-        for one in self._segments:
-            if one.kind == _LOAD and one.address <= address < one.address + one.size:
-                return address - one.address + one.offset
+        """The file offset of the byte that the loader maps to `address`."""
+        for segment in self._segments:
+            end = segment.address + segment.size
+            if segment.kind == _LOAD and segment.address <= address < end:
+                return address - segment.address + segment.offset
         raise ElfError(f"{what} is at {address:#x}, which no segment loads")
 
     def _text(self, at: int) -> str:
         text = _string(self._strings, at)
         self._text_left -= len(text)
         if self._text_left < 0:
-            raise ElfError(f"names of more than {_MOST_TEXT} bytes")
+            raise ElfError(f"names with more than {_MOST_TEXT} bytes together")
         return text
 
     # --- Headers and the dynamic section.
@@ -250,51 +251,51 @@ class _Reader:
             yield _Segment(kind, flags, offset, address, in_file)
 
     def _interpreter(self) -> str:
-        for one in self._segments:
-            if one.kind == _INTERPRETER:
-                return _string(self._part(one.offset, one.size, "the interpreter"), 0)
+        for segment in self._segments:
+            if segment.kind == _INTERPRETER:
+                return _string(self._part(segment.offset, segment.size, "the interpreter"), 0)
         return ""
 
     def _read_tags(self) -> Dict[int, List[int]]:
-        found: Dict[int, List[int]] = {}
-        for one in self._segments:
-            if one.kind != _DYNAMIC:
+        tags: Dict[int, List[int]] = {}
+        for segment in self._segments:
+            if segment.kind != _DYNAMIC:
                 continue
-            whole = self._part(one.offset, one.size // 16 * 16, "the dynamic section")
+            whole = self._part(segment.offset, segment.size // 16 * 16, "the dynamic section")
             for number, (tag, value) in enumerate(struct.iter_unpack("<qQ", whole)):
                 if tag == 0:
                     break
                 if number > _MOST_TAGS:
                     raise ElfError(f"more than {_MOST_TAGS} dynamic tags")
-                found.setdefault(tag, []).append(value)
+                tags.setdefault(tag, []).append(value)
             break
-        return found
+        return tags
 
-    def _one(self, tag: int) -> Optional[int]:
+    def _first(self, tag: int) -> Optional[int]:
         return self._tags[tag][0] if tag in self._tags else None
 
     def _read_strings(self) -> memoryview:
-        address, size = self._one(_STRINGS), self._one(_STRINGS_SIZE)
+        address, size = self._first(_STRINGS), self._first(_STRINGS_SIZE)
         if address is None:
             return memoryview(b"")
         offset = self._offset(address, "the string table")
         return self._part(offset, size or 0, "the string table")
 
-    # --- Versions: index -> what it means for a symbol.
+    # --- Versions by their index in the table of symbol versions.
 
     def _read_versions(self) -> Tuple[Dict[int, NeededVersion], Dict[int, str]]:
         needed: Dict[int, NeededVersion] = {}
-        start, count = self._one(_VERNEED), self._one(_VERNEED_COUNT) or 0
+        start, count = self._first(_VERNEED), self._first(_VERNEED_COUNT) or 0
         if start is not None:
             for at in self._chain(start, count, 12, "the needed versions"):
                 _, inner, name, first, _ = self._unpack("<HHIII", at, "a needed library")
                 library = self._text(name)
-                for one in self._steps(at + first, inner, 12, "a needed version"):
-                    _, flags, index, text, _ = self._unpack("<IHHII", one, "a needed version")
+                for entry in self._steps(at + first, inner, 12, "a needed version"):
+                    _, flags, index, text, _ = self._unpack("<IHHII", entry, "a needed version")
                     weak = bool(flags & _WEAK)
                     needed[index & _VERSION_MASK] = NeededVersion(library, self._text(text), weak)
         defined: Dict[int, str] = {}
-        start, count = self._one(_VERDEF), self._one(_VERDEF_COUNT) or 0
+        start, count = self._first(_VERDEF), self._first(_VERDEF_COUNT) or 0
         if start is not None:
             for at in self._chain(start, count, 16, "the defined versions"):
                 _, flags, index, inner, _, first, _ = self._unpack("<HHHHIII", at, "a version")
@@ -307,9 +308,10 @@ class _Reader:
         return self._steps(self._offset(address, what), count, next_at, what)
 
     def _steps(self, start: int, count: int, next_at: int, what: str) -> Iterator[int]:
-        """The entries of a linked list; `next_at` is where an entry has its distance to the next.
+        """The offsets of the entries of a linked list.
 
-        Distances are positive, so that no list can be a circle.
+        `next_at` is the offset in an entry of its distance to the next entry. Distances are
+        positive, so a list cannot be a cycle.
         """
         at = start
         for _ in range(count):
@@ -327,7 +329,7 @@ class _Reader:
     def _read_symbols(
         self, needed: Dict[int, NeededVersion], defined: Dict[int, str]
     ) -> Tuple[Set[Symbol], Set[Symbol]]:
-        address = self._one(_SYMBOLS)
+        address = self._first(_SYMBOLS)
         undefined: Set[Symbol] = set()
         exported: Set[Symbol] = set()
         if address is None:
@@ -349,15 +351,17 @@ class _Reader:
                     if need
                     else Symbol(text, weak=bind == _WEAK)
                 )
-            elif other & 3 in (0, 3):  # neither hidden nor internal
-                # A program's copy of a library's variable has the version that it needs.
+            elif other & 3 in (0, 3):  # visibility default or protected, so others can link to it
+                # A copy relocation: the program defines the variable of a library, with the version
+                # that it needs from the library.
                 known = need.version if need else defined.get(version, "")
-                if not (section == _ABSOLUTE and text == known):  # a version's own name
+                # Linkers add an absolute symbol for each version, with the version as its name.
+                if not (section == _ABSOLUTE and text == known):
                     exported.add(Symbol(text, known, weak=bind == _WEAK))
         return undefined, exported
 
     def _symbol_versions(self, count: int) -> Sequence[int]:
-        address = self._one(_VERSYM)
+        address = self._first(_VERSYM)
         if address is None:
             return ()
         offset = self._offset(address, "the versions of symbols")
@@ -365,10 +369,10 @@ class _Reader:
         return struct.unpack(f"<{count}H", whole)
 
     def _count_symbols(self, start: int) -> int:
-        """How many entries the symbol table has, which nothing in the file just says.
+        """The number of entries in the symbol table; an ELF file has no field for it.
 
-        The old hash table counts all. The new one leaves out undefined symbols where nothing is
-        exported, so that relocations and a section header are asked as well.
+        The SysV hash table counts all symbols. The GNU hash table omits undefined symbols if the
+        file exports nothing. So relocations and the section header are used as well.
         """
         count = max(
             1,
@@ -383,14 +387,14 @@ class _Reader:
         return count
 
     def _counted_by_hash(self) -> int:
-        address = self._one(_HASH)
+        address = self._first(_HASH)
         if address is None:
             return 0
         _, count = self._unpack("<II", self._offset(address, "the hash table"), "the hash table")
         return count
 
     def _counted_by_gnu_hash(self) -> int:
-        address = self._one(_GNU_HASH)
+        address = self._first(_GNU_HASH)
         if address is None:
             return 0
         what = "the GNU hash table"
@@ -405,12 +409,12 @@ class _Reader:
         chains = start + 4 * buckets
         for number in range(last, _MOST_SYMBOLS):
             (value,) = self._unpack("<I", chains + 4 * (number - first), what)
-            if value & 1:  # the end of the last chain
+            if value & 1:  # the lowest bit marks the end of a chain
                 return number + 1
         raise ElfError(f"{what} has no end")
 
     def _counted_by_relocations(self, table: int, table_size: int) -> int:
-        address, size = self._one(table), self._one(table_size)
+        address, size = self._first(table), self._first(table_size)
         if address is None or not size:
             return 0
         offset = self._offset(address, "the relocations")
@@ -423,7 +427,7 @@ class _Reader:
         for number in range(count if size == 64 else 0):
             at = table + number * size
             if at + size > len(self._data):
-                break  # stripped or cut off: the loader does not mind
+                break  # stripped or truncated section headers; the loader does not read them
             _, kind, _, _, offset, length = struct.unpack_from("<IIQQQQ", self._data, at)
             if (kind, offset) == (_DYNSYM_SECTION, start) and offset + length <= len(self._data):
                 return int(length // _SYMBOL_SIZE)
@@ -431,14 +435,14 @@ class _Reader:
 
 
 def _string(table: memoryview, at: int) -> str:
-    """The text up to a zero byte; names of symbols are ASCII but for a few compilers' UTF-8."""
+    """The text up to a zero byte. Symbol names are ASCII, but some compilers write UTF-8."""
     if at >= len(table):
-        raise ElfError("a name lies beyond the end of the string table")
+        raise ElfError("a name is beyond the end of the string table")
     end = min(len(table), at + _LONGEST_NAME)
-    found = bytes(table[at : min(end, at + 256)])
-    if b"\0" not in found:
-        found = bytes(table[at:end])
-    text, zero, _ = found.partition(b"\0")
+    raw = bytes(table[at : min(end, at + 256)])
+    if b"\0" not in raw:
+        raw = bytes(table[at:end])
+    text, zero, _ = raw.partition(b"\0")
     if not zero:
         raise ElfError("a name has no end")
     return text.decode("utf-8", "replace")

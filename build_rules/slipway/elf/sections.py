@@ -1,7 +1,7 @@
-"""ELF files as the linker sees them: sections, symbol tables and defined versions.
+"""Reads ELF files as a linker does: sections, symbol tables and defined versions. See elf(5).
 
-The loader's view is in `reader`; a linker goes by sections instead, and only the libraries of a
-toolchain's own packages, pinned by hash, are read this way.  See elf(5).
+`reader` has the view of the loader, which ignores sections. This module trusts the section table, so
+it must only read libraries from the packages of a toolchain, which are pinned by hash.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Section:
 
 @dataclass(frozen=True)
 class LinkSymbol:
-    """`section` is the index of its section; `default` tells name@@version from name@version."""
+    """A symbol; `section` is an index, and `default` is True for name@@version."""
 
     name: str
     bind: int
@@ -66,7 +66,7 @@ class SectionedElf:
             raise ElfError(f"the section table is damaged: {error}") from None
 
     def first(self, kind: int) -> Optional[Section]:
-        return next((one for one in self.sections if one.type == kind), None)
+        return next((section for section in self.sections if section.type == kind), None)
 
     def symbols(self, table: Section) -> List[LinkSymbol]:
         strings = self.sections[table.link].offset
@@ -79,7 +79,7 @@ class SectionedElf:
         ]
 
     def versions(self) -> Tuple[Dict[int, str], Dict[str, Tuple[str, ...]]]:
-        """Index -> defined version, and each version's parents, in the file's order."""
+        """Defined versions by index, and the parents of each version in the file's order."""
         table = self.first(VERSION_DEFINITIONS)
         names: Dict[int, str] = {}
         parents: Dict[str, Tuple[str, ...]] = {}
@@ -100,7 +100,7 @@ class SectionedElf:
         return names, parents
 
     def exports(self) -> List[LinkSymbol]:
-        """The dynamic symbols that are defined here under a version."""
+        """The dynamic symbols that this library defines with a version."""
         table, versions = self.first(DYNAMIC_SYMBOLS), self.first(SYMBOL_VERSIONS)
         if table is None or versions is None:
             return []
@@ -122,7 +122,7 @@ class SectionedElf:
             for tag, value in struct.iter_unpack("<QQ", whole):
                 if tag == _SONAME:
                     return self._text(strings + value)
-        raise ElfError("the library has no name of its own (DT_SONAME)")
+        raise ElfError("the library has no DT_SONAME")
 
     def _read_sections(self) -> Tuple[Section, ...]:
         (table,) = struct.unpack_from("<Q", self.data, 40)
@@ -131,7 +131,7 @@ class SectionedElf:
             raise ElfError(f"section headers of {size} bytes")
         raw = [struct.unpack_from("<IIQQQQIIQQ", self.data, table + 64 * i) for i in range(count)]
         texts = raw[names][4]
-        return tuple(Section(self._text(texts + one[0]), *one[1:]) for one in raw)
+        return tuple(Section(self._text(texts + header[0]), *header[1:]) for header in raw)
 
     def _text(self, at: int) -> str:
         return self.data[at : self.data.index(b"\0", at)].decode("utf-8", "replace")

@@ -1,9 +1,9 @@
-"""The static remainder: what a stub library lacks, taken from the static library of the same build.
+"""Makes the static part of a library: the code that its stub lacks, from the static library.
 
-A program that uses something newer than the old host's library gets that code linked into itself.
-Only the members that are asked for come along.  In them, what the stub has points at the stub, so
-that there is one copy of it in a process; everything else is hidden, so that nothing of it can be
-seen from outside.
+A program that uses newer functions than the oldest host has gets their code linked into itself. The
+static part has only the members of the static library that these functions need. Symbols that the
+stub has become references to the stub, so that a process has a single copy of them. All other
+symbols become hidden, so that no other library can use them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Member:
 
 
 def make_rest(archive: bytes, provided: AbstractSet[str], removed: AbstractSet[str]) -> bytes:
-    """The members that define a `removed` name, and those that they need in turn."""
+    """The members that define `removed` names, and the members that these need in turn."""
     members = [_rewritten(name, content, provided) for name, content in ar.members(archive, "rest")]
     wanted: Set[str] = set(removed)
     chosen: List[bool] = [False] * len(members)
@@ -40,24 +40,25 @@ def make_rest(archive: bytes, provided: AbstractSet[str], removed: AbstractSet[s
                 chosen[number] = grown = True
                 wanted |= member.wanted - member.defined
     kept = [member for number, member in enumerate(members) if chosen[number]]
-    # Only names that are asked for stand in the index, not every inline function.
+    # The index has only names that are needed. With all names, linkers would also load a member for
+    # any of the inline functions in it.
     index = [sorted(member.defined & wanted) for member in kept]
     return ar.write([(member.name, member.data) for member in kept], index)
 
 
 def defined_names(archive: bytes) -> Set[str]:
     """The names that the members of a static library define for others."""
-    found: Set[str] = set()
+    names: Set[str] = set()
     for _, content in ar.members(archive, "static library"):
         member = SectionedElf(content)
         table = member.first(sections.SYMBOLS)
         if table is not None:
-            found.update(
-                one.name
-                for one in member.symbols(table)
-                if one.bind != sections.LOCAL and one.section != sections.UNDEFINED
+            names.update(
+                symbol.name
+                for symbol in member.symbols(table)
+                if symbol.bind != sections.LOCAL and symbol.section != sections.UNDEFINED
             )
-    return found
+    return names
 
 
 def _rewritten(name: str, data: bytes, provided: AbstractSet[str]) -> _Member:
@@ -68,21 +69,23 @@ def _rewritten(name: str, data: bytes, provided: AbstractSet[str]) -> _Member:
     changed = bytearray(data)
     defined: Set[str] = set()
     wanted: Set[str] = set()
-    for number, one in enumerate(member.symbols(table)):
+    for number, symbol in enumerate(member.symbols(table)):
         at = table.offset + SYMBOL_SIZE * number
-        if one.bind == sections.LOCAL:
+        if symbol.bind == sections.LOCAL:
             continue
-        if one.section == sections.UNDEFINED:
-            if one.bind == sections.GLOBAL:
-                wanted.add(one.name)
-        elif one.name in provided:
-            kept = one.type == sections.THREAD_LOCAL
+        if symbol.section == sections.UNDEFINED:
+            if symbol.bind == sections.GLOBAL:
+                wanted.add(symbol.name)
+        elif symbol.name in provided:
+            # ld rejects a reference without the TLS type to a thread-local definition.
+            kept = symbol.type == sections.THREAD_LOCAL
             kind = sections.THREAD_LOCAL if kept else sections.NO_TYPE
             info = sections.GLOBAL << 4 | kind
             struct.pack_into("<BBHQQ", changed, at + 4, info, 0, sections.UNDEFINED, 0, 0)
         else:
-            bind = sections.WEAK if one.bind == sections.UNIQUE else one.bind
-            other = one.other & ~3 | _HIDDEN_VISIBILITY
-            struct.pack_into("<BB", changed, at + 4, bind << 4 | one.type, other)
-            defined.add(one.name)
+            # STB_GNU_UNIQUE would make the symbol unique in the process, so it cannot be hidden.
+            bind = sections.WEAK if symbol.bind == sections.UNIQUE else symbol.bind
+            other = symbol.other & ~3 | _HIDDEN_VISIBILITY
+            struct.pack_into("<BB", changed, at + 4, bind << 4 | symbol.type, other)
+            defined.add(symbol.name)
     return _Member(name, bytes(changed), defined, wanted - provided)

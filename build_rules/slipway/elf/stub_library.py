@@ -1,8 +1,8 @@
-"""Shared libraries for the linker alone: the names that an old host has, and nothing newer.
+"""Writes stub libraries for linkers: only the symbols that the oldest host has, without code.
 
-What is linked with a stub cannot ask for more than the oldest host offers, however new the library
-is that runs in the build.  A stub has the symbols of the real library within the ABI policy, under
-the versions that the old library gave them, and no code at all.
+A binary that is linked with a stub cannot need more than the oldest host has, even if the build
+runs with a newer library. A stub has the symbols of the real library that the ABI policy allows,
+with the versions of the old library.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _PAGE = 0x1000
 
 @dataclass(frozen=True)
 class Stub:
-    """`provided` are names that a plain reference links to, `removed` those that only newer
-    versions of the library offer."""
+    """A stub; `provided` are the names that a reference without version links to.
+
+    `removed` are names that only newer versions of the library have.
+    """
 
     soname: str
     data: bytes
@@ -39,15 +41,17 @@ def make_stub(
     allows: Callable[[str], bool],
     static_instead: Sequence[str] = (),
 ) -> Stub:
-    """The stub of a real library; `allows` says of a symbol version whether the old host has it.
+    """The stub of a library; `allows` returns whether the oldest host has a symbol version.
 
-    `static_instead` are patterns of names that old hosts have, but that newer headers don't fit.
+    `static_instead` are patterns of names that old hosts have with a type that newer headers do not
+    match. Raises ElfError.
     """
     real = SectionedElf(library)
     avoided = re.compile("|".join(static_instead) or r"(?!)")
     kept, removed = _select(real.exports(), allows, avoided)
     data = _Writer(real, kept, allows).write()
-    return Stub(real.soname(), data, {one.name for one in kept if one.default}, removed)
+    provided = {symbol.name for symbol in kept if symbol.default}
+    return Stub(real.soname(), data, provided, removed)
 
 
 def _select(
@@ -55,18 +59,24 @@ def _select(
     allows: Callable[[str], bool],
     avoided: re.Pattern[str],
 ) -> Tuple[List[LinkSymbol], AbstractSet[str]]:
-    kept = [one for one in exports if allows(one.version) and not avoided.fullmatch(one.name)]
-    linkable = {one.name for one in kept if one.default}
-    lost = {one.name for one in exports if one.default} - linkable
-    # Where exp@@GLIBC_2.29 goes, the newest older one, exp@GLIBC_2.2.5, is the default again.
-    newest: Dict[str, Tuple[int, ...]] = {}
-    for one in kept:
-        if one.name in lost:
-            newest[one.name] = max(newest.get(one.name, ()), _numbers(one))
     kept = [
-        replace(one, default=True) if newest.get(one.name) == _numbers(one) else one for one in kept
+        symbol
+        for symbol in exports
+        if allows(symbol.version) and not avoided.fullmatch(symbol.name)
     ]
-    return sorted(kept, key=lambda one: (one.name, _numbers(one))), lost - set(newest)
+    linkable = {symbol.name for symbol in kept if symbol.default}
+    lost = {symbol.name for symbol in exports if symbol.default} - linkable
+    # If the policy removes exp@@GLIBC_2.29, the newest remaining version becomes the default:
+    # exp@GLIBC_2.2.5. Linkers use only the default version for a reference without version.
+    newest: Dict[str, Tuple[int, ...]] = {}
+    for symbol in kept:
+        if symbol.name in lost:
+            newest[symbol.name] = max(newest.get(symbol.name, ()), _numbers(symbol))
+    kept = [
+        replace(symbol, default=True) if newest.get(symbol.name) == _numbers(symbol) else symbol
+        for symbol in kept
+    ]
+    return sorted(kept, key=lambda symbol: (symbol.name, _numbers(symbol))), lost - set(newest)
 
 
 def _numbers(symbol: LinkSymbol) -> Tuple[int, ...]:
@@ -93,9 +103,10 @@ class _Writer:
         _, parents = real.versions()
         self._parents = {name: own for name, own in parents.items() if allows(name)}
         self._index = {name: number for number, name in enumerate(self._parents, 2)}
-        # Empty shells of the sections that the symbols live in, with their flags, addresses and
-        # alignment: copy relocations and aliases such as environ depend on them.
-        homes = {one.section for one in kept if one.section < len(real.sections)}
+        # The stub has empty sections with the flags, addresses and alignment of the real sections
+        # of the symbols. Linkers use them for copy relocations, and to find aliases such as
+        # environ.
+        homes = {symbol.section for symbol in kept if symbol.section < len(real.sections)}
         self._shells = {home: real.sections[home] for home in sorted(homes)}
         self._names, self._strings = _Strings(), _Strings()
         self._headers: List[Tuple[int, ...]] = [(0,) * 10]
@@ -109,7 +120,7 @@ class _Writer:
         symbols, versions = self._symbol_tables(place)
         definitions = self._version_definitions()
         soname = self._strings.add(self._soname)
-        first = len(self._headers)  # of .hash; .dynsym, .dynstr and the others follow
+        first = len(self._headers)  # the index of .hash; .dynsym, .dynstr and the others follow
         self._put(".hash", sections.HASH, self._hash_table(), first + 1, 0, 8, 4)
         self._put(".dynsym", sections.DYNAMIC_SYMBOLS, symbols, first + 2, 1, 8, 24)
         self._put(".dynstr", sections.STRINGS, bytes(self._strings.data), 0, 0, 1, 0)
@@ -144,22 +155,25 @@ class _Writer:
 
     def _symbol_tables(self, place: Dict[int, int]) -> Tuple[bytes, bytes]:
         symbols, versions = bytearray(sections.SYMBOL_SIZE), bytearray(2)
-        for one in self._kept:
-            kind = sections.FUNCTION if one.type == sections.INDIRECT else one.type
+        for symbol in self._kept:
+            # An indirect function (IFUNC) needs a resolver, and a stub has no code. For a linker, a
+            # plain function is the same.
+            kind = sections.FUNCTION if symbol.type == sections.INDIRECT else symbol.type
             symbols += struct.pack(
                 "<IBBHQQ",
-                *(self._strings.add(one.name), one.bind << 4 | kind, one.other),
-                *(place[one.section], one.value, one.size),
+                *(self._strings.add(symbol.name), symbol.bind << 4 | kind, symbol.other),
+                *(place[symbol.section], symbol.value, symbol.size),
             )
-            hidden = 0 if one.default else sections.HIDDEN
-            versions += struct.pack("<H", self._index[one.version] | hidden)
+            hidden = 0 if symbol.default else sections.HIDDEN
+            versions += struct.pack("<H", self._index[symbol.version] | hidden)
         return bytes(symbols), bytes(versions)
 
     def _version_definitions(self) -> bytes:
         table = bytearray()
         names = [self._soname, *self._parents]
         for number, name in enumerate(names):
-            words = [name, *(one for one in self._parents.get(name, ()) if one in self._index)]
+            parents = self._parents.get(name, ())
+            words = [name, *(parent for parent in parents if parent in self._index)]
             last = number == len(names) - 1
             table += struct.pack(
                 "<HHHHIII",
@@ -174,8 +188,8 @@ class _Writer:
     def _hash_table(self) -> bytes:
         count = len(self._kept) + 1
         buckets, chain = [0] * max(1, count // 2), [0] * count
-        for number, one in enumerate(self._kept, 1):
-            slot = _sysv_hash(one.name) % len(buckets)
+        for number, symbol in enumerate(self._kept, 1):
+            slot = _sysv_hash(symbol.name) % len(buckets)
             chain[number], buckets[slot] = buckets[slot], number
         return struct.pack(f"<{2 + len(buckets) + count}I", len(buckets), count, *buckets, *chain)
 

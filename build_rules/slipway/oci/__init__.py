@@ -1,4 +1,4 @@
-"""Images as registries and engines have them: reading, writing, registries, logins, the lock.
+"""Container images: reading, writing, registries, logins, the lock, and the Docker client.
 
-What knows the formats or the `docker` program belongs here. Below is `debian`.
+Code that knows image formats or the `docker` program belongs here. The room below is `debian`.
 """

@@ -1,4 +1,4 @@
-"""The user's `docker` program: it knows their contexts, addresses and logins."""
+"""Runs the user's `docker` program, which knows the user's contexts, addresses and logins."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Mapping
 from slipway.core.errors import SlipwayError
 
 _ANSWERS_WITHIN = 30.0
-"""Seconds that an engine has for an answer that is no work."""
+"""Seconds to wait for an answer that needs no work from the engine."""
 
 _FULL = "no space left on device"
 
 
 class EngineRefused(Exception):
-    """There is no answer to be had from an engine; the text says why."""
+    """The engine does not answer; the text says why."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """The `docker` program and the environment that it needs to find the user's engine."""
+    """The `docker` program, and the environment that it needs to find the user's engine."""
 
     program: str
     env: Mapping[str, str]
@@ -37,22 +37,24 @@ class Client:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise EngineRefused(f"no answer within {_ANSWERS_WITHIN:g} seconds") from None
+            raise EngineRefused(f"timed out after {_ANSWERS_WITHIN:g} seconds") from None
         except OSError as error:
             raise EngineRefused(f"{self.program}: {error.strerror}") from None
 
 
-def check_disk(said: str) -> None:
-    if _FULL in said.lower():
+def check_disk(output: str) -> None:
+    """Raises SlipwayError if the engine's output says that its disk is full."""
+    if _FULL in output.lower():
         raise SlipwayError(
-            "no space is left on the disk of the Docker engine",
-            found=last_line(said),
-            next="free some there, by `docker image prune` or `docker system prune`",
+            "no space left on the disk of the Docker engine",
+            found=last_line(output),
+            next="free space there: docker system prune",
         )
 
 
 def last_line(text: str) -> str:
+    """The last line of the client's output that contains a reason."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # The client's own last line is a hint at its help.
+    # docker ends many errors with the line "See 'docker … --help'."
     lines = [line for line in lines if not line.startswith("See 'docker")]
     return lines[-1] if lines else "no reason given"

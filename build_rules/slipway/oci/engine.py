@@ -1,4 +1,4 @@
-"""The parts of an image that the local Docker engine has, as `docker save` gives them."""
+"""Reads the parts of an image from the local Docker engine, with `docker save`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CHUNK = 1 << 20
 
 
 class SavedImage:
-    """An image of the engine, split into files below `folder` until it is removed.
+    """An image of the engine, split into files below `folder`; remove() deletes them.
 
-    `lock` lists its parts; `paths` has the file of each by its SHA-256.
+    `lock` lists the parts of the image, and `paths` maps their SHA-256 to files.
     """
 
     def __init__(self, reference: ImageReference, env: Mapping[str, str], folder: str) -> None:
@@ -47,18 +47,18 @@ class SavedImage:
         config, layers, names = split_archive(archive, self._folder)
         if self._reference.digest not in names:
             raise SlipwayError(
-                f'the engine gives another image for "{self._reference}"',
+                f'the engine returned another image for "{self._reference}"',
                 found=" or ".join(names),
                 next="docker image inspect " + self._reference.digest,
             )
         return ImageLock(
-            str(self._reference), self._blob(config), tuple(self._blob(one) for one in layers)
+            str(self._reference), self._blob(config), tuple(self._blob(layer) for layer in layers)
         )
 
     def _save(self, archive: str) -> None:
         docker = shutil.which("docker", path=self._env.get("PATH", ""))
         if docker is None:
-            raise self._fault("there is no docker on the PATH")
+            raise self._fault("no docker program on the PATH")
         client = Client(docker, self._env)
         try:
             answer = client.ask("image", "inspect", "--format={{.Id}}", self._reference.digest)
@@ -79,10 +79,11 @@ class SavedImage:
 
     def _fault(self, reason: str) -> SlipwayError:
         return SlipwayError(
-            f'the image "{self._reference}" cannot be had from the local engine',
+            f'cannot read the image "{self._reference}" from the local engine',
             found=reason,
-            next="docker image ls --no-trunc, for the images that it has; to share one between\n"
-            'machines, push it to a registry: image="registry.example/team/image@sha256:…"',
+            next="docker image ls --no-trunc   (lists the images of the engine)\n"
+            "or push the image to a registry, so that every machine can use it, and set:\n"
+            'image="registry.example/team/image@sha256:…"',
         )
 
     def _blob(self, path: str) -> Blob:

@@ -1,8 +1,8 @@
-"""A team's own image as a root, as one tree: from an archive of an engine, or from its parts.
+"""Flattens a ready image to a root: from an image archive, or from its parts.
 
-Trusted is nothing but what hashes say: each layer is held against the configuration's list, blobs
-against their digests.  Layers are laid one above the other with whiteouts taken into account; then
-the tree gets what every build step counts on.
+Only hashes are trusted: each layer must match the list in the configuration, and each blob its
+digest. The layers are stacked, and their whiteouts are applied. Then the tree gets what every build
+step needs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BUILD_USER = "build:x:1000:1000:build:/home/build:/bin/sh\n"
 
 @dataclass(frozen=True)
 class ReadyImage:
-    """`left_out` counts what the root cannot have: devices, set-uid and set-gid bits."""
+    """A flattened image; `left_out` counts dropped devices and set-uid or set-gid bits."""
 
     tree: Tree
     image_id: str
@@ -54,7 +54,7 @@ class ReadyImage:
 
 @dataclass(frozen=True)
 class _Layer:
-    """An uncompressed layer: a part of the file `path`."""
+    """An uncompressed layer: the bytes from `start` to `end` of the file `path`."""
 
     path: str
     start: int
@@ -63,14 +63,20 @@ class _Layer:
 
 
 def read_ready_image(path: str, scratch: str) -> ReadyImage:
-    """`scratch` is a folder for unpacked layers; it must live as long as the tree is used."""
-    with suggesting(f"make the archive anew, for example: {_SAVE}", where=path):
+    """Reads an image archive; raises SlipwayError.
+
+    `scratch` is a folder for decompressed layers, which must exist as long as the tree is used.
+    """
+    with suggesting(f"create the archive again, for example: {_SAVE}", where=path):
         return _read(path, scratch)
 
 
 def read_image_parts(config: str, layers: Sequence[str], label: str, scratch: str) -> ReadyImage:
-    """From files that were held against their digests: `layers`, lowest first; `label` is for
-    messages, `scratch` as for an archive."""
+    """Reads an image from files that match their digests; `layers` are lowest first.
+
+    `label` is the image's name in messages, `scratch` is as for read_ready_image(). Raises
+    SlipwayError.
+    """
     with open(config, "rb") as file:
         content = file.read()
     return _stack(
@@ -87,12 +93,12 @@ def read_image_parts(config: str, layers: Sequence[str], label: str, scratch: st
 
 
 def split_archive(path: str, folder: str) -> Tuple[str, List[str], List[str]]:
-    """Writes the parts of an archive to `folder`: the configuration, and the layers uncompressed.
+    """Writes the parts of an archive to `folder`: the configuration and uncompressed layers.
 
-    Returns their paths, the layers' lowest first, and the digests by which engines know the image:
-    the configuration's, and the manifest's where the archive has one.
+    Returns the path of the configuration, the paths of the layers (lowest first), and the digests
+    that engines use as the image's ID: of the configuration, and of any manifest in the archive.
     """
-    with suggesting(f"make the archive anew, for example: {_SAVE}", where=path):
+    with suggesting(f"create the archive again, for example: {_SAVE}", where=path):
         archive = _Archive(_plain_tar(path, os.path.join(folder, "archive.tar")), path)
         config, blobs = archive.image()
         place = os.path.join(folder, "config.json")
@@ -117,7 +123,7 @@ def _read(path: str, scratch: str) -> ReadyImage:
 def _stack(
     config: bytes, layers: Sequence[Callable[[str], _Layer]], path: str, scratch: str
 ) -> ReadyImage:
-    """`layers` give each layer, unpacked to the given file if it is compressed."""
+    """Stacks layers; each function in `layers` decompresses its layer to the given file."""
     diff_ids = _diff_ids(_parsed(config, f"{path}: configuration"))
     if len(diff_ids) != len(layers):
         raise SlipwayError(
@@ -127,11 +133,11 @@ def _stack(
     left_out = {"devices": 0, "set_id_bits": 0}
     for number, (unpacked, diff_id) in enumerate(zip(layers, diff_ids)):
         layer = unpacked(os.path.join(scratch, f"layer-{number}.tar"))
-        found = "sha256:" + _sha256_of_part(layer)
-        if found != diff_id:
+        actual = "sha256:" + _sha256_of_part(layer)
+        if actual != diff_id:
             raise SlipwayError(
-                f'"{layer.label}" is not the layer that the configuration lists',
-                found=f"{found}; listed is {diff_id}",
+                f'"{layer.label}" does not match the hash in the configuration',
+                found=f"{actual}, not {diff_id}",
             )
         _apply(tree, layer, left_out)
     _complete(tree, path)
@@ -139,13 +145,13 @@ def _stack(
 
 
 class _Archive:
-    """The files of an image archive by name; both formats name blobs of their own accord."""
+    """The files of an image archive by name, for the Docker format and the OCI layout."""
 
     def __init__(self, tar: str, label: str) -> None:
         self._tar = tar
         self._label = label
         self.manifests: List[str] = []
-        """The digests of the index and the manifest that lead to the image, of an OCI layout."""
+        """In an OCI layout: the digests of the index and the manifest of the image."""
         with open(tar, "rb") as file:
             self._members: Dict[str, Member] = {
                 posixpath.normpath(member.name): member for member in read_members(file, label)
@@ -159,14 +165,14 @@ class _Archive:
             return self._oci_image()
         raise SlipwayError(
             f'"{self._label}" is not an image archive',
-            found="neither manifest.json nor index.json is in it",
+            found="no manifest.json and no index.json",
         )
 
     def _docker_image(self) -> Tuple[bytes, List[str]]:
         images = self._json("manifest.json").items()
         if len(images) != 1:
             raise SlipwayError(
-                f'"{self._label}" must hold one image', found=f"{len(images)} images"
+                f'"{self._label}" must contain exactly one image', found=f"{len(images)} images"
             )
         fields = images[0].mapping()
         for key in ("Config", "Layers"):
@@ -177,13 +183,13 @@ class _Archive:
 
     def _oci_image(self) -> Tuple[bytes, List[str]]:
         index = self._json("index.json")
-        for _ in range(2):  # an index for platforms may stand below the outer one
+        for _ in range(2):  # index.json may point to a second index, with a manifest per platform
             manifests = _field(index, "manifests").items()
             fitting = [item for item in manifests if _fits(item)]
             if len(fitting) != 1:
                 raise SlipwayError(
-                    f'"{self._label}" must hold one image for linux/amd64',
-                    found=f"{len(fitting)} of {len(manifests)} manifests fit",
+                    f'"{self._label}" must contain exactly one image for linux/amd64',
+                    found=f"{len(fitting)} of {len(manifests)} manifests match",
                 )
             name = self._blob_name(fitting[0])
             self.manifests.append("sha256:" + posixpath.basename(name))
@@ -194,7 +200,7 @@ class _Archive:
         return config, [self._blob_name(item) for item in _field(index, "layers").items()]
 
     def _blob_name(self, descriptor: Field) -> str:
-        """The file that a descriptor names, once it is held against the digest."""
+        """The name of a descriptor's file; raises SlipwayError if its digest does not match."""
         digest = _field(descriptor, "digest").text(r"sha256:[0-9a-f]{64}", "a SHA-256 digest")
         size = _field(descriptor, "size").number()
         name = "blobs/sha256/" + digest[7:]
@@ -202,7 +208,7 @@ class _Archive:
         part = _Layer(self._tar, member.offset, member.offset + member.size, name)
         if member.size != size or "sha256:" + _sha256_of_part(part) != digest:
             raise SlipwayError(
-                f'"{self._label}" holds a blob that is not what its name says', found=name
+                f'"{self._label}" has a blob that does not match its digest', found=name
             )
         return name
 
@@ -221,21 +227,22 @@ class _Archive:
 
     def _find(self, name: str) -> Member:
         member = self._members.get(posixpath.normpath(name))
-        if member and member.kind is Kind.SYMLINK:  # old engines link equal layers
+        # `docker save` of old engines stores a layer that occurs again as a symlink.
+        if member and member.kind is Kind.SYMLINK:
             target = posixpath.join(posixpath.dirname(name), member.target)
             member = self._members.get(posixpath.normpath(target))
         if member is None or member.kind is not Kind.FILE:
-            raise SlipwayError(f'"{self._label}" lacks a file that it names itself', found=name)
+            raise SlipwayError(f'"{self._label}" names a file that it does not contain', found=name)
         return member
 
     def layer(self, name: str, scratch: str) -> _Layer:
-        """The layer of that name, unpacked to the file `scratch` if it is compressed."""
+        """The layer of that name; decompresses it to the file `scratch` if necessary."""
         member = self._find(name)
         return _layer(self._tar, member.offset, member.size, scratch, f"{self._label}: {name}")
 
 
 def _layer(path: str, offset: int, size: int, scratch: str, label: str) -> _Layer:
-    """The part of the file `path` that is a layer, unpacked to `scratch` if it is compressed."""
+    """The layer at `offset` of the file `path`; decompresses it to `scratch` if necessary."""
     content = Content(size, offset, path=path)
     if not is_compressed(content.head(8)):
         return _Layer(path, offset, offset + size, label)
@@ -244,7 +251,7 @@ def _layer(path: str, offset: int, size: int, scratch: str, label: str) -> _Laye
 
 
 def _plain_tar(path: str, scratch: str) -> str:
-    """`path`, or `scratch` with its unpacked content."""
+    """`path` if it is not compressed, or `scratch` with its decompressed content."""
     content = Content(os.path.getsize(path), path=path)
     if not is_compressed(content.head(8)):
         return path
@@ -271,8 +278,8 @@ def _fits(manifest: Field) -> bool:
     platform = manifest.mapping().get("platform")
     if platform is None:
         return True
-    found = platform.mapping()
-    return [found[key].value for key in ("os", "architecture") if key in found] == [
+    fields = platform.mapping()
+    return [fields[key].value for key in ("os", "architecture") if key in fields] == [
         "linux",
         "amd64",
     ]
@@ -295,7 +302,7 @@ def _diff_ids(config: Field) -> List[str]:
 
 
 def _apply(tree: Tree, layer: _Layer, left_out: Dict[str, int]) -> None:
-    """Lays `layer` over the tree; its whiteouts hide what is below, never what it brings itself."""
+    """Adds `layer` on top of the tree; its whiteouts hide only entries of the layers below."""
     with open(layer.path, "rb") as file:
         members = [
             (member_path(member, layer.label), member)
@@ -332,7 +339,10 @@ def _apply(tree: Tree, layer: _Layer, left_out: Dict[str, int]) -> None:
 
 
 def _complete(tree: Tree, label: str) -> None:
-    """What every build step counts on: programs, the ordinary user, and places for mounts."""
+    """Adds what every build step needs: the user `build`, and folders for mounts.
+
+    Raises SlipwayErrors if a program is missing that every step needs.
+    """
     missing = [
         f"{purpose}: /{' or /'.join(paths)}"
         for purpose, paths in _NEEDED_PROGRAMS.items()
@@ -340,9 +350,9 @@ def _complete(tree: Tree, label: str) -> None:
     ]
     if missing:
         raise SlipwayErrors(
-            f'"{label}" lacks what every build step needs',
+            f'"{label}" lacks programs that every build step needs',
             missing,
-            next="install them in the image, and make its archive anew",
+            next="install them in the image, and create its archive again",
         )
     passwd = tree.follow("etc/passwd")
     users = passwd.content.read().decode("utf-8", "replace") if passwd and passwd.content else ""

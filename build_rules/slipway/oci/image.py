@@ -1,8 +1,9 @@
-"""An image archive that `docker load` and OCI tools read, and its ID before any engine has it.
+"""Writes image archives for `docker load` and OCI tools, and computes the image's ID.
 
-One tar serves both: Docker's `manifest.json` and the OCI layout name the same blobs.  The ID that
-classic engines show is the SHA-256 of the configuration; engines with containerd's image store
-show the manifest's digest.  Both follow from the layers and the spec alone.
+A single tar file is both a Docker archive and an OCI layout, because both formats can name the same
+blobs. Classic engines use the SHA-256 of the configuration as the image's ID; engines with the
+image store of containerd use the digest of the manifest. Both depend only on the layers and the
+spec.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class LayerBlob:
-    """An uncompressed layer; its digest is its diff ID too."""
+    """An uncompressed layer, so its digest is also its diff ID."""
 
     sha256: str
     size: int
@@ -43,7 +44,7 @@ class Image:
 
 
 def make_image(layers: Sequence[LayerBlob], environment: Mapping[str, str], date: str) -> Image:
-    """`date` is a day such as 2024-08-31; the layers stand in their order, lowest first."""
+    """The image with these layers, lowest first; `date` is a day such as 2024-08-31."""
     created = date + "T00:00:00Z"
     config = _canonical(
         {
@@ -78,9 +79,10 @@ def write_archive(image: Image, layer_paths: Sequence[str], name: str, path: str
 
 
 def stream_archive(image: Image, layer_paths: Sequence[str], name: str, out: BinaryIO) -> None:
-    """`layer_paths` are the files of `image.layers`; `name` is the image's, such as base:11.11.
+    """Writes an image archive; `layer_paths` are the files of `image.layers`.
 
-    An engine unpacks the layers as root: nothing is written before all of them are checked.
+    `name` is the image's name and tag, such as base:11.11. Engines unpack layers as root, so all
+    layers are checked before anything is written. Raises SlipwayError.
     """
     unpacking.check(layer_paths, rules=unpacking.ROOT)
     small = _small_files(image, name)

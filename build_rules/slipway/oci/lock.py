@@ -1,7 +1,7 @@
-"""Images that a registry or an engine has already: how they are named, and the lock of their parts.
+"""References to images in a registry or an engine, and the lock of their parts.
 
-A reference pins the image by a digest, but neither its parts nor their sizes; the lock adds those,
-so that a step's key is known without asking anybody.
+A reference pins the image with a digest, but does not list its parts and their sizes. The lock
+lists them, so that Slipway knows the cache key of a step without any network access.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LARGEST_CONFIG = 16 << 20
 _LARGEST_LAYER = 32 << 30
 _SHA256 = r"[0-9a-f]{64}"
 _ENGINE_ID = re.compile(rf"sha256:{_SHA256}")
-# Registry, repository and digest as the OCI distribution specification has them, without a tag.
+# Registry, repository and digest as in the OCI distribution specification, without a tag.
 _REFERENCE = re.compile(
     r"(?P<registry>[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?)"
     r"/(?P<repository>[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)"
@@ -29,9 +29,9 @@ _REFERENCE = re.compile(
 
 @dataclass(frozen=True)
 class ImageReference:
-    """`registry` is a host with its port, if any; empty for an image of the local engine.
+    """A reference; `registry` is a host with any port, or "" for an image of the local engine.
 
-    `digest` is the manifest's, or, of an engine, what it shows as the image's ID.
+    `digest` is the digest of the manifest, or the ID that the local engine shows for the image.
     """
 
     registry: str
@@ -44,7 +44,7 @@ class ImageReference:
 
 @dataclass(frozen=True)
 class Blob:
-    """A file by its SHA-256; `size` is in bytes."""
+    """A part of an image: its SHA-256, and its size in bytes."""
 
     sha256: str
     size: int
@@ -52,7 +52,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class ImageLock:
-    """The configuration and the layers, lowest first, of `image`; layers as its source has them."""
+    """The configuration and the layers of `image`, lowest first, as its source stores them."""
 
     image: str
     config: Blob
@@ -60,7 +60,7 @@ class ImageLock:
 
 
 def is_reference(value: str) -> bool:
-    """Whether a field names an image, well or badly, rather than a file."""
+    """Whether a field is meant as an image reference (valid or not) instead of a file."""
     return "@" in value or value.startswith("sha256:")
 
 
@@ -68,20 +68,21 @@ def parse_reference(value: str, where: str) -> ImageReference:
     if _ENGINE_ID.fullmatch(value):
         return ImageReference("", "", value)
     match = _REFERENCE.fullmatch(value)
-    # Engines complete a first part without dot and port to a registry of their own.
+    # Docker reads a first part without "." or ":" as a part of the repository, and adds its default
+    # registry. Then the reference would depend on the engine.
     if match and re.search(r"[.:]|^localhost$", match["registry"]):
         return ImageReference(match["registry"], match["repository"], match["digest"])
     raise SlipwayError(
-        "the image is pinned by no reference that is complete",
+        "the image reference is incomplete",
         where=where,
         found=value,
-        next='image="registry.example/team/image@sha256:…", with the registry, without a tag;\n'
-        'or image="sha256:…", the ID of an image in the local engine',
+        next='image="registry.example/team/image@sha256:…"   (with the registry, without a tag)\n'
+        'or image="sha256:…"   (the ID of an image in the local engine)',
     )
 
 
 def read_image_lock(content: str, file: str, next: str = "") -> ImageLock:
-    """`next` is the command that writes a good lock."""
+    """Parses a lock; raises SlipwayError with `next`, the command that writes a valid lock."""
     top = read_json(content, file, next)
     format_ = top.mapping().get("format")
     if format_ is None or format_.value != FORMAT:

@@ -1,6 +1,6 @@
-"""The login that `docker login` has left for a registry: in its configuration, or with a helper.
+"""Reads the login of `docker login`: from docker's configuration, or from a credential helper.
 
-Sources: the format of docker's config.json, and the protocol of its credential helpers.
+Sources: the format of docker's config.json, and the protocol of docker's credential helpers.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import subprocess
 from typing import Any, Mapping, Optional
 
 _ANSWERS_WITHIN = 30.0  # seconds
-# What a helper calls a login that is a token to be exchanged; only `docker` itself does that.
+# The user name of a login that is an identity token. Slipway does not exchange such tokens.
 _IDENTITY_TOKEN = "<token>"
 
 
 def basic_login(registry: str, env: Mapping[str, str]) -> Optional[str]:
-    """The Basic header for `registry`, a host with its port; None where nobody has logged in."""
+    """The Authorization header for `registry`, a host with any port; None without a login."""
     config = _read_config(env)
     helpers = config.get("credHelpers")
     helper = helpers.get(registry) if isinstance(helpers, dict) else None
@@ -28,7 +28,7 @@ def basic_login(registry: str, env: Mapping[str, str]) -> Optional[str]:
         logins = config.get("auths")
         entry = logins.get(registry) if isinstance(logins, dict) else None
         pair = entry.get("auth") if isinstance(entry, dict) else None
-    # A line break in it would be a header of its own.
+    # A line break in the value would start another header.
     usable = isinstance(pair, str) and re.fullmatch(r"[\w+/=-]+", pair, re.ASCII)
     return f"Basic {pair}" if usable else None
 
@@ -39,7 +39,7 @@ def _read_config(env: Mapping[str, str]) -> Mapping[str, Any]:
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             config = json.load(file)
     except (OSError, ValueError, RecursionError):
-        return {}  # the registry's refusal says what to do
+        return {}  # the registry rejects the request, and that error says what to do
     return config if isinstance(config, dict) else {}
 
 

@@ -1,7 +1,7 @@
-"""Fetching the parts of an image from a registry, each held against its digest.
+"""Fetches the parts of an image from a registry, and checks their digests.
 
-Source: the OCI distribution specification, and the token flow that registries ask for. By that
-flow the registry says which host exchanges the user's login for a token, and that host gets it.
+Sources: the OCI distribution specification, and the token flow of registries. In this flow, the
+registry names a host that exchanges the user's login for a token, and the login is sent there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _GONE = (404, 410)
 
 
 class ImageRegistry:
-    """One repository of a registry, by the login that `docker login` left. Used by many threads."""
+    """A repository of a registry, with the login of `docker login`; many threads share it."""
 
     def __init__(
         self, reference: ImageReference, transport: Transport, env: Mapping[str, str]
@@ -47,10 +47,13 @@ class ImageRegistry:
         self._env = env
         self._lock = threading.Lock()
         self._header: Optional[str] = None
-        self._no_token: Optional[HttpProblem] = None  # why none could be had, for all that wait
+        self._no_token: Optional[HttpProblem] = None  # why there is no token, for all threads
 
     def read_lock(self) -> ImageLock:
-        """The image's parts; of an index, those of the image for linux/amd64."""
+        """The parts of the image; for an index, of its image for linux/amd64.
+
+        Raises SlipwayError.
+        """
         manifest = self._manifest(self._reference.digest)
         if "manifests" in manifest.mapping():
             manifest = self._manifest(_fitting(manifest))
@@ -64,7 +67,7 @@ class ImageRegistry:
         )
 
     def fetch(self, subject: str, content: Content, cache: ContentCache) -> Stored:
-        """The blob with the content's SHA-256."""
+        """Stores the blob with this SHA-256 in `cache`; raises FetchFailed."""
         url = f"{self._base()}/blobs/sha256:{content.sha256}"
 
         def fill(sink: Sink) -> None:
@@ -75,7 +78,7 @@ class ImageRegistry:
         except HttpProblem as problem:
             raise FetchFailed(self._fault(subject, problem)) from None
         except WrongContent as wrong:
-            text = f"{shown(url)} has other content than the lock: {wrong}"
+            text = f"the file from {shown(url)} does not match the lock: {wrong}"
             raise FetchFailed(
                 FetchFault(subject, text, "restore the lock from version control")
             ) from None
@@ -89,18 +92,18 @@ class ImageRegistry:
         except HttpProblem as problem:
             fault = self._fault(str(self._reference), problem)
             raise SlipwayError(
-                f'the image "{self._reference}" cannot be read',
+                f'cannot read the image "{self._reference}"',
                 found=fault.reason,
                 next=fault.next,
             ) from None
         raw = b"".join(parts)
-        found = "sha256:" + hashlib.sha256(raw).hexdigest()
-        if found != digest:
+        actual = "sha256:" + hashlib.sha256(raw).hexdigest()
+        if actual != digest:
             raise SlipwayError(
-                f'the registry gives another manifest for "{self._reference}"',
+                f'the registry returned another manifest for "{self._reference}"',
                 where=shown(url),
-                found=found,
-                next="ask who runs the registry, or what stands between it and here",
+                found=actual,
+                next="ask the administrator of the registry, or of a proxy in front of it",
             )
         return read_json(raw.decode("utf-8", "replace"), shown(url))
 
@@ -132,10 +135,10 @@ class ImageRegistry:
             except HttpProblem as problem:
                 if problem.status != 401 or not self._log_in(problem.challenge, header):
                     raise
-        raise HttpProblem("status", f"{shown(url)}: HTTP 401 with the login too", 401)
+        raise HttpProblem("status", f"{shown(url)}: HTTP 401 although a login was sent", 401)
 
     def _log_in(self, challenge: str, used: Optional[str]) -> bool:
-        """Answers a challenge, unless another thread has done so; False if there is no answer."""
+        """Gets a new header for a challenge, or takes that of another thread; False if none."""
         with self._lock:
             if self._header != used:
                 return True
@@ -157,7 +160,7 @@ class ImageRegistry:
         realm = usable_address(wanted["realm"])
         parts = urlsplit(realm)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise HttpProblem("refused", f"a login would be sent unencrypted, to {shown(realm)}")
+            raise HttpProblem("refused", f"the login would be sent unencrypted to {shown(realm)}")
         scope = wanted.get("scope") or f"repository:{self._reference.repository}:pull"
         query = {"service": wanted.get("service", ""), "scope": scope}
         answer: List[bytes] = []
@@ -169,8 +172,8 @@ class ImageRegistry:
             login=lambda _: login,
         )
         try:
-            found = json_text.loads(b"".join(answer))
-            token = found.get("token") or found.get("access_token")
+            document = json_text.loads(b"".join(answer))
+            token = document.get("token") or document.get("access_token")
         except (ValueError, AttributeError):
             token = None
         usable = isinstance(token, str) and token.isascii() and token.isprintable()
@@ -179,14 +182,14 @@ class ImageRegistry:
     def _fault(self, subject: str, problem: HttpProblem) -> FetchFault:
         registry = self._reference.registry
         if problem.kind in ("unreachable", "untrusted"):
-            way_out = f"check that {registry} can be reached from here"
+            way_out = f"check the network connection to {registry}"
             if problem.kind == "untrusted":
                 way_out = "add to ~/.npmrc: cafile=<file with the registry's CA in PEM form>"
             return FetchFault(subject, problem.text, way_out, shared=True)
         if problem.status in (401, 403):
             return FetchFault(subject, problem.text, f"docker login {registry}", shared=True)
         if problem.status in _GONE:
-            way_out = f"push the image there again, or docker login {registry} if it is private"
+            way_out = f"push the image again; or, if it is private: docker login {registry}"
             return FetchFault(subject, problem.text, way_out)
         return FetchFault(subject, problem.text, "run the same command again")
 
@@ -197,16 +200,16 @@ def _parse_challenge(header: str) -> Tuple[str, Dict[str, str]]:
 
 
 def _fitting(index: Field) -> str:
-    """The digest of an index' manifest for this platform."""
+    """The digest of the index's manifest for this platform; raises SlipwayError."""
     fitting = []
     for item in index.mapping()["manifests"].items():
         fields = item.mapping()
         platform = fields["platform"].mapping() if "platform" in fields else {}
-        found = tuple(platform[key].value for key in ("os", "architecture") if key in platform)
-        if found == _PLATFORM and "digest" in fields:
+        names = tuple(platform[key].value for key in ("os", "architecture") if key in platform)
+        if names == _PLATFORM and "digest" in fields:
             fitting.append(fields["digest"].text(_SHA256, "a SHA-256 digest"))
     if len(fitting) != 1:
-        raise index.fault(f"one image for {'/'.join(_PLATFORM)}, not {len(fitting)}")
+        raise index.fault(f"exactly one image for {'/'.join(_PLATFORM)}, not {len(fitting)}")
     return fitting[0]
 
 

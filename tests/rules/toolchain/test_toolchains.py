@@ -66,7 +66,7 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
     "a policy without sense": (
         'abi_policy="abi.toml"',
         "format = 1\n",
-        ('the ABI policy "a/abi.toml" is not usable', "libraries: hosts without any library"),
+        ('the ABI policy "a/abi.toml" is not valid', "libraries: the list is empty"),
     ),
 }
 

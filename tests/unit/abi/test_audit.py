@@ -54,11 +54,13 @@ def test_what_fits_is_listed_with_what_it_needs() -> None:
 BREACHES: Dict[str, Tuple[Dict[str, Any], Tuple[str, ...]]] = {
     "a version above the ceiling": (
         {"needed_versions": (("libc.so.6", "GLIBC_2.28", "fcntl64", 1),)},
-        ("needs fcntl64 of version GLIBC_2.28; the newest there is GLIBC_2.17",),
+        ("needs fcntl64 of version GLIBC_2.28; the oldest host has up to GLIBC_2.17",),
     ),
     "many symbols of a version": (
         {"needed_versions": (("libstdc++.so.6", "GLIBCXX_3.4.21", "_ZNKSs", 7),)},
-        ("needs _ZNKSs and 6 more of version GLIBCXX_3.4.21; the newest there is GLIBCXX_3.4.19",),
+        (
+            "needs _ZNKSs and 6 more of version GLIBCXX_3.4.21; the oldest host has up to GLIBCXX_3.4.19",
+        ),
     ),
     "a version of a namespace that is not there": (
         {"needed_versions": (("libc.so.6", "GLIBC_PRIVATE", "_dl_sym", 1),)},
@@ -74,23 +76,26 @@ BREACHES: Dict[str, Tuple[Dict[str, Any], Tuple[str, ...]]] = {
     ),
     "a library that hosts need not have": (
         {"needed": ("libc.so.6", "libssl.so.3")},
-        ("needs libssl.so.3, which the oldest host need not have",),
+        ("needs libssl.so.3, which the oldest host may not have",),
     ),
     "a library that it opens by name": (
         {"opened": ("libc.so.6", "libcuda.so.1")},
-        ("may open libcuda.so.1 when it runs, which the oldest host need not have",),
+        ("may load libcuda.so.1 at run time, which the oldest host may not have",),
     ),
     "a run path out of the release": (
         {"run_paths": ("/usr/local/lib:$ORIGIN/../../../../..",)},
-        ("looks for libraries in /usr/local/lib", "looks for libraries in $ORIGIN/../../../../.."),
+        (
+            "searches for libraries in /usr/local/lib",
+            "searches for libraries in $ORIGIN/../../../../..",
+        ),
     ),
-    "an executable stack": ({"executable_stack": True}, ("asks for an executable stack",)),
-    "text relocations": ({"text_relocations": True}, ("changes its code when it is loaded",)),
+    "an executable stack": ({"executable_stack": True}, ("needs an executable stack",)),
+    "text relocations": ({"text_relocations": True}, ("has text relocations",)),
     "another loader": (
         {"interpreter": "/lib/ld.so.1", "kind": "program"},
-        ("is started by /lib/ld.so.1, not by /lib64/ld-linux-x86-64.so.2",),
+        ("uses the loader /lib/ld.so.1, not /lib64/ld-linux-x86-64.so.2",),
     ),
-    "damage": ({"fault": "a name has no end"}, ("cannot be read as ELF: a name has no end",)),
+    "damage": ({"fault": "a name has no end"}, ("is not a valid ELF file: a name has no end",)),
 }
 
 
@@ -123,7 +128,7 @@ def test_a_library_that_the_release_carries_is_found_by_its_run_path() -> None:
     (breach,) = lost.breaches
     assert breach.reason == (
         "needs libvips.so.42, which is at node_modules/a/vendor/libvips.so.42, "
-        "but no run path leads there"
+        "but in no folder of its run path"
     )
 
 

@@ -35,21 +35,24 @@ def test_a_policy_can_be_written_and_read_again() -> None:
 
 
 WRONG: Dict[str, Any] = {
-    "an unknown key": ({"celings": {}}, "celings: there is no such key; did you mean ceilings?"),
+    "an unknown key": ({"celings": {}}, "celings: unknown key; did you mean ceilings?"),
     "another format": ({"format": 2}, "format: is 2, not 1"),
-    "another machine": ({"machine": "arm64"}, "machine: 'arm64' is none of x86-64"),
-    "a relative loader": ({"interpreter": "ld.so"}, "interpreter: 'ld.so' is no absolute path"),
+    "another machine": ({"machine": "arm64"}, "machine: 'arm64' is not supported; use x86-64"),
+    "a relative loader": (
+        {"interpreter": "ld.so"},
+        "interpreter: 'ld.so' is not the absolute path",
+    ),
     "no libraries": ({"libraries": []}, "name libc.so.6 at least"),
     "a string of libraries": ({"libraries": "libc.so.6"}, "libraries: must be a list"),
-    "a path of a library": ({"libraries": ["/lib/libc.so.6"]}, "is no name of a library"),
+    "a path of a library": ({"libraries": ["/lib/libc.so.6"]}, "is not the name of a library"),
     "a library twice": (
         {"libraries": ["libc.so.6", "libc.so.6"]},
-        "libraries: libc.so.6 stands there twice",
+        "libraries: libc.so.6 is listed twice",
     ),
-    "no ceilings": ({"ceilings": {}}, "a table with GLIBC at least"),
+    "no ceilings": ({"ceilings": {}}, "needs a table with at least GLIBC"),
     "a number as ceiling": (
         {"ceilings": {"GLIBC": 2.17}},
-        'ceilings.GLIBC: 2.17 is no version such as "2.17"',
+        'ceilings.GLIBC: 2.17 is not a version such as "2.17"',
     ),
     "a version with its name": (
         {"ceilings": {"GLIBC": "GLIBC_2.17"}},
@@ -63,7 +66,7 @@ def test_what_makes_no_sense_is_told(name: str) -> None:
     change, text = WRONG[name]
     with pytest.raises(SlipwayErrors) as raised:
         abi_policy.read({**SOUND, **change}, "toolchains/x/abi.toml")
-    assert 'the ABI policy "toolchains/x/abi.toml" is not usable' in str(raised.value)
+    assert 'the ABI policy "toolchains/x/abi.toml" is not valid' in str(raised.value)
     assert text in str(raised.value)
     assert "next:" in str(raised.value)
 

@@ -27,7 +27,7 @@ ADDON: Dict[str, Any] = {
         {
             "path": "node_modules/a/a.node",
             "package": "a@1.0.0",
-            "reason": "needs fcntl64 of version GLIBC_2.28; the newest there is GLIBC_2.17",
+            "reason": "needs fcntl64 of version GLIBC_2.28; the oldest host has up to GLIBC_2.17",
             "symbol": "fcntl64",
             "version": "GLIBC_2.28",
             "ceiling": "GLIBC_2.17",
@@ -46,11 +46,11 @@ def test_columns_stand_below_each_other_and_breaches_below_the_table() -> None:
         "a/musl.node                                                  libc.so.6  foreign: musl",
         (
             "1. node_modules/a/a.node (a@1.0.0): needs fcntl64 of version GLIBC_2.28; "
-            "the newest there is GLIBC_2.17"
+            "the oldest host has up to GLIBC_2.17"
         ),
-        'next: compile it from source, by the field of the bundle: install_scripts={"a": "source"}',
-        "or take another version of it",
-        'or waive it, with the reason: abi_waivers={"a@1.0.0": "why no old host meets it"}',
+        'next: compile it from source, in the bundle: install_scripts={"a": "source"}',
+        "or use another version of it",
+        'or waive it, with a reason: abi_waivers={"a@1.0.0": "why no old host loads it"}',
     ]
 
 

@@ -10,7 +10,7 @@ from slipway.abi.waivers import judge
 from slipway.core.errors import SlipwayErrors
 
 WHERE = "apps/x:release"
-REASON = "needs fcntl64 of version GLIBC_2.28; the newest there is GLIBC_2.17"
+REASON = "needs fcntl64 of version GLIBC_2.28; the oldest host has up to GLIBC_2.17"
 NODE = {
     "path": "node_runtime/bin/node",
     "package": "",
@@ -46,7 +46,7 @@ def test_all_breaches_are_told_at_once_with_the_ways_out() -> None:
         f"bin/tool: {REASON}",
     )
     assert 'install_scripts={"a": "source"}' in error.next
-    assert 'abi_waivers={"a@1.0.0": "why no old host meets it"}' in error.next
+    assert 'abi_waivers={"a@1.0.0": "why no old host loads it"}' in error.next
 
 
 def test_the_own_file_of_an_application_has_no_package_to_compile() -> None:
@@ -60,7 +60,7 @@ def test_a_package_without_an_install_script_has_nothing_to_compile() -> None:
     with pytest.raises(SlipwayErrors) as raised:
         judge([addon()], {}, WHERE, {"other"})
     assert "install_scripts" not in raised.value.next
-    assert raised.value.next.startswith("take another version of it")
+    assert raised.value.next.startswith("use another version of it")
 
 
 @pytest.mark.parametrize("key", ["a@1.0.0", "node_modules/a/a.node", "node_modules/a/*"])
@@ -85,7 +85,7 @@ def test_a_waiver_of_another_version_waives_nothing() -> None:
 def test_waivers_that_are_not_needed_or_give_no_reason_are_told() -> None:
     with pytest.raises(SlipwayErrors) as raised:
         judge([NODE], {"a@1.0.0": "reason"}, WHERE)
-    assert raised.value.what == "waivers that waive nothing hide what comes later"
+    assert raised.value.what == "waivers match no binary with a breach"
     assert raised.value.where == "apps/x:release, field abi_waivers"
-    with pytest.raises(SlipwayErrors, match="waivers must say why"):
+    with pytest.raises(SlipwayErrors, match="waivers have no reason"):
         judge([addon()], {"a@1.0.0": " "}, WHERE)

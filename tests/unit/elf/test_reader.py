@@ -230,14 +230,14 @@ def test_big_endian_files_are_told_apart() -> None:
 
 
 DAMAGED: Dict[str, Tuple[Callable[[bytearray], None], str]] = {
-    "a class that is none": (lambda data: data.__setitem__(4, 9), "no such class and byte order"),
+    "a class that is none": (lambda data: data.__setitem__(4, 9), "unknown class or byte order"),
     "a kind that is none": (
         lambda data: struct.pack_into("<H", data, 16, 99),
-        "no such kind of file: 99",
+        "unknown file type: 99",
     ),
     "program headers beyond the end": (
         lambda data: set_u64(data, 32, 1 << 40),
-        "a program header lies beyond the end",
+        "a program header is beyond the end",
     ),
     "65535 program headers": (
         lambda data: struct.pack_into("<H", data, 56, 65535),
@@ -249,7 +249,7 @@ DAMAGED: Dict[str, Tuple[Callable[[bytearray], None], str]] = {
     ),
     "a dynamic section beyond the end": (
         lambda data: set_u64(data, segment(data, 2) + 8, 1 << 40),
-        "a segment lies beyond the end",
+        "a segment is beyond the end",
     ),
     "names that no segment loads": (
         lambda data: set_u64(data, tag(data, STRTAB) + 8, 1 << 50),
@@ -261,7 +261,7 @@ DAMAGED: Dict[str, Tuple[Callable[[bytearray], None], str]] = {
     ),
     "a symbol that the table is too short for": (
         lambda data: set_u32(data, file_offset(data, RELA) + 12, 0xFFFF),
-        "the symbol table lies beyond the end",
+        "the symbol table is beyond the end",
     ),
     "a hash table that is not loaded": (
         lambda data: set_u64(data, tag(data, GNU_HASH) + 8, 1 << 50),
@@ -269,7 +269,7 @@ DAMAGED: Dict[str, Tuple[Callable[[bytearray], None], str]] = {
     ),
     "a chain of versions that leaves the file": (
         lambda data: set_u32(data, file_offset(data, VERNEED) + 8, 0xFFFFFFF0),
-        "lies beyond the end",
+        "is beyond the end",
     ),
 }
 
@@ -318,7 +318,7 @@ def test_one_long_name_for_all_symbols_does_not_fill_the_memory() -> None:
     for kind, value in ((5, names), (10, strings + 1), (6, table), (7, relocation), (8, 24)):
         set_u64(data, tag(data, kind) + 8, value)
     started = time.monotonic()
-    with pytest.raises(ElfError, match="names of more than"):
+    with pytest.raises(ElfError, match="names with more than"):
         reader.read(bytes(data))
     assert time.monotonic() - started < 30
 

@@ -197,15 +197,15 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
     "cut-off gzip": (lambda: gzip.compress(make_docker_archive(SAMPLE))[:-9], "is truncated"),
     "layer missing": (
         lambda: make_docker_archive(SAMPLE, leave_out=["layer1/layer.tar"]),
-        "lacks a file that it names itself",
+        "names a file that it does not contain",
     ),
     "configuration missing": (
         lambda: make_docker_archive(SAMPLE, leave_out=["config.json"]),
-        "lacks a file that it names itself",
+        "names a file that it does not contain",
     ),
     "wrong hash of a layer": (
         lambda: make_docker_archive(SAMPLE, diff_ids=["sha256:" + "0" * 64] * 2),
-        "is not the layer that the configuration lists",
+        "does not match the hash in the configuration",
     ),
     "more layers than listed": (
         lambda: make_docker_archive(SAMPLE, diff_ids=["sha256:" + "0" * 64]),
@@ -231,22 +231,25 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
     "manifest nested deep": (lambda: make_tar([("manifest.json", b"[" * 99999)]), "is not JSON"),
     "manifest of two images": (
         lambda: make_tar([("manifest.json", b"[{}, {}]")]),
-        "must hold one image",
+        "must contain exactly one image",
     ),
     "manifest of nothing": (lambda: make_tar([("manifest.json", b"[{}]")]), 'the field "Config"'),
     "index of nothing": (
         lambda: make_tar([("index.json", b'{"manifests": []}')]),
-        "must hold one image for linux/amd64",
+        "must contain exactly one image for linux/amd64",
     ),
     "blob under a wrong name": (
         lambda: make_oci_archive(SAMPLE).replace(b'"layers"', b'"Layers"'),
-        "is not what its name says",
+        "does not match its digest",
     ),
     "no shell": (
         lambda: make_docker_archive([make_tar(BASE_LAYER[1:])]),
-        "lacks what every build step needs",
+        "lacks programs that every build step needs",
     ),
-    "no layers at all": (lambda: make_docker_archive([]), "lacks what every build step needs"),
+    "no layers at all": (
+        lambda: make_docker_archive([]),
+        "lacks programs that every build step needs",
+    ),
     "name with dots": (lambda: hostile(("../../etc/x", b"1")), "an entry outside the root"),
     "dots in the middle": (lambda: hostile(("a/../../x", b"1")), "an entry outside the root"),
     "absolute name": (lambda: hostile(("/etc/x", b"1")), "an entry outside the root"),

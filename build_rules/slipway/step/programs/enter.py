@@ -242,7 +242,7 @@ def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
     # Each step compiles what it imports: of the isolators, the one that it takes.
     if name == "docker":
         if not settings["docker"]:
-            raise IsolationRefused("there is no docker on the PATH")
+            raise IsolationRefused("no docker program on the PATH")
         from slipway.isolation import docker_engine  # noqa: PLC0415
         from slipway.oci import docker  # noqa: PLC0415
 
