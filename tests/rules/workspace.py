@@ -83,7 +83,15 @@ NETWORK_ANSWERS: Dict[str, str] = {
 }
 """What programs with a network print, by their name."""
 _REPORTS: Dict[str, Any] = {
-    "install.json": {"packages": [], "install_scripts": [], "native": {}, "foreign": []},
+    "install.json": {
+        "file_bytes": 0,
+        "files": 0,
+        "packages": [],
+        "install_scripts": [],
+        "native": {},
+        "foreign": [],
+    },
+    "addon.json": {"bytes": 1, "modules": 93},
     "compile.json": {"bytes": 1, "elsewhere": [], "foreign": []},
     "audit.json": {"files": []},
     "build.json": {"undeclared": []},

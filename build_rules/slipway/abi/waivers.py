@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from slipway.abi.audit import AuditedFile, Breach
 from slipway.core.errors import SlipwayErrors
 from slipway.elf.facts import INSIDE
 from slipway.elf.symbol_versions import split_version
+
+
+@dataclass(frozen=True)
+class WaivedFile:
+    """A file that breaks the policy, and the reason why it may."""
+
+    file: str
+    package: str
+    breaches: Tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -16,14 +27,11 @@ class Verdict:
     """The result of an audit for release.json: newest needed versions, and waived breaches."""
 
     highest: Tuple[Tuple[str, str], ...]
-    waived: Tuple[Mapping[str, Any], ...]
-
-    def as_dict(self) -> Dict[str, Any]:
-        return {"highest": dict(self.highest), "waived": list(self.waived)}
+    waived: Tuple[WaivedFile, ...]
 
 
 def judge(
-    files: Sequence[Mapping[str, Any]],
+    files: Sequence[AuditedFile],
     waivers: Mapping[str, str],
     where: str,
     scripted: Optional[Collection[str]] = None,
@@ -32,34 +40,27 @@ def judge(
 ) -> Verdict:
     """Raises SlipwayErrors for breaches without waiver, and for waivers without breach.
 
-    `files` are AuditedFile as dictionaries. `waivers` maps a path, which may contain `*`, or
-    name@version to a reason. `where` names the target. `scripted` are the packages that an install
-    script can compile.
+    `waivers` maps a path, which may contain `*`, or name@version to a reason. `where` names the
+    target. `scripted` are the packages that an install script can compile.
     """
     _check_reasons(waivers, where)
     used: Set[str] = set()
-    left: List[Mapping[str, Any]] = []
-    waived: List[Mapping[str, Any]] = []
+    left: List[Breach] = []
+    waived: List[WaivedFile] = []
     for file in files:
-        if not file["breaches"]:
+        if not file.breaches:
             continue
         keys = [key for key in waivers if _covers(key, file)]
         if not keys:
-            left.extend(file["breaches"])
+            left.extend(file.breaches)
             continue
         used.update(keys)
-        waived.append(
-            {
-                "file": file["path"],
-                "package": file["package"],
-                "breaches": [breach["reason"] for breach in file["breaches"]],
-                "reason": waivers[keys[0]],
-            }
-        )
+        reasons = tuple(breach.reason for breach in file.breaches)
+        waived.append(WaivedFile(file.path, file.package, reasons, waivers[keys[0]]))
     if left:
         raise SlipwayErrors(
             f"binaries of {of} do not load on the oldest host of its toolchain",
-            [describe(breach) for breach in left],
+            [str(breach) for breach in left],
             where=where,
             next=ways_out(left, scripted),
         )
@@ -74,15 +75,13 @@ def judge(
     return Verdict(_highest(files), tuple(waived))
 
 
-def ways_out(
-    breaches: Sequence[Mapping[str, Any]], scripted: Optional[Collection[str]] = None
-) -> str:
+def ways_out(breaches: Sequence[Breach], scripted: Optional[Collection[str]] = None) -> str:
     """What the user can do about the first breach.
 
     Without `scripted`, any package may have an install script that compiles it.
     """
     first = breaches[0]
-    package, waiver = first["package"], first["package"] or first["path"].split(INSIDE)[0]
+    package, waiver = first.package, first.package or first.path.split(INSIDE)[0]
     name = package.rpartition("@")[0]
     if not package or (scripted is not None and name not in scripted):
         return f"use another version of it\nor waive it, with a reason: {_field(waiver)}"
@@ -96,11 +95,6 @@ def _field(waiver: str) -> str:
     return f'abi_waivers={{"{waiver}": "why no old host loads it"}}'
 
 
-def describe(breach: Mapping[str, Any]) -> str:
-    package = f" ({breach['package']})" if breach["package"] else ""
-    return f"{breach['path']}{package}: {breach['reason']}"
-
-
 def _check_reasons(waivers: Mapping[str, str], where: str) -> None:
     empty = [f'"{key}"' for key, reason in waivers.items() if not reason.strip()]
     if empty:
@@ -112,15 +106,15 @@ def _check_reasons(waivers: Mapping[str, str], where: str) -> None:
         )
 
 
-def _covers(key: str, file: Mapping[str, Any]) -> bool:
-    paths = (file["path"], file["path"].split(INSIDE)[0])
-    return key == file["package"] or any(fnmatch.fnmatchcase(path, key) for path in paths)
+def _covers(key: str, file: AuditedFile) -> bool:
+    paths = (file.path, file.path.split(INSIDE)[0])
+    return key == file.package or any(fnmatch.fnmatchcase(path, key) for path in paths)
 
 
-def _highest(files: Sequence[Mapping[str, Any]]) -> Tuple[Tuple[str, str], ...]:
+def _highest(files: Sequence[AuditedFile]) -> Tuple[Tuple[str, str], ...]:
     newest: Dict[str, str] = {}
     for file in files:
-        for namespace, version in file["highest"].items():
+        for namespace, version in file.highest.items():
             known = newest.get(namespace, version)
             newest[namespace] = max(known, version, key=lambda name: split_version(name)[1] or ())
     return tuple(sorted(newest.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import (
     Any,
     Collection,
@@ -19,6 +20,7 @@ from typing import (
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.json_text import loads
+from slipway.npm.install_report import InstalledPackage
 from slipway.npm.lockfiles.production import owner, production_bins
 from slipway.step import left_files
 from slipway.step.left_files import NotAFile
@@ -27,11 +29,19 @@ from slipway.step.left_files import NotAFile
 _LEFT_OUT = ("node_modules/.package-lock.json", "node_modules/.cache")
 
 
+@dataclass(frozen=True)
+class LockedPackage:
+    """A package by its lock; a version 1 lock has no version of an application's own tarballs."""
+
+    name: str
+    version: Optional[str] = None
+
+
 class InstalledTree:
     """The `node_modules` folders below `top`, which nothing changes any more; `packages` maps the
     lock's paths to versions."""
 
-    def __init__(self, top: str, packages: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, top: str, packages: Mapping[str, LockedPackage]) -> None:
         self._top = top
         self._packages = packages
         self._manifests: Optional[Dict[str, Dict[str, Any]]] = None
@@ -99,7 +109,7 @@ class InstalledTree:
             if isinstance(manifest, dict):
                 yield path, manifest
 
-    def sizes(self, entries: Iterable[Entry]) -> List[Dict[str, Any]]:
+    def sizes(self, entries: Iterable[Entry]) -> List[InstalledPackage]:
         """Bytes per package, nested packages counted by themselves, by path."""
         known = frozenset(self._packages)
         sizes: Dict[str, int] = {}
@@ -109,14 +119,12 @@ class InstalledTree:
                 sizes[belongs] = sizes.get(belongs, 0) + os.stat(entry.source).st_size
         manifests = self.manifests()
         return [
-            {
-                "path": path,
-                "name": self._packages[path]["name"],
-                # A version 1 lock has none for an application's own tarballs.
-                "version": self._packages[path]["version"]
-                or str(manifests.get(path, {}).get("version", "")),
-                "bytes": size,
-            }
+            InstalledPackage(
+                path,
+                self._packages[path].name,
+                self._packages[path].version or str(manifests.get(path, {}).get("version", "")),
+                size,
+            )
             for path, size in sorted(sizes.items())
         ]
 

@@ -9,10 +9,9 @@ ELF files is among the facts that the ABI gate judged.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
-from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Sequence, Tuple
 
 from slipway.archive import layers, unpacking
 from slipway.archive.decompression import Stream
@@ -23,6 +22,8 @@ from slipway.archive.unpacking import Archive, Form
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.elf.facts import INSIDE, ElfFacts
 from slipway.elf.reader import MAGIC
+from slipway.step.interface import ReportFile
+from slipway.step.records import WrongRecord
 
 RUNTIME, DEPENDENCIES, PACKAGE, APP, STATIC = "runtime", "dependencies", "package", "app", "static"
 
@@ -44,7 +45,7 @@ class Scope:
     name: str
     kind: str
     path: str = ""
-    foreign: Collection[str] = ()
+    foreign: FrozenSet[str] = frozenset()
 
     def fault_of(self, name: str, kind: Kind) -> str:
         """Why an entry does not belong into the layer; empty if it does."""
@@ -91,33 +92,21 @@ class CheckedLayer:
     kinds: Mapping[str, Kind]
     links: Mapping[str, str]
 
-    def as_dict(self) -> Dict[str, Any]:
-        return {
-            "sha256": self.sha256,
-            "size": self.size,
-            "folders": [name for name, kind in self.kinds.items() if kind is Kind.FOLDER],
-            "files": [name for name, kind in self.kinds.items() if kind is Kind.FILE],
-            "links": dict(self.links),
-        }
+
+def checked_of(name: str) -> ReportFile[CheckedLayer]:
+    """What is left of the check of a layer."""
+    return ReportFile(f"{name}.checked.json", CheckedLayer)
 
 
-def write_checked(path: str, checked: CheckedLayer) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(checked.as_dict(), file, sort_keys=True)
-
-
-def read_checked(path: str) -> CheckedLayer:
-    """What `write_checked` wrote."""
+def read_checked(folder: str, name: str) -> CheckedLayer:
+    """What the check of a layer left."""
+    report = checked_of(name)
+    path = os.path.join(folder, report)
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
     try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-        kinds = {
-            **dict.fromkeys(found["folders"], Kind.FOLDER),
-            **dict.fromkeys(found["files"], Kind.FILE),
-            **dict.fromkeys(found["links"], Kind.SYMLINK),
-        }
-        return CheckedLayer(found["sha256"], found["size"], kinds, dict(found["links"]))
-    except (ValueError, KeyError, TypeError) as error:
+        return report.read(text)
+    except WrongRecord as error:
         raise _contradiction(
             f'"{path}" is not what the check of a layer leaves', str(error)
         ) from None

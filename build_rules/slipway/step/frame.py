@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
-from typing import Any, Callable, Dict, NoReturn, TypeVar
+from typing import Callable, NoReturn, TypeVar
 
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jail_protocol
@@ -18,21 +17,12 @@ A = TypeVar("A")
 
 def run(program: StepProgram[A], main: Callable[[A], None]) -> NoReturn:
     """Calls `main` at `/build` with the step's arguments; a SlipwayError ends with its text."""
-    _run(lambda text: main(program.read(text)))
-
-
-def run_untyped(main: Callable[[Dict[str, Any]], None]) -> NoReturn:
-    """The same for a program that takes its arguments as JSON has them."""
-    _run(lambda text: main(json.loads(text)))
-
-
-def _run(main: Callable[[str], None]) -> NoReturn:
     # Foreign commands of the same user can neither trace this process nor talk in its place.
     hide()
     os.set_inheritable(jail_protocol.DESCRIPTOR, False)
     os.chdir("/build")
     with open("in/arguments.json", encoding="utf-8") as file:
-        arguments = file.read()
+        arguments = program.read(file.read())
     try:
         main(arguments)
     except SlipwayError as error:

@@ -29,7 +29,7 @@ LINKED: Dict[str, Dict[str, Any]] = {
 
 @pytest.fixture
 def addon(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setitem(stand_ins._REPORTS, "compile.json", {"bytes": 5, "modules": 93})
+    monkeypatch.setitem(stand_ins._REPORTS, "addon.json", {"bytes": 5, "modules": 93})
     write_addon(workspace)
     return workspace
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Tuple
 
 import pytest
 
+from slipway.release.programs import abi_gate
 from slipway.release.rules.abi_audit import ReleaseFile, ReleaseFileRequest
 from slipway.release.rules.abi_gate import Audited
 from slipway.release.rules.tarball import ReleaseAuditRequest, ReleaseTarballFieldSet
@@ -43,8 +43,9 @@ def test_a_release_is_held_against_the_policy_of_its_bundle(workspace: Workspace
     workspace.write_app("app", BUILD=make_build('toolchain="//new:image"'))
     audit(workspace)
     (step,) = workspace.steps("slipway.release.programs.abi_gate")
-    assert json.loads(step.call.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
-    assert json.loads(step.call.arguments)["layers"] == ["runtime", "dependencies", "app"]
+    arguments = abi_gate.PROGRAM.read(step.call.arguments)
+    assert dict(arguments.policy.ceilings) == {"GLIBC": (2, 36)}
+    assert arguments.layers == ("runtime", "dependencies", "app")
     assert workspace.files(step.inputs) == (
         *("facts/app.elf.json", "facts/dependencies.elf.json", "facts/runtime.elf.json"),
     )
@@ -56,7 +57,8 @@ def test_another_toolchain_can_be_asked_for(workspace: Workspace) -> None:
     chosen = ToolchainFieldSet.create(workspace.target("new:image"))
     audit(workspace, toolchain=chosen)
     (step,) = workspace.steps("slipway.release.programs.abi_gate")
-    assert json.loads(step.call.arguments)["policy"]["ceilings"] == {"GLIBC": "2.36"}
+    policy = abi_gate.PROGRAM.read(step.call.arguments).policy
+    assert dict(policy.ceilings) == {"GLIBC": (2, 36)}
 
 
 def test_a_toolchain_without_a_policy_is_told(workspace: Workspace) -> None:

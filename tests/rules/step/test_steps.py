@@ -23,6 +23,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
+from slipway.bundle.programs import export as export_program
 from slipway.bundle.rules import export
 from slipway.bundle.rules.export import ExportNodeApps
 from slipway.core.errors import SlipwayError
@@ -426,7 +427,7 @@ def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
     launcher = folder / export._FOLDER / places.LAUNCHER
     shutil.copytree(SOURCES / "slipway", folder / export._FOLDER / "slipway")
     layers.write_tar(str(folder / "runtime.tar"), [Entry("bin/node", "file", True, content=b"2")])
-    argv = [sys.executable, *STARTED[:-1], str(launcher), export._PROGRAM, str(folder)]
+    argv = [sys.executable, *STARTED[:-1], str(launcher), export_program.__name__, str(folder)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict
+from dataclasses import asdict, replace
 
+from slipway.abi.audit import BREACH, FITS, FOREIGN, AuditedFile, Breach
 from slipway.abi.table import Format, render
 
-NODE: Dict[str, Any] = {
-    "path": "node_runtime/bin/node",
-    "package": "",
-    "verdict": "fits",
-    "about": "",
-    "highest": {"GLIBC": "GLIBC_2.17"},
-    "needed": ["libc.so.6"],
-    "breaches": [],
-}
-ADDON: Dict[str, Any] = {
-    "path": "node_modules/a/a.node",
-    "package": "a@1.0.0",
-    "verdict": "breach",
-    "about": "",
-    "highest": {"GLIBC": "GLIBC_2.28"},
-    "needed": ["libc.so.6"],
-    "breaches": [
-        {
-            "path": "node_modules/a/a.node",
-            "package": "a@1.0.0",
-            "reason": "needs fcntl64 of version GLIBC_2.28; the oldest host has up to GLIBC_2.17",
-            "symbol": "fcntl64",
-            "version": "GLIBC_2.28",
-            "ceiling": "GLIBC_2.17",
-        }
-    ],
-}
-FOREIGN = {**NODE, "path": "a/musl.node", "verdict": "foreign", "about": "musl", "highest": {}}
+NODE = AuditedFile(
+    "node_runtime/bin/node",
+    "",
+    FITS,
+    highest={"GLIBC": "GLIBC_2.17"},
+    needed=("libc.so.6",),
+)
+PATH, PACKAGE = "node_modules/a/a.node", "a@1.0.0"
+ADDON = AuditedFile(
+    PATH,
+    PACKAGE,
+    BREACH,
+    highest={"GLIBC": "GLIBC_2.28"},
+    needed=("libc.so.6",),
+    breaches=(
+        Breach(
+            PATH,
+            PACKAGE,
+            "needs fcntl64 of version GLIBC_2.28; the oldest host has up to GLIBC_2.17",
+            symbol="fcntl64",
+            version="GLIBC_2.28",
+            ceiling="GLIBC_2.17",
+        ),
+    ),
+)
+MUSL = replace(NODE, path="a/musl.node", verdict=FOREIGN, about="musl", highest={})
 
 
 def test_columns_stand_below_each_other_and_breaches_below_the_table() -> None:
-    assert render({"//app:release": [NODE, ADDON, FOREIGN]}, Format.TABLE).splitlines() == [
+    assert render({"//app:release": [NODE, ADDON, MUSL]}, Format.TABLE).splitlines() == [
         "//app:release: 3 binaries, 1 breach",
         "file                   package  GLIBC  GLIBCXX  CXXABI  GCC  needs      verdict",
         "node_runtime/bin/node           2.17                         libc.so.6  fits",
@@ -60,4 +59,15 @@ def test_a_release_without_binaries_has_no_table() -> None:
 
 def test_json_has_all_of_it() -> None:
     reports = {"//app:release": [NODE, ADDON]}
-    assert json.loads(render(reports, Format.JSON)) == reports
+    (found,) = json.loads(render(reports, Format.JSON)).values()
+    assert found == json.loads(json.dumps([asdict(NODE), asdict(ADDON)]))
+    assert found[1]["breaches"] == [
+        {
+            "path": PATH,
+            "package": PACKAGE,
+            "reason": "needs fcntl64 of version GLIBC_2.28; the oldest host has up to GLIBC_2.17",
+            "symbol": "fcntl64",
+            "version": "GLIBC_2.28",
+            "ceiling": "GLIBC_2.17",
+        }
+    ]

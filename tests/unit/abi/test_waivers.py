@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from dataclasses import replace
 
 import pytest
 
-from slipway.abi.waivers import judge
+from slipway.abi.audit import BREACH, FITS, AuditedFile, Breach
+from slipway.abi.waivers import Verdict, judge
 from slipway.core.errors import SlipwayErrors
 
 WHERE = "apps/x:release"
 REASON = "needs fcntl64 of version GLIBC_2.28; the oldest host has up to GLIBC_2.17"
-NODE = {
-    "path": "node_runtime/bin/node",
-    "package": "",
-    "highest": {"GLIBC": "GLIBC_2.17", "GCC": "GCC_3.4"},
-    "breaches": [],
-}
+NODE = AuditedFile(
+    "node_runtime/bin/node", "", FITS, highest={"GLIBC": "GLIBC_2.17", "GCC": "GCC_3.4"}
+)
 
 
-def addon(path: str = "node_modules/a/a.node", package: str = "a@1.0.0") -> Dict[str, Any]:
-
-    return {
-        "path": path,
-        "package": package,
-        "highest": {"GLIBC": "GLIBC_2.28"},
-        "breaches": [{"path": path, "package": package, "reason": REASON}],
-    }
+def addon(path: str = "node_modules/a/a.node", package: str = "a@1.0.0") -> AuditedFile:
+    return AuditedFile(
+        path,
+        package,
+        BREACH,
+        highest={"GLIBC": "GLIBC_2.28"},
+        breaches=(Breach(path, package, REASON),),
+    )
 
 
 def test_a_release_that_fits_is_told_by_its_newest_versions() -> None:
-    older = {**NODE, "path": "x", "highest": {"GLIBC": "GLIBC_2.4"}}
-    assert judge([NODE, older], {}, WHERE).as_dict() == {
-        "highest": {"GCC": "GCC_3.4", "GLIBC": "GLIBC_2.17"},
-        "waived": [],
-    }
+    older = replace(NODE, path="x", highest={"GLIBC": "GLIBC_2.4"})
+    highest = (("GCC", "GCC_3.4"), ("GLIBC", "GLIBC_2.17"))
+    assert judge([NODE, older], {}, WHERE) == Verdict(highest, ())
 
 
 def test_all_breaches_are_told_at_once_with_the_ways_out() -> None:
@@ -66,9 +62,9 @@ def test_a_package_without_an_install_script_has_nothing_to_compile() -> None:
 @pytest.mark.parametrize("key", ["a@1.0.0", "node_modules/a/a.node", "node_modules/a/*"])
 def test_a_waiver_names_a_package_or_a_path(key: str) -> None:
     (waived,) = judge([addon()], {key: "no old host has it"}, WHERE).waived
-    assert (waived["file"], waived["package"]) == ("node_modules/a/a.node", "a@1.0.0")
-    assert waived["reason"] == "no old host has it"
-    assert waived["breaches"] == [addon()["breaches"][0]["reason"]]
+    assert (waived.file, waived.package) == ("node_modules/a/a.node", "a@1.0.0")
+    assert waived.reason == "no old host has it"
+    assert waived.breaches == (REASON,)
 
 
 def test_a_waiver_of_an_archive_covers_what_is_in_it() -> None:

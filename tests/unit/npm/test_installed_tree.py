@@ -9,14 +9,15 @@ from typing import Any, Dict
 
 import pytest
 
-from slipway.npm.installed_tree import InstalledTree
+from slipway.npm.install_report import InstalledPackage
+from slipway.npm.installed_tree import InstalledTree, LockedPackage
 
 PACKAGES = {
-    "node_modules/koa": {"name": "koa", "version": "2.0.0"},
-    "node_modules/koa/node_modules/ms": {"name": "ms", "version": "1.0.0"},
-    "node_modules/@scope/tool": {"name": "@scope/tool", "version": "3.0.0"},
-    "node_modules/webpack": {"name": "webpack", "version": "5.0.0"},
-    "node_modules/absent": {"name": "absent", "version": "1.0.0"},
+    "node_modules/koa": LockedPackage("koa", "2.0.0"),
+    "node_modules/koa/node_modules/ms": LockedPackage("ms", "1.0.0"),
+    "node_modules/@scope/tool": LockedPackage("@scope/tool", "3.0.0"),
+    "node_modules/webpack": LockedPackage("webpack", "5.0.0"),
+    "node_modules/absent": LockedPackage("absent", "1.0.0"),
 }
 PRODUCTION = frozenset(PACKAGES) - {"node_modules/webpack"}
 
@@ -28,7 +29,8 @@ def make_tree(top: Path, **manifests: Any) -> InstalledTree:
             continue
         folder = top / path
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = {**facts, **manifests.get(facts["name"].replace("@scope/", ""), {})}
+        more = manifests.get(facts.name.replace("@scope/", ""), {})
+        manifest = {"name": facts.name, "version": facts.version, **more}
         (folder / "package.json").write_text(json.dumps(manifest))
         (folder / "cli.js").write_bytes(b"x" * 10)
     (top / "package.json").write_text("{}")
@@ -114,12 +116,14 @@ def test_a_file_that_a_package_keeps_among_its_own_programs_stays(tmp_path: Path
 
 def test_each_package_is_weighed_by_itself(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
-    sizes = {one["path"]: one for one in tree.sizes(tree.entries())}
+    sizes = {package.path: package for package in tree.sizes(tree.entries())}
     assert "node_modules/absent" not in sizes
     for path, facts in PACKAGES.items():
         if path in sizes:
             manifest = os.path.getsize(tmp_path / path / "package.json")
-            assert sizes[path] == {"path": path, **facts, "bytes": manifest + 10}
+            assert sizes[path] == InstalledPackage(
+                path, facts.name, str(facts.version), manifest + 10
+            )
 
 
 def test_a_package_that_is_not_here_or_damaged_has_no_manifest(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, List, Tuple
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from slipway.archive import layers, unpacking
 from slipway.core import placeholders
@@ -16,44 +17,76 @@ from slipway.isolation.jail_protocol import Subject
 from slipway.npm.lockfiles.package import text_map
 from slipway.runtime import node_process
 from slipway.step import left_files
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, ReportFile, StepProgram
 
 _APP = "app"
 _MOST_NAMED = 20
+_State = Tuple[int, int, int]
 
 
-def build(arguments: Dict[str, Any]) -> None:
-    layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), _APP)
+@dataclass(frozen=True)
+class Arguments:
+    """The npm script with its arguments, and those to run before it.
+
+    `outputs` are the files and folders that it has to leave; `executables` are those of the sources
+    that are.
+    """
+
+    script: str
+    script_arguments: Tuple[str, ...]
+    lifecycle_scripts: Tuple[str, ...]
+    server_env: str
+    env: Mapping[str, str]
+    outputs: Tuple[str, ...]
+    executables: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the script wrote beside its outputs."""
+
+    undeclared: Tuple[str, ...]
+
+
+class Outputs(NamedTuple):
+    built: Output = Output("built.tar")
+    report: ReportFile[Report] = ReportFile("build.json", Report)
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
+
+
+def build(arguments: Arguments) -> None:
+    layers.lay_out(layers.walk("in/sources", executables=arguments.executables), _APP)
     for name in sorted(os.listdir("in/installed")):
         unpacking.unpack(os.path.join("in/installed", name), _APP)
-    outputs: List[str] = arguments["outputs"]
     subject = _subject()
     before = _files()
-    for script in arguments["lifecycle_scripts"]:
+    for script in arguments.lifecycle_scripts:
         _run_script(script, [], subject, arguments)
-    more = arguments["script_arguments"]
-    _run_script(arguments["script"], ["--", *more] if more else [], subject, arguments)
-    with left_files.collecting(
-        f'the script "{arguments["script"]}"', placeholders.PACKAGE_JSON, _APP
-    ):
-        _collect(outputs, before, arguments)
+    more = arguments.script_arguments
+    _run_script(arguments.script, ["--", *more] if more else [], subject, arguments)
+    with left_files.collecting(f'the script "{arguments.script}"', placeholders.PACKAGE_JSON, _APP):
+        _collect(before, arguments)
 
 
-def _collect(outputs: List[str], before: Dict[str, Any], arguments: Dict[str, Any]) -> None:
-    _check_outputs(outputs, arguments)
+def _collect(before: Mapping[str, _State], arguments: Arguments) -> None:
+    outputs = arguments.outputs
+    _check_outputs(arguments)
     after = _files()
     changed = sorted(path for path, state in after.items() if before.get(path) != state)
     undeclared = [path for path in changed if not _is_below(path, outputs)]
     layers.write_tar(
-        "out/built.tar",
+        OUTPUTS.built.path,
         [
             entry
             for entry in layers.walk(_APP, keep=lambda path: _leads_to(path, outputs))
             if _is_below(entry.name, outputs)
         ],
     )
-    with open("out/build.json", "w", encoding="utf-8") as file:
-        json.dump({"undeclared": undeclared}, file)
+    OUTPUTS.report.write(Report(tuple(undeclared)))
 
 
 def _subject() -> Subject:
@@ -64,8 +97,8 @@ def _subject() -> Subject:
     return Subject(name, version, text_map(manifest.get("scripts")))
 
 
-def _run_script(script: str, more: List[str], subject: Subject, arguments: Dict[str, Any]) -> None:
-    extra = {"SERVER_ENV": arguments["server_env"], **arguments["env"]}
+def _run_script(script: str, more: Sequence[str], subject: Subject, arguments: Arguments) -> None:
+    extra = {"SERVER_ENV": arguments.server_env, **arguments.env}
     status, last = node_process.npm(["run", script, *more], _APP, extra, app=_APP, subject=subject)
     if status != 0:
         said = " ".join(["npm run", script, *more])
@@ -77,11 +110,11 @@ def _run_script(script: str, more: List[str], subject: Subject, arguments: Dict[
         )
 
 
-def _check_outputs(outputs: List[str], arguments: Dict[str, Any]) -> None:
+def _check_outputs(arguments: Arguments) -> None:
     top = os.path.realpath(_APP)
     there = sorted(path for path in _all_paths() if "node_modules" not in path.split("/"))
     faults = []
-    for output in outputs:
+    for output in arguments.outputs:
         place = os.path.join(_APP, output)
         if not os.path.lexists(place):
             guesses = nearest(output, there)
@@ -100,14 +133,14 @@ def _check_outputs(outputs: List[str], arguments: Dict[str, Any]) -> None:
                 faults.append(f'"{shown}" is a link to "{target}", which must be relative')
     if faults:
         raise SlipwayErrors(
-            f'the script "{arguments["script"]}" did not leave the declared outputs',
+            f'the script "{arguments.script}" did not leave the declared outputs',
             faults,
             where=f"{placeholders.ORIGIN}, field build_outputs",
             next="correct the field, or let the script write there",
         )
 
 
-def _files() -> Dict[str, Tuple[int, int, int]]:
+def _files() -> Dict[str, _State]:
     """Size, time and mode of each file outside of node_modules."""
     found = {}
     for path in _all_paths():
@@ -130,13 +163,13 @@ def _all_paths() -> List[str]:
     return found
 
 
-def _leads_to(path: str, folders: List[str]) -> bool:
+def _leads_to(path: str, folders: Sequence[str]) -> bool:
     return _is_below(path, folders) or any(folder.startswith(path + "/") for folder in folders)
 
 
-def _is_below(path: str, folders: List[str]) -> bool:
+def _is_below(path: str, folders: Sequence[str]) -> bool:
     return any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
 if __name__ == "__main__":
-    run_untyped(build)
+    run(PROGRAM, build)

@@ -8,7 +8,8 @@ themselves), and what the binaries of both layers need, as `<layer>.elf.json`.
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterable, Iterator, List, Sequence
+from dataclasses import dataclass
+from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry
@@ -16,21 +17,49 @@ from slipway.bundle.static_references import StaticBase, missing
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayErrors
 from slipway.elf import facts
-from slipway.step.frame import run_untyped
+from slipway.runtime import layer_outputs
+from slipway.runtime.layer_outputs import LayerOutputs
+from slipway.step.frame import run
+from slipway.step.interface import Output, StepProgram
 
 _CHECKED = (".html", ".htm", ".css")
 
 
-def pack(arguments: Dict[str, Any]) -> None:
-    static_dir: str = arguments["static_dir"]
+@dataclass(frozen=True)
+class Arguments:
+    """`static_dir` is the folder of the static files, and `static_base_url` where browsers find it;
+    either may be empty.
+
+    `executables` are those of the server files that are; `addons` are the folders of native addons,
+    whose files are in `in/addon-0` and so on.
+    """
+
+    static_dir: str
+    static_base_url: str
+    executables: Tuple[str, ...]
+    addons: Tuple[str, ...] = ()
+
+
+class Outputs(NamedTuple):
+    app: LayerOutputs = layer_outputs.outputs_of("app")
+    static: LayerOutputs = layer_outputs.outputs_of("static")
+    archive: Output = Output("static.tar.gz")
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
+
+
+def pack(arguments: Arguments) -> None:
+    static_dir = arguments.static_dir
     os.mkdir("built")
     if os.path.exists("in/built/built.tar"):
         unpacking.unpack("in/built/built.tar", "built")
     built = layers.walk("built")
     static = [entry for entry in built if _is_in(entry, static_dir)]
-    server = layers.walk("in/server", executables=arguments["executables"])
+    server = layers.walk("in/server", executables=arguments.executables)
     app = {entry.name: entry for entry in server}
-    app.update((entry.name, entry) for entry in _addons(arguments.get("addons", ())))
+    app.update((entry.name, entry) for entry in _addons(arguments.addons))
     app.update((entry.name, entry) for entry in built if not _is_in(entry, static_dir))
     prefix = static_dir + "/"
     published = [
@@ -38,12 +67,15 @@ def pack(arguments: Dict[str, Any]) -> None:
         for entry in static
         if entry.name.startswith(prefix)
     ]
-    if arguments["static_base_url"]:
+    if arguments.static_base_url:
         _check_references(arguments, app.values(), published)
-    for name, entries in (("app", list(app.values())), ("static", static)):
-        layers.write_layer(f"out/{name}.layer", name, entries)
-        facts.write(f"out/{name}.elf.json", facts.facts_of_layer(entries))
-    layers.write_whole("out/static.tar.gz", published)
+    for name, outputs, entries in (
+        ("app", OUTPUTS.app, list(app.values())),
+        ("static", OUTPUTS.static, static),
+    ):
+        layers.write_layer(outputs.layer.path, name, entries)
+        facts.write(outputs.facts.path, facts.facts_of_layer(entries))
+    layers.write_whole(OUTPUTS.archive.path, published)
 
 
 def _addons(paths: Sequence[str]) -> Iterator[Entry]:
@@ -65,12 +97,10 @@ def _renamed(entry: Entry, name: str) -> Entry:
     return Entry(name, entry.kind, entry.executable, entry.source, entry.content, entry.target)
 
 
-def _check_references(
-    arguments: Dict[str, Any], app: Iterable[Entry], static: Iterable[Entry]
-) -> None:
+def _check_references(arguments: Arguments, app: Iterable[Entry], static: Iterable[Entry]) -> None:
     """Views, HTML and CSS: files that the build wrote, and HTML and CSS of the server."""
     base = StaticBase.parse(
-        arguments["static_base_url"], f"{placeholders.ORIGIN}, field static_base_url"
+        arguments.static_base_url, f"{placeholders.ORIGIN}, field static_base_url"
     )
     views = [entry for entry in app if _is_view(entry)]
     static = list(static)
@@ -89,7 +119,7 @@ def _check_references(
             "the built pages refer to static files that are not there",
             broken,
             where=f"{placeholders.ORIGIN}, field static_base_url",
-            next=f"let the build write those files below {arguments['static_dir']}/, "
+            next=f"let the build write those files below {arguments.static_dir}/, "
             "or correct the address",
         )
 
@@ -102,4 +132,4 @@ def _is_view(entry: Entry) -> bool:
 
 
 if __name__ == "__main__":
-    run_untyped(pack)
+    run(PROGRAM, pack)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Sequence, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
     Digest,
-    DigestContents,
-    DigestSubset,
     MergeDigests,
-    PathGlobs,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.bundle.programs import build, pack_app
 from slipway.bundle.rules.addons import AddonsOfApp
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.core.errors import SlipwayError
+from slipway.npm.install_report import InstalledPackage
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
@@ -32,8 +30,8 @@ from slipway.npm.scripts import decisions
 from slipway.npm.scripts.decisions import Decision
 from slipway.runtime.rules.make import RuntimeLayer, RuntimeLayerRequest
 from slipway.runtime.rules.node import Runtime
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules import outputs
+from slipway.step.rules.build_step import Step, StepResult
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
 
@@ -74,19 +72,19 @@ class Bundle:
     build_env: FrozenDict[str, str]
 
     @property
-    def packages(self) -> List[Dict[str, Any]]:
+    def packages(self) -> Tuple[InstalledPackage, ...]:
         """As a release.json lists them."""
-        linked = [
-            {
-                "path": one.path,
-                "name": one.addon.manifest.name,
-                "version": one.addon.manifest.version,
-                "decision": Decision.SOURCE.value,
-                "bytes": one.addon.bytes,
-            }
-            for one in self.addons.addons
-        ]
-        return [*json.loads(self.installed.report)["packages"], *linked]
+        linked = (
+            InstalledPackage(
+                linked.path,
+                linked.addon.manifest.name,
+                linked.addon.manifest.version,
+                linked.addon.bytes,
+                Decision.SOURCE.value,
+            )
+            for linked in self.addons.addons
+        )
+        return (*self.installed.report.packages, *linked)
 
 
 def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequence[str]) -> None:
@@ -133,25 +131,22 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     result = await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.bundle.programs.build",
-                as_arguments(
-                    {
-                        "script": script,
-                        "script_arguments": [
-                            one.replace("{server_env}", server_env)
-                            for one in field_set.build_args.value or ()
-                        ],
-                        "lifecycle_scripts": list(field_set.lifecycle_scripts.value or ()),
-                        "server_env": server_env,
-                        "env": dict(field_set.build_env.value or {}),
-                        "outputs": list(field_set.build_outputs.value or ()),
-                        "executables": sources.executables,
-                    }
-                ),
+            build.PROGRAM(
+                build.Arguments(
+                    script=script,
+                    script_arguments=tuple(
+                        argument.replace("{server_env}", server_env)
+                        for argument in field_set.build_args.value or ()
+                    ),
+                    lifecycle_scripts=tuple(field_set.lifecycle_scripts.value or ()),
+                    server_env=server_env,
+                    env=field_set.build_env.value or {},
+                    outputs=tuple(field_set.build_outputs.value or ()),
+                    executables=sources.executables,
+                )
             ),
             trees=(*base.trees, runtime.tree),
-            outputs=("built.tar", "build.json"),
+            outputs=build.OUTPUTS,
             description=f"Build {app.name} for {server_env}",
             origin=field_set.origin,
             inputs=inputs,
@@ -162,12 +157,9 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
             ),
         ),
     )
-    built, report = await MultiGet(
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["built.tar"]))),
-        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["build.json"]))),
-    )
-    _report_undeclared(json.loads(report[0].content)["undeclared"], field_set)
-    return BuiltClient(built)
+    report = await outputs.read_report(result.digest, build.OUTPUTS.report)
+    _report_undeclared(report.undeclared, field_set)
+    return BuiltClient(await outputs.take(result.digest, build.OUTPUTS.built))
 
 
 def _manifest_paths(field_set: NodeAppBundleFieldSet, app: App) -> Tuple[str, ...]:
@@ -175,7 +167,7 @@ def _manifest_paths(field_set: NodeAppBundleFieldSet, app: App) -> Tuple[str, ..
     return tuple(os.path.join(field_set.folder, one) for one in app.read.lock.manifests)
 
 
-def _report_undeclared(paths: List[str], field_set: NodeAppBundleFieldSet) -> None:
+def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -> None:
     if paths:
         shown = paths[:_MOST_NAMED]
         more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
@@ -210,28 +202,20 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         Get(RuntimeLayer, RuntimeLayerRequest(runtime, field_set.origin)),
         Get(Digest, AddPrefix(server.digest, "server")),
     )
-    server_env = field_set.server_env.value or ""
+    server_env, left = field_set.server_env.value or "", pack_app.OUTPUTS
     result = await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.bundle.programs.pack_app",
-                as_arguments(
-                    {
-                        "static_dir": field_set.static_dir.value or "",
-                        "static_base_url": field_set.static_base_url.for_env(server_env),
-                        "executables": server.executables,
-                        **(
-                            {"addons": [one.path for one in addons.addons]} if addons.addons else {}
-                        ),
-                    }
-                ),
+            pack_app.PROGRAM(
+                pack_app.Arguments(
+                    static_dir=field_set.static_dir.value or "",
+                    static_base_url=field_set.static_base_url.for_env(server_env),
+                    executables=server.executables,
+                    addons=tuple(linked.path for linked in addons.addons),
+                )
             ),
             trees=base.trees,
-            outputs=(
-                *("app.layer", "app.elf.json"),
-                *("static.layer", "static.elf.json", "static.tar.gz"),
-            ),
+            outputs=(*left.app, *left.static, left.archive),
             description=f"Pack {app.name} for {server_env}",
             origin=field_set.origin,
             inputs=inputs,

@@ -20,6 +20,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
+from slipway.bundle.programs import export
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
@@ -27,7 +28,6 @@ from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
 
-_PROGRAM = "slipway.bundle.programs.export"
 # Beside what is exported; the program removes it.
 _FOLDER = ".slipway-unpack"
 
@@ -50,7 +50,7 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
     )
     installed, program = await MultiGet(
         Get(InstalledPackages, AppRequest(field_set)),
-        Get(Program, ProgramRequest((_PROGRAM,))),
+        Get(Program, ProgramRequest((export.__name__,))),
     )
     folder = field_set.folder.replace("/", ".")
     return ExportResult(
@@ -69,7 +69,7 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
         post_processing_cmds=[
             PostProcessingCommand(
                 [
-                    *command(settings.python, _PROGRAM, f"{{digest_root}}/{_FOLDER}"),
+                    *command(settings.python, export.__name__, f"{{digest_root}}/{_FOLDER}"),
                     "{digest_root}",
                 ]
             )

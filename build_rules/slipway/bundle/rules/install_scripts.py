@@ -71,14 +71,14 @@ async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
     )
     by_path = {one.path: one for one in install.read.lock.packages}
     rows = []
-    for one in json.loads(unpacked.report)["install_scripts"]:
-        decision = decisions.decide(install.decisions, by_path[one["path"]])
-        pinned = fetched.pinned(one["name"], one["version"])
+    for scripted in unpacked.report.install_scripts:
+        decision = decisions.decide(install.decisions, by_path[scripted.path])
+        pinned = fetched.pinned(scripted.name, scripted.version)
         rows.append(
             (
-                f"{one['name']}@{one['version']}",
-                mirrors.kind(one["scripts"]),
-                ", ".join(one["variables"][:1]) or "-",
+                scripted.label,
+                mirrors.kind(scripted.scripts),
+                ", ".join(scripted.variables[:1]) or "-",
                 decision.value if decision else "none yet",
                 ", ".join(f"{pin.path} {pin.sha256[:12]}" for pin in pinned) or "-",
             )

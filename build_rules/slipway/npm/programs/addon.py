@@ -2,15 +2,16 @@
 
 The addon lies in `node_modules`, among what it depends on, and npm runs its install script as it
 would in an install.  Leaves `addon.tar`, its folder as a release has it, with `addon.elf.json`;
-`addon.tar.gz`, what the compilation left, by itself; and `compile.json`, what it weighs and the
-number of Node's binary interface.
+`addon.tar.gz`, what the compilation left, by itself; and `addon.json`, what it weighs and the number
+of Node's binary interface.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Set
+from dataclasses import dataclass
+from typing import Dict, NamedTuple, Set, Tuple
 
 from slipway.archive import layers, unpacking
 from slipway.core.errors import SlipwayError
@@ -23,45 +24,79 @@ from slipway.npm.scripts.loopback import LoopbackServer
 from slipway.runtime import node_process
 from slipway.runtime.headers import NodeHeaders
 from slipway.step import left_files
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, ReportFile, StepProgram
 
 _APP = "app"
 
 
-def compile_addon(arguments: Dict[str, Any]) -> None:
-    name, label = arguments["name"], f"{arguments['name']}@{arguments['version']}"
+@dataclass(frozen=True)
+class Arguments:
+    """The addon `name`, of whose files `executables` are.
+
+    `node` is the version of Node, `python` what node-gyp runs on; `test_script` may be empty.
+    """
+
+    name: str
+    version: str
+    node: str
+    python: str
+    executables: Tuple[str, ...]
+    test_script: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """`bytes` are those of the addon's folder; `modules` is the number of Node's binary interface."""
+
+    bytes: int
+    modules: int
+
+
+class Outputs(NamedTuple):
+    folder: Output = Output("addon.tar")
+    binaries: Output = Output("addon.tar.gz")
+    facts: Output = Output("addon.elf.json")
+    report: ReportFile[Report] = ReportFile("addon.json", Report)
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
+
+
+def compile_addon(arguments: Arguments) -> None:
+    name, label = arguments.name, f"{arguments.name}@{arguments.version}"
     place = os.path.join(_APP, "node_modules", name)
     os.mkdir(_APP)
     for archive in sorted(os.listdir("in/installed")):
         unpacking.unpack(os.path.join("in/installed", archive), _APP)
     os.makedirs(os.path.dirname(place), exist_ok=True)
-    layers.lay_out(layers.walk("in/sources", executables=arguments["executables"]), place)
+    layers.lay_out(layers.walk("in/sources", executables=arguments.executables), place)
     with open(os.path.join(_APP, "package.json"), "w", encoding="utf-8") as file:
         json.dump({"name": "app", "version": "0.0.0", "private": True}, file)
-    subject = Subject(name, arguments["version"], _install_scripts(place, label))
+    subject = Subject(name, arguments.version, _install_scripts(place, label))
     before = {entry.name for entry in layers.walk(place)}
-    headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
+    headers = NodeHeaders(node_process.RUNTIME, arguments.node)
     with LoopbackServer((), {}, headers) as server:
-        rebuild.rebuild(subject, _APP, server, python=arguments["python"], from_source=True)
+        rebuild.rebuild(subject, _APP, server, python=arguments.python, from_source=True)
     with left_files.collecting(f'the install script of "{label}"', ORIGIN, _APP, place):
         _collect(place, before, subject, arguments)
 
 
-def _collect(place: str, before: Set[str], subject: Subject, arguments: Dict[str, Any]) -> None:
+def _collect(place: str, before: Set[str], subject: Subject, arguments: Arguments) -> None:
     own = [
         entry
         for entry in layers.walk(place)
         if entry.kind != "folder"
         and (entry.name in before or not native_packages.is_by_product(entry.name))
     ]
-    if arguments["test_script"]:
-        _test(arguments["test_script"], place, subject)
-    layers.write_tar("out/addon.tar", own)
-    layers.write_whole("out/addon.tar.gz", [one for one in own if one.name not in before])
-    facts.write("out/addon.elf.json", facts.facts_of_layer(own))
+    if arguments.test_script:
+        _test(arguments.test_script, place, subject)
+    layers.write_tar(OUTPUTS.folder.path, own)
+    layers.write_whole(OUTPUTS.binaries.path, [one for one in own if one.name not in before])
+    facts.write(OUTPUTS.facts.path, facts.facts_of_layer(own))
     size = sum(os.lstat(entry.source).st_size for entry in own if entry.source)
-    with open("out/compile.json", "w", encoding="utf-8") as file:
-        json.dump({"bytes": size, "modules": _modules()}, file)
+    OUTPUTS.report.write(Report(size, _modules()))
 
 
 def _install_scripts(place: str, label: str) -> Dict[str, str]:
@@ -105,4 +140,4 @@ def _modules() -> int:
 
 
 if __name__ == "__main__":
-    run_untyped(compile_addon)
+    run(PROGRAM, compile_addon)

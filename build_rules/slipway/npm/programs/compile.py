@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, FrozenSet, List, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Tuple
 
 from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry
@@ -22,21 +23,71 @@ from slipway.isolation.jail_protocol import Subject
 from slipway.npm.lockfiles.production import owner
 from slipway.npm.scripts import mirrors, native_packages, rebuild
 from slipway.npm.scripts.loopback import LoopbackServer
-from slipway.runtime import node_process, release_layers
+from slipway.runtime import layer_outputs, node_process, release_layers
 from slipway.runtime.headers import NodeHeaders
 from slipway.runtime.release_layers import Scope
 from slipway.step import left_files
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, ReportFile, StepProgram
 
 _APP = "app"
 _State = Tuple[int, int]
 
 
-def compile_package(arguments: Dict[str, Any]) -> None:
-    path, layer = arguments["path"], arguments["layer"]
-    label = f"{arguments['name']}@{arguments['version']}"
+@dataclass(frozen=True)
+class Arguments:
+    """The package `name` at `path` of the tree, of which `layer` is left.
+
+    `from_source` has its scripts compile it.  `takes_binary` has them find `binaries`, files by the
+    paths that they ask for; `variables` are the user's, which say where a package looks for its own.
+    `node` is the version of Node, `python` what node-gyp runs on.
+    """
+
+    path: str
+    layer: str
+    name: str
+    version: str
+    node: str
+    python: str
+    from_source: bool = False
+    takes_binary: bool = False
+    drop_foreign: bool = False
+    variables: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    binaries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """`bytes` are those of the layer; `foreign` are paths dropped from it; `elsewhere` are what the
+    scripts wrote outside of the package."""
+
+    bytes: int
+    elsewhere: Tuple[str, ...]
+    foreign: Tuple[str, ...]
+
+
+class Outputs(NamedTuple):
+    layer: Output
+    facts: Output
+    compiled: Output
+    report: ReportFile[Report] = ReportFile("compile.json", Report)
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+
+
+def outputs_of(layer: str) -> Outputs:
+    return Outputs(*layer_outputs.outputs_of(layer), Output(f"{layer}.tar"))
+
+
+def compile_package(arguments: Arguments) -> None:
+    path, label = arguments.path, arguments.label
     os.mkdir(_APP)
-    unpacking.unpack(f"in/closure/{layer}.tar", _APP)
+    unpacking.unpack(f"in/closure/{arguments.layer}.tar", _APP)
     with open(os.path.join(_APP, native_packages.LISTING), encoding="utf-8") as file:
         closure = frozenset(json.load(file))
     os.unlink(os.path.join(_APP, native_packages.LISTING))
@@ -46,25 +97,25 @@ def compile_package(arguments: Dict[str, Any]) -> None:
         manifest = json.load(file)
     scripts = _install_scripts(manifest, path, label)
     before = _states()
-    names = mirrors.variables(arguments["name"], manifest, arguments["variables"])
-    if arguments["decision"] != "prebuilt":
+    names = mirrors.variables(arguments.name, manifest, arguments.variables)
+    if not arguments.takes_binary:
         names = ()
     elif not names:
         raise SlipwayError(
             f'nothing is known that tells "{label}" where to fetch its binary from',
             where=f"{placeholders.ORIGIN}, field install_scripts",
-            next=f'install_scripts={{"{arguments["name"]}": "source"}}, or its variable in '
+            next=f'install_scripts={{"{arguments.name}": "source"}}, or its variable in '
             f"pants.toml: [install-scripts] variables = "
-            f'{{"{arguments["name"]}" = ["NAME_OF_THE_VARIABLE"]}}',
+            f'{{"{arguments.name}" = ["NAME_OF_THE_VARIABLE"]}}',
         )
-    headers = NodeHeaders(node_process.RUNTIME, arguments["node"])
-    with LoopbackServer(names, arguments["binaries"], headers) as server:
+    headers = NodeHeaders(node_process.RUNTIME, arguments.node)
+    with LoopbackServer(names, arguments.binaries, headers) as server:
         rebuild.rebuild(
-            Subject(arguments["name"], arguments["version"], scripts),
+            Subject(arguments.name, arguments.version, scripts),
             _APP,
             server,
-            python=arguments["python"],
-            from_source=arguments["decision"] == "source",
+            python=arguments.python,
+            from_source=arguments.from_source,
         )
     where = f"{placeholders.ORIGIN}, field install_scripts"
     with left_files.collecting(f'the install script of "{label}"', where, _APP):
@@ -73,10 +124,9 @@ def compile_package(arguments: Dict[str, Any]) -> None:
 
 
 def _collect(
-    arguments: Dict[str, Any], closure: FrozenSet[str], before: FrozenSet[str], changed: List[str]
+    arguments: Arguments, closure: FrozenSet[str], before: FrozenSet[str], changed: List[str]
 ) -> None:
-    path, layer = arguments["path"], arguments["layer"]
-    label = f"{arguments['name']}@{arguments['version']}"
+    path, outputs = arguments.path, outputs_of(arguments.layer)
     own: List[Entry] = []
     for entry in layers.walk(_APP):
         inside = entry.name[len(path) + 1 :]
@@ -85,16 +135,15 @@ def _collect(
             own.append(entry)
     release_layers.check_entries(
         own,
-        Scope(layer, release_layers.PACKAGE, path),
-        label,
-        next=f'install_scripts={{"{arguments["name"]}": "skip"}} in {placeholders.ORIGIN}, '
+        Scope(arguments.layer, release_layers.PACKAGE, path),
+        arguments.label,
+        next=f'install_scripts={{"{arguments.name}": "skip"}} in {placeholders.ORIGIN}, '
         "or another version of the package",
     )
-    carried, foreign = _write_outputs(layer, own, arguments["drop_foreign"])
+    carried, foreign = _write_outputs(arguments, own)
     elsewhere = [name for name in changed if owner(closure, name) != path and not _is_npms(name)]
-    with open("out/compile.json", "w", encoding="utf-8") as file:
-        size = sum(os.lstat(entry.source).st_size for entry in carried if entry.source)
-        json.dump({"bytes": size, "elsewhere": elsewhere, "foreign": foreign}, file)
+    size = sum(os.lstat(entry.source).st_size for entry in carried if entry.source)
+    outputs.report.write(Report(size, tuple(elsewhere), tuple(foreign)))
 
 
 def _install_scripts(manifest: Dict[str, Any], path: str, label: str) -> Dict[str, str]:
@@ -109,18 +158,17 @@ def _install_scripts(manifest: Dict[str, Any], path: str, label: str) -> Dict[st
     return scripts
 
 
-def _write_outputs(
-    layer: str, own: List[Entry], drop_foreign: bool
-) -> Tuple[List[Entry], List[str]]:
+def _write_outputs(arguments: Arguments, own: List[Entry]) -> Tuple[List[Entry], List[str]]:
     """What the release has of the package, and the paths that were dropped."""
-    layers.write_tar(f"out/{layer}.tar", own)
+    outputs = outputs_of(arguments.layer)
+    layers.write_tar(outputs.compiled.path, own)
     facts = elf_facts.facts_of_layer(own)
     carried = own
     foreign: List[str] = []
-    if drop_foreign:
+    if arguments.drop_foreign:
         carried, facts, foreign = elf_facts.without_foreign(own, facts)
-    layers.write_layer(f"out/{layer}.layer", layer, carried)
-    elf_facts.write(f"out/{layer}.elf.json", facts)
+    layers.write_layer(outputs.layer.path, arguments.layer, carried)
+    elf_facts.write(outputs.facts.path, facts)
     return carried, foreign
 
 
@@ -142,4 +190,4 @@ def _is_npms(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    run_untyped(compile_package)
+    run(PROGRAM, compile_package)

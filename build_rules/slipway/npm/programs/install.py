@@ -9,24 +9,68 @@ itself in a `<layer name>.tar`, with what it depends on.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
-from typing import Any, Callable, Dict, FrozenSet, List, Optional
+from dataclasses import dataclass
+from typing import Callable, FrozenSet, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from slipway.archive import layers, package_tarball
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
 from slipway.fetch import integrity as sri
-from slipway.npm.installed_tree import InstalledTree
+from slipway.npm.install_report import InstallReport, ScriptedPackage
+from slipway.npm.installed_tree import InstalledTree, LockedPackage
 from slipway.npm.scripts import mirrors, native_packages
-from slipway.runtime import node_process
-from slipway.step.frame import run_untyped
+from slipway.runtime import layer_outputs, node_process
+from slipway.step.frame import run
+from slipway.step.interface import Output, ReportFile, StepProgram
 
 _APP = "app"
 _CONTENTS = "_cacache/content-v2"
+
+
+@dataclass(frozen=True)
+class Tarball:
+    """Of one package, at `path`; its content has all of these `integrities`."""
+
+    path: str
+    package: str
+    integrities: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`packages` are those of the lock, `production` of them in a release; all are paths.
+
+    `native` are those whose install scripts are to run.  `drop_foreign` leaves binaries for other
+    systems out of a release.
+    """
+
+    packages: Mapping[str, LockedPackage]
+    production: Tuple[str, ...]
+    native: Tuple[str, ...]
+    tarballs: Tuple[Tarball, ...]
+    npm_major: int
+    drop_foreign: bool
+
+
+class Outputs(NamedTuple):
+    layer: Output
+    facts: Output
+    installed: Output = Output("installed.tar")
+    report: ReportFile[InstallReport] = ReportFile("install.json", InstallReport)
+
+
+LAYER = "dependencies"
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs(*layer_outputs.outputs_of(LAYER))
+
+
+def closure_of(path: str) -> Output:
+    """What is left of the package at a path whose scripts are to run, with what it depends on."""
+    return Output(f"{native_packages.layer_name(path)}.tar")
 
 
 class Beside(threading.Thread):
@@ -61,27 +105,27 @@ class Beside(threading.Thread):
             raise self._fault
 
 
-def _check_tarballs(tarballs: List[Dict[str, Any]]) -> None:
+def _check_tarballs(tarballs: Sequence[Tarball]) -> None:
     """`tarballs` can have a path twice: two packages of the lock that have one content."""
     # The largest first: what unpacks to gigabytes is found before npm has unpacked much of it.
-    for tarball in sorted(tarballs, key=lambda one: -os.path.getsize(one["path"])):
-        for wanted in tarball["integrities"]:
-            found = sri.mismatch(tarball["path"], wanted)
+    for tarball in sorted(tarballs, key=lambda one: -os.path.getsize(one.path)):
+        for wanted in tarball.integrities:
+            found = sri.mismatch(tarball.path, wanted)
             if found:
                 raise SlipwayError(
-                    f"the SHA-256 of {tarball['package']} is that of another content than "
+                    f"the SHA-256 of {tarball.package} is that of another content than "
                     f"{placeholders.NPM_LOCK} names",
                     where=placeholders.FETCH_LOCK,
                     found=f"{found}, not {wanted}",
                     next=placeholders.RENEW_FETCH_LOCK,
                 )
-        package_tarball.check(tarball["path"], tarball["package"])
+        package_tarball.check(tarball.path, tarball.package)
 
 
-def install(arguments: Dict[str, Any]) -> None:
+def install(arguments: Arguments) -> None:
     shutil.copytree("in/install", _APP, symlinks=True)
     _fill_cache()
-    check = Beside(lambda: _check_tarballs(arguments["tarballs"]))
+    check = Beside(lambda: _check_tarballs(arguments.tarballs))
     status, last = node_process.npm(
         ["ci", "--ignore-scripts"], _APP, {}, app=_APP, started=check.if_it_fails
     )
@@ -94,7 +138,7 @@ def install(arguments: Dict[str, Any]) -> None:
             found="\n".join(last),
             next=placeholders.REWRITE_LOCK,
         )
-    _write_outputs(InstalledTree(_APP, arguments["packages"]), arguments)
+    _write_outputs(InstalledTree(_APP, arguments.packages), arguments)
 
 
 def _fill_cache() -> None:
@@ -108,61 +152,64 @@ def _fill_cache() -> None:
             shutil.copyfile(os.path.join(folder, name), os.path.join(target, name))
 
 
-def _write_outputs(tree: InstalledTree, arguments: Dict[str, Any]) -> None:
-    production = frozenset(arguments["production"])
-    native: List[str] = arguments["native"]
+def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
+    production = frozenset(arguments.production)
+    native = arguments.native
     installed = tree.entries()
     everything = tree.without(installed, native)
-    writing = Beside(lambda: layers.write_tar("out/installed.tar", everything))
-    kept = tree.production(installed, production, arguments["npm_major"])
+    writing = Beside(lambda: layers.write_tar(OUTPUTS.installed.path, everything))
+    kept = tree.production(installed, production, arguments.npm_major)
     carried = tree.without(kept, native)
     facts = elf_facts.facts_of_layer(carried)
-    foreign: List[str] = []
-    if arguments["drop_foreign"]:
+    foreign: Sequence[str] = ()
+    if arguments.drop_foreign:
         carried, facts, foreign = elf_facts.without_foreign(carried, facts)
-    layer = layers.write_layer("out/dependencies.layer", "dependencies", carried)
-    elf_facts.write("out/dependencies.elf.json", facts)
+    layer = layers.write_layer(OUTPUTS.layer.path, LAYER, carried)
+    elf_facts.write(OUTPUTS.facts.path, facts)
     manifests = tree.manifests()
     for path in native:
         around = native_packages.closure(path, manifests) if path in manifests else frozenset()
         layers.write_tar(
-            f"out/{native_packages.layer_name(path)}.tar",
+            closure_of(path).path,
             [native_packages.listing(around), *tree.only(installed, around)],
         )
-    report = {
-        "file_bytes": layer.file_bytes,
-        "files": layer.files,
-        "foreign": foreign,
-        "packages": tree.sizes(one for one in kept if one.name not in foreign),
-        "install_scripts": _install_scripts(tree, production),
-        "native": {
-            path: str(manifests[path].get("version")) for path in native if path in manifests
-        },
-    }
-    with open("out/install.json", "w", encoding="utf-8") as file:
-        json.dump(report, file, sort_keys=True)
+    OUTPUTS.report.write(
+        InstallReport(
+            file_bytes=layer.file_bytes,
+            files=layer.files,
+            foreign=tuple(foreign),
+            packages=tuple(tree.sizes(one for one in kept if one.name not in foreign)),
+            install_scripts=_install_scripts(tree, production),
+            native={
+                path: str(manifests[path].get("version")) for path in native if path in manifests
+            },
+        )
+    )
     writing.finish()
 
 
-def _install_scripts(tree: InstalledTree, production: FrozenSet[str]) -> List[Dict[str, Any]]:
+def _install_scripts(
+    tree: InstalledTree, production: FrozenSet[str]
+) -> Tuple[ScriptedPackage, ...]:
     """Packages with install scripts, and the variables that steer what those fetch."""
     found = []
     for path, manifest in tree.manifests().items():
         has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))
         own = native_packages.install_scripts(manifest, has_gyp_file)
         if own:
+            name = str(manifest.get("name"))
             found.append(
-                {
-                    "path": path,
-                    "name": manifest.get("name"),
-                    "version": manifest.get("version"),
-                    "scripts": own,
-                    "production": path in production,
-                    "variables": mirrors.variables(str(manifest.get("name")), manifest, {}),
-                }
+                ScriptedPackage(
+                    path=path,
+                    name=name,
+                    version=str(manifest.get("version")),
+                    scripts=own,
+                    production=path in production,
+                    variables=mirrors.variables(name, manifest, {}),
+                )
             )
-    return found
+    return tuple(found)
 
 
 if __name__ == "__main__":
-    run_untyped(install)
+    run(PROGRAM, install)

@@ -6,17 +6,17 @@ takes the addon and the addon's own package share the result.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 
 from pants.core.goals.package import OutputPathField, PackageFieldSet
-from pants.engine.fs import AddPrefix, Digest, DigestContents, DigestSubset, PathGlobs
+from pants.engine.fs import AddPrefix, Digest
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
 from slipway.npm.lockfiles import manifest as npm_manifest
+from slipway.npm.programs import addon as program
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.install import InstallRequest
@@ -35,8 +35,8 @@ from slipway.npm.targets import (
     ToolchainField,
 )
 from slipway.runtime.rules.node import Runtime
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules import outputs
+from slipway.step.rules.build_step import Step, StepResult
 from slipway.toolchain.rules.image import (
     ToolchainFieldSet,
     ToolchainImage,
@@ -146,37 +146,35 @@ async def compile_addon(request: AddonRequest) -> Addon:
     result = await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.npm.programs.addon",
-                as_arguments(
-                    {
-                        "name": manifest.name,
-                        "version": manifest.version,
-                        "node": runtime.version,
-                        "python": native_packages.gyp_python(
-                            npm_manifest.npm_major(runtime.npm_version)
-                        ),
-                        "executables": sources.executables,
-                        "test_script": test,
-                    }
-                ),
+            program.PROGRAM(
+                program.Arguments(
+                    name=manifest.name,
+                    version=manifest.version,
+                    node=runtime.version,
+                    python=native_packages.gyp_python(npm_manifest.npm_major(runtime.npm_version)),
+                    executables=sources.executables,
+                    test_script=test,
+                )
             ),
             trees=(*image.layers, runtime.tree),
-            outputs=("addon.tar", "addon.tar.gz", "addon.elf.json", "compile.json"),
+            outputs=program.OUTPUTS,
             description=f"Compile {manifest.name}@{manifest.version} for Node.js {runtime.version}",
             origin=origin,
             inputs=inputs,
             large=FrozenDict({"installed": installed.everything}),
         ),
     )
-    folder, binaries, facts, report = await MultiGet(
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["addon.tar"]))),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["addon.tar.gz"]))),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["addon.elf.json"]))),
-        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["compile.json"]))),
+    left = program.OUTPUTS
+    report = await outputs.read_report(result.digest, left.report)
+    return Addon(
+        manifest,
+        toolchain,
+        await outputs.take(result.digest, left.folder),
+        await outputs.take(result.digest, left.binaries),
+        await outputs.take(result.digest, left.facts),
+        report.modules,
+        report.bytes,
     )
-    said = json.loads(report[0].content)
-    return Addon(manifest, toolchain, folder, binaries, facts, said["modules"], said["bytes"])
 
 
 def rules():

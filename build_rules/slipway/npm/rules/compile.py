@@ -6,35 +6,31 @@ of the lock elsewhere compiles nothing again.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
-import os
 from dataclasses import dataclass
 from typing import Dict, Iterable, Optional, Sequence, Tuple
 
-from pants.engine.fs import (
-    Digest,
-    DigestContents,
-    DigestSubset,
-    MergeDigests,
-    PathGlobs,
-)
+from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.isolation import network_words
+from slipway.npm.install_report import InstallReport
 from slipway.npm.lockfiles import manifest
 from slipway.npm.lockfiles.fetch_lock import FetchLock, PinnedBinary
 from slipway.npm.lockfiles.package import Package
+from slipway.npm.programs import compile, install
 from slipway.npm.rules.install import InstallRequest, UnpackedPackages
 from slipway.npm.rules.locks import FetchLockRequest
 from slipway.npm.scripts import decisions, native_packages
 from slipway.npm.scripts.decisions import Decision
 from slipway.npm.scripts.loopback import ASKED
 from slipway.npm.scripts.mirrors import Asked
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import FallibleStepResult, Step, as_arguments
+from slipway.step.interface import Output
+from slipway.step.rules import outputs
+from slipway.step.rules.build_step import FallibleStepResult, Step
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.subsystem import InstallScripts
 from slipway.toolchain.rules.image import ToolchainImage, ToolchainImageRequest
@@ -62,9 +58,8 @@ class CompileRequest:
         return native_packages.layer_name(self.package.path)
 
     @property
-    def parts(self) -> Tuple[str, ...]:
-        """The outputs that a release takes."""
-        return (f"{self.layer}.layer", f"{self.layer}.elf.json")
+    def outputs(self) -> compile.Outputs:
+        return compile.outputs_of(self.layer)
 
 
 @dataclass(frozen=True)
@@ -119,17 +114,17 @@ class InstalledPackages:
     """An application's packages, as its build script and its releases need them.
 
     `everything` holds archives that make the full tree together. `layers` holds those of a release,
-    in the order of `names`, each with its ELF facts; `report` is JSON.
+    in the order of `names`, each with its ELF facts.
     """
 
     everything: Digest
     layers: Digest
     names: Tuple[str, ...]
-    report: str
+    report: InstallReport
 
 
-def _asked(request: CompileRequest) -> Tuple[str, ...]:
-    return (os.path.basename(ASKED),) if request.decision is Decision.PREBUILT else ()
+def _asked(request: CompileRequest) -> Tuple[Output, ...]:
+    return (ASKED,) if request.decision is Decision.PREBUILT else ()
 
 
 def _variables(request: CompileRequest, mirrors: InstallScripts) -> Dict[str, Tuple[str, ...]]:
@@ -149,8 +144,11 @@ def _locked(binary: PinnedBinary) -> LockedFile:
 
 
 async def _read_asked(request: CompileRequest, result: FallibleStepResult) -> Tuple[Asked, ...]:
-    files = await Get(DigestContents, DigestSubset(result.digest, PathGlobs(_asked(request))))
-    return tuple(Asked(**one) for file in files for one in json.loads(file.content))
+    if request.decision is not Decision.PREBUILT:
+        return ()
+    # A step that failed may have left nothing.
+    content = await outputs.read_content(result.digest, ASKED)
+    return () if content is None else ASKED.read(content.decode()).files
 
 
 def _not_pinned(request: CompileRequest, missing: Sequence[Asked]) -> SlipwayError:
@@ -193,39 +191,33 @@ async def _find_fault(
 
 @rule
 async def find_closure(request: ClosureRequest) -> Digest:
-    name = f"{native_packages.layer_name(request.package.path)}.tar"
-    return await Get(Digest, DigestSubset(request.closures, PathGlobs([name])))
+    return await outputs.take(request.closures, install.closure_of(request.package.path))
 
 
 @rule
 async def find_compile_step(request: CompileRequest, mirrors: InstallScripts) -> CompileStep:
     package, runtime = request.package, request.install.runtime
     image = await Get(ToolchainImage, ToolchainImageRequest(request.install.toolchain))
-    layer = request.layer
     major = manifest.npm_major(runtime.npm_version)
     return CompileStep(
         Step(
-            call=Call(
-                "slipway.npm.programs.compile",
-                as_arguments(
-                    {
-                        "path": package.path,
-                        "layer": layer,
-                        "name": package.name,
-                        "version": package.version,
-                        "python": native_packages.gyp_python(major),
-                        "drop_foreign": request.install.drop_foreign,
-                        "decision": request.decision.value,
-                        "node": runtime.version,
-                        "variables": _variables(request, mirrors),
-                        "binaries": {
-                            one.path: f"in/binaries/{one.sha256}" for one in request.binaries
-                        },
-                    }
-                ),
+            compile.PROGRAM(
+                compile.Arguments(
+                    path=package.path,
+                    layer=request.layer,
+                    name=package.name,
+                    version=str(package.version),
+                    node=runtime.version,
+                    python=native_packages.gyp_python(major),
+                    from_source=request.decision is Decision.SOURCE,
+                    takes_binary=request.decision is Decision.PREBUILT,
+                    drop_foreign=request.install.drop_foreign,
+                    variables=_variables(request, mirrors),
+                    binaries={one.path: f"in/binaries/{one.sha256}" for one in request.binaries},
+                )
             ),
             trees=(*image.layers, runtime.tree),
-            outputs=(f"{layer}.tar", *request.parts, "compile.json", *_asked(request)),
+            outputs=(*request.outputs, *_asked(request)),
             description=f"Compile {request.label} for Node.js {runtime.version}",
             origin=request.install.origin,
             large=FrozenDict({"closure": request.closure}),
@@ -274,20 +266,17 @@ async def compile_package(request: CompileRequest) -> CompileOutcome:
     fault = await _find_fault(request, result)
     if fault is not None:
         return CompileOutcome(None, str(fault))
-    layer, parts = request.layer, request.parts
-    compiled, carried, report = await MultiGet(
-        Get(Digest, DigestSubset(result.digest, PathGlobs([f"{layer}.tar"]))),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(parts))),
-        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["compile.json"]))),
-    )
-    said = json.loads(report[0].content)
-    if said["elsewhere"]:
+    left = request.outputs
+    compiled = await outputs.take(result.digest, left.compiled)
+    carried = await outputs.take(result.digest, left.layer, left.facts)
+    report = await outputs.read_report(result.digest, left.report)
+    if report.elsewhere:
         logger.warning(
             f"{request.install.origin}: the install script of {request.label} also wrote "
-            f"{', '.join(said['elsewhere'][:10])}; only its own folder is kept"
+            f"{', '.join(report.elsewhere[:10])}; only its own folder is kept"
         )
     _tell(request, result)
-    made = CompiledPackage(compiled, carried, layer, said["bytes"], tuple(said["foreign"]))
+    made = CompiledPackage(compiled, carried, request.layer, report.bytes, report.foreign)
     return CompileOutcome(made)
 
 
@@ -313,9 +302,9 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
         Get(FetchLock, FetchLockRequest(request.read.lock)),
     )
     decided = request.decided()
-    report = json.loads(unpacked.report)
+    report = unpacked.report
     decisions.require_decisions(
-        [one for one in report["install_scripts"] if decided[one["path"]] is None],
+        [package for package in report.install_scripts if decided[package.path] is None],
         f"{request.origin}, field install_scripts",
     )
     closures = await MultiGet(
@@ -339,10 +328,14 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
     compiled = _all_compiled(outcomes, request.origin)
     sizes = {package.path: one.bytes for (package, _), one in zip(unpacked.native, compiled)}
     ran = {package.path: decision.value for package, decision in unpacked.native}
-    for entry in report["packages"]:
-        if entry["path"] in ran:
-            entry["decision"] = ran[entry["path"]]
-        entry["bytes"] = sizes.get(entry["path"], entry["bytes"])
+    packages = tuple(
+        dataclasses.replace(
+            package,
+            decision=ran.get(package.path),
+            bytes=sizes.get(package.path, package.bytes),
+        )
+        for package in report.packages
+    )
     carried = [
         one
         for (package, _), one in zip(unpacked.native, compiled)
@@ -352,9 +345,10 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
         Get(Digest, MergeDigests([unpacked.everything, *(one.compiled for one in compiled)])),
         Get(Digest, MergeDigests([unpacked.layer, *(one.layer for one in carried)])),
     )
-    report["foreign"].extend(path for one in carried for path in one.foreign)
+    foreign = (*report.foreign, *(path for one in carried for path in one.foreign))
     names = ("dependencies", *(one.name for one in carried))
-    return InstalledPackages(everything, layers, names, json.dumps(report, sort_keys=True))
+    report = dataclasses.replace(report, packages=packages, foreign=foreign)
+    return InstalledPackages(everything, layers, names, report)
 
 
 def rules():

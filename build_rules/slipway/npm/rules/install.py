@@ -7,17 +7,14 @@ tarballs, the runtime.  Tarballs are fetched only when the install has to run.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, List, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
     CreateDigest,
     Digest,
-    DigestContents,
-    DigestSubset,
     FileContent,
     MergeDigests,
     PathGlobs,
@@ -25,27 +22,28 @@ from pants.engine.fs import (
     RemovePrefix,
     Snapshot,
 )
-from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayErrors
+from slipway.npm.install_report import InstallReport
+from slipway.npm.installed_tree import LockedPackage
 from slipway.npm.lockfiles import fetch_lock, manifest, normalise
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.fetch_lock import CachedTarball, FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package
 from slipway.npm.lockfiles.production import production_paths
+from slipway.npm.programs import install
+from slipway.npm.programs.install import Arguments, Tarball
 from slipway.npm.rules.locks import FetchLockRequest, ReadNpmLock
 from slipway.npm.scripts import decisions as script_decisions
-from slipway.npm.scripts import native_packages
 from slipway.npm.scripts.decisions import Decision, Rule
 from slipway.runtime.rules.node import Runtime
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules import outputs
+from slipway.step.rules.build_step import Step, StepResult
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
-
-_LAYER = ("dependencies.layer", "dependencies.elf.json")
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class UnpackedPackages:
     `everything` holds `installed.tar`, `layer` holds `dependencies.layer` and its ELF facts,
     neither with the packages in `native`, whose scripts are decided to run: those lie in `closures`,
     as `<layer name>.tar`, and are only those that this platform has. `production` are the paths that
-    a release has; `report` is JSON.
+    a release has.
     """
 
     everything: Digest
@@ -91,7 +89,7 @@ class UnpackedPackages:
     native: Tuple[Tuple[Package, Decision], ...]
     closures: Digest
     production: FrozenSet[str]
-    report: str
+    report: InstallReport
 
 
 async def _local_tarballs(lock: NpmLock) -> Digest:
@@ -137,7 +135,7 @@ async def _bins_of_folders(read: ReadNpmLock) -> Digest:
 async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPackages:
     lock, runtime = request.read.lock, request.runtime
     decided = request.decided()
-    native = [one for one in lock.packages if decided.get(one.path) not in (None, Decision.SKIP)]
+    native = _native(lock.packages, decided)
     manifest.require_npm(lock, runtime.npm_version)
     fetched = await Get(FetchLock, FetchLockRequest(lock))
     major = manifest.npm_major(runtime.npm_version)
@@ -149,7 +147,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
         Digest,
         CreateDigest([FileContent(path, content) for path, content in normalised.files]),
     )
-    closures = [f"{native_packages.layer_name(one.path)}.tar" for one in native]
+    closures = [install.closure_of(package.path) for package in native]
     local, bins = await _local_tarballs(lock), await _bins_of_folders(request.read)
     inputs = await Get(
         Digest, AddPrefix(await Get(Digest, MergeDigests([files, local, bins])), "install")
@@ -157,9 +155,9 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     result = await Get(
         StepResult,
         Step(
-            call=Call("slipway.npm.programs.install", _arguments(request, native, tarballs, major)),
+            install.PROGRAM(_arguments(request, native, tarballs, major)),
             trees=(*base.trees, runtime.tree),
-            outputs=("installed.tar", *_LAYER, "install.json", *closures),
+            outputs=(*install.OUTPUTS, *closures),
             description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",
             origin=request.origin,
             inputs=inputs,
@@ -173,55 +171,62 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
             ),
         ),
     )
-    everything, layer, closed, report = await MultiGet(
-        Get(Digest, DigestSubset(result.digest, PathGlobs(["installed.tar"]))),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(_LAYER))),
-        Get(Digest, DigestSubset(result.digest, PathGlobs(closures))),
-        Get(DigestContents, DigestSubset(result.digest, PathGlobs(["install.json"]))),
-    )
-    text = report[0].content.decode()
-    read = json.loads(text)
+    left = install.OUTPUTS
+    report = await outputs.read_report(result.digest, left.report)
     return UnpackedPackages(
-        everything,
-        layer,
+        await outputs.take(result.digest, left.installed),
+        await outputs.take(result.digest, left.layer, left.facts),
         # A version 1 lock does not have the versions of an application's own tarballs.
         tuple(
-            (dataclasses.replace(one, version=read["native"][one.path]), decided[one.path])
-            for one in native
-            if one.path in read["native"]
+            (dataclasses.replace(package, version=report.native[package.path]), decision)
+            for package, decision in native.items()
+            if package.path in report.native
         ),
-        closed,
+        await outputs.take(result.digest, *closures),
         production_paths(lock, major),
-        text,
+        report,
     )
+
+
+def _native(
+    packages: Iterable[Package], decided: Mapping[str, Optional[Decision]]
+) -> Dict[Package, Decision]:
+    """The packages whose scripts are decided to run."""
+    decisions = {package: decided.get(package.path) for package in packages}
+    return {
+        package: decision
+        for package, decision in decisions.items()
+        if decision is not None and decision is not Decision.SKIP
+    }
 
 
 def _arguments(
-    request: InstallRequest, native: List[Package], tarballs: List[CachedTarball], npm_major: int
-) -> str:
+    request: InstallRequest,
+    native: Iterable[Package],
+    tarballs: Iterable[CachedTarball],
+    npm_major: int,
+) -> Arguments:
     lock = request.read.lock
-    return as_arguments(
-        {
-            "npm_major": npm_major,
-            "native": [one.path for one in native],
-            "drop_foreign": request.drop_foreign,
-            "packages": {
-                package.path: {"name": package.name, "version": package.version}
-                for package in lock.packages
-                if package.in_node_modules
-            },
-            "production": sorted(production_paths(lock, npm_major)),
-            "tarballs": [
-                {
-                    "path": f"in/cache/{one.path}",
-                    "package": f"{one.tarball.name}@{one.tarball.version}",
-                    # Both: of a content found in the store, a SHA-256 of the fetch lock is all
-                    # that was held against it.
-                    "integrities": sorted({one.tarball.integrity, one.integrity}),
-                }
-                for one in tarballs
-            ],
-        }
+    return Arguments(
+        packages={
+            package.path: LockedPackage(package.name, package.version)
+            for package in lock.packages
+            if package.in_node_modules
+        },
+        production=tuple(sorted(production_paths(lock, npm_major))),
+        native=tuple(package.path for package in native),
+        tarballs=tuple(
+            Tarball(
+                path=f"in/cache/{cached.path}",
+                package=f"{cached.tarball.name}@{cached.tarball.version}",
+                # Both: of a content found in the store, a SHA-256 of the fetch lock is all that
+                # was held against it.
+                integrities=tuple(sorted({cached.tarball.integrity, cached.integrity})),
+            )
+            for cached in tarballs
+        ),
+        npm_major=npm_major,
+        drop_foreign=request.drop_foreign,
     )
 
 

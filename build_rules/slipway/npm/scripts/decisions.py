@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from slipway.core.errors import SlipwayErrors, nearest
+from slipway.npm.install_report import ScriptedPackage
 from slipway.npm.lockfiles import semver
 from slipway.npm.lockfiles import spec as npm_spec
 from slipway.npm.lockfiles.package import Package
@@ -133,19 +134,19 @@ def decide(rules: Sequence[Rule], package: Package) -> Optional[Decision]:
     return Decision.SKIP if package.name in _NEEDLESS else None
 
 
-def require_decisions(undecided: Sequence[Mapping[str, Any]], where: str) -> None:
-    """`undecided` are packages that were installed: their name, version and `scripts` by event."""
+def require_decisions(undecided: Sequence[ScriptedPackage], where: str) -> None:
+    """`undecided` are packages that were installed."""
     if not undecided:
         return
-    names = sorted({str(one["name"]) for one in undecided})
+    names = sorted({package.name for package in undecided})
     entries = "".join(f'\n    "{name}": "{_likely(name, undecided)}",' for name in names)
     raise SlipwayErrors(
         "packages have install scripts that nobody has decided on",
         [
-            f"{one['name']}@{one['version']}"
-            + ("" if one["production"] else " (dev)")
-            + "".join(f', {event}: "{script}"' for event, script in sorted(one["scripts"].items()))
-            for one in undecided
+            package.label
+            + ("" if package.production else " (dev)")
+            + "".join(f', {event}: "{script}"' for event, script in sorted(package.scripts.items()))
+            for package in undecided
         ],
         where=where,
         next=f"install_scripts={{{entries}\n}}\n"
@@ -154,9 +155,12 @@ def require_decisions(undecided: Sequence[Mapping[str, Any]], where: str) -> Non
     )
 
 
-def _likely(name: str, undecided: Sequence[Mapping[str, Any]]) -> str:
+def _likely(name: str, undecided: Sequence[ScriptedPackage]) -> str:
     scripts = " ".join(
-        script for one in undecided if one["name"] == name for script in one["scripts"].values()
+        script
+        for package in undecided
+        if package.name == name
+        for script in package.scripts.values()
     )
     compiles = any(tool in scripts for tool in ("gyp", "prebuild", "prebuilt", "cmake"))
     return (Decision.SOURCE if compiles else Decision.SKIP).value

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import http.server
-import json
 import threading
-from dataclasses import asdict
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Dict, List, Mapping, Optional, Tuple, Type
 from urllib.parse import unquote
@@ -14,8 +13,15 @@ from slipway.isolation import jailed
 from slipway.npm.scripts import mirrors
 from slipway.npm.scripts.mirrors import Asked
 from slipway.runtime.headers import FOLDER, NodeHeaders
+from slipway.step.interface import ReportFile
 
-ASKED = "out/asked.json"
+
+@dataclass(frozen=True)
+class AskedFiles:
+    files: Tuple[Asked, ...]
+
+
+ASKED = ReportFile("asked.json", AskedFiles)
 
 
 class LoopbackServer:
@@ -55,8 +61,7 @@ class LoopbackServer:
         trace: Optional[TracebackType],
     ) -> None:
         self._server.shutdown()
-        with open(ASKED, "w", encoding="utf-8") as file:
-            json.dump([asdict(one) for one in sorted(set(self._asked), key=str)], file)
+        ASKED.write(AskedFiles(tuple(sorted(set(self._asked), key=str))))
 
     def stop_at_fault(self, stop: jailed.Stop) -> None:
         self._stop = stop

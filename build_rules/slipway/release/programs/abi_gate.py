@@ -7,14 +7,13 @@ The names that the oldest host has are those of this root's own libraries within
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import posixpath
-from typing import Any, Dict, List, Set, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from slipway.abi import audit as abi_audit
-from slipway.abi import policy as abi_policy
+from slipway.abi.audit import AuditedFile
 from slipway.abi.policy import AbiPolicy
 from slipway.archive import tar_reading, unpacking
 from slipway.archive.decompression import Stream, unpacked_chunks
@@ -24,23 +23,47 @@ from slipway.core.errors import SlipwayError
 from slipway.core.json_text import loads
 from slipway.elf import facts, reader
 from slipway.elf.facts import ElfFacts
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import ReportFile, StepProgram
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
 
-def audit(arguments: Dict[str, Any]) -> None:
-    policy = abi_policy.read(arguments["policy"], "the ABI policy")
-    if "file" in arguments:
-        files, packages = _of_archive(arguments["file"])
+@dataclass(frozen=True)
+class Arguments:
+    """An `archive` by its name; or else `layers` by theirs, and npm's `packages` by their paths."""
+
+    policy: AbiPolicy
+    archive: str = ""
+    layers: Tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    files: Tuple[AuditedFile, ...]
+
+
+class Outputs(NamedTuple):
+    report: ReportFile[Report] = ReportFile("audit.json", Report)
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
+
+
+def audit(arguments: Arguments) -> None:
+    policy = arguments.policy
+    packages = arguments.packages
+    if arguments.archive:
+        files, packages = _of_archive(arguments.archive)
     else:
-        files, packages = _of_layers(arguments["layers"]), arguments["packages"]
+        files = _of_layers(arguments.layers)
     table = abi_audit.audit(files, packages, policy, provided_names(policy))
-    with open("out/audit.json", "w", encoding="utf-8") as file:
-        json.dump({"files": [dataclasses.asdict(one) for one in table]}, file, sort_keys=True)
+    OUTPUTS.report.write(Report(tuple(table)))
 
 
-def _of_layers(names: List[str]) -> List[ElfFacts]:
+def _of_layers(names: Sequence[str]) -> List[ElfFacts]:
     found: List[ElfFacts] = []
     for name in names:
         found.extend(facts.read(f"in/facts/{name}.elf.json"))
@@ -90,4 +113,4 @@ def provided_names(policy: AbiPolicy, folder: str = _LIBRARIES) -> Set[str]:
 
 
 if __name__ == "__main__":
-    run_untyped(audit)
+    run(PROGRAM, audit)

@@ -6,24 +6,34 @@ file.  Leaves `<layer>.checked.json`, what a release needs to know of each.
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from dataclasses import dataclass
+from typing import Tuple
 
 from slipway.elf import facts
-from slipway.runtime import release_layers
+from slipway.runtime import layer_outputs, release_layers
 from slipway.runtime.release_layers import Scope
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import StepProgram
 
 
-def check(arguments: Dict[str, Any]) -> None:
-    for described in arguments["layers"]:
-        scope = Scope(**described)
+@dataclass(frozen=True)
+class Arguments:
+    layers: Tuple[Scope, ...]
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+
+
+def check(arguments: Arguments) -> None:
+    for scope in arguments.layers:
+        left = layer_outputs.outputs_of(scope.name)
         checked = release_layers.check_layer(
-            f"in/layers/{scope.name}.layer",
+            f"in/layers/{left.layer}",
             scope,
-            facts.read(f"in/layers/{scope.name}.elf.json"),
+            facts.read(f"in/layers/{left.facts}"),
         )
-        release_layers.write_checked(f"out/{scope.name}.checked.json", checked)
+        release_layers.checked_of(scope.name).write(checked)
 
 
 if __name__ == "__main__":
-    run_untyped(check)
+    run(PROGRAM, check)

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict
+from dataclasses import dataclass
+from typing import Mapping, NamedTuple
 
 from slipway.archive import unpacking
 from slipway.archive.unpacking import Form
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
-from slipway.step.frame import run_untyped
+from slipway.release.launcher import Launcher
+from slipway.step.frame import run
+from slipway.step.interface import Output, StepProgram
 
 _RELEASE = "release"
 
 
-def smoke(arguments: Dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """`env` is added to the script's environment; `launcher` has what `bin/app` is made with."""
+
+    script: str
+    env: Mapping[str, str]
+    launcher: Launcher
+
+
+class Outputs(NamedTuple):
+    passed: Output = Output("smoke.ok")
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
+
+
+def smoke(arguments: Arguments) -> None:
     for layer in sorted(os.listdir("in/layers")):
         unpacking.unpack(f"in/layers/{layer}", _RELEASE, Form.LAYER)
     os.makedirs(f"{_RELEASE}/bin", exist_ok=True)
     with open("in/app.sh", encoding="utf-8") as template:
-        text = placeholders.fill(template.read(), arguments["launcher"])
+        text = arguments.launcher.fill(template.read())
     with open(f"{_RELEASE}/bin/app", "w", encoding="utf-8") as file:
         file.write(text)
     os.chmod(f"{_RELEASE}/bin/app", 0o755)
-    script = arguments["script"]
+    script = arguments.script
     status, last = jailed.run(
         [f"{_RELEASE}/bin/app", "run", script],
         ".",
-        {**os.environ, **arguments["env"]},
+        {**os.environ, **arguments.env},
         writable=[_RELEASE],
     )
     if status != 0:
@@ -39,9 +59,9 @@ def smoke(arguments: Dict[str, Any]) -> None:
             next="a module that is not found may stand in devDependencies: only dependencies are "
             "in a release",
         )
-    with open("out/smoke.ok", "w", encoding="utf-8") as file:
+    with open(OUTPUTS.passed.path, "w", encoding="utf-8") as file:
         file.write(f"{script}\n")
 
 
 if __name__ == "__main__":
-    run_untyped(smoke)
+    run(PROGRAM, smoke)

@@ -9,22 +9,50 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.archive.tar_reading import Kind
-from slipway.core import placeholders
 from slipway.elf import facts as elf_facts
-from slipway.runtime import release_layers
+from slipway.release.launcher import Launcher
+from slipway.release.manifest import Manifest
+from slipway.runtime import layer_outputs, release_layers
 from slipway.runtime.release_layers import CheckedLayer, Scope
-from slipway.step.frame import run_untyped
+from slipway.step.frame import run
+from slipway.step.interface import Output, StepProgram
 
 
-def make(arguments: Dict[str, Any]) -> None:
-    manifest: Dict[str, Any] = arguments["manifest"]
-    stem = arguments["stem"]
-    checked = _checked_layers(arguments, manifest)
+@dataclass(frozen=True)
+class Arguments:
+    """`layers` are their names, in the order of the release; `static_dir` may be empty."""
+
+    stem: str
+    layers: Tuple[str, ...]
+    launcher: Launcher
+    static_dir: str
+    manifest: Manifest
+
+
+class Outputs(NamedTuple):
+    """The release, and beside it what its `release.json` says and more."""
+
+    tarball: Output
+    manifest: Output
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+
+
+def outputs_of(stem: str) -> Outputs:
+    return Outputs(Output(f"{stem}.tar.gz"), Output(f"{stem}.release.json"))
+
+
+def make(arguments: Arguments) -> None:
+    stem, outputs = arguments.stem, outputs_of(arguments.stem)
+    checked = _checked_layers(arguments)
+    manifest = arguments.manifest.as_dict()
     manifest["layers"] = [
         {"name": name, "sha256": found.sha256, "size": found.size} for name, found in checked
     ]
@@ -34,49 +62,47 @@ def make(arguments: Dict[str, Any]) -> None:
             **_facts_of("in/static.tar.gz"),
         }
     last = [
-        *_launcher(arguments["launcher"]),
+        *_launcher(arguments.launcher),
         Entry(release_layers.MANIFEST, "file", content=_json(manifest)),
     ]
     release_layers.check_together([*checked, ("launcher", _as_layer(last))])
     sha256, size = layers.write_release(
-        f"out/{stem}.tar.gz",
+        outputs.tarball.path,
         [_path(name) for name, _ in checked],
         last,
         {_path(name): found.sha256 for name, found in checked},
     )
-    manifest["tarball"] = {"file": f"{stem}.tar.gz", "sha256": sha256, "size": size}
-    with open(f"out/{stem}.release.json", "wb") as file:
+    manifest["tarball"] = {"file": outputs.tarball, "sha256": sha256, "size": size}
+    with open(outputs.manifest.path, "wb") as file:
         file.write(_json(manifest))
 
 
 def _path(layer: str) -> str:
-    return f"in/layers/{layer}.layer"
+    return f"in/layers/{layer_outputs.outputs_of(layer).layer}"
 
 
-def _checked_layers(
-    arguments: Dict[str, Any], manifest: Dict[str, Any]
-) -> List[Tuple[str, CheckedLayer]]:
+def _checked_layers(arguments: Arguments) -> List[Tuple[str, CheckedLayer]]:
     own = {
         release_layers.APP: Scope(
             release_layers.APP,
             release_layers.APP,
             foreign=frozenset(
-                package["path"]
-                for package in manifest["packages"]
-                if "node_modules" in package["path"].split("/")
+                package.path
+                for package in arguments.manifest.packages
+                if "node_modules" in package.path.split("/")
             ),
         ),
         release_layers.STATIC: Scope(
-            release_layers.STATIC, release_layers.STATIC, arguments["static_dir"]
+            release_layers.STATIC, release_layers.STATIC, arguments.static_dir
         ),
     }
     checked = []
-    for name in arguments["layers"]:
+    for name in arguments.layers:
         if name in own:
-            facts = elf_facts.read(f"in/layers/{name}.elf.json")
+            facts = elf_facts.read(f"in/layers/{layer_outputs.outputs_of(name).facts}")
             found = release_layers.check_layer(_path(name), own[name], facts)
         else:
-            found = release_layers.read_checked(f"in/checked/{name}.checked.json")
+            found = release_layers.read_checked("in/checked", name)
         checked.append((name, found))
     return checked
 
@@ -86,10 +112,10 @@ def _as_layer(entries: List[Entry]) -> CheckedLayer:
     return CheckedLayer("", 0, kinds, {})
 
 
-def _launcher(values: Dict[str, str]) -> List[Entry]:
+def _launcher(launcher: Launcher) -> List[Entry]:
     """`bin/app`, and the file list of what the end member brings."""
     with open("in/app.sh", encoding="utf-8") as file:
-        content = placeholders.fill(file.read(), values).encode()
+        content = launcher.fill(file.read()).encode()
     listing = layers.file_list({release_layers.LAUNCHER: hashlib.sha256(content).hexdigest()})
     return [
         Entry("bin", "folder"),
@@ -112,4 +138,4 @@ def _json(value: Dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    run_untyped(make)
+    run(PROGRAM, make)

@@ -5,24 +5,41 @@ Leaves `contents.json`.
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any, Dict
+from dataclasses import dataclass
+from typing import Any, Dict, NamedTuple
 
 from slipway.archive import layers, unpacking
 from slipway.archive.tar_reading import Kind
 from slipway.archive.unpacking import Form
 from slipway.core.json_text import loads
-from slipway.step.frame import run_untyped
+from slipway.release.differences import Contents
+from slipway.step.frame import run
+from slipway.step.interface import ReportFile, StepProgram
 
 _RUNTIME = f"{layers.LISTING_FOLDER}/runtime.sha256"
 _LONGEST_LIST = 256 << 20
 
 
-def read(arguments: Dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """The release by the name of its tarball."""
+
+    file: str
+
+
+class Outputs(NamedTuple):
+    contents: ReportFile[Contents] = ReportFile("contents.json", Contents)
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+OUTPUTS = Outputs()
+
+
+def read(arguments: Arguments) -> None:
     files: Dict[str, str] = {}
     manifest: Dict[str, Any] = {}
-    path = os.path.join("in", arguments["file"])
+    path = os.path.join("in", arguments.file)
     with unpacking.opened(path, Form.TARBALL) as archive:
         for member in archive.members():
             folder = member.name.rpartition("/")[0]
@@ -35,8 +52,7 @@ def read(arguments: Dict[str, Any]) -> None:
                     files.update(_hashes(archive.read(member, _LONGEST_LIST).decode()))
             except ValueError as error:
                 raise unpacking.refused(path, member.name, str(error)) from None
-    with open("out/contents.json", "w", encoding="utf-8") as file:
-        json.dump({"manifest": manifest, "files": files}, file, sort_keys=True)
+    OUTPUTS.contents.write(Contents(manifest, files))
 
 
 def _hashes(listing: str) -> Dict[str, str]:
@@ -51,4 +67,4 @@ def _hashes(listing: str) -> Dict[str, str]:
 
 
 if __name__ == "__main__":
-    run_untyped(read)
+    run(PROGRAM, read)

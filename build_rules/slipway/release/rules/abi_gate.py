@@ -6,17 +6,18 @@ The names that old hosts offer are those of the libraries in the image that the 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Tuple
 
-from pants.engine.fs import AddPrefix, Digest, DigestContents
+from pants.engine.fs import AddPrefix, Digest
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.abi.audit import AuditedFile
 from slipway.abi.policy import AbiPolicy
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import Step, StepResult, Tree, as_arguments
+from slipway.release.programs import abi_gate
+from slipway.step.rules import outputs
+from slipway.step.rules.build_step import Step, StepResult, Tree
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.image import (
     ImageBelowRequest,
@@ -50,15 +51,10 @@ class FileAuditRequest:
 
 @dataclass(frozen=True)
 class Audited:
-    """`report` is the JSON list of the files, as in AuditedFile."""
+    """The table of the binaries, one line a file."""
 
     label: str
-    report: str
-
-    @property
-    def files(self) -> List[Mapping[str, Any]]:
-        found: List[Mapping[str, Any]] = json.loads(self.report)["files"]
-        return found
+    files: Tuple[AuditedFile, ...]
 
 
 @dataclass(frozen=True)
@@ -81,41 +77,44 @@ async def find_surface(toolchain: ToolchainFieldSet) -> _Surface:
     return _Surface(image.layers, policy)
 
 
-def _step(label: str, surface: _Surface, arguments: Dict[str, Any], **inputs: Any) -> Step:
-    return Step(
-        call=Call(
-            "slipway.release.programs.abi_gate",
-            as_arguments({"policy": surface.policy.as_dict(), **arguments}),
-        ),
-        trees=surface.layers,
-        outputs=("audit.json",),
-        description=f"Audit the binaries of {label}",
-        origin=label,
-        **inputs,
-    )
-
-
 async def _audited(label: str, step: Step) -> Audited:
     result = await Get(StepResult, Step, step)
-    report = await Get(DigestContents, Digest, result.digest)
-    return Audited(label, report[0].content.decode())
+    report = await outputs.read_report(result.digest, abi_gate.OUTPUTS.report)
+    return Audited(label, report.files)
 
 
 @rule
 async def audit_layers(request: LayersAuditRequest) -> Audited:
     surface = await Get(_Surface, ToolchainFieldSet, request.toolchain)
-    arguments = {"layers": request.layers, "packages": dict(request.packages)}
-    inputs = await Get(Digest, AddPrefix(request.facts, "facts"))
-    return await _audited(request.label, _step(request.label, surface, arguments, inputs=inputs))
+    step = Step(
+        abi_gate.PROGRAM(
+            abi_gate.Arguments(surface.policy, layers=request.layers, packages=request.packages)
+        ),
+        trees=surface.layers,
+        outputs=abi_gate.OUTPUTS,
+        description=_describe(request.label),
+        origin=request.label,
+        inputs=await Get(Digest, AddPrefix(request.facts, "facts")),
+    )
+    return await _audited(request.label, step)
 
 
 @rule
 async def audit_file(request: FileAuditRequest) -> Audited:
     surface = await Get(_Surface, ToolchainFieldSet, request.toolchain)
-    large = FrozenDict({"release": request.digest})
-    return await _audited(
-        request.label, _step(request.label, surface, {"file": request.name}, large=large)
+    step = Step(
+        abi_gate.PROGRAM(abi_gate.Arguments(surface.policy, archive=request.name)),
+        trees=surface.layers,
+        outputs=abi_gate.OUTPUTS,
+        description=_describe(request.label),
+        origin=request.label,
+        large=FrozenDict({"release": request.digest}),
     )
+    return await _audited(request.label, step)
+
+
+def _describe(label: str) -> str:
+    return f"Audit the binaries of {label}"
 
 
 def rules():

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Tuple
 
-from pants.engine.fs import AddPrefix, Digest, DigestSubset, PathGlobs
+from pants.engine.fs import AddPrefix, Digest
 from pants.engine.rules import Get, collect_rules, rule
 
+from slipway.release.programs import checked_layers
+from slipway.runtime import layer_outputs, release_layers
 from slipway.runtime.release_layers import Scope
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules import outputs
+from slipway.step.rules.build_step import Step, StepResult
 from slipway.toolchain.rules.image import BaseRoot
 
 
@@ -33,29 +35,14 @@ class CheckedLayers:
 @rule(desc="Check layers")
 async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> CheckedLayers:
     names = [scope.name for scope in request.scopes]
-    wanted = await Get(
-        Digest,
-        DigestSubset(
-            request.layers,
-            PathGlobs([f"{name}{end}" for name in names for end in (".layer", ".elf.json")]),
-        ),
-    )
+    files = (output for name in names for output in layer_outputs.outputs_of(name))
+    wanted = await outputs.take(request.layers, *files)
     result = await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.release.programs.checked_layers",
-                as_arguments(
-                    {
-                        "layers": [
-                            {"name": scope.name, "kind": scope.kind, "path": scope.path}
-                            for scope in request.scopes
-                        ]
-                    }
-                ),
-            ),
+            checked_layers.PROGRAM(checked_layers.Arguments(request.scopes)),
             trees=base.trees,
-            outputs=tuple(f"{name}.checked.json" for name in names),
+            outputs=tuple(release_layers.checked_of(name) for name in names),
             description=f"Check layers {', '.join(names)}",
             origin=request.origin,
             inputs=await Get(Digest, AddPrefix(wanted, "layers")),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import pkgutil
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Optional, Tuple
 
 from pants.core.goals.package import OutputPathField, PackageFieldSet
 from pants.engine.addresses import Addresses
@@ -31,13 +30,15 @@ from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.bundle.rules.checks import check_server_env
 from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
-from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
 from slipway.npm.rules.manifest import check_script
 from slipway.npm.scripts import native_packages
 from slipway.npm.targets import AbiWaiversField
 from slipway.release import native_report
+from slipway.release.launcher import Launcher
+from slipway.release.manifest import AbiFacts, Manifest, NodeFacts, PackageName
+from slipway.release.programs import smoke, tarball
 from slipway.release.rules.abi_gate import Audited, LayersAuditRequest
 from slipway.release.rules.checked_layers import CheckedLayers, CheckedLayersRequest
 from slipway.release.targets import (
@@ -52,7 +53,7 @@ from slipway.release.targets import (
 from slipway.runtime import release_layers
 from slipway.runtime.release_layers import Scope
 from slipway.step.interface import Call
-from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules.build_step import Step, StepResult
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import (
     BaseRoot,
@@ -62,7 +63,6 @@ from slipway.toolchain.rules.image import (
     ToolchainNamed,
 )
 
-SCHEMA_VERSION = 1
 _STATIC = "static.tar.gz"
 _OF_BUNDLE = ("app", "static")
 _RUNTIME_OF_RELEASE = "/build/release/node_runtime"
@@ -219,7 +219,7 @@ async def audit_release(request: ReleaseAuditRequest) -> Audited:
             request.toolchain or bundle.toolchain,
             facts,
             names,
-            FrozenDict({one["path"]: f"{one['name']}@{one['version']}" for one in bundle.packages}),
+            FrozenDict({one.path: f"{one.name}@{one.version}" for one in bundle.packages}),
         ),
     )
 
@@ -230,12 +230,11 @@ async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
     audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
     found = await Get(BundleOfRelease, ReleaseRequest, request)
     bundle = await Get(Bundle, BundleRequest(found.field_set))
-    scripts = json.loads(bundle.installed.report)["install_scripts"]
     return abi_waivers.judge(
         audited.files,
         field_set.abi_waivers.value or {},
         str(field_set.address),
-        {one["name"] for one in scripts},
+        {package.name for package in bundle.installed.report.install_scripts},
     )
 
 
@@ -258,19 +257,16 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.release.programs.smoke",
-                as_arguments(
-                    {
-                        "script": script,
-                        "env": dict(bundle.build_env),
-                        # No environment file: what it holds is the host's own, and secret.
-                        "launcher": {**_launcher_values(field_set), "env_file": ""},
-                    }
-                ),
+            smoke.PROGRAM(
+                smoke.Arguments(
+                    script=script,
+                    env=bundle.build_env,
+                    # No environment file: what it holds is the host's own, and secret.
+                    launcher=dataclasses.replace(_launcher(field_set), env_file=""),
+                )
             ),
             trees=(*base.trees, runtime),
-            outputs=("smoke.ok",),
+            outputs=smoke.OUTPUTS,
             description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
             origin=str(field_set.address),
             inputs=await Get(Digest, MergeDigests([layers.digest, launcher])),
@@ -295,16 +291,18 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     named = ToolchainNamed(place.to_unparsed_address_inputs(), "an old userland", where)
     userland = await Get(ToolchainFieldSet, ToolchainNamed, named)
     image = await Get(ToolchainImage, ToolchainImageRequest(userland))
-    launcher = placeholders.fill(
-        _data("app.sh").decode(), {**_launcher_values(field_set), "env_file": ""}
-    )
+    launcher = dataclasses.replace(_launcher(field_set), env_file="")
     tarball, programs = await MultiGet(
         Get(Digest, AddPrefix(request.release, "release")),
         Get(
             Digest,
             CreateDigest(
                 [
-                    FileContent("app", launcher.encode(), is_executable=True),
+                    FileContent(
+                        "app",
+                        launcher.fill(_data("app.sh").decode()).encode(),
+                        is_executable=True,
+                    ),
                     FileContent("smoke.sh", _data("smoke_userland.sh")),
                 ]
             ),
@@ -314,7 +312,7 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     await Get(
         StepResult,
         Step(
-            call=Call("slipway.release.programs.smoke"),
+            Call(smoke.__name__),
             trees=image.layers,
             outputs=(),
             description=f"Smoke-test {bundle.app.name} in {userland.address}",
@@ -342,7 +340,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     if script:
         where = f"{field_set.address}, field smoke_script"
         check_script(app.manifest, script, where)
-    launcher_values = _launcher_values(field_set)
+    launcher_values = _launcher(field_set)
     bundle = await Get(Bundle, BundleRequest(found.field_set))
     names = _layers_of(field_set, bundle)
     origin = str(field_set.address)
@@ -372,20 +370,17 @@ async def make_release(request: ReleaseRequest) -> Release:
     )
     stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
     step = Step(
-        call=Call(
-            "slipway.release.programs.tarball",
-            as_arguments(
-                {
-                    "stem": stem,
-                    "layers": names,
-                    "launcher": launcher_values,
-                    "static_dir": found.field_set.static_dir.value or "",
-                    "manifest": _manifest(bundle, verdict),
-                }
-            ),
+        tarball.PROGRAM(
+            tarball.Arguments(
+                stem=stem,
+                layers=names,
+                launcher=launcher_values,
+                static_dir=found.field_set.static_dir.value or "",
+                manifest=_manifest(bundle, verdict),
+            )
         ),
         trees=base.trees,
-        outputs=(f"{stem}.tar.gz", f"{stem}.release.json"),
+        outputs=tarball.outputs_of(stem),
         description=f"Assemble {stem}.tar.gz",
         origin=str(field_set.address),
         inputs=await Get(
@@ -393,9 +388,11 @@ async def make_release(request: ReleaseRequest) -> Release:
         ),
     )
     audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
-    scripts = json.loads(bundle.installed.report)["install_scripts"]
     text = native_report.render(
-        audited.files, bundle.packages, scripts, str(bundle.toolchain.address)
+        audited.files,
+        bundle.packages,
+        bundle.installed.report.install_scripts,
+        str(bundle.toolchain.address),
     )
     result, _, native = await MultiGet(
         Get(StepResult, Step, step),
@@ -408,7 +405,7 @@ async def make_release(request: ReleaseRequest) -> Release:
 
 def _installed_scopes(bundle: Bundle) -> Tuple[Scope, ...]:
     """What may be in the layers of the installed packages."""
-    paths = {native_packages.layer_name(one["path"]): one["path"] for one in bundle.packages}
+    paths = {native_packages.layer_name(one.path): one.path for one in bundle.packages}
     return tuple(
         Scope(name, release_layers.DEPENDENCIES)
         if name == "dependencies"
@@ -432,13 +429,13 @@ def _data(name: str) -> bytes:
     return content
 
 
-def _launcher_values(field_set: ReleaseTarballFieldSet) -> Dict[str, str]:
-    values = {
-        "server_env": field_set.server_env.value or "",
-        "env_file": field_set.env_file.value or "",
-        "run_script": field_set.run_script.value or "",
-    }
-    for name, value in values.items():
+def _launcher(field_set: ReleaseTarballFieldSet) -> Launcher:
+    launcher = Launcher(
+        server_env=field_set.server_env.value or "",
+        env_file=field_set.env_file.value or "",
+        run_script=field_set.run_script.value or "",
+    )
+    for name, value in dataclasses.asdict(launcher).items():
         if "'" in value or "\n" in value:
             raise SlipwayError(
                 f'the field "{name}" holds a quote or a line break',
@@ -446,34 +443,32 @@ def _launcher_values(field_set: ReleaseTarballFieldSet) -> Dict[str, str]:
                 found=repr(value),
                 next="write it without",
             )
-    return values
+    return launcher
 
 
-def _manifest(bundle: Bundle, verdict: Verdict) -> Dict[str, Any]:
-    """What a release.json says of its inputs; the program adds layers and sizes."""
+def _manifest(bundle: Bundle, verdict: Verdict) -> Manifest:
     app, runtime, lock = bundle.app, bundle.runtime, bundle.app.read.lock
-    report = json.loads(bundle.installed.report)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "app": app.name,
-        "version": app.version,
-        "server_env": bundle.server_env,
-        "node": {
-            "version": runtime.version,
-            "npm": runtime.npm_version,
-            "definition_sha256": runtime.definition_sha256,
-            **({"tests": runtime.tests} if runtime.tests else {}),
-        },
-        **({"network": "allow"} if bundle.has_network else {}),
-        "lock_sha256": hashlib.sha256(lock.text.encode()).hexdigest(),
-        "abi": {**verdict.as_dict(), "foreign_dropped": report["foreign"]},
-        "packages": bundle.packages,
-        "install_scripts_not_run": [
-            {"name": one["name"], "version": one["version"]}
-            for one in report["install_scripts"]
-            if one["production"] and one["path"] not in report["native"]
-        ],
-    }
+    report = bundle.installed.report
+    return Manifest(
+        app=app.name,
+        version=app.version,
+        server_env=bundle.server_env,
+        node=NodeFacts(
+            runtime.version,
+            runtime.npm_version,
+            runtime.definition_sha256,
+            runtime.tests or None,
+        ),
+        lock_sha256=hashlib.sha256(lock.text.encode()).hexdigest(),
+        abi=AbiFacts(dict(verdict.highest), verdict.waived, report.foreign),
+        packages=bundle.packages,
+        install_scripts_not_run=tuple(
+            PackageName(package.name, package.version)
+            for package in report.install_scripts
+            if package.production and package.path not in report.native
+        ),
+        network="allow" if bundle.has_network else None,
+    )
 
 
 def rules():

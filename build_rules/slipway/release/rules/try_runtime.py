@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from pants.engine.console import Console
-from pants.engine.fs import Digest, DigestContents
 from pants.engine.goal import Goal, GoalSubsystem, LineOriented
 from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.target import Targets
@@ -18,9 +16,11 @@ from pants.util.strutil import help_text
 
 from slipway.core.errors import SlipwayError
 from slipway.release.differences import Contents, render
+from slipway.release.programs import tarball
+from slipway.release.programs import try_runtime as reader
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
-from slipway.step.interface import Call
-from slipway.step.rules.build_step import Step, StepResult, as_arguments
+from slipway.step.rules import outputs
+from slipway.step.rules.build_step import Step, StepResult
 from slipway.toolchain.rules.image import BaseRoot
 
 
@@ -47,12 +47,9 @@ class TryRuntime(Goal):
 
 @dataclass(frozen=True)
 class ReleaseContents:
-    """JSON of a release's lists, as in Contents."""
+    """A release's own lists."""
 
-    text: str
-
-    def parsed(self) -> Contents:
-        return Contents(**json.loads(self.text))
+    contents: Contents
 
 
 @rule
@@ -61,19 +58,16 @@ async def read_release(request: ReleaseRequest, base: BaseRoot) -> ReleaseConten
     result = await Get(
         StepResult,
         Step(
-            call=Call(
-                "slipway.release.programs.try_runtime",
-                as_arguments({"file": f"{release.stem}.tar.gz"}),
-            ),
+            reader.PROGRAM(reader.Arguments(tarball.outputs_of(release.stem).tarball)),
             trees=base.trees,
-            outputs=("contents.json",),
+            outputs=reader.OUTPUTS,
             description=f"Read {release.stem}",
             origin=str(request.field_set.address),
             inputs=release.digest,
         ),
     )
-    contents = await Get(DigestContents, Digest, result.digest)
-    return ReleaseContents(contents[0].content.decode())
+    contents = await outputs.read_report(result.digest, reader.OUTPUTS.contents)
+    return ReleaseContents(contents)
 
 
 @goal_rule
@@ -94,7 +88,7 @@ async def try_runtime(console: Console, goal: TryRuntimeSubsystem, targets: Targ
         for field_set, one, other in zip(field_sets, before, after):
             smoke = "and passed its smoke script " if field_set.smoke_script.value else ""
             print_line(f"{field_set.address} was built {smoke}under both")
-            print_line(render(one.parsed(), other.parsed()))
+            print_line(render(one.contents, other.contents))
     return TryRuntime(exit_code=0)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from slipway.archive import layers
 from slipway.elf import facts
+from slipway.runtime import layer_outputs
 from slipway.step.frame import run
 from slipway.step.interface import Output, StepProgram
 
@@ -21,15 +21,8 @@ class Arguments:
     as_layer: bool
 
 
-class LayerOutputs(NamedTuple):
-    """What is left of a layer."""
-
-    layer: Output = Output("runtime.layer")
-    facts: Output = Output("runtime.elf.json")
-
-
 PROGRAM = StepProgram(__name__, Arguments)
-LAYER = LayerOutputs()
+LAYER = layer_outputs.outputs_of("runtime")
 ARCHIVE = Output("nodejs.tar.gz")
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Set, Tuple
+from typing import Mapping, Set, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -152,11 +151,6 @@ class HostStep:
     inputs: Digest = EMPTY_DIGEST
     large: FrozenDict[str, Digest] = FrozenDict()
     locked: LockedFiles = LockedFiles()
-
-
-def as_arguments(values: Mapping[str, Any]) -> str:
-    """Canonical JSON, so that equal arguments give equal keys."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ npm is replaced by a function that does what a build script would do.
 
 from __future__ import annotations
 
-import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
@@ -15,6 +15,7 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.bundle.programs import build as build_client
+from slipway.bundle.programs.build import OUTPUTS, Arguments
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.runtime import node_process
 from tests.unit.archive.own_archives import read_entries
@@ -56,20 +57,17 @@ class Npm:
 
 def build(*outputs: str, **more: Any) -> List[str]:
     """Builds with these outputs declared; the undeclared files."""
-    arguments = {
-        "script": "build",
-        "script_arguments": ["sit"],
-        "lifecycle_scripts": [],
-        "server_env": "sit",
-        "env": {"MODE": "x"},
-        "outputs": list(outputs or ("dist",)),
-        "executables": [],
-        **more,
-    }
-    build_client.build(arguments)
-    report = json.loads(Path("out/build.json").read_text())
-    undeclared: List[str] = report["undeclared"]
-    return undeclared
+    arguments = Arguments(
+        script="build",
+        script_arguments=("sit",),
+        lifecycle_scripts=(),
+        server_env="sit",
+        env={"MODE": "x"},
+        outputs=outputs or ("dist",),
+        executables=(),
+    )
+    build_client.build(replace(arguments, **more))
+    return list(OUTPUTS.report.read(Path(OUTPUTS.report.path).read_text()).undeclared)
 
 
 def built() -> List[str]:
@@ -104,7 +102,7 @@ def test_a_script_gets_its_arguments_and_the_environment_s_name_as_a_variable(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     npm = Npm(monkeypatch, write("dist/a"))
-    build(lifecycle_scripts=["postinstall"])
+    build(lifecycle_scripts=("postinstall",))
     extra = {"SERVER_ENV": "sit", "MODE": "x"}
     assert npm.calls == [
         (["run", "postinstall"], extra),
@@ -114,7 +112,7 @@ def test_a_script_gets_its_arguments_and_the_environment_s_name_as_a_variable(
 
 def test_a_script_without_arguments_gets_none(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     npm = Npm(monkeypatch, write("dist/a"))
-    build(script_arguments=[])
+    build(script_arguments=())
     assert [arguments for arguments, _ in npm.calls] == [["run", "build"]]
 
 
@@ -245,5 +243,5 @@ def test_modes_of_sources_are_those_of_a_checkout(
         (app / "dist").mkdir()
 
     Npm(monkeypatch, script)
-    build(executables=["tool"])
+    build(executables=("tool",))
     assert (seen["large"], seen["small"], seen["tool"]) == (0o644, 0o644, 0o755)

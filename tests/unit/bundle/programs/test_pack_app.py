@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -10,6 +11,7 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.bundle.programs import pack_app
+from slipway.bundle.programs.pack_app import Arguments
 from slipway.core.errors import SlipwayErrors
 from tests.unit.archive.own_archives import read_entries
 
@@ -40,8 +42,7 @@ def pack(
             "in/built/built.tar",
             [Entry(name, "file", content=text.encode()) for name, text in built.items()],
         )
-    arguments: Dict[str, Any] = {"static_dir": static, "static_base_url": base, "executables": []}
-    pack_app.pack({**arguments, **more})
+    pack_app.pack(replace(Arguments(static, base, executables=()), **more))
 
 
 def names(path: str) -> List[str]:
@@ -120,6 +121,6 @@ def test_executables_are_those_of_the_checkout_whatever_the_inputs_modes(step: P
     for name, mode in (("large.bin", 0o555), ("tool", 0o600)):
         (step / "in" / "server" / "service" / name).write_text("")
         (step / "in" / "server" / "service" / name).chmod(mode)
-    pack({}, executables=["service/tool"])
+    pack({}, executables=("service/tool",))
     modes = {info.name: info.mode for info, _ in read_entries("out/app.layer")}
     assert (modes["service/large.bin"], modes["service/tool"]) == (0o644, 0o755)

@@ -14,6 +14,7 @@ from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
 from slipway.npm.programs import compile as compile_package
+from slipway.npm.programs.compile import Arguments, Report
 from slipway.npm.scripts import native_packages
 from slipway.runtime import node_process
 from slipway.step import left_files
@@ -75,20 +76,24 @@ def compile_it(
 
     monkeypatch.setattr(node_process, "npm", npm or writing_npm)
     compile_package.compile_package(
-        {
-            "path": PATH,
-            "layer": "addon-addon",
-            "name": "addon",
-            "version": "1.0.0",
-            "python": "python3",
-            "drop_foreign": drop_foreign,
-            "decision": decision,
-            "node": "16.20.2",
-            "variables": {},
-            "binaries": {},
-        }
+        Arguments(
+            path=PATH,
+            layer="addon-addon",
+            name="addon",
+            version="1.0.0",
+            node="16.20.2",
+            python="python3",
+            from_source=decision == "source",
+            takes_binary=decision == "prebuilt",
+            drop_foreign=drop_foreign,
+        )
     )
     return seen
+
+
+def report() -> Report:
+    left = compile_package.outputs_of("addon-addon").report
+    return left.read(Path(left.path).read_text())
 
 
 def members(path: str) -> List[str]:
@@ -113,7 +118,7 @@ def test_the_package_s_own_folder_is_kept_without_by_products(
     ]
     assert members("out/addon-addon.tar") == kept
     assert members("out/addon-addon.layer") == [*kept, ".release/addon-addon.sha256"]
-    assert json.loads(Path("out/compile.json").read_text())["elsewhere"] == []
+    assert report().elsewhere == ()
 
 
 def test_what_a_script_writes_elsewhere_is_told_and_left(
@@ -123,8 +128,7 @@ def test_what_a_script_writes_elsewhere_is_told_and_left(
     elsewhere = {"node_modules/nan/cache": b"1", "top": b"2", "node_modules/.bin/x": b"3"}
     compile_it(monkeypatch, elsewhere)
     assert members("out/addon-addon.tar") == [f"{PATH}/package.json"]
-    told = json.loads(Path("out/compile.json").read_text())["elsewhere"]
-    assert sorted(told) == ["node_modules/nan/cache", "top"]
+    assert sorted(report().elsewhere) == ["node_modules/nan/cache", "top"]
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../x"])
@@ -170,7 +174,7 @@ def test_binaries_for_other_systems_are_dropped_where_asked(
     compile_it(monkeypatch, mac, drop_foreign=True)
     assert members("out/addon-addon.tar") == [f"{PATH}/package.json", *mac]
     assert members("out/addon-addon.layer")[:-1] == [f"{PATH}/package.json"]
-    assert json.loads(Path("out/compile.json").read_text())["foreign"] == [*mac]
+    assert report().foreign == tuple(mac)
 
 
 def test_a_failing_script_shows_its_last_lines(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:

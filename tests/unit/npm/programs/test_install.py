@@ -7,6 +7,7 @@ import json
 import tarfile
 import threading
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
@@ -15,7 +16,10 @@ import pytest
 from slipway.archive import layers, package_tarball
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.fetch import integrity as sri
+from slipway.npm.install_report import InstallReport, ScriptedPackage
+from slipway.npm.installed_tree import LockedPackage
 from slipway.npm.programs import install as install_packages
+from slipway.npm.programs.install import OUTPUTS, Arguments, Tarball
 from slipway.runtime import node_process
 from tests.unit.archive.own_archives import read_entries
 
@@ -41,13 +45,21 @@ def write_tarball(**facts: Any) -> None:
         tar.addfile(info, io.BytesIO())
 
 
-def tarball() -> Dict[str, Any]:
+def tarball() -> Tarball:
     """What the step is told of koa's tarball."""
-    return {
-        "path": TARBALL,
-        "package": "koa@1.0.0",
-        "integrities": [str(sri.of_bytes("sha512", Path(TARBALL).read_bytes()))],
-    }
+    integrity = str(sri.of_bytes("sha512", Path(TARBALL).read_bytes()))
+    return Tarball(TARBALL, "koa@1.0.0", (integrity,))
+
+
+def arguments(*tarballs: Tarball) -> Arguments:
+    return Arguments(
+        packages={KOA: LockedPackage("koa", "1.0.0")},
+        production=(KOA,),
+        native=(),
+        tarballs=tarballs,
+        npm_major=8,
+        drop_foreign=False,
+    )
 
 
 def install(
@@ -57,7 +69,7 @@ def install(
     drop_foreign: bool = False,
     files: Mapping[str, bytes] = types.MappingProxyType({}),
     **manifest: Any,
-) -> Dict[str, Any]:
+) -> InstallReport:
     """Installs one package; `manifest` is added to its package.json, `files` lie beside it."""
 
     def npm(
@@ -81,17 +93,9 @@ def install(
 
     monkeypatch.setattr(node_process, "npm", npm)
     install_packages.install(
-        {
-            "packages": {KOA: {"name": "koa", "version": "1.0.0"}},
-            "npm_major": 8,
-            "native": list(native),
-            "drop_foreign": drop_foreign,
-            "production": [KOA],
-            "tarballs": [tarball()],
-        }
+        replace(arguments(tarball()), native=native, drop_foreign=drop_foreign)
     )
-    report: Dict[str, Any] = json.loads(Path("out/install.json").read_text())
-    return report
+    return OUTPUTS.report.read(Path(OUTPUTS.report.path).read_text())
 
 
 def test_packages_with_install_scripts_are_listed(
@@ -99,17 +103,17 @@ def test_packages_with_install_scripts_are_listed(
 ) -> None:
     write_tarball()
     report = install(monkeypatch, scripts={"postinstall": "node x", "test": "y"})
-    assert report["install_scripts"] == [
-        {
-            "path": "node_modules/koa",
-            "name": "koa",
-            "version": "1.0.0",
-            "scripts": {"postinstall": "node x"},
-            "production": True,
-            "variables": [],
-        }
-    ]
-    assert [one["name"] for one in report["packages"]] == ["koa"]
+    assert report.install_scripts == (
+        ScriptedPackage(
+            path="node_modules/koa",
+            name="koa",
+            version="1.0.0",
+            scripts={"postinstall": "node x"},
+            production=True,
+            variables=(),
+        ),
+    )
+    assert [package.name for package in report.packages] == ["koa"]
 
 
 def members(path: str) -> List[str]:
@@ -121,7 +125,7 @@ def test_a_package_whose_script_is_to_run_lies_by_itself(
 ) -> None:
     write_tarball()
     report = install(monkeypatch, native=(KOA, "node_modules/absent"), scripts={"install": "x"})
-    assert report["native"] == {KOA: "1.0.0"}
+    assert report.native == {KOA: "1.0.0"}
     assert members("out/installed.tar") == []
     assert members("out/dependencies.layer") == [".release/dependencies.sha256"]
     assert members("out/addon-koa.tar") == ["closure.json", f"{KOA}/package.json"]
@@ -136,7 +140,7 @@ def test_binaries_for_other_systems_are_dropped_from_the_release_alone(
 ) -> None:
     write_tarball()
     report = install(monkeypatch, drop_foreign=True, files=MAC)
-    assert report["foreign"] == [f"{KOA}/addon.node"]
+    assert report.foreign == (f"{KOA}/addon.node",)
     assert f"{KOA}/addon.node" in members("out/installed.tar")
     assert f"{KOA}/addon.node" not in members("out/dependencies.layer")
     assert json.loads(Path("out/dependencies.elf.json").read_text()) == []
@@ -146,7 +150,7 @@ def test_binaries_for_other_systems_stay_unless_told_otherwise(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tarball()
-    assert install(monkeypatch, files=MAC)["foreign"] == []
+    assert install(monkeypatch, files=MAC).foreign == ()
     (fact,) = json.loads(Path("out/dependencies.elf.json").read_text())
     assert fact == {"path": f"{KOA}/addon.node", "system": "macOS"}
 
@@ -209,7 +213,7 @@ def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
     write_tarball(type=tarfile.FIFOTYPE)
     monkeypatch.setattr(node_process, "npm", npm)
     with pytest.raises(SlipwayErrors, match="holds entries"):
-        install_packages.install({"tarballs": [tarball()]})
+        install_packages.install(arguments(tarball()))
 
 
 def test_the_largest_tarball_is_looked_into_first(
@@ -220,7 +224,7 @@ def test_the_largest_tarball_is_looked_into_first(
     for name, size in (("a", 10), ("b", 3000), ("c", 200)):
         Path(name).write_bytes(bytes(size))
     install_packages._check_tarballs(
-        [{"path": name, "package": name, "integrities": []} for name in "abc"]
+        [Tarball(path=name, package=name, integrities=()) for name in "abc"]
     )
     assert seen == ["b", "c", "a"]
 
@@ -231,11 +235,11 @@ def test_a_tarball_of_another_content_than_the_lock_names_is_refused(
 ) -> None:
     """Its SHA-256 is the fetch lock's, so that it was found in the store, and nothing fetched."""
     write_tarball()
-    good, other = tarball()["integrities"][0], str(sri.of_bytes(algorithm, b"the locked one"))
-    wanted = {**tarball(), "integrities": [good, other]}
+    good, other = tarball().integrities[0], str(sri.of_bytes(algorithm, b"the locked one"))
+    wanted = replace(tarball(), integrities=(good, other))
     monkeypatch.setattr(node_process, "npm", lambda *args, **more: (0, []))
     with pytest.raises(SlipwayError) as caught:
-        install_packages.install({"tarballs": [wanted]})
+        install_packages.install(arguments(wanted))
     assert "the SHA-256 of koa@1.0.0 is that of another content than" in str(caught.value)
     assert f"not {other}" in caught.value.found
 
@@ -246,7 +250,7 @@ def test_one_content_of_two_packages_must_be_that_of_both(
 ) -> None:
     write_tarball()
     weak = str(sri.of_bytes("sha1", b"what package-lock.json names"))
-    other = {**tarball(), "package": "old@1.0.0", "integrities": [weak]}
+    other = replace(tarball(), package="old@1.0.0", integrities=(weak,))
     monkeypatch.setattr(node_process, "npm", lambda *args, **more: (0, []))
     with pytest.raises(SlipwayError, match=r"the SHA-256 of old@1\.0\.0 is that of"):
-        install_packages.install({"tarballs": [tarball(), other][::order]})
+        install_packages.install(arguments(*[tarball(), other][::order]))

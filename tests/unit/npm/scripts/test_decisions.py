@@ -7,6 +7,7 @@ from typing import Dict, List
 import pytest
 
 from slipway.core.errors import SlipwayErrors
+from slipway.npm.install_report import ScriptedPackage
 from slipway.npm.lockfiles.package import REGISTRY, Package
 from slipway.npm.scripts import decisions
 from slipway.npm.scripts.decisions import Decision
@@ -70,18 +71,22 @@ def test_words_that_are_not_known_are_told_all_at_once() -> None:
 
 def test_what_nobody_has_decided_on_is_listed_with_the_lines_to_add() -> None:
     undecided = [
-        {
-            "name": "sqlite3",
-            "version": "5.1.6",
-            "scripts": {"install": "node-pre-gyp install --fallback-to-build"},
-            "production": True,
-        },
-        {
-            "name": "husky",
-            "version": "4.3.8",
-            "scripts": {"install": "node husky"},
-            "production": 0,
-        },
+        ScriptedPackage(
+            path="node_modules/sqlite3",
+            name="sqlite3",
+            version="5.1.6",
+            scripts={"install": "node-pre-gyp install --fallback-to-build"},
+            production=True,
+            variables=(),
+        ),
+        ScriptedPackage(
+            path="node_modules/husky",
+            name="husky",
+            version="4.3.8",
+            scripts={"install": "node husky"},
+            production=False,
+            variables=(),
+        ),
     ]
     with pytest.raises(SlipwayErrors) as raised:
         decisions.require_decisions(undecided, WHERE)

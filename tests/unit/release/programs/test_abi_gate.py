@@ -7,11 +7,12 @@ import json
 import os
 import tarfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import pytest
 
 from slipway.abi import policy as abi_policy
+from slipway.abi.audit import AuditedFile
 from slipway.core.errors import SlipwayError
 from slipway.release.programs import abi_gate
 from tests.unit.abi.test_policy import SOUND
@@ -37,23 +38,25 @@ def pack(step: Path, files: Dict[str, bytes]) -> None:
             tar.addfile(info, io.BytesIO(data))
 
 
-def audit(step: Path, **policy: Any) -> Any:
-    abi_gate.audit({"file": "app.tar.gz", "policy": {**SOUND, **policy}})
-    return json.loads((step / "out" / "audit.json").read_text())["files"]
+def audit(step: Path, **changes: Any) -> Tuple[AuditedFile, ...]:
+    policy = abi_policy.read({**SOUND, **changes}, "the policy")
+    abi_gate.audit(abi_gate.Arguments(policy, archive="app.tar.gz"))
+    report = abi_gate.OUTPUTS.report
+    return report.read((step / report.path).read_text()).files
 
 
 def test_files_are_named_with_the_package_that_brought_them(step: Path) -> None:
     about = json.dumps({"packages": PACKAGES}).encode()
     pack(step, {"./node_modules/a/x.node": content(SMALL), "release.json": about})
     (found,) = audit(step, versions=["GLIBC_ABI_DT_RELR"])
-    assert (found["path"], found["package"]) == ("node_modules/a/x.node", "a@1.0.0")
-    assert (found["verdict"], found["needed"]) == ("fits", ["libc.so.6"])
+    assert (found.path, found.package) == ("node_modules/a/x.node", "a@1.0.0")
+    assert (found.verdict, found.needed) == ("fits", ("libc.so.6",))
 
 
 def test_an_archive_that_is_no_release_is_audited_too(step: Path) -> None:
     pack(step, {"x.node": content(SMALL), "readme": b"text"})
     (found,) = audit(step, ceilings={"GLIBC": "2.1"})
-    assert (found["package"], found["verdict"]) == ("", "breach")
+    assert (found.package, found.verdict) == ("", "breach")
 
 
 def test_a_file_that_is_no_archive_is_told(step: Path) -> None:

@@ -15,8 +15,13 @@ from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
 from slipway.elf.facts import ElfFacts
+from slipway.npm.install_report import InstalledPackage
+from slipway.release.launcher import Launcher
+from slipway.release.manifest import AbiFacts, Manifest, NodeFacts
 from slipway.release.programs import checked_layers
 from slipway.release.programs import tarball as make_release
+from slipway.release.programs.tarball import Arguments
+from slipway.runtime.release_layers import Scope, checked_of
 from tests.unit.archive.own_archives import (
     CHARACTERS,
     FIFO,
@@ -34,13 +39,24 @@ from tests.unit.archive.own_archives import (
 ELF = b"\x7fELF" + b"no more than its beginning"
 NODE = "node_runtime/bin/node"
 SQL = "node_modules/sql"
-SCOPES = [
-    {"name": "runtime", "kind": "runtime", "path": ""},
-    {"name": "dependencies", "kind": "dependencies", "path": ""},
-    {"name": "addon-sql", "kind": "package", "path": SQL},
-]
-NAMES = ["runtime", "dependencies", "addon-sql", "app", "static"]
-PACKAGES = [{"path": path} for path in ("node_modules/a", SQL, "addons/greet")]
+SCOPES = (
+    Scope("runtime", "runtime"),
+    Scope("dependencies", "dependencies"),
+    Scope("addon-sql", "package", SQL),
+)
+NAMES = ("runtime", "dependencies", "addon-sql", "app", "static")
+MANIFEST = Manifest(
+    app="x",
+    version="1.0.0",
+    server_env="prod",
+    node=NodeFacts("16.20.2", "8.19.4", "0" * 64),
+    lock_sha256="0" * 64,
+    abi=AbiFacts({}, (), ()),
+    packages=tuple(
+        InstalledPackage(path, "x", "1.0.0", 1) for path in ("node_modules/a", SQL, "addons/greet")
+    ),
+    install_scripts_not_run=(),
+)
 
 
 def sound() -> Dict[str, List[Entry]]:
@@ -108,21 +124,22 @@ def forge(
     Path(f"in/layers/{name}.layer").write_bytes(content)
 
 
-def make() -> Dict[str, Any]:
-    checked_layers.check({"layers": SCOPES})
+def check() -> None:
+    checked_layers.check(checked_layers.Arguments(SCOPES))
     os.makedirs("in/checked", exist_ok=True)
     for scope in SCOPES:
-        checked = f"{scope['name']}.checked.json"
-        os.replace(f"out/{checked}", f"in/checked/{checked}")
-    make_release.make(
-        {
-            "stem": "x",
-            "layers": NAMES,
-            "launcher": {},
-            "static_dir": "dist",
-            "manifest": {"packages": PACKAGES},
-        }
-    )
+        left = checked_of(scope.name)
+        os.replace(left.path, f"in/checked/{left}")
+
+
+def assemble(*layers: str, static_dir: str = "dist") -> None:
+    launcher = Launcher(server_env="prod", env_file="", run_script="serve")
+    make_release.make(Arguments("x", layers or NAMES, launcher, static_dir, MANIFEST))
+
+
+def make() -> Dict[str, Any]:
+    check()
+    assemble()
     manifest: Dict[str, Any] = json.loads(Path("out/x.release.json").read_text())
     return manifest
 
@@ -401,48 +418,23 @@ def test_links_in_a_ring_lead_nowhere(step: Path) -> None:
 
 
 def test_a_layer_that_was_changed_after_its_check_is_not_taken(step: Path) -> None:
-    checked_layers.check({"layers": SCOPES})
-    for scope in SCOPES:
-        checked = f"{scope['name']}.checked.json"
-        os.replace(f"out/{checked}", f"in/checked/{checked}")
+    check()
     forge("addon-sql", [*OWN, file(f"{SQL}/x", b"after the check")])
     with pytest.raises(SlipwayError, match="changed after it was checked"):
-        make_release.make(
-            {
-                "stem": "x",
-                "layers": NAMES,
-                "launcher": {},
-                "static_dir": "dist",
-                "manifest": {"packages": PACKAGES},
-            }
-        )
+        assemble()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"folders": 1, "files": [], "links": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"sha256": "", "size": 1, "kinds": [], "links": {}}']
+)
 def test_a_damaged_result_of_a_check_is_told(step: Path, text: str) -> None:
     path = step / "in" / "checked" / "runtime.checked.json"
     path.write_text(text)
     with pytest.raises(SlipwayError, match="is not what the check of a layer leaves"):
-        make_release.make(
-            {
-                "stem": "x",
-                "layers": ["runtime"],
-                "launcher": {},
-                "static_dir": "",
-                "manifest": {"packages": []},
-            }
-        )
+        assemble("runtime", static_dir="")
 
 
 def test_static_files_need_a_folder(step: Path) -> None:
     write("static", [Entry("x", "file", content=b"1")])
     with pytest.raises(SlipwayError, match="holds what does not belong into it"):
-        make_release.make(
-            {
-                "stem": "x",
-                "layers": ["static"],
-                "launcher": {},
-                "static_dir": "",
-                "manifest": {"packages": []},
-            }
-        )
+        assemble("static", static_dir="")

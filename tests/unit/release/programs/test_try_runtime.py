@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
 from slipway.release.programs import try_runtime
+from slipway.release.programs.try_runtime import OUTPUTS, Arguments
 from tests.unit.archive.own_archives import file, folder, own_gzip, own_tar
 
 
@@ -26,10 +26,10 @@ def test_files_are_listed_without_those_of_node(
     )
     last = [Entry("release.json", "file", content=b'{"app": "x"}')]
     layers.write_release("in/x.tar.gz", ["runtime", "app"], last)
-    try_runtime.read({"file": "x.tar.gz"})
-    contents = json.loads(Path("out/contents.json").read_text())
-    assert contents["manifest"] == {"app": "x"}
-    assert sorted(contents["files"]) == ["a", "b\\c"]
+    try_runtime.read(Arguments("x.tar.gz"))
+    contents = OUTPUTS.contents.read(Path(OUTPUTS.contents.path).read_text())
+    assert contents.manifest == {"app": "x"}
+    assert sorted(contents.files) == ["a", "b\\c"]
 
 
 HOSTILE = {
@@ -51,5 +51,5 @@ def test_a_release_that_slipway_did_not_write_is_told(
     Path("in").mkdir()
     Path("in/x.tar.gz").write_bytes(own_gzip(content))
     with pytest.raises(SlipwayError) as raised:
-        try_runtime.read({"file": "x.tar.gz"})
+        try_runtime.read(Arguments("x.tar.gz"))
     assert fault in raised.value.found
