@@ -20,10 +20,12 @@ import toml
 
 from slipway.core.errors import SlipwayError
 from slipway.deploy import shipped_release
+from slipway.deploy.programs import pack_coordinator
+from slipway.step.interface import ARGUMENTS
 from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm
-from tests.places import SOURCES
+from tests.places import SOURCES, started
 
 SEED = 20261122
 
@@ -172,8 +174,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = folder / "in"
     shutil.copytree(SOURCES / "slipway", sources / "slipway")
     shutil.copytree(Path(str(toml.__file__)).parent, sources / "toml")
-    script = SOURCES / "slipway" / "deploy" / "programs" / "pack_coordinator.py"
-    subprocess.run([sys.executable, "-I", "-S", str(script)], cwd=folder, check=True)
+    call = pack_coordinator.PROGRAM(
+        pack_coordinator.Arguments(main="slipway/deploy/programs/coordinator.py")
+    )
+    (folder / ARGUMENTS).write_text(call.arguments)
+    subprocess.run([sys.executable, *started(call.program)], cwd=folder, check=True)
     place = folder / "empty"
     place.mkdir()
     (folder / "out" / "deploy.pyz").rename(place / "deploy.pyz")

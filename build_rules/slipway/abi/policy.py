@@ -47,17 +47,6 @@ class AbiPolicy:
         ceiling = dict(self.ceilings).get(namespace)
         return f"{namespace}_{'.'.join(map(str, ceiling))}" if ceiling else ""
 
-    def as_dict(self) -> Dict[str, Any]:
-        """The policy as input for read(), sorted, because it is part of cache keys."""
-        return {
-            "format": FORMAT,
-            "machine": self.machine,
-            "interpreter": self.interpreter,
-            "libraries": sorted(self.libraries),
-            "versions": sorted(self.versions),
-            "ceilings": {name: ".".join(map(str, numbers)) for name, numbers in self.ceilings},
-        }
-
 
 def read(document: Mapping[str, Any], path: str) -> AbiPolicy:
     """Checks a parsed policy; raises SlipwayErrors with all faults."""

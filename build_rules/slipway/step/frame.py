@@ -10,7 +10,7 @@ from typing import Callable, NoReturn, TypeVar
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jail_protocol
 from slipway.isolation.job import hide
-from slipway.step.interface import StepProgram
+from slipway.step.interface import ARGUMENTS, StepProgram
 
 A = TypeVar("A")
 
@@ -21,8 +21,7 @@ def run(program: StepProgram[A], main: Callable[[A], None]) -> NoReturn:
     hide()
     os.set_inheritable(jail_protocol.DESCRIPTOR, False)
     os.chdir("/build")
-    with open("in/arguments.json", encoding="utf-8") as file:
-        arguments = program.read(file.read())
+    arguments = program.read_file(os.path.join("in", ARGUMENTS))
     try:
         main(arguments)
     except SlipwayError as error:

@@ -12,6 +12,12 @@ from typing import Generic, Type, TypeVar
 
 from slipway.step import records
 
+ARGUMENTS = "arguments.json"
+"""The file with a program's arguments, in its own folder or among its inputs."""
+
+OUT = "out"
+"""The folder of what a program leaves."""
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -38,14 +44,18 @@ class StepProgram(Generic[A]):
         """The arguments in the JSON of a Call."""
         return records.read(self.kind, arguments)
 
+    def read_file(self, path: str) -> A:
+        with open(path, encoding="utf-8") as file:
+            return self.read(file.read())
+
 
 class Output(str):
-    """The name of a file that a program leaves in the folder `out` of its step."""
+    """The name of a file that a program leaves in the folder OUT of its step."""
 
     @property
     def path(self) -> str:
         """Where the program writes it."""
-        return os.path.join("out", self)
+        return os.path.join(OUT, self)
 
 
 class ReportFile(Output, Generic[R]):

@@ -192,8 +192,8 @@ def test_lint_refuses_a_line_that_names_two_contents(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault = "left@1.0.0: the content of SHA-256 ab is sha512-A, not sha512-B"
-    answer = json.dumps({"faults": [fault], "unknown": 0})
-    monkeypatch.setitem(stand_ins.NETWORK_ANSWERS, "slipway.npm.programs.compared_contents", answer)
+    answer = {"faults": [fault], "unknown": 0}
+    monkeypatch.setitem(stand_ins._REPORTS, "compared.json", answer)
     workspace.write_app("app")
     said = workspace.lint("app:bundle")
     assert said.exit_code == 1
@@ -206,8 +206,7 @@ def test_lint_refuses_a_line_that_names_two_contents(
 def test_lint_says_how_much_it_could_not_compare(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = json.dumps({"faults": [], "unknown": 3})
-    monkeypatch.setitem(stand_ins.NETWORK_ANSWERS, "slipway.npm.programs.compared_contents", answer)
+    monkeypatch.setitem(stand_ins._REPORTS, "compared.json", {"faults": [], "unknown": 3})
     workspace.write_app("app")
     said = workspace.lint("app:bundle")
     assert said.exit_code == 0

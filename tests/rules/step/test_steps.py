@@ -110,19 +110,12 @@ def test_a_host_step_is_started_by_relative_names_alone(
     make_workspace: Callable[..., Workspace],
 ) -> None:
     workspace = make_workspace(processes=True)
-    step = HostStep(
-        "slipway.toolchain.programs.assemble",
-        ("layer", "--spec=x"),
-        ("base.tar",),
-        "Assemble",
-        "t:t",
-    )
-    workspace.request(StepResult, step)
+    call = Call("slipway.toolchain.programs.assemble", '{"root":{"archive":"image.tar"}}')
+    workspace.request(StepResult, HostStep(call, ("base.tar",), "Assemble", "t:t"))
     (process,) = workspace.processes()
-    assert process.argv == (
-        *("host/python", *STARTED, "slipway.toolchain.programs.assemble"),
-        *("layer", "--spec=x"),
-    )
+    assert process.argv == ("host/python", *STARTED, "slipway.toolchain.programs.assemble")
+    contents = workspace.contents(process.input_digest)
+    assert contents["arguments.json"] == call.arguments
     assert not [word for word in process.argv if word.startswith("/")]
     assert not process.env
 

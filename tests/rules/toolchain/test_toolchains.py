@@ -8,7 +8,7 @@ import pytest
 from pants.core.goals.test import TestResult
 
 from slipway.abi.policy import AbiPolicy
-from slipway.toolchain.programs import contract
+from slipway.toolchain.programs import assemble, contract
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.contract import ToolchainTestFieldSet, ToolchainTestRequest
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
@@ -29,8 +29,9 @@ def test_an_image_has_the_layers_of_those_that_it_stands_on(workspace: Workspace
     assert layers[2][:2] == layers[1]
     (upper,) = [step for step in workspace.host_steps() if len(step.large) == 2]
     assert sorted(upper.large) == ["below/0", "below/1"]
-    below = ("--below=below/0/base.tar", "--below=below/1/base.tar")
-    assert tuple(one for one in upper.argv if one.startswith("--below")) == below
+    layer = assemble.PROGRAM.read(upper.call.arguments).layer
+    assert layer is not None
+    assert layer.below == ("below/0/base.tar", "below/1/base.tar")
 
 
 def test_the_policy_is_an_input_of_the_image_but_its_comments_are_not(
@@ -43,8 +44,14 @@ def test_the_policy_is_an_input_of_the_image_but_its_comments_are_not(
         image_of(workspace, f"{name}:image")
     # Equal steps run once.
     with_policy, without = workspace.host_steps()
-    assert "--policy=abi.json" in with_policy.argv
-    assert "--policy=abi.json" not in without.argv
+    policies = []
+    for step in (with_policy, without):
+        layer = assemble.PROGRAM.read(step.call.arguments).layer
+        assert layer is not None
+        policies.append(layer.policy)
+    assert policies[0] is not None
+    assert dict(policies[0].ceilings) == {"GLIBC": (2, 17)}
+    assert policies[1] is None
 
 
 BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {

@@ -7,7 +7,9 @@ from typing import Any, Dict
 import pytest
 
 from slipway.abi import policy as abi_policy
+from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayErrors
+from slipway.step import records
 
 SOUND: Dict[str, Any] = {
     "format": 1,
@@ -31,7 +33,7 @@ def test_versions_up_to_the_ceiling_are_there() -> None:
 
 def test_a_policy_can_be_written_and_read_again() -> None:
     policy = abi_policy.read(SOUND, "abi.toml")
-    assert abi_policy.read(policy.as_dict(), "again") == policy
+    assert records.read(AbiPolicy, records.as_json(policy)) == policy
 
 
 WRONG: Dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, FrozenSet, Mapping, Optional, Tuple
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slipway.step import records
@@ -42,7 +42,7 @@ class Whole:
 
 
 # Names of files need not be Unicode: Python gives their bytes as surrogates.
-TEXTS = st.text(st.characters(min_codepoint=1))
+TEXTS = st.text(st.characters(min_codepoint=1), max_size=9)
 PARTS = st.builds(
     Part,
     TEXTS,
@@ -52,18 +52,19 @@ PARTS = st.builds(
 )
 WHOLES = st.builds(
     Whole,
-    st.lists(PARTS).map(tuple),
-    st.dictionaries(TEXTS, PARTS),
-    st.frozensets(TEXTS),
+    st.lists(PARTS, max_size=3).map(tuple),
+    st.dictionaries(TEXTS, PARTS, max_size=3),
+    st.frozensets(TEXTS, max_size=3),
     st.sampled_from(Colour),
     st.booleans(),
-    st.dictionaries(TEXTS, st.lists(TEXTS).map(tuple)),
+    st.dictionaries(TEXTS, st.lists(TEXTS, max_size=3).map(tuple), max_size=3),
     st.none() | PARTS,
     st.none() | TEXTS,
 )
 SOUND = Whole((Part("a", 1),), {"b": Part("b", 2)}, frozenset("xy"), Colour.RED, True)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(WHOLES)
 def test_a_record_is_read_as_it_was_written(whole: Whole) -> None:
     text = records.as_json(whole)

@@ -1,40 +1,45 @@
 """Fetches a binary that is to be pinned, and says by which hash.
 
-    install_scripts.py --name sqlite3 --variable npm_config_… --path v5/x.tar.gz --settings s.json --out pin.json
-
-With `--from-file`, that file is taken instead of the mirror's, and kept for the steps that follow.
+A local file can be taken instead of the mirror's; it is kept for the steps that follow.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
-import sys
-from typing import Optional, Sequence
+from dataclasses import dataclass
+from typing import Optional
 
 from slipway.core.errors import SlipwayError
 from slipway.fetch.download import Content, ContentCache, Stored, disk_problem
 from slipway.fetch.jobs import Job, run_jobs
-from slipway.fetch.program import guarded, write_text
-from slipway.fetch.settings import Settings, read_settings
+from slipway.fetch.settings import Settings
 from slipway.npm_registry.lazy_client import LazyClient
+from slipway.step.interface import ReportFile, StepProgram
+from slipway.step.network_frame import run
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="the package")
-    parser.add_argument("--variable", required=True, help="what has the mirror's address")
-    parser.add_argument("--path", required=True, help="the file below that address")
-    parser.add_argument("--from-file", help="a local file instead")
-    parser.add_argument("--settings", required=True, help="the JSON file with the settings")
-    parser.add_argument("--out", required=True, help="the JSON file to write")
-    options = parser.parse_args(arguments)
-    settings = read_settings(options.settings)
-    return guarded(lambda: _run(options, settings))
+@dataclass(frozen=True)
+class Arguments:
+    """The package `name`, whose binary is at `path` below the address that `variable` has; or else
+    the local `file`."""
+
+    name: str
+    variable: str
+    path: str
+    file: Optional[str] = None
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
+@dataclass(frozen=True)
+class Report:
+    sha256: str
+    size: int
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+REPORT = ReportFile("pin.json", Report)
+
+
+def pin(arguments: Arguments, settings: Settings) -> None:
     try:
         cache = ContentCache(settings.cache_dir)
     except OSError as error:
@@ -42,14 +47,12 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     client = LazyClient(settings, cache)
 
     def fetch() -> Stored:
-        local: Optional[str] = options.from_file
-        if local:
-            return _keep(local, cache)
-        return client.fetch_binary(options.name, options.variable, options.path, Content())
+        if arguments.file:
+            return _keep(arguments.file, cache)
+        return client.fetch_binary(arguments.name, arguments.variable, arguments.path, Content())
 
-    (stored,) = run_jobs([Job(options.name, 0, fetch)])
-    write_text(options.out, json.dumps({"sha256": stored.sha256, "size": stored.size}))
-    return 0
+    (stored,) = run_jobs([Job(arguments.name, 0, fetch)])
+    REPORT.write(Report(stored.sha256, stored.size))
 
 
 def _keep(path: str, cache: ContentCache) -> Stored:
@@ -66,4 +69,4 @@ def _keep(path: str, cache: ContentCache) -> Stored:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(PROGRAM, pin)

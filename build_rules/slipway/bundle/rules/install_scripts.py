@@ -8,20 +8,16 @@ What a package would fetch is not computed: its own script is run and asked, fil
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from pants.base.build_environment import get_buildroot
 from pants.engine.console import Console
 from pants.engine.fs import (
     CreateDigest,
     Digest,
-    DigestContents,
-    DigestSubset,
     FileContent,
-    PathGlobs,
     Workspace,
 )
 from pants.engine.goal import Goal
@@ -29,6 +25,7 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.target import Targets
 
+from slipway.bundle.programs import install_scripts as program
 from slipway.bundle.rules.app import AppRequest, NodeAppBundleFieldSet
 from slipway.core import text_table
 from slipway.core.errors import SlipwayError, nearest
@@ -40,11 +37,11 @@ from slipway.npm.rules.install import InstallRequest, UnpackedPackages
 from slipway.npm.rules.locks import FetchLockRequest
 from slipway.npm.scripts import decisions, mirrors
 from slipway.npm.scripts.mirrors import Asked
+from slipway.step.rules import outputs
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 from slipway.subsystem import InstallScripts
 
 _MOST_FILES = 8
-_NEW = "pin.json"
 
 
 # --- The table.
@@ -175,28 +172,28 @@ def _named(packages: Sequence[Package], request: PinRequest) -> List[Package]:
 async def pin_file(wanted: _PinFile) -> PinnedBinary:
     package, asked = wanted.package, wanted.asked
     local = wanted.request.from_file
-    given = (f"--from-file={os.path.join(get_buildroot(), local)}",) if local else ()
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="slipway.bundle.programs.install_scripts",
-            argv=(
-                *(f"--name={package.name}", f"--variable={asked.variable}", f"--path={asked.path}"),
-                *(*given, f"--out={_NEW}"),
+            program.PROGRAM(
+                program.Arguments(
+                    name=package.name,
+                    variable=asked.variable,
+                    path=asked.path,
+                    file=os.path.join(get_buildroot(), local) if local else None,
+                )
             ),
             inputs=EMPTY_DIGEST,
             description=f"Fetch {asked.path} of {package.name}",
-            output_files=(_NEW,),
             project=wanted.project,
         ),
     )
-    contents = await Get(DigestContents, DigestSubset(result.digest, PathGlobs([_NEW])))
-    found: Mapping[str, Any] = json.loads(contents[0].content)
+    report = await outputs.read_report(result.digest, program.REPORT)
     return PinnedBinary(
         package.name,
         str(package.version),
-        found["sha256"],
-        found["size"],
+        report.sha256,
+        report.size,
         asked.variable,
         asked.path,
     )

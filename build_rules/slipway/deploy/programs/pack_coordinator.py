@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import os
 import zipfile
-from typing import List
+from dataclasses import dataclass
+from typing import Dict, List
 
-_MAIN = """\
-import sys
+from slipway.step.interface import ARGUMENTS, OUT, Output, StepProgram
 
-from slipway.deploy.cli import main
-
-sys.exit(main(sys.argv[1:]))
-"""
 _DATE = (1985, 10, 26, 8, 15, 0)
+_IN = "in"
 
 
-def main() -> None:
-    files = {"__main__.py": _MAIN.encode()}
-    for folder, _, names in os.walk("in"):
+@dataclass(frozen=True)
+class Arguments:
+    """`main` is the path of the program that the file starts, among the modules."""
+
+    main: str
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+PACKED = Output("deploy.pyz")
+
+
+def pack(arguments: Arguments) -> None:
+    files: Dict[str, bytes] = {}
+    for folder, _, names in os.walk(_IN):
         for name in names:
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
-                files[os.path.relpath(path, "in")] = file.read()
+                files[os.path.relpath(path, _IN)] = file.read()
+    files["__main__.py"] = files[arguments.main]
     for folder in {part for name in files for part in _folders(name)}:
         files.setdefault(f"{folder}/__init__.py", b"")
-    os.makedirs("out", exist_ok=True)
-    with open("out/deploy.pyz", "wb") as raw:
+    os.makedirs(OUT, exist_ok=True)
+    with open(PACKED.path, "wb") as raw:
         raw.write(b"#!/usr/bin/env python3\n")
         with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in sorted(files.items()):
@@ -34,7 +43,7 @@ def main() -> None:
                 info.external_attr = 0o644 << 16
                 info.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(info, content)
-    os.chmod("out/deploy.pyz", 0o755)
+    os.chmod(PACKED.path, 0o755)
 
 
 def _folders(path: str) -> List[str]:
@@ -44,4 +53,4 @@ def _folders(path: str) -> List[str]:
 
 
 if __name__ == "__main__":
-    main()
+    pack(PROGRAM.read_file(ARGUMENTS))

@@ -11,15 +11,15 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileContent, MergeD
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.unions import UnionRule
 
+from slipway.deploy.programs import coordinator, pack_coordinator
 from slipway.deploy.rules.deployment import (
     DeploymentRequest,
     DescribedDeployment,
     NodeDeploymentFieldSet,
 )
 from slipway.step.rules.build_step import HostStep, StepResult
-from slipway.step.rules.program import Program, ProgramRequest
+from slipway.step.rules.program import Program, ProgramRequest, path_of
 
-PROGRAM = "slipway.deploy.programs.coordinator"
 _PACKAGE = "slipway.deploy.programs"
 _DATA = ("__init__.py", "agent.sh", "ask.js")
 # For CPython 3.10 and older, which cannot read TOML by themselves.
@@ -46,7 +46,7 @@ def _data(package: str, name: str) -> bytes:
 async def gather_coordinator(request: CoordinatorRequest) -> CoordinatorProgram:
     folder = _PACKAGE.replace(".", "/")
     program, data = await MultiGet(
-        Get(Program, ProgramRequest((PROGRAM,))),
+        Get(Program, ProgramRequest((coordinator.__name__,))),
         Get(
             Digest,
             CreateDigest(
@@ -62,19 +62,20 @@ async def gather_coordinator(request: CoordinatorRequest) -> CoordinatorProgram:
 
 @rule(desc="Package deployment")
 async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
-    described, coordinator = await MultiGet(
+    described, program = await MultiGet(
         Get(DescribedDeployment, DeploymentRequest(field_set)),
         Get(CoordinatorProgram, CoordinatorRequest()),
     )
     result = await Get(
         StepResult,
         HostStep(
-            program="slipway.deploy.programs.pack_coordinator",
-            argv=(),
-            outputs=("deploy.pyz",),
-            description="Pack deploy.pyz",
+            pack_coordinator.PROGRAM(
+                pack_coordinator.Arguments(main=path_of(coordinator.__name__))
+            ),
+            outputs=(pack_coordinator.PACKED,),
+            description=f"Pack {pack_coordinator.PACKED}",
             origin=str(field_set.address),
-            inputs=await Get(Digest, AddPrefix(coordinator.digest, "in")),
+            inputs=await Get(Digest, AddPrefix(program.digest, "in")),
         ),
     )
     folder = field_set.output_path.value_or_default(file_ending=None)
@@ -85,7 +86,10 @@ async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
     every = await Get(Digest, MergeDigests([result.digest, described_file]))
     return BuiltPackage(
         await Get(Digest, AddPrefix(every, folder)),
-        tuple(BuiltPackageArtifact(os.path.join(folder, one)) for one in ("deploy.pyz", name)),
+        tuple(
+            BuiltPackageArtifact(os.path.join(folder, one))
+            for one in (pack_coordinator.PACKED, name)
+        ),
     )
 
 

@@ -28,7 +28,8 @@ from pants.option.option_types import BoolOption, StrOption
 from pants.util.strutil import help_text
 
 from slipway.core.errors import SlipwayError
-from slipway.deploy.rules.coordinator import PROGRAM, CoordinatorProgram, CoordinatorRequest
+from slipway.deploy.programs import coordinator
+from slipway.deploy.rules.coordinator import CoordinatorProgram, CoordinatorRequest
 from slipway.deploy.rules.deployment import (
     DeploymentRequest,
     DescribedDeployment,
@@ -122,19 +123,19 @@ class CoordinatorRun:
 async def prepare_run(
     request: CoordinatorRun, settings: HostSettings, environment: CompleteEnvironmentVars
 ) -> InteractiveProcess:
-    described, coordinator = await MultiGet(
+    described, program_files = await MultiGet(
         Get(DescribedDeployment, DeploymentRequest(request.field_set)),
         Get(CoordinatorProgram, CoordinatorRequest()),
     )
     to = await Get(Digest, CreateDigest([FileContent("deployment.json", described.text.encode())]))
-    digests, arguments = [coordinator.digest, to], request.arguments
+    digests, arguments = [program_files.digest, to], request.arguments
     if request.command == "deploy":
         release = await Get(Release, ReleaseRequest(described.release))
         named = await Get(StaticNamed, StaticNamedRequest(release))
         files = await Get(Digest, MergeDigests([release.digest, named.digest]))
         digests.append(await Get(Digest, AddPrefix(files, "release")))
         arguments = (f"{{chroot}}/release/{release.stem}.release.json", *arguments)
-    program = command(settings.python, PROGRAM, "{chroot}")
+    program = command(settings.python, coordinator.__name__, "{chroot}")
     return InteractiveProcess(
         argv=(*program, request.command, *arguments, "--to={chroot}/deployment.json"),
         env=dict(environment.get_subset(_PASSED_ON)),

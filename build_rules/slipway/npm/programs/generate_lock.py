@@ -1,18 +1,15 @@
 """Writes the fetch lock of an npm lock: fetches what is new in it once, and notes hash and size.
 
-    generate_lock.py --lock package-lock.json --lock-path apps/x/package-lock.json \
-        --old npm-fetch.lock --settings settings.json --out npm-fetch.lock
-
-`--lock-path` is what messages call the lock. Lines of the old fetch lock that still fit are kept
+Lines of the old fetch lock that still fit are kept
 without fetching anything. The last line of the output is a JSON object with the counts.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
+from dataclasses import dataclass
 from typing import List, Sequence
 
 from slipway.core.errors import SlipwayError
@@ -20,33 +17,37 @@ from slipway.core.printable import one_line
 from slipway.fetch import integrity as sri
 from slipway.fetch.download import Content, ContentCache, Stored, count, disk_problem
 from slipway.fetch.jobs import Job, run_jobs
-from slipway.fetch.program import guarded, write_text
-from slipway.fetch.settings import Settings, read_settings
+from slipway.fetch.program import write_text
+from slipway.fetch.settings import Settings
 from slipway.npm.lockfiles import fetch_lock as fetch_locks
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles import scope_registries
 from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock
 from slipway.npm.lockfiles.package import Tarball
 from slipway.npm_registry.lazy_client import LazyClient
+from slipway.step.interface import Output, StepProgram
+from slipway.step.network_frame import run
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lock", required=True, help="the npm lock")
-    parser.add_argument("--lock-path", help="what messages call it (default: --lock)")
-    parser.add_argument("--old", help="the fetch lock as it was, if there is one")
-    parser.add_argument("--settings", required=True, help="the JSON file with the settings")
-    parser.add_argument("--out", required=True, help="the fetch lock to write")
-    options = parser.parse_args(arguments)
-    settings = read_settings(options.settings)
-    path = options.lock_path or options.lock
-    return guarded(lambda: _run(options.lock, path, options.old, settings, options.out))
+@dataclass(frozen=True)
+class Arguments:
+    """`lock` and `old` are files, the npm lock and the fetch lock as it was; `path` is what messages
+    call the npm lock."""
+
+    lock: str
+    path: str
+    old: str
 
 
-def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> int:
-    lock = npm_lock.parse(_read(lock_file), path)
+PROGRAM = StepProgram(__name__, Arguments)
+LOCK = Output(fetch_locks.FILE_NAME)
+
+
+def generate_lock(arguments: Arguments, settings: Settings) -> None:
+    path = arguments.path
+    lock = npm_lock.parse(_read(arguments.lock), path)
     command = fetch_locks.renew_command(path)
-    before = _read_old(old, command)
+    before = _read_old(arguments.old, command)
     known = before.index()
     binaries = [one for one in before.binaries if fetch_locks.is_wanted(one, lock)]
     try:
@@ -66,10 +67,9 @@ def _run(lock_file: str, path: str, old: str, settings: Settings, out: str) -> i
         _tell(doubt)
     stored = _fetch(new, cache, client, command)
     entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
-    write_text(out, fetch_locks.render(entries, command, binaries))
+    write_text(LOCK.path, fetch_locks.render(entries, command, binaries))
     _tell_weak(new, path)
     print(json.dumps(dict(count(stored), kept=len(entries) - len(new)), sort_keys=True))
-    return 0
 
 
 def _read(path: str) -> str:
@@ -150,4 +150,4 @@ def _doubts_of_scopes(client: LazyClient, lock_text: str, tarballs: Sequence[Tar
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(PROGRAM, generate_lock)

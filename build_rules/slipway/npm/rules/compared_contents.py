@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import List, Tuple
 
-from pants.engine.fs import CreateDigest, Digest, FileContent
+from pants.engine.fs import EMPTY_DIGEST
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.errors import SlipwayErrors
 from slipway.npm.lockfiles.fetch_lock import FetchLock, start_over
+from slipway.npm.programs import compared_contents
+from slipway.step.rules import outputs
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
 
@@ -44,29 +45,26 @@ class ComparedContents:
 
 @rule(desc="Compare npm tarballs with the fetch lock")
 async def compare_contents(fetched: FetchLock) -> ComparedContents:
-    entries = [
-        {
-            "name": one.name,
-            "version": one.version,
-            "integrities": one.accepts,
-            "sha256": one.sha256,
-            "size": one.size,
-        }
-        for one in fetched.entries
-    ]
+    entries = tuple(
+        compared_contents.Entry(
+            name=entry.name,
+            version=entry.version,
+            integrities=tuple(entry.accepts),
+            sha256=entry.sha256,
+            size=entry.size,
+        )
+        for entry in fetched.entries
+    )
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="slipway.npm.programs.compared_contents",
-            argv=("--request=request.json",),
-            inputs=await Get(
-                Digest, CreateDigest([FileContent("request.json", json.dumps(entries).encode())])
-            ),
+            compared_contents.PROGRAM(compared_contents.Arguments(entries)),
+            inputs=EMPTY_DIGEST,
             description=f"Compare contents with {fetched.path}",
         ),
     )
-    answer = json.loads(result.stdout.splitlines()[-1])
-    return ComparedContents(tuple(answer["faults"]), answer["unknown"])
+    report = await outputs.read_report(result.digest, compared_contents.REPORT)
+    return ComparedContents(report.faults, report.unknown)
 
 
 def rules():

@@ -21,12 +21,14 @@ from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
 from slipway.npm.lockfiles.fetch_lock import FILE_NAME
+from slipway.npm.programs import generate_lock
 from slipway.npm.rules.locks import NpmLockRequest, ReadNpmLock, resolve_name
 from slipway.npm.targets import NpmLockField, PackageJsonField
+from slipway.step.rules import outputs
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
 logger = logging.getLogger(__name__)
-_OLD = "old.lock"
+_LOCK, _OLD = "package-lock.json", "old.lock"
 
 
 class KnownNpmResolvesRequest(KnownUserResolveNamesRequest):
@@ -95,30 +97,24 @@ async def requested_npm_resolves(
 async def generate_fetch_lock(wanted: GenerateFetchLock) -> GenerateLockfileResult:
     read = await Get(ReadNpmLock, NpmLockRequest, wanted.request)
     old = await Get(DigestContents, PathGlobs([wanted.lockfile_dest]))
-    files = [FileContent("package-lock.json", read.lock.text.encode())]
+    files = [FileContent(_LOCK, read.lock.text.encode())]
     files.extend(FileContent(_OLD, file.content) for file in old)
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="slipway.npm.programs.generate_lock",
-            argv=(
-                "--lock=package-lock.json",
-                f"--lock-path={read.lock.path}",
-                f"--old={_OLD}",
-                "--out=new.lock",
+            generate_lock.PROGRAM(
+                generate_lock.Arguments(lock=_LOCK, path=read.lock.path, old=_OLD)
             ),
             inputs=await Get(Digest, CreateDigest(files)),
             description=f"Write {wanted.lockfile_dest}",
-            output_files=("new.lock",),
             project=read.lock.folder,
         ),
     )
     if result.stderr.strip():
         logger.warning(f"{result.stderr.strip()}")
-    written = await Get(DigestContents, Digest, result.digest)
-    digest = await Get(
-        Digest, CreateDigest([FileContent(wanted.lockfile_dest, written[0].content)])
-    )
+    written = await outputs.read_content(result.digest, generate_lock.LOCK)
+    assert written is not None
+    digest = await Get(Digest, CreateDigest([FileContent(wanted.lockfile_dest, written)]))
     return GenerateLockfileResult(digest, wanted.resolve_name, wanted.lockfile_dest)
 
 

@@ -4,9 +4,7 @@ It runs on the runner's CPython outside of any root file system, reads the user'
 configuration, and gives nothing but the files that the request names by hash. What it needs from
 the user comes in a settings file, which is in no cache key.
 
-    locked_files.py --request request.json --settings settings.json --out folder
-
-A request is a list of objects with `kind`, `sha256`, `size` and `path`, and by kind:
+A request has `kind`, `sha256`, `size` and `path`, and by kind:
     npm     name, version, integrity
     url     url (http, https or file)
     debian  name, filename (below a Debian mirror)
@@ -17,16 +15,14 @@ The last line of the output is a JSON object with the counts.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import re
 import shutil
-import sys
 import threading
-from dataclasses import replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import unquote
 
 from slipway.debian.apt_config import read_apt_config
@@ -35,48 +31,57 @@ from slipway.fetch import integrity as sri
 from slipway.fetch.download import Content, ContentCache, Stored, WrongContent, count, disk_problem
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.jobs import Job, run_jobs
-from slipway.fetch.program import guarded
-from slipway.fetch.settings import Settings, read_settings
+from slipway.fetch.settings import Settings
 from slipway.npm_registry.lazy_client import LazyClient
 from slipway.oci.engine import SavedImage
 from slipway.oci.lock import ImageReference, parse_reference
 from slipway.oci.registry import ImageRegistry
-
-Request = Mapping[str, Any]
-
-
-def main(arguments: Sequence[str]) -> int:
-    options = _parse(arguments)
-    settings = read_settings(options.settings)
-    with open(options.request, encoding="utf-8") as file:
-        requests: List[Request] = json.load(file)
-    return guarded(lambda: _run(requests, settings, options.out))
+from slipway.step.interface import OUT, StepProgram
+from slipway.step.network_frame import run
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--request", required=True, help="the JSON file that lists the files")
-    parser.add_argument("--settings", required=True, help="the JSON file with the settings")
-    parser.add_argument("--out", required=True, help="the folder to write them to")
-    return parser.parse_args(arguments)
+@dataclass(frozen=True)
+class Request:
+    """One file: what it must be, and where it is found; what its kind does not have is empty."""
+
+    kind: str
+    path: str
+    sha256: str
+    size: int
+    name: str = ""
+    version: str = ""
+    integrity: str = ""
+    url: str = ""
+    filename: str = ""
+    image: str = ""
+    variable: str = ""
+    file: str = ""
 
 
-def _run(requests: Sequence[Request], settings: Settings, out: str) -> int:
+@dataclass(frozen=True)
+class Arguments:
+    files: Tuple[Request, ...]
+
+
+PROGRAM = StepProgram(__name__, Arguments)
+
+
+def fetch_files(arguments: Arguments, settings: Settings) -> None:
+    requests = arguments.files
     try:
         cache = ContentCache(settings.cache_dir)
         cache.sweep()
     except OSError as error:
         raise disk_problem(error, settings.cache_dir) from None
-    wanted = [(one["name"], one["version"]) for one in requests if one["kind"] == "npm"]
-    fetch = Fetcher(settings, cache, out, wanted)
+    wanted = [(one.name, one.version) for one in requests if one.kind == "npm"]
+    fetch = Fetcher(settings, cache, OUT, wanted)
     # The same content for several requests is fetched once.
     by_content: Dict[str, List[Request]] = {}
     for request in requests:
-        by_content.setdefault(request["sha256"], []).append(request)
+        by_content.setdefault(request.sha256, []).append(request)
     with contextlib.closing(fetch):
         stored = run_jobs([fetch.job(same) for same in by_content.values()])
     print(json.dumps(count(stored), sort_keys=True))
-    return 0
 
 
 def _output(out: str, path: str) -> str:
@@ -119,18 +124,18 @@ class Fetcher:
             except OSError as error:
                 raise disk_problem(error, self._out) from None
 
-        return Job(self._subject(same[0]), same[0]["size"], run)
+        return Job(self._subject(same[0]), same[0].size, run)
 
     def _bring(self, request: Request) -> Stored:
         content = Content(
-            sha256=request["sha256"],
-            size=request["size"],
-            hashes=sri.parse(request["integrity"]) if "integrity" in request else (),
+            sha256=request.sha256,
+            size=request.size,
+            hashes=sri.parse(request.integrity) if request.integrity else (),
         )
-        subject, target = self._subject(request), _output(self._out, request["path"])
+        subject, target = self._subject(request), _output(self._out, request.path)
         try:
             if self._cache.copy_to(content, target):
-                return Stored(request["sha256"], content.most, sri.Hash("", ""), False)
+                return Stored(request.sha256, content.most, sri.Hash("", ""), False)
             kinds = {
                 "npm": self._npm,
                 "url": self._url,
@@ -138,7 +143,7 @@ class Fetcher:
                 "image": self._image,
                 "binary": self._binary,
             }
-            stored = kinds[request["kind"]](request, content)()
+            stored = kinds[request.kind](request, content)()
             # Its other hashes were looked at a moment ago, when it came.
             if self._cache.copy_to(replace(content, hashes=()), target):
                 return stored
@@ -152,18 +157,18 @@ class Fetcher:
         )
 
     def _subject(self, request: Request) -> str:
-        if request["kind"] == "npm":
-            return f"{request['name']}@{request['version']}"
-        return str(request["name"] if request["kind"] == "debian" else request["path"])
+        if request.kind == "npm":
+            return f"{request.name}@{request.version}"
+        return str(request.name if request.kind == "debian" else request.path)
 
     def _npm(self, request: Request, content: Content) -> Callable[[], Stored]:
         return lambda: self._client.get().fetch(
-            request["name"], request["version"], content, self._settings.renew_command
+            request.name, request.version, content, self._settings.renew_command
         )
 
     def _debian(self, request: Request, content: Content) -> Callable[[], Stored]:
         return lambda: self._debian_mirrors().fetch(
-            request["name"], request["filename"], content, self._cache
+            request.name, request.filename, content, self._cache
         )
 
     def _debian_mirrors(self) -> DebianMirrors:
@@ -175,7 +180,7 @@ class Fetcher:
             return self._mirrors
 
     def _image(self, request: Request, content: Content) -> Callable[[], Stored]:
-        reference, subject = parse_reference(request["image"], ""), self._subject(request)
+        reference, subject = parse_reference(request.image, ""), self._subject(request)
         if reference.registry:
             return lambda: self._registry(reference).fetch(subject, content, self._cache)
         return lambda: self._from_engine(reference, subject, content)
@@ -204,11 +209,11 @@ class Fetcher:
 
     def _binary(self, request: Request, content: Content) -> Callable[[], Stored]:
         return lambda: self._client.fetch_binary(
-            request["name"], request["variable"], request["file"], content
+            request.name, request.variable, request.file, content
         )
 
     def _url(self, request: Request, content: Content) -> Callable[[], Stored]:
-        url, subject = self._settings.mirrored(request["url"]), self._subject(request)
+        url, subject = self._settings.mirrored(request.url), self._subject(request)
         if url.lower().startswith(("http://", "https://")):
             return lambda: self._client.get().fetch_address(
                 subject, url, content, self._settings.renew_command
@@ -233,4 +238,4 @@ class Fetcher:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(PROGRAM, fetch_files)

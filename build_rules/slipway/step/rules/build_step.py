@@ -44,7 +44,7 @@ from slipway.core.printable import printable
 from slipway.isolation import network_guard, network_words
 from slipway.isolation.network_guard import Report
 from slipway.step import records
-from slipway.step.interface import Call
+from slipway.step.interface import ARGUMENTS, OUT, Call
 from slipway.step.programs import enter
 from slipway.step.rules.cache_lookup import as_lookup, has_all_inputs
 from slipway.step.rules.host_settings import HostSettings
@@ -141,10 +141,12 @@ class FallibleStepResult:
 
 @dataclass(frozen=True)
 class HostStep:
-    """A program that must run before any root exists: on the runner's own CPython, unisolated."""
+    """A program that must run before any root exists: on the runner's own CPython, unisolated.
 
-    program: str
-    argv: Tuple[str, ...]
+    Its arguments are in a file in its folder, beside `inputs` and `locked`.
+    """
+
+    call: Call
     outputs: Tuple[str, ...]
     description: str = field(compare=False)
     origin: str = field(compare=False)
@@ -194,11 +196,11 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
 @rule
 async def take_outputs(outputs: _StepOutputs) -> _TakenOutputs:
     own, found = await MultiGet(
-        Get(Digest, DigestSubset(outputs.digest, PathGlobs(["out/**"]))),
+        Get(Digest, DigestSubset(outputs.digest, PathGlobs([f"{OUT}/**"]))),
         Get(DigestContents, DigestSubset(outputs.digest, PathGlobs([_NETWORK]))),
     )
     report = network_guard.read_json(found[0].content.decode()) if found else Report()
-    return _TakenOutputs(await Get(Digest, RemovePrefix(own, "out")), report)
+    return _TakenOutputs(await Get(Digest, RemovePrefix(own, OUT)), report)
 
 
 async def _finish(
@@ -272,7 +274,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     text = records.as_json(described).encode()
     own, arguments = await MultiGet(
         Get(Digest, CreateDigest([FileContent(enter.STEP, text)])),
-        Get(Digest, CreateDigest([FileContent("arguments.json", step.call.arguments.encode())])),
+        Get(Digest, CreateDigest([FileContent(ARGUMENTS, step.call.arguments.encode())])),
     )
     inside = await Get(Digest, MergeDigests([arguments, step.inputs, locked.digest]))
     parts = await MultiGet(
@@ -287,7 +289,7 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
             **{f"in/{name}": digest for name, digest in step.large.items()},
         },
         append_only_caches={settings.cache_name: "host", "slipway_trees": "trees_cache"},
-        output_files=[*(f"out/{name}" for name in step.outputs), _NETWORK],
+        output_files=[*(f"{OUT}/{name}" for name in step.outputs), _NETWORK],
         description=step.description,
         level=LogLevel.INFO,
         remote_cache_speculation_delay_millis=_NO_SPECULATION,
@@ -305,17 +307,20 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
 
 @rule
 async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
-    program, locked = await MultiGet(
-        Get(Program, ProgramRequest((step.program,))),
+    program, locked, arguments = await MultiGet(
+        Get(Program, ProgramRequest((step.call.program,))),
         Get(LockedFilesDigest, LockedFiles, step.locked),
+        Get(Digest, CreateDigest([FileContent(ARGUMENTS, step.call.arguments.encode())])),
     )
-    inputs = await Get(Digest, MergeDigests([program.digest, step.inputs, locked.digest]))
+    inputs = await Get(
+        Digest, MergeDigests([program.digest, arguments, step.inputs, locked.digest])
+    )
     process = Process(
-        (*command("host/python", step.program), *step.argv),
+        command("host/python", step.call.program),
         input_digest=inputs,
         immutable_input_digests=step.large,
         append_only_caches={settings.cache_name: "host"},
-        output_files=[f"out/{name}" for name in step.outputs],
+        output_files=[f"{OUT}/{name}" for name in step.outputs],
         description=step.description,
         level=LogLevel.INFO,
         remote_cache_speculation_delay_millis=_NO_SPECULATION,

@@ -6,15 +6,15 @@ result is found, without a single download.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
-from pants.engine.fs import CreateDigest, Digest, FileContent, FileDigest, FileEntry
+from pants.engine.fs import EMPTY_DIGEST, CreateDigest, Digest, FileDigest, FileEntry
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.step.programs import locked_files
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
 
@@ -30,8 +30,10 @@ class LockedFile:
     size: int
     source: FrozenDict[str, str]
 
-    def request(self) -> Dict[str, Any]:
-        return {**self.source, "path": self.path, "sha256": self.sha256, "size": self.size}
+    def request(self) -> locked_files.Request:
+        return locked_files.Request(
+            path=self.path, sha256=self.sha256, size=self.size, **self.source
+        )
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,12 @@ async def digest_of_locked_files(locked: LockedFiles) -> LockedFilesDigest:
 @rule(desc="Fetch locked files")
 async def fetch_locked_files(request: FetchRequest) -> FetchedFiles:
     files = request.files.files
-    asked = json.dumps([file.request() for file in files]).encode()
     result = await Get(
         NetworkStepResult,
         NetworkStep(
-            program="slipway.step.programs.locked_files",
-            argv=("--request=request.json", "--out=out"),
-            inputs=await Get(Digest, CreateDigest([FileContent("request.json", asked)])),
+            locked_files.PROGRAM(locked_files.Arguments(tuple(file.request() for file in files))),
+            inputs=EMPTY_DIGEST,
             description=f"Fetch {_describe(files)}",
-            output_directories=("out",),
             project=request.files.project,
         ),
     )

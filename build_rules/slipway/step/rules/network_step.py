@@ -11,18 +11,19 @@ import json
 import os
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional
 
 from pants.engine.env_vars import CompleteEnvironmentVars
-from pants.engine.fs import Digest, MergeDigests
+from pants.engine.fs import CreateDigest, Digest, FileContent, MergeDigests, RemovePrefix
 from pants.engine.internals.native_engine import IntrinsicError
 from pants.engine.process import FallibleProcessResult, Process, ProcessCacheScope
-from pants.engine.rules import Get, _uncacheable_rule, collect_rules
+from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules
 from pants.util.logging import LogLevel
 
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
 from slipway.fetch import configured_address
+from slipway.step.interface import ARGUMENTS, OUT, Call
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
 from slipway.subsystem import InstallScripts, Slipway
@@ -30,20 +31,19 @@ from slipway.subsystem import InstallScripts, Slipway
 
 @dataclass(frozen=True)
 class NetworkStep:
-    """A program, by the name of its module, that takes `--settings`; `project` is the folder whose `.npmrc`
-    counts, relative to the build root."""
+    """A program with its arguments; `project` is the folder whose `.npmrc` counts, relative to the
+    build root."""
 
-    program: str
-    argv: Tuple[str, ...]
+    call: Call
     inputs: Digest
     description: str = field(compare=False)
-    output_files: Tuple[str, ...] = ()
-    output_directories: Tuple[str, ...] = ()
     project: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class NetworkStepResult:
+    """What the program left and printed."""
+
     digest: Digest
     stdout: str
     stderr: str
@@ -83,8 +83,11 @@ async def run_network_step(
     install_scripts: InstallScripts,
     environment: CompleteEnvironmentVars,
 ) -> NetworkStepResult:
-    program = await Get(Program, ProgramRequest((step.program,)))
-    inputs = await Get(Digest, MergeDigests([program.digest, step.inputs]))
+    program, arguments = await MultiGet(
+        Get(Program, ProgramRequest((step.call.program,))),
+        Get(Digest, CreateDigest([FileContent(ARGUMENTS, step.call.arguments.encode())])),
+    )
+    inputs = await Get(Digest, MergeDigests([program.digest, arguments, step.inputs]))
     settings.ensure_written()
     pipe = SettingsPipe(
         settings.folder, _settings(step, settings, slipway, install_scripts, environment)
@@ -93,15 +96,10 @@ async def run_network_step(
         result = await Get(
             FallibleProcessResult,
             Process(
-                (
-                    *command("host/python", step.program),
-                    f"--settings={pipe.path}",
-                    *step.argv,
-                ),
+                (*command("host/python", step.call.program), pipe.path),
                 input_digest=inputs,
                 append_only_caches={settings.cache_name: "host"},
-                output_files=step.output_files,
-                output_directories=step.output_directories,
+                output_directories=(OUT,),
                 description=step.description,
                 level=LogLevel.INFO,
                 cache_scope=ProcessCacheScope.PER_SESSION,
@@ -114,7 +112,7 @@ async def run_network_step(
     if result.exit_code != 0:
         raise SlipwayError(result.stderr.decode(errors="replace").strip())
     return NetworkStepResult(
-        result.output_digest,
+        await Get(Digest, RemovePrefix(result.output_digest, OUT)),
         result.stdout.decode(errors="replace"),
         printable(result.stderr.decode(errors="replace")),
     )

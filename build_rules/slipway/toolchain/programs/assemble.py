@@ -6,7 +6,7 @@ user, in any folder.
 
     layer    packages of a lock, above other layers  -> one layer tar
     archive  layer tars                              -> an image archive for engines
-    flatten  somebody's ready image, as an archive
+    root     somebody's ready image, as an archive
              or as its parts                         -> one layer tar, the whole root
 
 Each writes facts about its result as JSON.
@@ -14,26 +14,23 @@ Each writes facts about its result as JSON.
 
 from __future__ import annotations
 
-import argparse
 import calendar
 import errno
 import hashlib
-import json
 import os
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Mapping, NamedTuple, Optional, Sequence
+from typing import Mapping, NamedTuple, Optional, Tuple
 
-from slipway.abi import policy as abi_policy
+from slipway.abi.policy import AbiPolicy
 from slipway.archive.rootfs import MTIME, merge, read_layer, write_layer
 from slipway.core.errors import SlipwayError
 from slipway.debian.lock import DebianLock, read_lock
 from slipway.oci.flatten import read_image_parts, read_ready_image
 from slipway.oci.image import LayerBlob, make_image, write_archive
-from slipway.step import records
-from slipway.step.interface import Output, ReportFile
+from slipway.step.interface import ARGUMENTS, OUT, Output, ReportFile, StepProgram
 from slipway.toolchain.image_spec import ImageSpec, check_lock_is_current, read_image_spec
 from slipway.toolchain.package_tree import build_tree
 
@@ -60,25 +57,68 @@ class Facts:
     left_out: Optional[Mapping[str, int]] = None
 
 
+@dataclass(frozen=True)
+class Layer:
+    """The packages are in DEBS; `below` are layer tars, the lowest first.
+
+    `policy` is the ABI policy of the link surface, if there is one.
+    """
+
+    below: Tuple[str, ...] = ()
+    policy: Optional[AbiPolicy] = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """`output` is the name of the archive that is left."""
+
+    below: Tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class Root:
+    """The ready image in the file `archive`; or its `config` and its layers, the lowest first.
+
+    `image` is what messages call the image of the parts.
+    """
+
+    archive: str = ""
+    image: str = ""
+    config: str = ""
+    parts: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """One of them."""
+
+    layer: Optional[Layer] = None
+    archive: Optional[Archive] = None
+    root: Optional[Root] = None
+
+
 class Outputs(NamedTuple):
-    """What is left of a root."""
+    """What is left of a root; of an archive, the facts alone beside it."""
 
     layer: Output = Output("base.tar")
     facts: ReportFile[Facts] = ReportFile("base.json", Facts)
 
 
+PROGRAM = StepProgram(__name__, Arguments)
 OUTPUTS = Outputs()
+SPEC, LOCK, DEBS = "image.json", "packages.lock", "debs"
+"""The inputs: the image's JSON file, the lock of its packages, and the packages as <sha256>.deb."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    options = _parse(arguments)
+def main(arguments: Arguments) -> int:
     try:
-        facts: Facts = options.run(options)
+        facts = _make(arguments)
     except SlipwayError as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        place = os.path.abspath(error.filename or os.path.dirname(options.facts))
+        place = os.path.abspath(error.filename or OUT)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         failed = SlipwayError(
             "the image cannot be made",
@@ -88,56 +128,26 @@ def main(arguments: Sequence[str]) -> int:
         )
         print(failed, file=sys.stderr)
         return 1
-    _write_text(options.facts, records.as_json(facts))
+    OUTPUTS.facts.write(facts)
     return 0
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    layer = commands.add_parser("layer")
-    layer.add_argument("--debs", required=True, help="folder of the packages, as <sha256>.deb")
-    layer.add_argument("--layer", required=True, help="the tar to write")
-    layer.add_argument("--policy", help="the ABI policy of the link surface, as JSON")
-    layer.set_defaults(run=_layer)
-
-    archive = commands.add_parser("archive")
-    archive.add_argument("--archive", required=True, help="the archive to write")
-    archive.set_defaults(run=_archive)
-
-    for command in (layer, archive):
-        command.add_argument("--spec", required=True)
-        command.add_argument("--lock", required=True)
-        command.add_argument(
-            "--below", action="append", default=[], help="a layer tar, lowest first; repeatable"
-        )
-
-    flatten = commands.add_parser("flatten")
-    flatten.add_argument("--archive", help="the archive to read")
-    flatten.add_argument("--image", default="", help="what messages call the image of the parts")
-    flatten.add_argument("--config", help="instead of an archive, the image's configuration")
-    flatten.add_argument(
-        "--part", action="append", default=[], help="and its layers, lowest first; repeatable"
-    )
-    flatten.add_argument("--layer", required=True, help="the tar to write")
-    flatten.set_defaults(run=_flatten)
-
-    for command in (layer, archive, flatten):
-        command.add_argument("--facts", required=True, help="the JSON file to write")
-    return parser.parse_args(arguments)
+def _make(arguments: Arguments) -> Facts:
+    if arguments.layer:
+        return _make_layer(arguments.layer)
+    if arguments.archive:
+        return _make_archive(arguments.archive)
+    assert arguments.root
+    return _make_root(arguments.root)
 
 
-def _layer(options: argparse.Namespace) -> Facts:
-    spec, lock = _read_inputs(options)
-    lower = merge(read_layer(path) for path in options.below)
-    policy = None
-    if options.policy:
-        policy = abi_policy.read(json.loads(_read_text(options.policy)), options.policy)
-    tree = build_tree(spec, lock, options.debs, lower, policy)
-    written = write_layer(tree.without(lower), options.layer, _epoch(lock.date))
+def _make_layer(wanted: Layer) -> Facts:
+    spec, lock = _read_inputs()
+    lower = merge(read_layer(path) for path in wanted.below)
+    tree = build_tree(spec, lock, DEBS, lower, wanted.policy)
+    written = write_layer(tree.without(lower), OUTPUTS.layer.path, _epoch(lock.date))
     image = make_image(
-        [*map(_blob, options.below), LayerBlob(written.sha256, written.size)],
+        [*map(_blob, wanted.below), LayerBlob(written.sha256, written.size)],
         spec.environment,
         lock.date,
     )
@@ -150,26 +160,22 @@ def _layer(options: argparse.Namespace) -> Facts:
     )
 
 
-def _archive(options: argparse.Namespace) -> Facts:
-    spec, lock = _read_inputs(options)
-    image = make_image([*map(_blob, options.below)], spec.environment, lock.date)
-    write_archive(image, options.below, f"{spec.name}:{lock.release}", options.archive)
-    return Facts(
-        image.image_id,
-        manifest_digest=image.manifest_digest,
-        name=f"{spec.name}:{lock.release}",
-    )
+def _make_archive(wanted: Archive) -> Facts:
+    spec, lock = _read_inputs()
+    image = make_image([*map(_blob, wanted.below)], spec.environment, lock.date)
+    name, output = f"{spec.name}:{lock.release}", Output(wanted.output)
+    write_archive(image, wanted.below, name, output.path)
+    return Facts(image.image_id, manifest_digest=image.manifest_digest, name=name)
 
 
-def _flatten(options: argparse.Namespace) -> Facts:
+def _make_root(wanted: Root) -> Facts:
     # Beside the result: a layer may be too large for the folder of temporary files.
-    folder = os.path.dirname(options.layer) or "."
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch:
-        if options.archive:
-            image = read_ready_image(options.archive, scratch)
+    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=OUT) as scratch:
+        if wanted.archive:
+            image = read_ready_image(wanted.archive, scratch)
         else:
-            image = read_image_parts(options.config, options.part, options.image, scratch)
-        written = write_layer(image.tree, options.layer, MTIME)
+            image = read_image_parts(wanted.config, wanted.parts, wanted.image, scratch)
+        written = write_layer(image.tree, OUTPUTS.layer.path, MTIME)
     return Facts(
         image.image_id,
         layer_sha256=written.sha256,
@@ -179,10 +185,10 @@ def _flatten(options: argparse.Namespace) -> Facts:
     )
 
 
-def _read_inputs(options: argparse.Namespace) -> tuple[ImageSpec, DebianLock]:
-    spec = read_image_spec(_read_text(options.spec), options.spec)
-    lock = read_lock(_read_text(options.lock), options.lock)
-    check_lock_is_current(spec, lock, options.lock, next=_RENEW)
+def _read_inputs() -> Tuple[ImageSpec, DebianLock]:
+    spec = read_image_spec(_read_text(SPEC), SPEC)
+    lock = read_lock(_read_text(LOCK), LOCK)
+    check_lock_is_current(spec, lock, LOCK, next=_RENEW)
     return spec, lock
 
 
@@ -204,10 +210,5 @@ def _read_text(path: str) -> str:
         return file.read()
 
 
-def _write_text(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(PROGRAM.read_file(ARGUMENTS)))

@@ -1,20 +1,17 @@
 """Writes the lock of a toolchain image: resolves what its spec wants by what a mirror has now.
 
-    generate_lock.py --spec image.json --spec-path toolchains/base/image.json \
-        --settings settings.json --out packages.lock
-
-`--spec-path` is what messages call the spec.  It runs on the runner's CPython with the network, and
+It runs on the runner's CPython with the network, and
 reads apt's own configuration; the settings file says which mirror stands in for it, if any.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
 import tempfile
-from typing import Iterator, Optional, Sequence
+from dataclasses import dataclass
+from typing import Iterator, Optional, Sequence, Tuple
 
 from slipway.core.errors import SlipwayError, suggesting
 from slipway.debian import signature
@@ -24,43 +21,46 @@ from slipway.debian.control import TRY_ANOTHER
 from slipway.debian.lock import DebianLock, LockedPackage, read_lock, write_lock
 from slipway.debian.mirrors import DebianMirrors
 from slipway.debian.resolver import WantedPackages, resolve
-from slipway.fetch.program import guarded, write_text
-from slipway.fetch.settings import Settings, read_settings
+from slipway.fetch.program import write_text
+from slipway.fetch.settings import Settings
+from slipway.step.interface import Output, StepProgram
+from slipway.step.network_frame import run
 from slipway.toolchain.image_spec import read_image_spec
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="the image's JSON file")
-    parser.add_argument("--spec-path", help="what messages call it (default: --spec)")
-    parser.add_argument(
-        "--below", action="append", default=[], help="a lock of an image below; repeatable"
-    )
-    parser.add_argument("--resolve", required=True, help="how `generate-lockfiles` knows the lock")
-    parser.add_argument("--old", help="the lock as it was, if there is one")
-    parser.add_argument(
-        "--verifier", action="append", default=[], help="a package with what gpgv needs; repeatable"
-    )
-    parser.add_argument("--settings", required=True, help="the JSON file with the settings")
-    parser.add_argument("--out", required=True, help="the lock to write")
-    options = parser.parse_args(arguments)
-    settings = read_settings(options.settings)
-    return guarded(lambda: _run(options, settings))
+@dataclass(frozen=True)
+class Arguments:
+    """`spec` is the image's JSON file, which messages call `path`; `old` is the lock as it was.
+
+    `below` are the locks of images below, `verifier` the packages with what gpgv needs, if the
+    machine lacks it; `resolve` is what `generate-lockfiles` calls the lock.
+    """
+
+    spec: str
+    path: str
+    old: str
+    resolve: str
+    below: Tuple[str, ...] = ()
+    verifier: Tuple[str, ...] = ()
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
-    with open(options.spec, encoding="utf-8") as file:
-        spec = read_image_spec(file.read(), options.spec_path or options.spec)
-    below = [package for file in options.below for package in _read_packages(file)]
+PROGRAM = StepProgram(__name__, Arguments)
+LOCK = Output("packages.lock")
+
+
+def generate_lock(arguments: Arguments, settings: Settings) -> None:
+    with open(arguments.spec, encoding="utf-8") as file:
+        spec = read_image_spec(file.read(), arguments.path)
+    below = [package for file in arguments.below for package in _read_packages(file)]
     config = read_apt_config(settings.env, settings.debian_mirror)
     mirrors = DebianMirrors(config, settings.patience)
     with tempfile.TemporaryDirectory() as folder:
         verifier = signature.of_machine(settings.env)
-        if options.verifier:
-            verifier = signature.of_packages(options.verifier, folder)
+        if arguments.verifier:
+            verifier = signature.of_packages(arguments.verifier, folder)
         blind = spec.suite in settings.trusted_suites
-        trust = Trust(verifier, _day_of(options.old, spec.suite), blind)
-        with _suggesting_trust(spec.suite, options.resolve):
+        trust = Trust(verifier, _day_of(arguments.old, spec.suite), blind)
+        with _suggesting_trust(spec.suite, arguments.resolve):
             suite = read_suite(mirrors, spec.suite, spec.component, spec.architecture, trust)
     for doubt in suite.doubts:
         print(f"accepted because of debian_trusted: {doubt}", file=sys.stderr)
@@ -79,10 +79,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     with suggesting(TRY_ANOTHER, where=f"the mirrors of {config.origin}"):
         # What a build would refuse comes from the mirror, and is written nowhere.
         read_lock(text, "the new lock")
-    write_text(options.out, text)
+    write_text(LOCK.path, text)
     size = sum(package.size for package in lock.packages) / 1e6
     print(f"{len(lock.packages)} packages, {size:.1f} MB, {lock.suite} {lock.release}")
-    return 0
 
 
 def _day_of(old: Optional[str], suite: str) -> Optional[str]:
@@ -117,4 +116,4 @@ def _read_packages(file: str) -> Sequence[LockedPackage]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(PROGRAM, generate_lock)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from pants.engine.fs import FileContent
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.abi import policy as abi_policy
@@ -20,11 +18,6 @@ class AbiPolicyRequest:
     """Asks for the policy that the field `abi_policy` of an image names."""
 
     field_set: ToolchainFieldSet
-
-
-def policy_file(policy: AbiPolicy) -> FileContent:
-    """The policy as the programs of steps read it."""
-    return FileContent("abi.json", json.dumps(policy.as_dict()).encode())
 
 
 @rule

@@ -26,7 +26,6 @@ from pants.engine.fs import (
     FileContent,
     MergeDigests,
     PathGlobs,
-    RemovePrefix,
     Snapshot,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST, EMPTY_SNAPSHOT
@@ -38,6 +37,7 @@ from pants.util.frozendict import FrozenDict
 from slipway.data import bundled
 from slipway.debian import lock as debian_lock
 from slipway.debian import signature
+from slipway.step.rules import outputs
 from slipway.step.rules.locked_files import FetchedFiles, FetchRequest, LockedFile, LockedFiles
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 from slipway.toolchain.programs import generate_lock, lock_image
@@ -45,7 +45,7 @@ from slipway.toolchain.rules.image import ImageBelow, ImageBelowRequest, Toolcha
 
 logger = logging.getLogger(__name__)
 
-_NEW, _OLD = "new.lock", "old.lock"
+_SPEC, _OLD = "image.json", "old.lock"
 _VERIFIER = "archive_verifier.lock"
 """Of `image.json` with `wanted` as it stands there; the program `generate_lock` writes it."""
 
@@ -157,8 +157,7 @@ async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackage
         for package in lock.packages
     )
     fetched = await Get(FetchedFiles, FetchRequest(LockedFiles(files)))
-    below = await Get(Digest, RemovePrefix(fetched.digest, "out"))
-    return VerifierPackages(await Get(Snapshot, Digest, below))
+    return VerifierPackages(await Get(Snapshot, Digest, fetched.digest))
 
 
 @dataclass(frozen=True)
@@ -178,22 +177,24 @@ async def find_packages_step(
         Get(LocksBelow, ImageBelowRequest(wanted.image)),
         Get(DigestContents, PathGlobs([wanted.lockfile_dest])),
     )
-    files = [FileContent("image.json", file.content) for file in spec]
+    files = [FileContent(_SPEC, file.content) for file in spec]
     files.extend(FileContent(f"below/{n}.lock", lock) for n, lock in enumerate(below.locks))
     files.extend(FileContent(_OLD, file.content) for file in old)
     own = await Get(Digest, CreateDigest(files))
     return PackagesStep(
         NetworkStep(
-            program=generate_lock.__name__,
-            argv=(
-                *("--spec=image.json", f"--spec-path={path}", f"--old={_OLD}", f"--out={_NEW}"),
-                f"--resolve={wanted.resolve_name}",
-                *(f"--verifier={file}" for file in verifier.snapshot.files),
-                *(f"--below=below/{number}.lock" for number in range(len(below.locks))),
+            generate_lock.PROGRAM(
+                generate_lock.Arguments(
+                    spec=_SPEC,
+                    path=path,
+                    old=_OLD,
+                    resolve=wanted.resolve_name,
+                    below=tuple(f"below/{number}.lock" for number in range(len(below.locks))),
+                    verifier=verifier.snapshot.files,
+                )
             ),
             inputs=await Get(Digest, MergeDigests([own, verifier.snapshot.digest])),
             description=f"Resolve the packages of {path}",
-            output_files=(_NEW,),
         )
     )
 
@@ -201,11 +202,9 @@ async def find_packages_step(
 def _parts_step(image: ToolchainFieldSet, reference: str) -> NetworkStep:
     where = f"{image.address}, field {image.image.alias}"
     return NetworkStep(
-        program=lock_image.__name__,
-        argv=(f"--image={reference}", f"--where={where}", f"--out={_NEW}"),
+        lock_image.PROGRAM(lock_image.Arguments(reference, where)),
         inputs=EMPTY_DIGEST,
         description=f"List the parts of {reference}",
-        output_files=(_NEW,),
     )
 
 
@@ -213,16 +212,16 @@ def _parts_step(image: ToolchainFieldSet, reference: str) -> NetworkStep:
 async def generate_toolchain_lock(wanted: GenerateToolchainLock) -> GenerateLockfileResult:
     reference = wanted.image.image.reference
     if reference:
-        step = _parts_step(wanted.image, reference)
+        step, lock = _parts_step(wanted.image, reference), lock_image.LOCK
     else:
+        lock = generate_lock.LOCK
         step = (await Get(PackagesStep, GenerateToolchainLock, wanted)).step
     result = await Get(NetworkStepResult, NetworkStep, step)
     if result.stderr.strip():
         logger.warning(f"{result.stderr.strip()}")
-    written = await Get(DigestContents, Digest, result.digest)
-    digest = await Get(
-        Digest, CreateDigest([FileContent(wanted.lockfile_dest, written[0].content)])
-    )
+    written = await outputs.read_content(result.digest, lock)
+    assert written is not None
+    digest = await Get(Digest, CreateDigest([FileContent(wanted.lockfile_dest, written)]))
     return GenerateLockfileResult(digest, wanted.resolve_name, wanted.lockfile_dest)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
 from pants.engine.fs import (
@@ -28,8 +28,8 @@ from slipway.step.rules.build_step import HostStep, StepResult, Tree
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.image_spec import check_lock_is_current, read_image_spec
 from slipway.toolchain.programs import assemble
-from slipway.toolchain.programs.assemble import OUTPUTS
-from slipway.toolchain.rules.abi_policy import AbiPolicyRequest, policy_file
+from slipway.toolchain.programs.assemble import OUTPUTS, Arguments
+from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.generate_lock import resolve_name
 from slipway.toolchain.rules.image import (
     ImageBelowRequest,
@@ -55,11 +55,12 @@ class NodeToolchainFieldSet(ToolchainFieldSet, PackageFieldSet):
 
 @dataclass(frozen=True)
 class PackageList:
-    """`inputs` holds `image.json` and `packages.lock`, which is read as `lock`, and the ABI policy
-    as `abi.json` where the image has one."""
+    """`inputs` holds the image's JSON file and its lock, which is read as `lock`; `policy` is the ABI
+    policy, where the image has one."""
 
     inputs: Digest
     lock: DebianLock
+    policy: Optional[AbiPolicy]
 
 
 @rule
@@ -80,11 +81,14 @@ async def read_package_list(request: PackagedImageRequest) -> PackageList:
     wanted = read_image_spec(spec.content.decode("utf-8", "replace"), spec.path)
     packages = read_lock(lock.content.decode("utf-8", "replace"), lock.path, next=renew)
     check_lock_is_current(wanted, packages, lock.path, next=renew)
-    files = [FileContent("image.json", spec.content), FileContent("packages.lock", lock.content)]
+    files = [
+        FileContent(assemble.SPEC, spec.content),
+        FileContent(assemble.LOCK, lock.content),
+    ]
+    policy = None
     if field_set.abi_policy.value:
         policy = await Get(AbiPolicy, AbiPolicyRequest(field_set))
-        files.append(policy_file(policy))
-    return PackageList(await Get(Digest, CreateDigest(files)), packages)
+    return PackageList(await Get(Digest, CreateDigest(files)), packages, policy)
 
 
 @rule(desc="Assemble toolchain image")
@@ -98,13 +102,7 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
     result = await Get(
         StepResult,
         HostStep(
-            program=assemble.__name__,
-            argv=(
-                *("layer", "--spec=image.json", "--lock=packages.lock", "--debs=debs"),
-                *(f"--layer={OUTPUTS.layer.path}", f"--facts={OUTPUTS.facts.path}"),
-                *_below(below.layers),
-                *(("--policy=abi.json",) if request.field_set.abi_policy.value else ()),
-            ),
+            assemble.PROGRAM(Arguments(layer=assemble.Layer(_below(below.layers), listed.policy))),
             outputs=OUTPUTS,
             description=f"Assemble {address} from {len(debs)} Debian packages",
             origin=str(address),
@@ -117,7 +115,7 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
 
 
 def _below(layers: Tuple[Tree, ...]) -> Tuple[str, ...]:
-    return tuple(f"--below=below/{number}/{one.name}" for number, one in enumerate(layers))
+    return tuple(f"below/{number}/{layer.name}" for number, layer in enumerate(layers))
 
 
 def _inputs_below(layers: Tuple[Tree, ...]) -> FrozenDict[str, Digest]:
@@ -126,7 +124,7 @@ def _inputs_below(layers: Tuple[Tree, ...]) -> FrozenDict[str, Digest]:
 
 def _locked(package: LockedPackage) -> LockedFile:
     source = FrozenDict(kind="debian", filename=package.filename, name=package.name)
-    return LockedFile(f"debs/{package.sha256}.deb", package.sha256, package.size, source)
+    return LockedFile(f"{assemble.DEBS}/{package.sha256}.deb", package.sha256, package.size, source)
 
 
 @rule(desc="Package toolchain image")
@@ -139,11 +137,7 @@ async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
     result = await Get(
         StepResult,
         HostStep(
-            program=assemble.__name__,
-            argv=(
-                *("archive", "--spec=image.json", "--lock=packages.lock"),
-                *(*_below(image.layers), f"--archive={name.path}", f"--facts={OUTPUTS.facts.path}"),
-            ),
+            assemble.PROGRAM(Arguments(archive=assemble.Archive(_below(image.layers), name))),
             outputs=(name, OUTPUTS.facts),
             description=f"Write the image archive of {field_set.address}",
             origin=str(field_set.address),

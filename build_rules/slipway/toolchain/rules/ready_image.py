@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Tuple
 
 from pants.engine.fs import (
     CreateDigest,
@@ -24,7 +23,7 @@ from slipway.oci.lock import Blob, parse_reference, read_image_lock
 from slipway.step.rules.build_step import HostStep, StepResult
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.programs import assemble
-from slipway.toolchain.programs.assemble import OUTPUTS
+from slipway.toolchain.programs.assemble import OUTPUTS, Arguments, Root
 from slipway.toolchain.rules.generate_lock import resolve_name
 from slipway.toolchain.rules.image import (
     MadeRoot,
@@ -37,9 +36,9 @@ _ARCHIVE = "image.tar"
 
 @dataclass(frozen=True)
 class ReadySource:
-    """Where the image comes from: `argv` names the files among `given` and `locked` for `flatten`."""
+    """Where the image comes from: `root` names the files among `given` and `locked`."""
 
-    argv: Tuple[str, ...]
+    root: Root
     given: Digest
     locked: LockedFiles
 
@@ -65,9 +64,9 @@ async def find_archive(request: ArchiveRequest) -> ReadySource:
             found=sha256 or "nothing",
             next='archive_sha256="…" with the 64 digits that sha256sum prints for the archive',
         )
-    argv = (f"--archive={_ARCHIVE}",)
+    root = Root(archive=_ARCHIVE)
     if "://" in place:
-        return ReadySource(argv, EMPTY_DIGEST, LockedFiles((_remote(field_set, place, sha256),)))
+        return ReadySource(root, EMPTY_DIGEST, LockedFiles((_remote(field_set, place, sha256),)))
     path = os.path.join(field_set.address.spec_path, place)
     files = [
         entry
@@ -83,7 +82,7 @@ async def find_archive(request: ArchiveRequest) -> ReadySource:
             next="put the right archive there, or correct the fields",
         )
     renamed = FileEntry(_ARCHIVE, files[0].file_digest)
-    return ReadySource(argv, await Get(Digest, CreateDigest([renamed])), LockedFiles())
+    return ReadySource(root, await Get(Digest, CreateDigest([renamed])), LockedFiles())
 
 
 def _remote(field_set: ToolchainFieldSet, url: str, sha256: str) -> LockedFile:
@@ -120,11 +119,8 @@ async def find_referenced_image(request: ReferenceRequest) -> ReadySource:
         _part(f"layer-{number}", image, layer) for number, layer in enumerate(lock.layers)
     )
     config = _part("config.json", image, lock.config)
-    argv = (
-        *(f"--image={image}", f"--config={config.path}"),
-        *(f"--part={layer.path}" for layer in layers),
-    )
-    return ReadySource(argv, EMPTY_DIGEST, LockedFiles((config, *layers)))
+    root = Root(image=image, config=config.path, parts=tuple(layer.path for layer in layers))
+    return ReadySource(root, EMPTY_DIGEST, LockedFiles((config, *layers)))
 
 
 def _part(name: str, image: str, blob: Blob) -> LockedFile:
@@ -143,13 +139,7 @@ async def flatten_image(request: ReadyImageRequest) -> MadeRoot:
     result = await Get(
         StepResult,
         HostStep(
-            program=assemble.__name__,
-            argv=(
-                "flatten",
-                *source.argv,
-                f"--layer={OUTPUTS.layer.path}",
-                f"--facts={OUTPUTS.facts.path}",
-            ),
+            assemble.PROGRAM(Arguments(root=source.root)),
             outputs=OUTPUTS,
             description=f"Unpack the ready image of {field_set.address}",
             origin=str(field_set.address),

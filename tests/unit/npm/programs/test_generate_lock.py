@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -13,11 +14,12 @@ import pytest
 
 from slipway.npm.lockfiles import fetch_lock
 from slipway.npm.lockfiles import lock as npm_lock
+from slipway.npm.programs.generate_lock import LOCK, PROGRAM, Arguments
+from slipway.step.interface import ARGUMENTS
 from tests.places import started
 from tests.unit.npm.builders import entry, lock_text, lock_text_v1, sha1, sha512
 from tests.unit.registry_stub import Registry
 
-PROGRAM = "slipway.npm.programs.generate_lock"
 PATH = "apps/x/package-lock.json"
 COMMAND = "./pants generate-lockfiles --resolve=npm:apps/x"
 LEFT, RIGHT = b"left " * 99, b"right " * 99
@@ -47,18 +49,22 @@ class Run:
             "patience": {"backoff": 0.01},
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
-        return subprocess.run(
-            [
-                *(sys.executable, *started(PROGRAM)),
-                *("--lock", str(self.folder / "package-lock.json"), "--lock-path", PATH),
-                *("--old", str(self.out), "--out", str(self.out)),
-                *("--settings", str(self.folder / "settings.json")),
-            ],
+        call = PROGRAM(Arguments(lock="package-lock.json", path=PATH, old=str(self.out)))
+        (self.folder / ARGUMENTS).write_text(call.arguments)
+        written = self.folder / LOCK.path
+        with contextlib.suppress(FileNotFoundError):
+            written.unlink()
+        done = subprocess.run(
+            [sys.executable, *started(call.program), "settings.json"],
+            cwd=self.folder,
             env={},
             capture_output=True,
             text=True,
             check=False,
         )
+        if written.exists():
+            written.replace(self.out)
+        return done
 
     def write(self, lock: str) -> Dict[str, int]:
         done = self.program(lock)

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
+from slipway.step.interface import ARGUMENTS
+from slipway.step.programs import locked_files
 from tests.places import started
 from tests.unit.npm.builders import sha512
 
-PROGRAM = "slipway.step.programs.locked_files"
 LEFT = b"left " * 2000
 
 # Short enough for tests; four tries as in earnest.
@@ -55,18 +56,22 @@ class Run:
         )
 
     def command(self) -> List[str]:
-        (self.folder / "request.json").write_text(json.dumps(self.requests))
+        (self.folder / ARGUMENTS).write_text(json.dumps({"files": self.requests}))
         (self.folder / "settings.json").write_text(json.dumps(self.settings))
         return [
-            *(sys.executable, *started(PROGRAM)),
-            *("--request", str(self.folder / "request.json")),
-            *("--settings", str(self.folder / "settings.json")),
-            *("--out", str(self.out)),
+            *(sys.executable, *started(locked_files.__name__)),
+            str(self.folder / "settings.json"),
         ]
 
     def fetch(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(), env={}, capture_output=True, text=True, timeout=60, check=False
+            self.command(),
+            cwd=self.folder,
+            env={},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def counts(self) -> Dict[str, int]:

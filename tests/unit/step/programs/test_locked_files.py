@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import List
 
 import pytest
 
+from slipway.step.interface import ARGUMENTS
 from tests.unit.npm.builders import sha512
 from tests.unit.registry_stub import CA_FILE, Proxy, Registry, unused_port
 from tests.unit.step.programs.fetching import LEFT, PATIENCE, Run
@@ -423,7 +425,9 @@ class TestElsewhere:
                     registry.files[f"/{name}"] = f'{{"versions":{{{first},{versions}}}}}'.encode()
                     registry.files[f"/files/{name}"] = content
                 command = [sys.executable, "-c", peak, *run.command()]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    command, cwd=run.folder, capture_output=True, text=True, check=True
+                )
                 return int(done.stdout.splitlines()[-1])
 
             assert megabytes(20) < megabytes(1) + 100
@@ -690,7 +694,7 @@ class TestAccidents:
             registry.faults[USUAL] = ["stall"]
             run.npmrc(f"registry={registry.url}")
             run.settings["patience"] = {**PATIENCE, "stall": 30}
-            process = subprocess.Popen(run.command(), env={})
+            process = subprocess.Popen(run.command(), cwd=run.folder, env={})
             while not list((run.cache / "partial").glob("*")) or not registry.requests:
                 time.sleep(0.02)
             time.sleep(0.1)
@@ -711,16 +715,17 @@ class TestAccidents:
             run.npmrc(f"registry={registry.url}")
             others = []
             for number in range(3):
-                command = run.command()
-                command[command.index("--out") + 1] = str(tmp_path / f"out{number}")
-                others.append(subprocess.Popen(command, env={}, stdout=subprocess.PIPE))
+                command, folder = run.command(), tmp_path / f"run{number}"
+                folder.mkdir()
+                shutil.copy(run.folder / ARGUMENTS, folder / ARGUMENTS)
+                others.append(subprocess.Popen(command, cwd=folder, env={}, stdout=subprocess.PIPE))
             assert [other.wait() for other in others] == [0, 0, 0]
             for other in others:
                 assert other.stdout
                 other.stdout.close()
         for number in range(3):
             for name, versions in packages.items():
-                fetched = tmp_path / f"out{number}" / f"{name}.tgz"
+                fetched = tmp_path / f"run{number}" / "out" / f"{name}.tgz"
                 assert fetched.read_bytes() == versions["1.0.0"]
 
     def test_a_full_disk(self, run: Run) -> None:
@@ -738,6 +743,7 @@ class TestAccidents:
             script = 'mount -t tmpfs -o size=64k none /mnt && exec "$@"'
             done = subprocess.run(
                 ["unshare", "-Urm", "sh", "-c", script, "sh", *run.command()],
+                cwd=run.folder,
                 capture_output=True,
                 text=True,
                 check=False,
@@ -760,7 +766,9 @@ class TestAccidents:
             registry.faults[USUAL] = ["stall", "…"]
             run.npmrc(f"registry={registry.url}")
             run.settings["patience"] = {**PATIENCE, "stall": 30}
-            process = subprocess.Popen(run.command(), env={}, stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                run.command(), cwd=run.folder, env={}, stderr=subprocess.PIPE, text=True
+            )
             while not registry.requests:
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)

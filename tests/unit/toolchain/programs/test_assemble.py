@@ -10,10 +10,13 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
+from slipway.step.interface import ARGUMENTS
+from slipway.toolchain.programs import assemble
+from slipway.toolchain.programs.assemble import PROGRAM, Archive, Arguments, Layer, Root
 from tests.places import LAUNCHER, SOURCES
 from tests.unit.debian.builders import (
     BASE_LAYER,
@@ -26,24 +29,10 @@ from tests.unit.debian.builders import (
     write_inputs,
 )
 
-PROGRAM = (LAUNCHER, "slipway.toolchain.programs.assemble")
-LAYER = [
-    "layer",
-    "--spec=image.json",
-    "--lock=packages.lock",
-    "--debs=debs",
-    "--layer=out/base.tar",
-    "--facts=out/base.json",
-]
-ARCHIVE = [
-    "archive",
-    "--spec=image.json",
-    "--lock=packages.lock",
-    "--below=out/base.tar",
-    "--archive=out/image.tar",
-    "--facts=out/image.json",
-]
-FLATTEN = ["flatten", "--archive=out/image.tar", "--layer=out/root.tar", "--facts=out/root.json"]
+STARTED = (LAUNCHER, assemble.__name__)
+LAYER = Arguments(layer=Layer())
+ARCHIVE = Arguments(archive=Archive(below=("made/base.tar",), output="image.tar"))
+ROOT = Arguments(root=Root(archive="made/image.tar"))
 
 DEBS = {
     "shell": make_deb([("./bin/dash", program(0o4711)), ("./bin/sh", link("dash"))], name="shell"),
@@ -72,10 +61,12 @@ def prepare(top: Path, debs: Dict[str, bytes] = DEBS, **spec: Any) -> Path:
 
 
 def run(
-    top: Path, arguments: Sequence[str], python: str = sys.executable, umask: int = 0o022
+    top: Path, arguments: Arguments, python: str = sys.executable, umask: int = 0o022
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [python, "-I", "-S", "-B", *PROGRAM, *arguments],
+    """One step in the folder; what a success leaves is then in `made`."""
+    (top / ARGUMENTS).write_text(PROGRAM(arguments).arguments)
+    done = subprocess.run(
+        [python, "-I", "-S", "-B", *STARTED],
         cwd=top,
         env={},
         capture_output=True,
@@ -83,10 +74,20 @@ def run(
         check=False,
         preexec_fn=lambda: os.umask(umask) and None,
     )
+    if done.returncode == 0:
+        keep_outputs(top, arguments)
+    return done
+
+
+def keep_outputs(top: Path, arguments: Arguments) -> None:
+    stem = "base" if arguments.layer else "image" if arguments.archive else "root"
+    (top / "made").mkdir(exist_ok=True)
+    for path in (top / "out").iterdir():
+        path.replace(top / "made" / f"{stem}{path.suffix}")
 
 
 def facts(top: Path, name: str) -> Dict[str, Any]:
-    found: Dict[str, Any] = json.loads((top / "out" / name).read_text())
+    found: Dict[str, Any] = json.loads((top / "made" / name).read_text())
     return found
 
 
@@ -99,7 +100,7 @@ def test_a_layer_holds_what_packages_and_spec_say(tmp_path: Path) -> None:
     top = prepare(tmp_path / "step")
     done = run(top, LAYER)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert listing(top / "out" / "base.tar") == [
+    assert listing(top / "made" / "base.tar") == [
         " 755 bin",
         " 755 bin/dash",
         " 777 bin/sh dash",
@@ -127,12 +128,12 @@ def test_a_layer_holds_what_packages_and_spec_say(tmp_path: Path) -> None:
 def test_facts_of_a_layer(tmp_path: Path) -> None:
     top = prepare(tmp_path / "step")
     run(top, LAYER)
-    layer = (top / "out" / "base.tar").read_bytes()
+    layer = (top / "made" / "base.tar").read_bytes()
     found = facts(top, "base.json")
     assert found["format"] == 1
     assert found["layer_sha256"] == hashlib.sha256(layer).hexdigest()
     assert found["layer_bytes"] == len(layer)
-    assert found["entries"] == len(listing(top / "out" / "base.tar"))
+    assert found["entries"] == len(listing(top / "made" / "base.tar"))
 
 
 def test_the_image_id_is_known_before_the_archive_is_written(tmp_path: Path) -> None:
@@ -142,24 +143,24 @@ def test_the_image_id_is_known_before_the_archive_is_written(tmp_path: Path) -> 
     assert image["name"] == "base:11.11"
     for key in ("image_id", "manifest_digest"):
         assert layer[key] == image[key]
-    with tarfile.open(top / "out" / "image.tar") as tar:
+    with tarfile.open(top / "made" / "image.tar") as tar:
         assert "blobs/sha256/" + layer["layer_sha256"] in tar.getnames()
         assert "blobs/sha256/" + layer["image_id"][7:] in tar.getnames()
 
 
 def test_an_archive_that_was_written_is_read_as_the_same_root(tmp_path: Path) -> None:
     top = prepare(tmp_path / "step")
-    for arguments in (LAYER, ARCHIVE, FLATTEN):
+    for arguments in (LAYER, ARCHIVE, ROOT):
         done = run(top, arguments)
         assert done.returncode == 0, done.stderr
     assert facts(top, "root.json")["image_id"] == facts(top, "base.json")["image_id"]
     added = "build:x:1000:1000:build:/home/build:/bin/sh\n"
-    with tarfile.open(top / "out" / "root.tar") as tar:
+    with tarfile.open(top / "made" / "root.tar") as tar:
         passwd = tar.extractfile("etc/passwd")
         assert passwd
         assert passwd.read().decode().endswith(added)
-    assert listing(top / "out" / "root.tar") == listing(top / "out" / "base.tar")
-    assert sorted(path.name for path in (top / "out").iterdir()) == [
+    assert listing(top / "made" / "root.tar") == listing(top / "made" / "base.tar")
+    assert sorted(path.name for path in (top / "made").iterdir()) == [
         "base.json",
         "base.tar",
         "image.json",
@@ -177,17 +178,17 @@ def test_a_further_layer_holds_only_what_is_new(tmp_path: Path) -> None:
         {**DEBS, "extra": make_deb([("./usr/bin/extra", b"1")], name="extra")},
         links={"usr/bin/cc": "extra"},
     )
-    shutil.copy(top / "out" / "base.tar", more / "base.tar")
-    done = run(more, [*LAYER, "--below=base.tar"])
+    shutil.copy(top / "made" / "base.tar", more / "base.tar")
+    done = run(more, Arguments(layer=Layer(below=("base.tar",))))
     assert done.returncode == 0, done.stderr
-    assert listing(more / "out" / "base.tar") == [
+    assert listing(more / "made" / "base.tar") == [
         " 777 usr/bin/cc extra",
         " 644 usr/bin/extra",
     ]
-    both = ["--below=base.tar", "--below=out/base.tar", "--archive=out/i.tar", "--facts=out/i.json"]
-    assert run(more, ["archive", *ARCHIVE[1:3], *both]).returncode == 0
-    assert facts(more, "i.json")["image_id"] == facts(more, "base.json")["image_id"]
-    with tarfile.open(more / "out" / "i.tar") as tar:
+    both = Archive(below=("base.tar", "made/base.tar"), output="image.tar")
+    assert run(more, Arguments(archive=both)).returncode == 0
+    assert facts(more, "image.json")["image_id"] == facts(more, "base.json")["image_id"]
+    with tarfile.open(more / "made" / "image.tar") as tar:
         manifest = tar.extractfile("manifest.json")
         assert manifest
         assert len(json.loads(manifest.read())[0]["Layers"]) == 2
@@ -196,10 +197,11 @@ def test_a_further_layer_holds_only_what_is_new(tmp_path: Path) -> None:
 def test_a_ready_image_becomes_a_root(tmp_path: Path) -> None:
     top = prepare(tmp_path / "step")
     archive = make_docker_archive([make_tar(BASE_LAYER)], compression=".gz")
-    (top / "out" / "image.tar").write_bytes(archive)
-    assert run(top, FLATTEN).returncode == 0
+    (top / "made").mkdir()
+    (top / "made" / "image.tar").write_bytes(archive)
+    assert run(top, ROOT).returncode == 0
     assert facts(top, "root.json")["left_out"] == {"devices": 0, "set_id_bits": 0}
-    assert " 644 bin/sh" in listing(top / "out" / "root.tar")
+    assert " 644 bin/sh" in listing(top / "made" / "root.tar")
 
 
 FAULTS: Dict[str, Tuple[Callable[[Path], Any], str]] = {
@@ -260,7 +262,7 @@ def works(python: str) -> bool:
 def results(top: Path) -> Dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((top / "out").iterdir())
+        for path in sorted((top / "made").iterdir())
     }
 
 
@@ -269,7 +271,7 @@ def test_every_python_folder_and_umask_gives_the_same_bytes(tmp_path: Path) -> N
     for number, python in enumerate([sys.executable, *pythons()]):
         for umask in (0o022, 0o077):
             top = prepare(tmp_path / f"{number}-{umask} ä" / ("deep/" * number) / "step")
-            for arguments in (LAYER, ARCHIVE, FLATTEN):
+            for arguments in (LAYER, ARCHIVE, ROOT):
                 done = run(top, arguments, python, umask)
                 assert done.returncode == 0, done.stderr
             expected = expected or results(top)
@@ -294,10 +296,11 @@ def test_another_user_gives_the_same_bytes(tmp_path: Path) -> None:
         os.setgid(65534)
         os.setuid(65534)
 
-    for arguments in (LAYER, ARCHIVE, FLATTEN):
+    for arguments in (LAYER, ARCHIVE, ROOT):
         assert run(ours, arguments).returncode == 0
+        (theirs / ARGUMENTS).write_text(PROGRAM(arguments).arguments)
         done = subprocess.run(
-            [python, "-I", "-S", "-B", *PROGRAM, *arguments],
+            [python, "-I", "-S", "-B", *STARTED],
             cwd=theirs,
             env={},
             stderr=subprocess.PIPE,
@@ -306,4 +309,5 @@ def test_another_user_gives_the_same_bytes(tmp_path: Path) -> None:
             preexec_fn=become_nobody,
         )
         assert done.returncode == 0, done.stderr
+        keep_outputs(theirs, arguments)
     assert results(ours) == results(theirs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any, Dict, List
 
 import pytest
 
+from slipway.step.interface import ARGUMENTS
 from slipway.toolchain.image_spec import check_lock_is_current, read_image_spec
+from slipway.toolchain.programs import assemble
 from tests.places import started
 from tests.unit.debian.real_packages import BASE, base_lock, fetch_packages
 
@@ -113,20 +116,21 @@ MODULES = [
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the layer, the facts about it, and the layer unpacked."""
     top = tmp_path_factory.mktemp("base")
-    fetch_packages(top / "debs")
-    command = [
-        *(sys.executable, *started("slipway.toolchain.programs.assemble")),
-        *("layer", "--spec", str(BASE / "image.json"), "--lock", str(BASE / "packages.lock")),
-        *("--debs", str(top / "debs"), "--layer", "base.tar", "--facts", "base.json"),
-    ]
+    fetch_packages(top / assemble.DEBS)
+    for name in (assemble.SPEC, assemble.LOCK):
+        shutil.copy(BASE / name, top / name)
+    (top / "out").mkdir()
+    call = assemble.PROGRAM(assemble.Arguments(layer=assemble.Layer()))
+    (top / ARGUMENTS).write_text(call.arguments)
+    command = [sys.executable, *started(call.program)]
     subprocess.run(command, cwd=top, check=True)
     (top / "root").mkdir()
-    subprocess.run(["tar", "-xf", "../base.tar"], cwd=top / "root", check=True)
+    subprocess.run(["tar", "-xf", "../out/base.tar"], cwd=top / "root", check=True)
     return top
 
 
 def facts(base: Path) -> Dict[str, Any]:
-    found: Dict[str, Any] = json.loads((base / "base.json").read_text())
+    found: Dict[str, Any] = json.loads((base / "out" / "base.json").read_text())
     return found
 
 
@@ -200,6 +204,6 @@ def test_the_licences_of_the_packages_are_there(base: Path) -> None:
 def test_nothing_in_the_layer_is_compiled_python(base: Path) -> None:
     # Steps run with -B and a read-only root: bytes of a layer never hang on what ran before.
     listing = subprocess.run(
-        ["tar", "-tf", str(base / "base.tar")], capture_output=True, text=True, check=True
+        ["tar", "-tf", str(base / "out" / "base.tar")], capture_output=True, text=True, check=True
     ).stdout
     assert "__pycache__" not in listing

@@ -14,12 +14,13 @@ from typing import Any, Dict, Optional, Sequence
 import pytest
 
 from slipway.debian.lock import read_lock
+from slipway.step.interface import ARGUMENTS
+from slipway.toolchain.programs.generate_lock import LOCK, PROGRAM, Arguments
 from tests.places import started
 from tests.unit.debian.builders import spec_fields
 from tests.unit.debian.test_archive import armoured
 from tests.unit.fetch.loopback import Page, serve
 
-PROGRAM = "slipway.toolchain.programs.generate_lock"
 STANZA = """\
 Package: {0}
 Version: 1.0-1
@@ -66,20 +67,26 @@ def run(
         "patience": {"connect": 2, "stall": 1, "tries": 1},
     }
     (top / "settings.json").write_text(json.dumps(settings))
-    command = [
-        *(sys.executable, *started(PROGRAM)),
-        *("--spec", "image.json", "--spec-path", "toolchains/base/image.json"),
-        *("--settings", "settings.json", "--out", "packages.lock", "--old", "packages.lock"),
-        *("--resolve", "toolchain:base"),
-    ]
-    return subprocess.run(
-        command,
+    call = PROGRAM(
+        Arguments(
+            spec="image.json",
+            path="toolchains/base/image.json",
+            old="packages.lock",
+            resolve="toolchain:base",
+        )
+    )
+    (top / ARGUMENTS).write_text(call.arguments)
+    done = subprocess.run(
+        [sys.executable, *started(call.program), "settings.json"],
         cwd=top,
         env={},
         capture_output=True,
         text=True,
         check=False,
     )
+    if (top / LOCK.path).exists():
+        (top / LOCK.path).replace(top / "packages.lock")
+    return done
 
 
 def test_a_lock_is_written_without_the_mirrors_name(tmp_path: Path) -> None:

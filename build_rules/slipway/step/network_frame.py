@@ -1,0 +1,26 @@
+"""The frame of a program with the network: arguments from a file, the user's settings from a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Callable, NoReturn, TypeVar
+
+from slipway.fetch.program import guarded
+from slipway.fetch.settings import Settings, read_settings
+from slipway.step.interface import ARGUMENTS, OUT, StepProgram
+
+A = TypeVar("A")
+
+
+def run(program: StepProgram[A], main: Callable[[A, Settings], None]) -> NoReturn:
+    """Calls `main` in the folder of the step; a user's mistake ends in its message."""
+    settings = read_settings(sys.argv[1])
+    arguments = program.read_file(ARGUMENTS)
+    os.makedirs(OUT, exist_ok=True)
+
+    def succeed() -> int:
+        main(arguments, settings)
+        return 0
+
+    sys.exit(guarded(succeed))
