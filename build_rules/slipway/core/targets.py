@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, Optional, Tuple
+from typing import Any, ClassVar, Mapping, Optional, Tuple
 
 from pants.engine.addresses import Address
 from pants.engine.target import (
     AsyncFieldMixin,
+    DictStringToStringField,
     Field,
     InvalidFieldException,
     InvalidFieldTypeException,
@@ -91,3 +92,8 @@ class GlobsField(BelowFolderMixin, StringSequenceField, AsyncFieldMixin, Seconda
             "includes": [glob for glob in globs if not glob.startswith("!")],
             "excludes": [glob[1:] for glob in globs if glob.startswith("!")],
         }
+
+
+def entries_of(field: DictStringToStringField) -> Mapping[str, str]:
+    """The entries of a field; none where the target does not have it."""
+    return field.value if field.value is not None else {}

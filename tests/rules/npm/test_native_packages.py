@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict
 
 import pytest
 
+from slipway.step.programs.locked_files import Request
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
     INTEGRITY,
@@ -129,16 +130,16 @@ def test_a_pinned_binary_is_an_input_of_the_package_that_takes_it_alone(app: Wor
         json.loads(step.call.arguments)["name"]: step
         for step in app.steps("slipway.npm.programs.compile")
     }
-    assert [one.request() for one in steps["bcrypt"].locked.files] == [
-        {
-            "kind": "binary",
-            "name": "bcrypt",
-            "variable": "npm_config_bcrypt_lib_binary_host_mirror",
-            "file": "v5.1.1/bcrypt.tar.gz",
-            "path": f"binaries/{SHA256}",
-            "sha256": SHA256,
-            "size": 7,
-        }
+    assert [file.request() for file in steps["bcrypt"].locked.files] == [
+        Request(
+            kind="binary",
+            name="bcrypt",
+            variable="npm_config_bcrypt_lib_binary_host_mirror",
+            file="v5.1.1/bcrypt.tar.gz",
+            path=f"binaries/{SHA256}",
+            sha256=SHA256,
+            size=7,
+        )
     ]
     binaries = json.loads(steps["bcrypt"].call.arguments)["binaries"]
     assert binaries == {"v5.1.1/bcrypt.tar.gz": f"in/binaries/{SHA256}"}

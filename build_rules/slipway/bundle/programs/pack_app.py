@@ -22,6 +22,7 @@ from slipway.runtime.layer_outputs import LayerOutputs
 from slipway.step.frame import run
 from slipway.step.interface import Output, StepProgram
 
+APP, STATIC = "app", "static"
 _CHECKED = (".html", ".htm", ".css")
 
 
@@ -41,8 +42,8 @@ class Arguments:
 
 
 class Outputs(NamedTuple):
-    app: LayerOutputs = layer_outputs.outputs_of("app")
-    static: LayerOutputs = layer_outputs.outputs_of("static")
+    app: LayerOutputs = layer_outputs.outputs_of(APP)
+    static: LayerOutputs = layer_outputs.outputs_of(STATIC)
     archive: Output = Output("static.tar.gz")
 
 
@@ -70,8 +71,8 @@ def pack(arguments: Arguments) -> None:
     if arguments.static_base_url:
         _check_references(arguments, app.values(), published)
     for name, outputs, entries in (
-        ("app", OUTPUTS.app, list(app.values())),
-        ("static", OUTPUTS.static, static),
+        (APP, OUTPUTS.app, list(app.values())),
+        (STATIC, OUTPUTS.static, static),
     ):
         layers.write_layer(outputs.layer.path, name, entries)
         facts.write(outputs.facts.path, facts.facts_of_layer(entries))

@@ -26,6 +26,7 @@ from slipway.bundle.targets import (
     StaticDirField,
 )
 from slipway.core.errors import SlipwayError
+from slipway.core.targets import entries_of
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.rules.install import InstallRequest
 from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
@@ -75,7 +76,7 @@ class NodeAppBundleFieldSet(FieldSet):
 
     def decisions(self) -> Tuple[Rule, ...]:
         field = self.install_scripts
-        return script_decisions.parse(field.value or {}, f"{self.origin}, field {field.alias}")
+        return script_decisions.parse(entries_of(field), f"{self.origin}, field {field.alias}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Sequence, Tuple
 from pants.engine.fs import (
     AddPrefix,
     Digest,
-    MergeDigests,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -21,6 +20,7 @@ from slipway.bundle.rules.addons import AddonsOfApp
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.core.errors import SlipwayError
+from slipway.core.targets import entries_of
 from slipway.npm.install_report import InstalledPackage
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
@@ -28,7 +28,8 @@ from slipway.npm.rules.locks import resolve_name
 from slipway.npm.rules.manifest import check_script
 from slipway.npm.scripts import decisions
 from slipway.npm.scripts.decisions import Decision
-from slipway.runtime.rules.make import RuntimeLayer, RuntimeLayerRequest
+from slipway.runtime.rules.layer import Layer, take_layer
+from slipway.runtime.rules.make import RuntimeLayerRequest
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult
@@ -58,8 +59,8 @@ class BundleRequest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """`layers` holds the layers runtime, those of the installed packages, app and static as
-    `<name>.layer`, each with its ELF facts, and the static files alone as `static.tar.gz`."""
+    """`layers` are those of the runtime, the installed packages and the application's own, in the
+    order of a release; `static_archive` holds the static files by themselves."""
 
     app: App
     runtime: Runtime
@@ -67,7 +68,9 @@ class Bundle:
     installed: InstalledPackages
     addons: AddonsOfApp
     has_network: bool
-    layers: Digest
+    layers: Tuple[Layer, ...]
+    static: Layer
+    static_archive: Digest
     server_env: str
     build_env: FrozenDict[str, str]
 
@@ -140,7 +143,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
                     ),
                     lifecycle_scripts=tuple(field_set.lifecycle_scripts.value or ()),
                     server_env=server_env,
-                    env=field_set.build_env.value or {},
+                    env=entries_of(field_set.build_env),
                     outputs=tuple(field_set.build_outputs.value or ()),
                     executables=sources.executables,
                 )
@@ -199,7 +202,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         Get(BuiltClient, BuildRequest(field_set)),
         Get(InstalledPackages, AppRequest(field_set)),
         Get(AddonsOfApp, AppRequest(field_set)),
-        Get(RuntimeLayer, RuntimeLayerRequest(runtime, field_set.origin)),
+        Get(Layer, RuntimeLayerRequest(runtime, field_set.origin)),
         Get(Digest, AddPrefix(server.digest, "server")),
     )
     server_env, left = field_set.server_env.value or "", pack_app.OUTPUTS
@@ -230,9 +233,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
             ),
         ),
     )
-    layers = await Get(
-        Digest, MergeDigests([runtime_layer.digest, installed.layers, result.digest])
-    )
+    own = await take_layer(result.digest, pack_app.APP)
     return Bundle(
         app,
         runtime,
@@ -240,7 +241,9 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         installed,
         addons,
         field_set.has_network,
-        layers,
+        (runtime_layer, *installed.layers, own),
+        await take_layer(result.digest, pack_app.STATIC),
+        await outputs.take(result.digest, left.archive),
         server_env,
         FrozenDict(field_set.build_env.value or {}),
     )

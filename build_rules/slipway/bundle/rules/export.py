@@ -7,6 +7,7 @@ env DEBUG=true dist/export/node/apps.koa-kkl/node_runtime/bin/node app.js
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Dict
 
 from pants.core.goals.export import (
     ExportRequest,
@@ -82,7 +83,7 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
 async def export_apps(
     request: ExportNodeApps, targets: AllTargets, goal: ExportSubsystem
 ) -> ExportResults:
-    wanted = {}
+    wanted: Dict[str, NodeAppBundleFieldSet] = {}
     for target in targets:
         if NodeAppBundleFieldSet.is_applicable(target):
             field_set = NodeAppBundleFieldSet.create(target)

@@ -15,6 +15,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
+from slipway.core.targets import entries_of
 from slipway.npm.lockfiles import manifest as npm_manifest
 from slipway.npm.programs import addon as program
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
@@ -133,7 +134,7 @@ async def compile_addon(request: AddonRequest) -> Addon:
     if test:
         check_script(manifest, test, f"{origin}, field test_script")
     scripts = f"{origin}, field install_scripts"
-    decisions = script_decisions.parse(field_set.install_scripts.value or {}, scripts)
+    decisions = script_decisions.parse(entries_of(field_set.install_scripts), scripts)
     script_decisions.check(decisions, read.lock.packages, scripts)
     installed, image, inputs = await MultiGet(
         Get(

@@ -79,7 +79,7 @@ async def gather_app_files(request: AppFilesRequest) -> AppFiles:
         for rest in ("", "/**")
     ]
     snapshot = await Get(Snapshot, PathGlobs([*request.globs, *excluded]))
-    folders = {request.folder, *snapshot.dirs, *map(os.path.dirname, snapshot.files)}
+    folders = {request.folder, *snapshot.dirs, *(os.path.dirname(path) for path in snapshot.files)}
     inside = sorted(one for one in folders if (one + "/").startswith(request.folder + "/"))
     odd = await Get(OddNames, OddNamesRequest(tuple(inside)))
     if odd.names:

@@ -28,6 +28,7 @@ from slipway.npm.scripts import decisions, native_packages
 from slipway.npm.scripts.decisions import Decision
 from slipway.npm.scripts.loopback import ASKED
 from slipway.npm.scripts.mirrors import Asked
+from slipway.runtime.rules.layer import Layer, take_layer
 from slipway.step.interface import Output
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import FallibleStepResult, Step
@@ -91,12 +92,11 @@ class ClosureRequest:
 
 @dataclass(frozen=True)
 class CompiledPackage:
-    """`compiled` holds `<name>.tar`, `layer` the layer and its ELF facts; `foreign` the paths dropped
-    from it; `bytes` are those of the layer."""
+    """`compiled` holds the package's folder for the build script; `foreign` are the paths dropped
+    from `layer`, and `bytes` are those of the layer."""
 
     compiled: Digest
-    layer: Digest
-    name: str
+    layer: Layer
     bytes: int
     foreign: Tuple[str, ...]
 
@@ -113,13 +113,11 @@ class CompileOutcome:
 class InstalledPackages:
     """An application's packages, as its build script and its releases need them.
 
-    `everything` holds archives that make the full tree together. `layers` holds those of a release,
-    in the order of `names`, each with its ELF facts.
+    `everything` holds archives that make the full tree together; `layers` are those of a release.
     """
 
     everything: Digest
-    layers: Digest
-    names: Tuple[str, ...]
+    layers: Tuple[Layer, ...]
     report: InstallReport
 
 
@@ -268,7 +266,7 @@ async def compile_package(request: CompileRequest) -> CompileOutcome:
         return CompileOutcome(None, str(fault))
     left = request.outputs
     compiled = await outputs.take(result.digest, left.compiled)
-    carried = await outputs.take(result.digest, left.layer, left.facts)
+    layer = await take_layer(result.digest, request.layer)
     report = await outputs.read_report(result.digest, left.report)
     if report.elsewhere:
         logger.warning(
@@ -276,7 +274,7 @@ async def compile_package(request: CompileRequest) -> CompileOutcome:
             f"{', '.join(report.elsewhere[:10])}; only its own folder is kept"
         )
     _tell(request, result)
-    made = CompiledPackage(compiled, carried, request.layer, report.bytes, report.foreign)
+    made = CompiledPackage(compiled, layer, report.bytes, report.foreign)
     return CompileOutcome(made)
 
 
@@ -341,14 +339,13 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
         for (package, _), one in zip(unpacked.native, compiled)
         if package.path in unpacked.production
     ]
-    everything, layers = await MultiGet(
-        Get(Digest, MergeDigests([unpacked.everything, *(one.compiled for one in compiled)])),
-        Get(Digest, MergeDigests([unpacked.layer, *(one.layer for one in carried)])),
+    everything = await Get(
+        Digest, MergeDigests([unpacked.everything, *(one.compiled for one in compiled)])
     )
     foreign = (*report.foreign, *(path for one in carried for path in one.foreign))
-    names = ("dependencies", *(one.name for one in carried))
+    layers = (unpacked.layer, *(one.layer for one in carried))
     report = dataclasses.replace(report, packages=packages, foreign=foreign)
-    return InstalledPackages(everything, layers, names, report)
+    return InstalledPackages(everything, layers, report)
 
 
 def rules():

@@ -39,6 +39,7 @@ from slipway.npm.programs.install import Arguments, Tarball
 from slipway.npm.rules.locks import FetchLockRequest, ReadNpmLock
 from slipway.npm.scripts import decisions as script_decisions
 from slipway.npm.scripts.decisions import Decision, Rule
+from slipway.runtime.rules.layer import Layer, take_layer
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult
@@ -78,14 +79,13 @@ class InstallRequest:
 class UnpackedPackages:
     """What npm installed, before any script ran.
 
-    `everything` holds `installed.tar`, `layer` holds `dependencies.layer` and its ELF facts,
-    neither with the packages in `native`, whose scripts are decided to run: those lie in `closures`,
+    `everything` holds `installed.tar`, `layer` is that of a release, neither with the packages in `native`, whose scripts are decided to run: those lie in `closures`,
     as `<layer name>.tar`, and are only those that this platform has. `production` are the paths that
     a release has.
     """
 
     everything: Digest
-    layer: Digest
+    layer: Layer
     native: Tuple[Tuple[Package, Decision], ...]
     closures: Digest
     production: FrozenSet[str]
@@ -175,7 +175,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     report = await outputs.read_report(result.digest, left.report)
     return UnpackedPackages(
         await outputs.take(result.digest, left.installed),
-        await outputs.take(result.digest, left.layer, left.facts),
+        await take_layer(result.digest, install.LAYER),
         # A version 1 lock does not have the versions of an application's own tarballs.
         tuple(
             (dataclasses.replace(package, version=report.native[package.path]), decision)

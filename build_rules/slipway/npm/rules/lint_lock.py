@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from pants.core.goals.lint import LintResult, LintTargetsRequest
 from pants.core.util_rules.partitions import PartitionerType
@@ -13,6 +13,7 @@ from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.targets import entries_of
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.rules.compared_contents import ComparedContents
@@ -40,7 +41,7 @@ class NpmLockLintFieldSet(FieldSet):
 
     def decisions(self) -> Tuple[Rule, ...]:
         where = f"{self.address}, field {self.install_scripts.alias}"
-        return script_decisions.parse(self.install_scripts.value or {}, where)
+        return script_decisions.parse(entries_of(self.install_scripts), where)
 
 
 class NpmLockLintRequest(LintTargetsRequest):
@@ -51,7 +52,7 @@ class NpmLockLintRequest(LintTargetsRequest):
 
 @rule(desc="Check npm locks")
 async def lint_npm_lock(
-    request: NpmLockLintRequest.Batch[NpmLockLintFieldSet, object],
+    request: NpmLockLintRequest.Batch[NpmLockLintFieldSet, Any],
 ) -> LintResult:
     by_lock: Dict[str, List[NpmLockLintFieldSet]] = {}
     for field_set in request.elements:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Tuple
 
-from pants.engine.fs import AddPrefix, Digest
+from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.release.programs import checked_layers
-from slipway.runtime import layer_outputs, release_layers
+from slipway.runtime import release_layers
 from slipway.runtime.release_layers import Scope
-from slipway.step.rules import outputs
+from slipway.runtime.rules.layer import Layer, merge_facts, merge_layers
 from slipway.step.rules.build_step import Step, StepResult
 from slipway.toolchain.rules.image import BaseRoot
 
 
 @dataclass(frozen=True)
 class CheckedLayersRequest:
-    """`layers` holds, among others, `<name>.layer` and `<name>.elf.json` for each of `scopes`."""
+    """Asks for the check of each layer, by what it may hold."""
 
-    layers: Digest
-    scopes: Tuple[Scope, ...]
+    layers: Tuple[Tuple[Layer, Scope], ...]
     origin: str = field(compare=False)
 
 
@@ -34,13 +33,15 @@ class CheckedLayers:
 
 @rule(desc="Check layers")
 async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> CheckedLayers:
-    names = [scope.name for scope in request.scopes]
-    files = (output for name in names for output in layer_outputs.outputs_of(name))
-    wanted = await outputs.take(request.layers, *files)
+    layers, scopes = zip(*request.layers)
+    names = [layer.name for layer in layers]
+    wanted = await Get(
+        Digest, MergeDigests([await merge_layers(layers), await merge_facts(layers)])
+    )
     result = await Get(
         StepResult,
         Step(
-            checked_layers.PROGRAM(checked_layers.Arguments(request.scopes)),
+            checked_layers.PROGRAM(checked_layers.Arguments(scopes)),
             trees=base.trees,
             outputs=tuple(release_layers.checked_of(name) for name in names),
             description=f"Check layers {', '.join(names)}",

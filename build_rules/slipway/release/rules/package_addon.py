@@ -11,10 +11,8 @@ from pants.engine.fs import (
     CreateDigest,
     Digest,
     DigestEntries,
-    DigestSubset,
     FileEntry,
     MergeDigests,
-    PathGlobs,
 )
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.unions import UnionRule
@@ -22,12 +20,13 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi import waivers as abi_waivers
 from slipway.core.errors import SlipwayError
+from slipway.core.targets import entries_of
 from slipway.npm.rules.addon import Addon, AddonRequest, NodeAddonFieldSet
 from slipway.release.rules.abi_gate import Audited, LayersAuditRequest
 from slipway.release.rules.tarball import file_name
+from slipway.runtime.rules.layer import Layer
 from slipway.runtime.rules.make import (
     PLATFORM,
-    RuntimeLayer,
     RuntimeLayerRequest,
     Runtimes,
     RuntimesNamed,
@@ -55,20 +54,19 @@ async def name_archive(request: AddonArchiveRequest) -> AddonArchive:
     # An addon takes from node itself what no library of a host has.
     addon, node = await MultiGet(
         Get(Addon, AddonRequest(field_set, runtime)),
-        Get(RuntimeLayer, RuntimeLayerRequest(runtime, origin)),
+        Get(Layer, RuntimeLayerRequest(runtime, origin)),
     )
-    facts = await Get(Digest, DigestSubset(node.digest, PathGlobs(["runtime.elf.json"])))
     audited = await Get(
         Audited,
         LayersAuditRequest(
             origin,
             addon.toolchain,
-            await Get(Digest, MergeDigests([facts, addon.facts])),
-            ("runtime", "addon"),
+            await Get(Digest, MergeDigests([node.facts, addon.facts])),
+            (node.name, "addon"),
             FrozenDict({}),
         ),
     )
-    waivers = field_set.abi_waivers.value or {}
+    waivers = entries_of(field_set.abi_waivers)
     abi_waivers.judge(audited.files, waivers, origin, (), of="the addon")
     stem = f"{file_name(addon.manifest.name)}-v{addon.manifest.version}"
     name = f"{stem}-node-v{addon.modules}-{PLATFORM}.tar.gz"

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import pkgutil
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Iterable, Optional, Tuple
 
 from pants.core.goals.package import OutputPathField, PackageFieldSet
 from pants.engine.addresses import Addresses
@@ -14,10 +14,8 @@ from pants.engine.fs import (
     AddPrefix,
     CreateDigest,
     Digest,
-    DigestSubset,
     FileContent,
     MergeDigests,
-    PathGlobs,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -26,12 +24,15 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi import waivers as abi_waivers
 from slipway.abi.waivers import Verdict
+from slipway.bundle.programs import pack_app
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.bundle.rules.checks import check_server_env
 from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
+from slipway.core.targets import entries_of
+from slipway.npm.programs import install
 from slipway.npm.rules.manifest import check_script
 from slipway.npm.scripts import native_packages
 from slipway.npm.targets import AbiWaiversField
@@ -52,6 +53,7 @@ from slipway.release.targets import (
 )
 from slipway.runtime import release_layers
 from slipway.runtime.release_layers import Scope
+from slipway.runtime.rules.layer import Layer, merge_facts, merge_layers
 from slipway.step.interface import Call
 from slipway.step.rules.build_step import Step, StepResult
 from slipway.subsystem import Slipway
@@ -63,8 +65,8 @@ from slipway.toolchain.rules.image import (
     ToolchainNamed,
 )
 
-_STATIC = "static.tar.gz"
-_OF_BUNDLE = ("app", "static")
+# The layers of one application alone, which the step that puts a release together checks.
+_CHECKED_HERE = (pack_app.APP, pack_app.STATIC)
 _RUNTIME_OF_RELEASE = "/build/release/node_runtime"
 
 
@@ -109,19 +111,6 @@ class Release:
     static: Digest
     native: Digest
     stem: str
-
-
-@dataclass(frozen=True)
-class ReleaseLayersRequest:
-    bundle: Bundle
-    names: Tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ReleaseLayers:
-    """The layers of those names, as `layers/<name>.layer`."""
-
-    digest: Digest
 
 
 @dataclass(frozen=True)
@@ -191,34 +180,28 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRele
     return BundleOfRelease(bundle)
 
 
-@rule
-async def gather_layers(request: ReleaseLayersRequest) -> ReleaseLayers:
-    wanted = await Get(
-        Digest,
-        DigestSubset(request.bundle.layers, PathGlobs([f"{name}.layer" for name in request.names])),
-    )
-    return ReleaseLayers(await Get(Digest, AddPrefix(wanted, "layers")))
+async def _placed(layers: Iterable[Layer]) -> Digest:
+    """The layers as the programs of a release find them, in the folder `layers`."""
+    return await Get(Digest, AddPrefix(await merge_layers(layers), "layers"))
 
 
-def _layers_of(field_set: ReleaseTarballFieldSet, bundle: Bundle) -> Tuple[str, ...]:
-    return ("runtime", *bundle.installed.names, "app", *_static_layer(field_set.static))
+def _layers_of(field_set: ReleaseTarballFieldSet, bundle: Bundle) -> Tuple[Layer, ...]:
+    included = field_set.static.value == "include"
+    return (*bundle.layers, bundle.static) if included else bundle.layers
 
 
 @rule
 async def audit_release(request: ReleaseAuditRequest) -> Audited:
     found = await Get(BundleOfRelease, ReleaseRequest(request.field_set, request.runtime))
     bundle = await Get(Bundle, BundleRequest(found.field_set))
-    names = _layers_of(request.field_set, bundle)
-    facts = await Get(
-        Digest, DigestSubset(bundle.layers, PathGlobs([f"{name}.elf.json" for name in names]))
-    )
+    layers = _layers_of(request.field_set, bundle)
     return await Get(
         Audited,
         LayersAuditRequest(
             str(request.field_set.address),
             request.toolchain or bundle.toolchain,
-            facts,
-            names,
+            await merge_facts(layers),
+            tuple(layer.name for layer in layers),
             FrozenDict({one.path: f"{one.name}@{one.version}" for one in bundle.packages}),
         ),
     )
@@ -232,14 +215,10 @@ async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
     bundle = await Get(Bundle, BundleRequest(found.field_set))
     return abi_waivers.judge(
         audited.files,
-        field_set.abi_waivers.value or {},
+        entries_of(field_set.abi_waivers),
         str(field_set.address),
         {package.name for package in bundle.installed.report.install_scripts},
     )
-
-
-def _static_layer(field: StaticField) -> Tuple[str, ...]:
-    return ("static",) if field.value == "include" else ()
 
 
 @rule(desc="Smoke-test release")
@@ -248,11 +227,9 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     script = field_set.smoke_script.value
     if not script:
         return SmokeTested()
-    names = tuple(name for name in _layers_of(field_set, bundle) if name != "runtime")
-    layers, launcher = await MultiGet(
-        Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
-        Get(Digest, CreateDigest, _app_sh()),
-    )
+    # The runtime is a tree of the step.
+    _, *others = _layers_of(field_set, bundle)
+    layers, launcher = await _placed(others), await Get(Digest, CreateDigest, _app_sh())
     runtime = dataclasses.replace(bundle.runtime.tree, target=_RUNTIME_OF_RELEASE)
     await Get(
         StepResult,
@@ -269,7 +246,7 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
             outputs=smoke.OUTPUTS,
             description=f"Smoke-test {bundle.app.name} for {bundle.server_env}",
             origin=str(field_set.address),
-            inputs=await Get(Digest, MergeDigests([layers.digest, launcher])),
+            inputs=await Get(Digest, MergeDigests([layers, launcher])),
         ),
     )
     return SmokeTested()
@@ -342,38 +319,39 @@ async def make_release(request: ReleaseRequest) -> Release:
         check_script(app.manifest, script, where)
     launcher_values = _launcher(field_set)
     bundle = await Get(Bundle, BundleRequest(found.field_set))
-    names = _layers_of(field_set, bundle)
+    layers = _layers_of(field_set, bundle)
     origin = str(field_set.address)
     base = await Get(BaseRoot)
+    runtime, *_ = layers
     verdict, *checked = await MultiGet(
         Get(Verdict, ReleaseRequest, request),
         # Apart: one runtime is in the releases of many applications.
         Get(
             CheckedLayers,
-            CheckedLayersRequest(
-                bundle.layers, (Scope("runtime", release_layers.RUNTIME),), origin
-            ),
+            CheckedLayersRequest(((runtime, Scope(runtime.name, release_layers.RUNTIME)),), origin),
         ),
-        Get(CheckedLayers, CheckedLayersRequest(bundle.layers, _installed_scopes(bundle), origin)),
+        Get(CheckedLayers, CheckedLayersRequest(_scoped(bundle), origin)),
     )
-    separate = [_STATIC] if field_set.static.value == "separate" else []
-    own_facts = [f"{name}.elf.json" for name in _OF_BUNDLE if name in names]
-    layers, facts, static, launcher, all_checked = await MultiGet(
-        Get(ReleaseLayers, ReleaseLayersRequest(bundle, names)),
-        Get(Digest, DigestSubset(bundle.layers, PathGlobs(own_facts))),
-        Get(Digest, DigestSubset(bundle.layers, PathGlobs(separate))),
+    own = [layer for layer in layers if layer.name in _CHECKED_HERE]
+    is_separate = field_set.static.value == "separate"
+    placed, facts, launcher, all_checked = await MultiGet(
+        Get(Digest, MergeDigests([layer.digest for layer in layers])),
+        Get(Digest, MergeDigests([layer.facts for layer in own])),
         Get(Digest, CreateDigest, _app_sh()),
         Get(Digest, MergeDigests([one.digest for one in checked])),
     )
-    facts, all_checked = await MultiGet(
-        Get(Digest, AddPrefix(facts, "layers")), Get(Digest, AddPrefix(all_checked, "checked"))
+    static = bundle.static_archive if is_separate else EMPTY_DIGEST
+    placed, facts, all_checked = await MultiGet(
+        Get(Digest, AddPrefix(placed, "layers")),
+        Get(Digest, AddPrefix(facts, "layers")),
+        Get(Digest, AddPrefix(all_checked, "checked")),
     )
     stem = f"{file_name(bundle.app.name)}-{bundle.app.version}-{bundle.server_env}"
     step = Step(
         tarball.PROGRAM(
             tarball.Arguments(
                 stem=stem,
-                layers=names,
+                layers=tuple(layer.name for layer in layers),
                 launcher=launcher_values,
                 static_dir=found.field_set.static_dir.value or "",
                 manifest=_manifest(bundle, verdict),
@@ -383,9 +361,7 @@ async def make_release(request: ReleaseRequest) -> Release:
         outputs=tarball.outputs_of(stem),
         description=f"Assemble {stem}.tar.gz",
         origin=str(field_set.address),
-        inputs=await Get(
-            Digest, MergeDigests([layers.digest, facts, static, launcher, all_checked])
-        ),
+        inputs=await Get(Digest, MergeDigests([placed, facts, static, launcher, all_checked])),
     )
     audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
     text = native_report.render(
@@ -400,17 +376,20 @@ async def make_release(request: ReleaseRequest) -> Release:
         Get(Digest, CreateDigest([FileContent(f"{stem}.native.json", text.encode())])),
     )
     await Get(SmokeTested, UserlandSmokeRequest(field_set, bundle, result.digest))
-    return Release(result.digest, static if separate else EMPTY_DIGEST, native, stem)
+    return Release(result.digest, static, native, stem)
 
 
-def _installed_scopes(bundle: Bundle) -> Tuple[Scope, ...]:
-    """What may be in the layers of the installed packages."""
+def _scoped(bundle: Bundle) -> Tuple[Tuple[Layer, Scope], ...]:
+    """The layers of the installed packages, with what may be in them."""
     paths = {native_packages.layer_name(one.path): one.path for one in bundle.packages}
     return tuple(
-        Scope(name, release_layers.DEPENDENCIES)
-        if name == "dependencies"
-        else Scope(name, release_layers.PACKAGE, paths[name])
-        for name in bundle.installed.names
+        (
+            layer,
+            Scope(layer.name, release_layers.DEPENDENCIES)
+            if layer.name == install.LAYER
+            else Scope(layer.name, release_layers.PACKAGE, paths[layer.name]),
+        )
+        for layer in bundle.installed.layers
     )
 
 

@@ -22,14 +22,15 @@ class Arguments:
 
 
 PROGRAM = StepProgram(__name__, Arguments)
-LAYER = layer_outputs.outputs_of("runtime")
+RUNTIME = "runtime"
+LAYER = layer_outputs.outputs_of(RUNTIME)
 ARCHIVE = Output("nodejs.tar.gz")
 
 
 def pack(arguments: Arguments) -> None:
     if arguments.as_layer:
         entries = layers.walk(_TOP, f"{_TOP}/", keep=lambda path: path.split("/")[0] in _OF_RELEASE)
-        layers.write_layer(LAYER.layer.path, "runtime", entries)
+        layers.write_layer(LAYER.layer.path, RUNTIME, entries)
         facts.write(LAYER.facts.path, facts.facts_of_layer(entries))
     else:
         layers.write_whole(ARCHIVE.path, layers.walk(_TOP))

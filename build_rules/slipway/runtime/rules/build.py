@@ -87,7 +87,7 @@ class RuntimeToolchainRequest:
 
 
 def _locked_source(source: SourceBuild) -> Tuple[LockedFile, ...]:
-    where = FrozenDict(kind="url", url=source.url)
+    where: FrozenDict[str, str] = FrozenDict(kind="url", url=source.url)
     if source.debian:
         name = os.path.basename(source.debian)
         where = FrozenDict(kind="debian", filename=source.debian, name=name)

@@ -22,6 +22,7 @@ from slipway.runtime.definition import NodeDefinition
 from slipway.runtime.programs import make, pack
 from slipway.runtime.rules.build import SourceRuntimeRequest
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
+from slipway.runtime.rules.layer import Layer, take_layer
 from slipway.runtime.rules.node import Runtime, digest_of, locked
 from slipway.runtime.targets import (
     NodeDefinitionField,
@@ -71,16 +72,10 @@ class Runtimes:
 
 @dataclass(frozen=True)
 class RuntimeLayerRequest:
+    """Asks for the layer that brings a runtime to releases."""
+
     runtime: Runtime
     origin: str = field(compare=False)
-
-
-@dataclass(frozen=True)
-class RuntimeLayer:
-    """`digest` holds `runtime.layer`, the member of a release that brings `node_runtime/`, and
-    `runtime.elf.json`, what its binaries need."""
-
-    digest: Digest
 
 
 @rule(desc="Make Node runtime")
@@ -150,7 +145,7 @@ def _file_of(field: NodeDefinitionField) -> Optional[str]:
 
 # Apart from making it: compressing a runtime takes seconds, in which packages can be installed.
 @rule(desc="Pack Node runtime as a layer")
-async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> RuntimeLayer:
+async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Layer:
     runtime = request.runtime
     result = await Get(
         StepResult,
@@ -162,7 +157,7 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Ru
             origin=request.origin,
         ),
     )
-    return RuntimeLayer(result.digest)
+    return await take_layer(result.digest, pack.RUNTIME)
 
 
 @rule(desc="Package Node runtime")
