@@ -34,10 +34,12 @@ def path_of(module: str) -> str:
 CONTRACTS = configparser.ConfigParser()
 CONTRACTS.read(REPOSITORY / ".importlinter")
 PLAIN = CONTRACTS["importlinter:contract:plain"]["source_modules"].split()
+RULES = sorted(path.relative_to(REPOSITORY) for path in SOURCES.glob("slipway/*/rules"))
 CHECKS = {
     "format": ["ruff", "format", "--check", "build_rules", "tests"],
     "lint": ["ruff", "check", "build_rules", "tests"],
     "types": ["mypy", "--strict", *map(path_of, PLAIN)],
+    "types of rules": ["mypy", "--strict", *map(str, RULES)],
     "imports": ["lint-imports", f"--config={REPOSITORY}/.importlinter"],
     "shell": ["shellcheck", *SHELL_SCRIPTS],
 }
@@ -79,3 +81,34 @@ def test_every_module_is_plain_or_a_rule() -> None:
         names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
         of_pants = parts[2:3] in (("rules",), ("targets",)) or len(parts) == 2
         assert of_pants != bool(names & set(PLAIN)) or path.stem == "__init__", path
+
+
+CALLS = {
+    'make.PROGRAM(make.Arguments("16.20.2", npm_version="8.19.4"))': "",
+    'make.PROGRAM(make.Arguments("16.20.2", npm="8.19.4"))': 'keyword argument "npm"',
+    'make.PROGRAM(make.Arguments(16, "8.19.4"))': 'type "int"; expected "str"',
+    'make.PROGRAM(try_runtime.Arguments("x"))': "incompatible type",
+    "try_runtime.OUTPUTS.report": 'no attribute "report"',
+    'try_runtime.OUTPUTS.contents.read("").names': '"Contents" has no attribute "names"',
+}
+
+
+def test_a_wrong_name_or_type_between_rules_and_programs_is_found_by_mypy(tmp_path: Path) -> None:
+    file = tmp_path / "calls.py"
+    imports = (
+        "from slipway.release.programs import try_runtime",
+        "from slipway.runtime.programs import make",
+    )
+    file.write_text("\n".join([*imports, *CALLS]) + "\n")
+    done = subprocess.run(
+        [*program("mypy"), "--strict", "--no-error-summary", str(file)],
+        cwd=REPOSITORY,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = {line.split(":")[1]: line for line in done.stdout.splitlines() if ": error: " in line}
+    for number, (call, fault) in enumerate(CALLS.items(), len(imports) + 1):
+        found = errors.get(str(number), "")
+        assert fault in found if fault else not found, (call, found)

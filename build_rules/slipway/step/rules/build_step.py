@@ -13,7 +13,7 @@ import hashlib
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Mapping, Set, Tuple
+from typing import ContextManager, Mapping, Set, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -297,7 +297,10 @@ async def run_step(step: Step, settings: HostSettings) -> FallibleStepResult:
     )
     attempt = _Attempt(process, step.locked)
     link = os.path.join(settings.folder, hashlib.sha256(text).hexdigest() + ".log")
-    with Progress(link, step.description) if step.log else contextlib.nullcontext():
+    watching: ContextManager[None] = contextlib.nullcontext()
+    if step.log:
+        watching = Progress(link, step.description)
+    with watching:
         result = await Get(FallibleProcessResult, _Attempt, attempt)
     _name_isolator(settings.isolator())
     finished = await _finish(result, step.origin, step.words)

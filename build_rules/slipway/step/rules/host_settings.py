@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Dict, Tuple, Union
 
 from pants.base.build_environment import get_buildroot
 from pants.engine.env_vars import CompleteEnvironmentVars
@@ -122,7 +122,7 @@ async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) ->
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     isolators = slipway.isolator.names
     docker = await Get(DockerClient) if _DOCKER in isolators else DockerClient("null")
-    limits = {
+    limits: Dict[str, Union[str, int]] = {
         MEMORY: slipway.step_memory_limit,
         PROCESSES: slipway.step_process_limit,
         SPACE: slipway.step_space_limit,

@@ -4,6 +4,7 @@ ABI policy."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pants.core.goals.test import TestFieldSet, TestRequest, TestResult, TestSubsystem
 from pants.engine.fs import (
@@ -52,7 +53,7 @@ class ToolchainTestRequest(TestRequest):
 
 @rule(desc="Test toolchain image")
 async def test_toolchain(
-    batch: ToolchainTestRequest.Batch[ToolchainTestFieldSet, object], goal: TestSubsystem
+    batch: ToolchainTestRequest.Batch[ToolchainTestFieldSet, Any], goal: TestSubsystem
 ) -> TestResult:
     field_set = batch.single_element
     sources = await Get(Digest, PathGlobs(field_set.contract_tests.globs()))

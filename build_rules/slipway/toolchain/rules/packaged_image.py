@@ -123,7 +123,9 @@ def _inputs_below(layers: Tuple[Tree, ...]) -> FrozenDict[str, Digest]:
 
 
 def _locked(package: LockedPackage) -> LockedFile:
-    source = FrozenDict(kind="debian", filename=package.filename, name=package.name)
+    source: FrozenDict[str, str] = FrozenDict(
+        kind="debian", filename=package.filename, name=package.name
+    )
     return LockedFile(f"{assemble.DEBS}/{package.sha256}.deb", package.sha256, package.size, source)
 
 

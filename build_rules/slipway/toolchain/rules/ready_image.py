@@ -94,7 +94,7 @@ def _remote(field_set: ToolchainFieldSet, url: str, sha256: str) -> LockedFile:
             found=size or "nothing",
             next='archive_size="…" with its number of bytes',
         )
-    source = FrozenDict(kind="url", url=url, name=os.path.basename(url))
+    source: FrozenDict[str, str] = FrozenDict(kind="url", url=url, name=os.path.basename(url))
     return LockedFile(_ARCHIVE, sha256, int(size), source)
 
 
