@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Dict, Iterator, List, NoReturn, Optional, Sequence
 
 from slipway.core.errors import SlipwayError
+from slipway.core.toml_text import read_toml
 from slipway.deploy import deployment, report, shipped_release
 from slipway.deploy.children import Interrupted
 from slipway.deploy.deployment import Deployment
@@ -210,35 +210,27 @@ def ssh_command(described: Deployment, host: str) -> List[str]:
 
 
 def _read(path: str) -> Dict[str, Any]:
+    way_out = 'correct it: hosts = ["app1.example.com"], a line for each field'
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
         raise SlipwayError(
             f'the deployment "{path}" cannot be read',
             found=str(error),
             next="name the TOML file that lists the hosts",
         ) from None
+    if not path.endswith(".json"):
+        return read_toml(content, path, "deployment", next=way_out)
     try:
-        found = json.loads(text) if path.endswith(".json") else _load_toml(text)
-    except Exception as error:  # toml also raises IndexError and TypeError
+        found = json.loads(content)
+    except ValueError as error:
         raise SlipwayError(
-            f'"{path}" cannot be read',
-            where=path,
-            found=str(error),
-            next='correct it: hosts = ["app1.example.com"], a line for each field',
+            f'"{path}" cannot be read', where=path, found=str(error), next=way_out
         ) from None
     if not isinstance(found, dict):
-        raise SlipwayError(f'"{path}" is no table of fields', where=path, found=text[:60])
+        raise SlipwayError(f'"{path}" is no table of fields', where=path, found=repr(found)[:60])
     return found
-
-
-def _load_toml(text: str) -> Dict[str, Any]:
-    try:
-        reader = importlib.import_module("tomllib")  # of CPython 3.11 and newer
-    except ImportError:
-        reader = importlib.import_module("toml")
-    return dict(reader.loads(text))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ A workspace that uses Slipway from a wheel needs copies only of the files that i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Optional, Tuple
 
-import toml
 from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
-from slipway.core.errors import SlipwayError
 from slipway.data import bundled
 
 
@@ -47,22 +45,6 @@ async def find_provided_file(request: ProvidedFileRequest) -> ProvidedFile:
     if content is None:
         return ProvidedFile(request.paths[0], None)
     return ProvidedFile(f"slipway:{request.packaged}", content)
-
-
-def parse_toml(content: bytes, path: str, what: str) -> Dict[str, Any]:
-    """The TOML document in `content`; messages call the file a `what`.
-
-    Raises SlipwayError if the content is not TOML.
-    """
-    try:
-        return toml.loads(content.decode("utf-8"))
-    except (toml.TomlDecodeError, UnicodeDecodeError, IndexError) as error:
-        raise SlipwayError(
-            f'the {what} "{path}" is not TOML',
-            where=f"{path}:{getattr(error, 'lineno', 1)}",
-            found=str(error),
-            next="correct the file",
-        ) from None
 
 
 def rules():

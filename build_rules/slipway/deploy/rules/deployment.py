@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping
 
-import toml
 from pants.core.goals.package import OutputPathField, PackageFieldSet
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import DigestContents, PathGlobs
@@ -15,6 +14,7 @@ from pants.engine.target import Field, WrappedTarget, WrappedTargetRequest
 
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
+from slipway.core.toml_text import read_toml
 from slipway.deploy import deployment
 from slipway.deploy.targets import (
     BatchField,
@@ -150,12 +150,7 @@ def _read_inventory(path: str, contents: list[bytes]) -> Dict[str, Any]:
         raise SlipwayError(
             f'the inventory "{path}" is not there', where=path, next="write it, or name another"
         )
-    try:
-        return dict(toml.loads(contents[0].decode()))
-    except (UnicodeDecodeError, toml.TomlDecodeError) as error:
-        raise SlipwayError(
-            f'the inventory "{path}" is not TOML', where=path, found=str(error), next="correct it"
-        ) from None
+    return read_toml(contents[0], path, "inventory", next="correct it")
 
 
 def _merged(inventory: Mapping[str, Any], fields: Mapping[str, Any]) -> Dict[str, Any]:

@@ -11,7 +11,8 @@ from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.errors import SlipwayError, nearest
-from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
+from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
+from slipway.core.toml_text import read_toml
 from slipway.runtime.definition import NodeDefinition, read
 
 FOLDER = "toolchains/node"
@@ -33,7 +34,7 @@ async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition
     places = (request.file,) if request.file else _places(request, name)
     found = await Get(ProvidedFile, ProvidedFileRequest(places, f"node/{name}"))
     if found.content is not None:
-        document = parse_toml(found.content, found.path, "Node definition")
+        document = read_toml(found.content, found.path, "Node definition")
         return read(document, found.path, request.version)
     if request.file:
         raise SlipwayError(

@@ -9,7 +9,8 @@ from pants.engine.rules import Get, collect_rules, rule
 from slipway.abi import policy as abi_policy
 from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest, parse_toml
+from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
+from slipway.core.toml_text import read_toml
 from slipway.toolchain.rules.image import ToolchainFieldSet
 
 
@@ -39,7 +40,7 @@ async def read_abi_policy(request: AbiPolicyRequest) -> AbiPolicy:
             found="no such file",
             next="write that file, or correct the field",
         )
-    return abi_policy.read(parse_toml(found.content, path, "ABI policy"), path)
+    return abi_policy.read(read_toml(found.content, path, "ABI policy"), path)
 
 
 def rules():
