@@ -2,8 +2,8 @@
 
     PYTHONPATH=build_rules python3 docs/reference/write_reference.py
 
-One text is the help on the command line and the reference: a test holds the pages against it.
-Needs a Python that has Pants, such as the runner's own.
+The command line and the reference pages show the same texts; a test compares them.  The program
+needs a Python with Pants, such as the Python of the runner's environment.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from slipway.subsystem import InstallScripts, Slipway
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/reference/write_reference.py from the help texts: edit those. -->"
 TARGETS_INTRODUCTION = """\
-The same on the command line: `./pants help node_app_bundle`. Every target also has the fields
-`name`, `description` and `tags` of Pants."""
+This page describes each target type and its fields. To see the same text on the command line, run
+`./pants help node_app_bundle`. Every target also has Pants' fields `name`, `description` and `tags`."""
 OPTIONS_INTRODUCTION = """\
-In `pants.toml` under these headings, as a flag before the targets, or as a variable such as
-`PANTS_SLIPWAY_ISOLATOR`. None of them is in a cache key; of `base_image` the image's content is. The
-same on the command line: `./pants help slipway` and `./pants help install-scripts`."""
+This page describes each option. Set an option in `pants.toml` under these headings, as a flag before
+the targets, or as an environment variable such as `PANTS_SLIPWAY_ISOLATOR`. No option is in a cache
+key, except for the content of the image that `base_image` names. To see the same text on the command
+line, run `./pants help slipway` and `./pants help install-scripts`."""
 
 
 def pages() -> Dict[str, str]:
@@ -44,9 +45,9 @@ def _targets(types: Iterable[Type[Target]]) -> str:
         NOTE,
         TARGETS_INTRODUCTION,
     ]
-    for one in types:
-        parts += [f"## `{one.alias}`", _text(one.help)]
-        for field in one.core_fields:
+    for target in types:
+        parts += [f"## `{target.alias}`", _text(target.help)]
+        for field in target.core_fields:
             if field not in COMMON_TARGET_FIELDS:
                 parts += [f"### `{field.alias}`", _default(field), _text(field.help)]
     return "\n\n".join(parts) + "\n"
@@ -65,7 +66,7 @@ def _code(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_code(one) for one in value)}]"
+        return f"[{', '.join(_code(item) for item in value)}]"
     return repr(value)
 
 
@@ -85,7 +86,7 @@ def _options(subsystems: Iterable[Type[Subsystem]]) -> str:
 def _text(text: Any) -> str:
     """A help text as Markdown: its paragraphs, one line each."""
     paragraphs = str(text() if callable(text) else text).strip().split("\n\n")
-    return "\n\n".join(re.sub(r"\s+", " ", one).strip() for one in paragraphs)
+    return "\n\n".join(re.sub(r"\s+", " ", paragraph).strip() for paragraph in paragraphs)
 
 
 def main() -> int:

@@ -17,9 +17,6 @@ PAGES = ("*.md", "apps/**/*.md", "docs/**/*.md", "examples/**/*.md", "toolchains
 SHELL_SCRIPTS = ("pants", ".ci/isolator", ".ci/run")
 # Rooms and files whose texts are still to be written; take out what is done.
 NOT_YET = (
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "README.md",
     "build_rules/slipway/abi",
     "build_rules/slipway/archive",
     "build_rules/slipway/bundle",
@@ -38,9 +35,10 @@ NOT_YET = (
     "build_rules/slipway/step",
     "build_rules/slipway/subsystem.py",
     "build_rules/slipway/toolchain",
-    "docs",
+    "docs/how-to/smoke-script.md",
+    "docs/reference/options.md",
+    "docs/reference/targets.md",
     "pants",
-    "toolchains",
 )
 
 

@@ -1,4 +1,4 @@
-"""Writes the page of the docs about faults, from strikes on real hosts.
+"""Writes the docs page on faults of a deploy, from faults on real hosts.
 
 PYTHONPATH=.:build_rules python3 tests/deploy/write_fault_table.py
 """
@@ -22,22 +22,36 @@ STRIKES = {
 SEED = "20261122"
 
 TEXT = """\
-# Faults of a deploy, and what is left of a host
+# Faults of a deploy, and what they leave on a host
 
-Written by `tests/deploy/write_fault_table.py` from {count} strikes with the seed {seed} on {hosts} hosts with an OpenSSH server each. Each row tells how
-often a fault was struck in a state of the journal, and what the host served then, without help: the old or the new release, whole by its hashes,
-healthy, and the only one that runs. Files of others, in the folder and beside it, had to be as before, and the hook `always` had to have run once for
-each switch. Then the next deploy had to work with no manual step; where it did not, or anything else was found, it would count as
-`{wrong}`. The times are the longest of a row: until a lock whose holder is gone was free, and until nothing was under way any more.
+This page shows which release a host serves after a fault during a deploy. Without help, the host must return to the old release or reach the new release.
+That release must be complete by its hashes, healthy, and the only one that runs. Other files on the host must be unchanged. The hook `always` must have
+run once for each switch, and the next deploy must succeed without a manual step.
+
+`tests/deploy/write_fault_table.py` writes the table from real deploys: {count} faults on {hosts} hosts with OpenSSH, with the seed {seed} for random times.
+
+- `state` is the state in the host's journal when the fault struck, and `times` is the number of faults.
+- `old` and `new` count the hosts that served the old or the new release afterwards. `{wrong}` counts every other result.
+- `lock free` is the longest time until the lock of a dead holder was free. `settled` is the longest time until no step was in progress.
 
 {table}
 
-`looking` and `staging` come before anything is served anew, `going back` is the way from a release that is not healthy, `recovering` what
-completes a switch whose agent was killed. `link cut` is a partition, `power cut` ends all of the host, which then boots.
+## States and faults
+
+- `looking`, `staging`: the deploy has not yet changed what the host serves.
+- `going back`: the host returns from a release that is not healthy.
+- `recovering`: a process completes a switch after the agent was killed.
+- `link cut`: the network between the machines is interrupted.
+- `power cut`: all processes of the host end, and then the host boots.
+
+## See also
+
+- [How a deploy works on a host](../explanation/deploy-protocol.md)
+- [Help a host that is stuck](../how-to/when-a-host-is-stuck.md)
 """
 
 
-def write(outcomes: list[faults.Outcome]) -> None:
+def write_page(outcomes: list[faults.Outcome]) -> None:
     head, *rest = faults.rows(outcomes)
     lines = [head, ["---"] * len(head), *rest]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -50,8 +64,8 @@ def main() -> int:
         matrix = faults.Matrix(farm, Path(releases), SEED, STRIKES)
         matrix.log = lambda line: print(line, flush=True)
         outcomes = matrix.run()
-    write(outcomes)
-    return 0 if all(one.kept_promise for one in outcomes) else 1
+    write_page(outcomes)
+    return 0 if all(outcome.kept_promise for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of the docs about what is checked when: held against what tests see, or written by them.
+"""The docs page on checks of inputs: compared with the results of the tests, or written by them.
 
 SLIPWAY_WRITE_PAGES=1 pytest -m "long or not long" tests/inputs tests/e2e/test_remote_cache.py
 """
@@ -19,34 +19,34 @@ SEPARATE = "—"
 Outcomes = Dict[str, Dict[str, str]]
 
 TEXT = """\
-# What is checked, by what, when
+# How Slipway checks each input
 
-This page lists every kind of content that comes into a build from outside, and what Slipway holds it against before a step can use it.
-Tests write it: for each cell a server, a cache or a lock gives something else than the lock names, the real program runs, and the cell says
-which differences it refused. `size, SHA-256` means that a content which differs in one of them alone is refused, and that nothing of it is
-handed on.
+This page lists every kind of content that enters a build from outside, and the checks that Slipway makes before a step can use the content. Tests
+write this page. For each cell, a server, a cache or a lock supplies content that differs from the lock, and the test runs the real program. The
+cell lists the differences that the program refused. For example, `size, SHA-256` means that Slipway refuses content that differs in only one of
+them, and passes no part of it on.
 
 {table}
 
-- **{fetched}**: from a registry, mirror, server or file. A refused content is not kept.
-- **{cached}**: by its name, in `~/.cache/pants/named_caches/slipway_downloads` or pip's own cache. Every content is hashed again each time that it is
-  read. Where its bytes are not those of its name, it is fetched again; the cell says what the lock holds against it.
-- **{remote}**: a remote cache holds results of steps. Contents that locks name are never read from there: they are fetched by the step that
-  needs them. A result is as good as who may write to the cache: see [what a step sees](../explanation/what-a-step-sees.md).
-- `{separate}`: there is no such moment for this kind.
+- **{fetched}**: from a registry, mirror, server or file. Slipway does not keep content that it refuses.
+- **{cached}**: found by its name in `~/.cache/pants/named_caches/slipway_downloads` or in pip's cache. Slipway hashes the content each time it reads
+  it. If the bytes do not match the name, Slipway fetches the content again. The cell lists the checks against the lock.
+- **{remote}**: a remote cache holds results of steps. Slipway never reads content that locks name from a remote cache; the step that needs the
+  content fetches it. Anyone who can write to the cache can replace results: see [what a step sees](../explanation/what-a-step-sees.md).
+- `{separate}`: this moment does not exist for this kind.
 
-`npm ci` gets the tarballs after one more check: the step that installs holds each of them against the integrity of `package-lock.json`
-again, whatever way it came.
+For npm tarballs, one more check follows. The install step checks each tarball against the integrity in `package-lock.json` before it passes the
+tarball to `npm ci`.
 
 ## See also
 
 - [Review lock changes](../explanation/reviewing-lock-changes.md)
-- [Fetch lock](fetch-lock.md)
+- [The fetch lock](fetch-lock.md)
 """
 
 
 def hold(name: str, moment: str, outcome: str) -> None:
-    """Holds the page against what a test has just seen, or writes that into it."""
+    """Compares a cell of the page with the result of a test, or writes the result into the page."""
     outcomes = read()
     if os.environ.get("SLIPWAY_WRITE_PAGES"):
         outcomes.setdefault(name, {})[moment] = outcome
@@ -60,8 +60,8 @@ def read() -> Outcomes:
 
 
 def render(inputs: Sequence[Tuple[str, str]], outcomes: Outcomes) -> str:
-    """`inputs` are the rows: what comes in, and what names it."""
-    lines = [["What comes in", "Named by", *(moment.capitalize() for moment in MOMENTS)]]
+    """The page; `inputs` are the rows: the kind of content, and the lock that names it."""
+    lines = [["Input", "Named by", *(moment.capitalize() for moment in MOMENTS)]]
     lines.append(["---"] * len(lines[0]))
     for name, named_by in inputs:
         seen = outcomes.get(name, {})

@@ -1,4 +1,4 @@
-"""The rows of the page: each input, and what becomes of it at each moment, found out by a strike."""
+"""The rows of the page: each kind of input, and a strike that shows what happens at each moment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Strike = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Row:
-    """`strikes` are what the page has of it by moment; each gets an empty folder."""
+    """`strikes` give the cell of each moment; each strike gets an empty folder."""
 
     name: str
     locked_by: str
@@ -46,7 +46,7 @@ def _row(kind: kinds.Kind) -> Row:
 
 
 def index_when_fetched(folder: Path) -> str:
-    """What an archive says of itself: each doubt alone is enough."""
+    """The index of an archive: each single doubt is enough to refuse it."""
     held: List[str] = []
     with archives.signers() as make:
         debian, stranger = make("archive"), make("stranger")

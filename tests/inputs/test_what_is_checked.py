@@ -1,4 +1,4 @@
-"""Each kind of content from outside, at each moment, where it is not what its lock names."""
+"""Each kind of content from outside, at each moment, with content that differs from its lock."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Arena:
         self.targets = scratch / "targets"
         self.targets.mkdir()
         self.targets.chmod(0o777)
-        self.victim = self._canary("victim", "the text of who builds\n")
+        self.victim = self._canary("victim", "the text of the user who builds\n")
         self.secret = self._canary("secret", f"secret-{self.run_name}\n")
         for path in (self.targets, self.victim, self.secret):
             if owner is not None:

@@ -122,7 +122,7 @@ class Campaign:
     def _install(self, app: str, attacks: Sequence[Attack]) -> None:
         harmless = bystanders(len(self.runs))
         packages = [*harmless, *(one.package() for one in attacks)]
-        # Without a daemon, a step descends from a process that has the terminal of who builds.
+        # Without a daemon, a step descends from a process that has the terminal of the user who builds.
         run = self._build(self._arena.write_app(app, packages), daemon=self._daemon)
         evidence = [collect(self._arena, run, one) for one in attacks]
         wrong = [*of_run(run, self._arena), *_disturbed(run, harmless)]

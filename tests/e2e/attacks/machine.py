@@ -241,7 +241,7 @@ def state_of(pid: int) -> str:
 
 
 def start_victims(spec: Dict[str, Any]) -> Dict[str, subprocess.Popen[bytes]]:
-    """Processes of the other users of the machine: of the user that steps run as, and of who builds."""
+    """Processes of the other users of the machine: of the user that steps run as, and of the user who builds."""
     # Inside, where steps run as user 1000 of this very machine, its other processes are refused.
     stranger = NOBODY if spec["isolator"] == "inside" else STEP_USER
     users = {f"user {stranger}": stranger, "who builds": spec["builder"]}
@@ -306,7 +306,7 @@ def listeners(spec: Dict[str, Any]) -> Iterator[socket.socket]:
 
 
 def serve(listener: socket.socket, canary_file: str, connections: List[str]) -> None:
-    """Hands an open file of who builds to whoever connects, and notes what they say."""
+    """Hands an open file of the user who builds to whoever connects, and notes what they say."""
     while True:
         try:
             connection, _ = listener.accept()

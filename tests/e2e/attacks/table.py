@@ -307,15 +307,17 @@ def not_poisoned(evidence: Evidence) -> List[str]:
 
 def victim_unchanged(evidence: Evidence) -> List[str]:
     text = evidence.arena.victim.read_text()
-    evidence.arena.victim.write_text("the text of who builds\n")
+    evidence.arena.victim.write_text("the text of the user who builds\n")
     return (
-        [] if text == "the text of who builds\n" else [f"a file of who builds says {text[:60]!r}"]
+        []
+        if text == "the text of the user who builds\n"
+        else [f"a file of the user who builds says {text[:60]!r}"]
     )
 
 
 def secret_kept(evidence: Evidence) -> List[str]:
     told = f"secret-{evidence.arena.run_name}" in evidence.run.output
-    return ["the build shows a file of who builds"] if told else []
+    return ["the build shows a file of the user who builds"] if told else []
 
 
 def limit_named(evidence: Evidence) -> List[str]:
@@ -334,7 +336,7 @@ def log_kept(evidence: Evidence) -> List[str]:
     secret = f"secret-{evidence.arena.run_name}"
     for path in folder.glob("*.log") if folder.is_dir() else ():
         if secret in path.read_text(errors="replace"):
-            return [f"{path.name} has a file of who builds"]
+            return [f"{path.name} has a file of the user who builds"]
     return []
 
 
@@ -363,7 +365,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "rewrites-at-exit",
-        "seizes the step's program and replaces its outputs when it ends",
+        "attaches to the step's program and replaces its outputs when the program ends",
         "rewrite_at_exit",
         (facts_complete, layers_agree),
         newer=True,
@@ -392,7 +394,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "daemon",
-        "leaves a daemon that rewrites the package while it is collected",
+        "leaves a daemon that rewrites the package while Slipway collects the package",
         "daemon",
         (nothing_late, facts_complete, layers_agree),
         newer=True,
@@ -401,7 +403,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "kill",
-        "kills every process that it sees, in all ways that the kernel offers",
+        "kills every process that it sees, with each system call for it",
         "kill_all",
         (victims_alive,),
         batch=HARM,
@@ -425,7 +427,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "hydra",
-        "leaves processes that replace themselves all the time",
+        "leaves processes that constantly replace themselves",
         "hydra",
         batch=HARM,
         may_fail=True,
@@ -440,13 +442,13 @@ ATTACKS: Tuple[Attack, ...] = (
     # Files.
     Attack(
         "output-file",
-        "empties, opens anew and changes the mode of what its output goes to",
+        "truncates, reopens and changes the mode of the file that receives its output",
         "output_file",
         places=EVERYWHERE,
     ),
     Attack(
         "writes-around",
-        "writes into inputs, programs, runtime, outputs and the system",
+        "writes to inputs, programs, runtime, outputs and the system",
         "write_around",
         places=EVERYWHERE,
         critical=True,
@@ -470,7 +472,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "report-link",
-        "fails with a link to a file of who builds in place of the guard's report",
+        "fails and leaves a symlink to a file of the user instead of the guard's report",
         "link_at_report",
         (victim_unchanged,),
         fails=True,
@@ -479,7 +481,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "report-fifo",
-        "fails with a FIFO in place of the guard's report",
+        "fails and leaves a FIFO instead of the guard's report",
         "link_at_report",
         (in_time,),
         batch=ALONE,
@@ -490,7 +492,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "log-link",
-        "fails with a link to a file of who builds in place of the step's log",
+        "fails and leaves a symlink to a file of the user instead of the step's log",
         "link_at_log",
         (log_kept,),
         batch=ALONE,
@@ -501,27 +503,27 @@ ATTACKS: Tuple[Attack, ...] = (
     odd("socket", "leaves a socket in its folder"),
     odd("device", "leaves device files in its folder"),
     odd("set-id", "leaves set-user-ID and set-group-ID files and folders"),
-    odd("links", "leaves links to the machine, the outputs and other packages"),
+    odd("links", "leaves symlinks to the machine, the outputs and other packages"),
     odd("names", "leaves names with line breaks and escape codes", no_controls),
-    odd("bytes", "leaves names that are no UTF-8", no_controls),
-    odd("deep", "leaves folders deeper than a path may be long"),
+    odd("bytes", "leaves names that are not UTF-8", no_controls),
+    odd("deep", "leaves folders whose depth exceeds the maximum length of a path"),
     odd("locked", "leaves folders that nobody may enter or remove"),
-    odd("swapped", "replaces its folder by a link to /etc"),
-    odd("top-swapped", "replaces the whole application by a link to /"),
+    odd("swapped", "replaces its folder with a symlink to /etc"),
+    odd("top-swapped", "replaces the whole application with a symlink to /"),
     Attack(
         "hard-links", "links inputs and programs into its folder, and writes to them", "hard_links"
     ),
-    Attack("poison", "leaves modules, .pth files and .npmrc for other programs to run", "poison"),
+    Attack("poison", "leaves modules, .pth files and .npmrc for other programs to load", "poison"),
     Attack("traces", "leaves files and System V objects for other steps", "leave_traces"),
     # What it can reach.
     Attack(
         "loopback-server",
-        "asks the step's server for files of others, and takes its port",
+        "requests files of other packages from the step's server, and takes its port",
         "ask_server",
     ),
     Attack(
         "asks-with-escapes",
-        "asks the step's server for a name with escape codes",
+        "requests a name with escape codes from the step's server",
         "ask_with_escapes",
         (no_controls,),
         decision="prebuilt",
@@ -529,14 +531,14 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "machine-loopback",
-        "connects to a port and to Unix sockets of the machine, and takes a file from there",
+        "connects to a port and to Unix sockets of the machine, and receives a file there",
         "machine_loopback",
         (no_connection,),
         places=EVERYWHERE,
     ),
     Attack(
         "guard-race",
-        "changes an address in memory after the guard has looked at it",
+        "changes an address in memory after the guard has checked it",
         "race_the_guard",
         (no_connection,),
         may_fail=True,
@@ -549,29 +551,31 @@ ATTACKS: Tuple[Attack, ...] = (
         places=EVERYWHERE,
         critical=True,
     ),
-    Attack("other-abi", "makes system calls by the i386 and x32 interfaces", "other_abi"),
-    Attack("mountinfo", "reads where the step's files are on the machine", "mountinfo"),
+    Attack("other-abi", "makes system calls through the i386 and x32 interfaces", "other_abi"),
+    Attack("mountinfo", "reads the paths of the step's files on the machine", "mountinfo"),
     Attack(
         "kernel-files", "reads the kernel's command line, keys, sockets and memory", "kernel_files"
     ),
     Attack(
         "keyring",
-        "reads and adds keys of who builds",
+        "reads and adds keys of the user",
         "keyring",
         (no_keys,),
         places=EVERYWHERE,
         critical=True,
     ),
     Attack(
-        "user-namespace", "undoes read-only mounts in a user namespace of its own", "user_namespace"
+        "user-namespace",
+        "makes read-only mounts writable in a new user namespace",
+        "user_namespace",
     ),
-    Attack("leaves-root", "leaves its root by chroot, /proc and file handles", "leave_root"),
-    Attack("privileges", "does what only root may", "privileges"),
-    Attack("terminal", "types into the terminal of who builds", "terminal", (nothing_typed,)),
+    Attack("leaves-root", "leaves its root through chroot, /proc and file handles", "leave_root"),
+    Attack("privileges", "makes system calls that only root may make", "privileges"),
+    Attack("terminal", "types into the terminal of the user", "terminal", (nothing_typed,)),
     # What the build says.
     Attack(
         "forged-name",
-        "reaches for the network under the name of react, with escape codes",
+        "tries to reach a host under the name of react, with escape codes",
         "forge_name",
         (no_react, no_controls),
         fails=True,
@@ -579,7 +583,7 @@ ATTACKS: Tuple[Attack, ...] = (
     ),
     Attack(
         "escapes",
-        "fails after printing escape codes for clipboard, title and screen",
+        "prints escape codes for clipboard, title and screen, and fails",
         "escapes",
         (no_controls,),
         fails=True,
@@ -632,28 +636,24 @@ def late_bystander(number: int) -> Package:
 # --- What is not protected.
 
 _GUARD_ALONE = (
-    "Where no network namespace can be made, the guard alone stands before the machine's network. A "
-    "process can change an address in its memory after the guard has looked at it."
+    "If no network namespace can be made, the guard is the only protection of the machine's network. "
+    "A process can change an address in its memory after the guard has checked it."
 )
 _LOOPBACK = (
-    "A job in a container shares folders of its machine, with the sockets in them; as a plain user "
-    "also the loopback interface."
+    "A job in a container shares folders of its machine, with the sockets in them. With a plain user, "
+    "the scripts also share the loopback interface."
 )
 _SAME_USER = (
-    "The scripts of a job that is user 1000 itself are of the same user as the build tool and the "
-    "rest of the job. The kernel lets them signal its processes and read those that can be traced."
+    "If a job runs as user 1000, its scripts run as the same user as the build tool and the rest of "
+    "the job. The kernel lets them signal its processes and read those that can be traced."
 )
 _SAME_FILES = (
-    "The scripts of a job that is user 1000 itself may write to every file of that user: outputs, "
-    "inputs and programs of steps, temporary folders."
+    "If a job runs as user 1000, its scripts may write to every file of that user: outputs, inputs "
+    "and programs of steps, temporary folders."
 )
-_OWN_MACHINE = (
-    "Inside, the root of a step is the machine of the job, whose files a script can read."
-)
-_FACTS = "The kernel tells each process where its files are on the machine, and how the kernel was started."
-_CONTAINER_TERMINALS = (
-    "A container has pseudo-terminals of its own, which lead to no terminal of the machine."
-)
+_OWN_MACHINE = "With the isolator `inside`, the root of a step is the job's machine, and scripts can read its files."
+_FACTS = "The kernel shows each process the paths of its files on the machine, and the kernel's command line."
+_CONTAINER_TERMINALS = "A container has its own pseudo-terminals, which are not connected to a terminal of the machine."
 _INSIDE = ("inside as root", INSIDE_PLAIN)
 _OPEN: Sequence[Tuple[str, Sequence[str], Sequence[str]]] = (
     (_GUARD_ALONE, ("guard-race",), (INSIDE_PLAIN,)),
@@ -715,7 +715,7 @@ def of_run(run: Run, arena: Arena) -> List[str]:
     if run.outcome.timed_out:
         wrong.append("the build did not end")
     if f"secret-{arena.run_name}" in run.output:
-        wrong.append("the build shows a file of who builds")
+        wrong.append("the build shows a file of the user who builds")
     if "Traceback (most recent call last)" in run.output:
         wrong.append("the build shows a traceback")
     for line in run.output.split("\n"):

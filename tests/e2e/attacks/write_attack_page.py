@@ -1,7 +1,7 @@
-"""Writes the page of the docs about attacks of build steps, from attacks that are run for it.
+"""Writes the docs page on attacks of build scripts, from attacks that it runs.
 
 PYTHONPATH=.:build_rules python3 tests/e2e/attacks/write_attack_page.py            all arenas, an hour
-PYTHONPATH=.:build_rules python3 tests/e2e/attacks/write_attack_page.py chroot …   these anew, others as they were
+PYTHONPATH=.:build_rules python3 tests/e2e/attacks/write_attack_page.py chroot …   only these arenas; keeps the other results
 """
 
 from __future__ import annotations
@@ -35,20 +35,19 @@ UNPROMISED = "held by chance"
 TEXT = """\
 # What a hostile build script can reach
 
-This page lists attacks on a build step and what each isolator did against them. `tests/e2e/attacks/write_attack_page.py` writes it
-from real builds: {count} attacks, {cells} outcomes. Each attack is a script of `tests/e2e/attacks/payloads/`. It runs as the install script of
-a package; where the table says so, also as the build script of an application and as the `make` of a runtime that is built from source.
+This page lists attacks on a build step, and the result of each attack with each isolator. `tests/e2e/attacks/write_attack_page.py` writes the page
+from real builds: {count} attacks, {cells} outcomes. Each attack is a script in `tests/e2e/attacks/payloads/`. Every attack runs as the install script of
+a package. Some also run as the build script of an application, or as the `make` of a runtime from source.
 
-* `{held}`: the script reached nothing outside of its package's output, and the build reported what it had to report.
+* `{held}`: the script reached nothing outside of its package's output, and the build reported everything that it must report.
 * `{open}`: the isolator cannot prevent the attack. The number refers to the reasons below the table.
-* `{unpromised}`: the attack reached nothing in this run, and nothing keeps it from that in another.
+* `{unpromised}`: the attack reached nothing in this run, but the isolator does not guarantee this.
 * `{broken}`: the attack reached something that this page says is protected. This is a bug.
 
 {table}
 
-The row "{together}" has what is true after all attacks of an isolator: no process of a script is left, no file of the machine has changed,
-packages that mean no harm are built as ever, the release holds only what belongs to it, and the audit names every binary that old hosts
-cannot load.
+The row "{together}" shows the state after all attacks on an isolator. No process of a script remains, and no file of the machine has changed. Slipway builds
+harmless packages as usual, the release contains only its own files, and the audit names every binary that old hosts cannot load.
 
 ## Not protected
 
@@ -56,13 +55,13 @@ cannot load.
 
 ## See also
 
-- [What a step sees](../explanation/what-a-step-sees.md)
-- [Choose an isolator](../how-to/isolators.md)
+- [Threat model: what a build step can see and do](../explanation/what-a-step-sees.md)
+- [Choose how steps are isolated](../how-to/isolators.md)
 """
 
 
 def run_all(names: Sequence[str], folder: Path) -> List[Cell]:
-    """Runs every attack in these arenas."""
+    """The outcome of every attack in these arenas."""
     cells: List[Cell] = []
     with contextlib.ExitStack() as stack:
         engines: List[Engine] = []
@@ -87,18 +86,18 @@ def render(cells: Iterable[Cell]) -> str:
     by_place: Dict[Tuple[str, str, str], Cell] = {}
     for cell in cells:
         key = (cell.attack, cell.place, cell.arena)
-        earlier = by_place.get(key)  # the row of all together has one cell for each build
+        earlier = by_place.get(key)  # in the row `ALL_TOGETHER`, each build has a cell
         by_place[key] = replace(cell, wrong=(*earlier.wrong, *cell.wrong)) if earlier else cell
     reasons = sorted(set(NOT_PROTECTED.values()))
     head = ["attack", "what it tries", "where", *ARENAS]
     lines = [head, ["---"] * len(head)]
-    told = [(one.name, one.tries) for one in ATTACKS]
-    for name, tries in [*told, (ALL_TOGETHER, "all of the above")]:
+    attacks = [(attack.name, attack.tries) for attack in ATTACKS]
+    for name, tries in [*attacks, (ALL_TOGETHER, "all attacks above")]:
         for place in (INSTALL, BUILD, MAKE):
-            found = [by_place.get((name, place, arena)) for arena in ARENAS]
-            if not any(found):
+            row = [by_place.get((name, place, arena)) for arena in ARENAS]
+            if not any(row):
                 continue
-            words = [_word(cell, reasons) for cell in found]
+            words = [_word(cell, reasons) for cell in row]
             lines.append([f"`{name}`" if name != ALL_TOGETHER else name, tries, place, *words])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     listed = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
@@ -116,7 +115,7 @@ def render(cells: Iterable[Cell]) -> str:
 
 
 def write_page(cells: Sequence[Cell]) -> None:
-    """The page, and the outcomes beside it: without what a script noted of this machine."""
+    """Writes the page, and the outcomes beside it without notes of a script about this machine."""
     plain = [
         replace(
             cell,
@@ -144,11 +143,11 @@ def main(names: Sequence[str]) -> int:
     if unknown:
         print(f"no such arena: {', '.join(sorted(unknown))}; there are: {', '.join(ARENAS)}")
         return 2
-    kept = [one for one in read_cells(OUTCOMES) if one.arena not in names] if names else []
+    kept = [cell for cell in read_cells(OUTCOMES) if cell.arena not in names] if names else []
     with harness.scratch_folder("a") as folder:
         cells = [*kept, *run_all(names or list(ARENAS), folder)]
     write_page(cells)
-    broken = [one for one in cells if one.wrong and not reason_of(one.attack, one.arena)]
+    broken = [cell for cell in cells if cell.wrong and not reason_of(cell.attack, cell.arena)]
     for cell in broken:
         print(f"{cell.arena}, {cell.attack} ({cell.place}): {'; '.join(cell.wrong)}")
     return 1 if broken else 0

@@ -1,4 +1,4 @@
-"""Asks the loopback server for a binary whose name would write to the terminal of who builds."""
+"""Asks the loopback server for a binary whose name would write to the terminal of the user who builds."""
 
 import os
 import re

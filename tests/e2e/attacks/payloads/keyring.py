@@ -1,4 +1,4 @@
-"""Reads the keys of who builds, and adds one to each keyring that it inherits."""
+"""Reads the keys of the user who builds, and adds one to each keyring that it inherits."""
 
 import ctypes
 import struct
@@ -27,7 +27,7 @@ key, error = kit.call(
     *(ctypes.c_char_p(kit.CONFIG["key"].encode()), 0),
 )
 if key >= 0:
-    kit.reached("found the key of who builds")
+    kit.reached("found the key of the user who builds")
 for name, ring in RINGS.items():
     done, error = kit.call(
         *(kit.ADD_KEY, ctypes.c_char_p(b"user")),

@@ -1,4 +1,4 @@
-"""Puts a link to a file of who builds in place of the step's log, and fails."""
+"""Puts a link to a file of the user who builds in place of the step's log, and fails."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Fails with `out/network.json` a link to a file of who builds, after a try at the network."""
+"""Fails with `out/network.json` a link to a file of the user who builds, after a try at the network."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Reads where the files of the step are on the machine, which tells the name of who builds."""
+"""Reads where the files of the step are on the machine, which tells the name of the user who builds."""
 
 import kit
 

@@ -1,4 +1,4 @@
-"""Types a command into the terminal of who builds, by TIOCSTI and by its device files."""
+"""Types a command into the terminal of the user who builds, by TIOCSTI and by its device files."""
 
 import fcntl
 import glob
