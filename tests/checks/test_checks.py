@@ -1,4 +1,4 @@
-"""The checkers of this repository, one test each: what they say is the failure's text."""
+"""The checkers of this repository, one test for each; a failure shows the checker's output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def path_of(module: str) -> str:
     return str((path if path.is_dir() else path.with_suffix(".py")).relative_to(REPOSITORY))
 
 
-# What runs without Pants: the modules that one contract of import-linter holds to that.
+# The modules that run without Pants: a contract of import-linter lists them.
 CONTRACTS = configparser.ConfigParser()
 CONTRACTS.read(REPOSITORY / ".importlinter")
 PLAIN = CONTRACTS["importlinter:contract:plain"]["source_modules"].split()
@@ -46,7 +46,7 @@ CHECKS = {
 
 
 def program(name: str) -> List[str]:
-    """The tool of this interpreter's own environment, not one of the machine."""
+    """The command of a tool, from this interpreter's environment if it has the tool."""
     beside = Path(sys.executable).parent / name
     if beside.exists():
         return [str(beside)]
@@ -54,17 +54,17 @@ def program(name: str) -> List[str]:
         for place in (folder / "bin" / name, folder.parent.parent.parent / "bin" / name):
             if place.exists():
                 return [str(place)]
-    found = shutil.which(name)
-    assert found, f"{name} is not installed: it stands in 3rdparty/python/test.in"
-    return [found]
+    path = shutil.which(name)
+    assert path, f"{name} is not installed: 3rdparty/python/test.in lists it"
+    return [path]
 
 
 @pytest.mark.parametrize("check", sorted(CHECKS))
-def test_checker_is_content(check: str) -> None:
+def test_checker_finds_nothing(check: str) -> None:
     name, *arguments = CHECKS[check]
     done = subprocess.run(
         [*program(name), *arguments],
-        # It looks for the package in the current folder alone.
+        # import-linter looks for the package only in the current folder.
         cwd=SOURCES if check == "imports" else REPOSITORY,
         env={**os.environ, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
@@ -79,8 +79,8 @@ def test_every_module_is_plain_or_a_rule() -> None:
     for path in sorted(SOURCES.glob("slipway/**/*.py")):
         parts = path.relative_to(SOURCES).with_suffix("").parts
         names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
-        of_pants = parts[2:3] in (("rules",), ("targets",)) or len(parts) == 2
-        assert of_pants != bool(names & set(PLAIN)) or path.stem == "__init__", path
+        may_import_pants = parts[2:3] in (("rules",), ("targets",)) or len(parts) == 2
+        assert may_import_pants != bool(names & set(PLAIN)) or path.stem == "__init__", path
 
 
 CALLS = {

@@ -1,8 +1,8 @@
-"""Reads the pages of the documentation: their commands, what these must say, and files to write.
+"""Reads the pages of the documentation: commands, their expected output, and files to write.
 
-A block marked `console` holds commands behind `$ ` and what they print; `…` in an expected line
-stands for any text, a line that is only `…` for any lines. A block whose language is followed by a
-path is that file. A comment right above a block may say
+A block marked `console` holds commands after `$ ` and their output. `…` in an expected line stands
+for any text, and a line that is only `…` stands for any lines. A block whose language is followed by
+a path is the content of that file. A comment above a block may say
 
     <!-- not run: why -->     the commands cannot be run by a test
     <!-- fails -->            the block's last command must fail
@@ -39,7 +39,7 @@ class Command:
 
 @dataclass(frozen=True)
 class File:
-    """A file that the reader is told to write."""
+    """A file that the page asks the reader to write."""
 
     line: int
     path: str
@@ -61,7 +61,7 @@ def paths() -> List[Path]:
 
 def blocks(text: str) -> List[Block]:
     """The fenced blocks of a page."""
-    found: List[Block] = []
+    complete: List[Block] = []
     opened: Optional[Tuple[int, str, Optional[str], str]] = None
     content: List[str] = []
     last = ""
@@ -69,7 +69,7 @@ def blocks(text: str) -> List[Block]:
         if opened is not None:
             if line == "```":
                 start, language, path, comment = opened
-                found.append(Block(start, language, path, tuple(content), comment))
+                complete.append(Block(start, language, path, tuple(content), comment))
                 opened, content, last = None, [], ""
             else:
                 content.append(line)
@@ -81,18 +81,18 @@ def blocks(text: str) -> List[Block]:
             last = line.strip()
     if opened is not None:
         raise ValueError(f"line {opened[0]}: the block has no end")
-    return found
+    return complete
 
 
 def steps(text: str) -> List[object]:
     """The commands and files of a page, in its order."""
-    found: List[object] = []
+    items: List[object] = []
     for block in blocks(text):
         if block.path is not None:
-            found.append(File(block.line, block.path, "\n".join(block.lines) + "\n"))
+            items.append(File(block.line, block.path, "\n".join(block.lines) + "\n"))
         elif block.language == "console":
-            found.extend(_commands(block))
-    return found
+            items.extend(_commands(block))
+    return items
 
 
 def _commands(block: Block) -> List[Command]:
@@ -122,16 +122,16 @@ def _commands(block: Block) -> List[Command]:
 
 
 def missing_line(expected: Tuple[str, ...], output: str) -> Optional[str]:
-    """The first expected line that the output lacks; lines must come in their order.
+    """The first expected line that the output lacks; the lines must have the same order.
 
-    The time in front of a log line is not compared.
+    The comparison leaves out the time before a log line.
     """
     lines = (_TIME.sub("", line).strip() for line in output.split("\n"))
-    for one in expected:
-        if one.strip() in ("", ANYTHING):
+    for expected_line in expected:
+        if expected_line.strip() in ("", ANYTHING):
             continue
-        wanted = _TIME.sub("", one.strip())
+        wanted = _TIME.sub("", expected_line.strip())
         pattern = re.compile(".*".join(re.escape(part) for part in wanted.split(ANYTHING)))
         if not any(pattern.fullmatch(line) for line in lines):
-            return one
+            return expected_line
     return None

@@ -1,4 +1,4 @@
-"""One shell for all commands of a page, as a reader has: folders and variables stay."""
+"""One shell for all commands of a page, as a reader has: it keeps its folder and variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Shell:
-    """`run` gives a command's exit status and all that it printed."""
+    """`run` returns a command's exit status and its output."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._mark = f"end-{uuid.uuid4().hex}"
@@ -33,7 +33,7 @@ class Shell:
 
     def run(self, command: str, time_limit: float) -> Tuple[int, str]:
         assert self._process.stdin is not None
-        # Its own input would be the commands that follow.
+        # Without /dev/null, the command would read the following commands as its input.
         script = f'{{ {command}\n}} </dev/null\nprintf "\\n%s %s\\n" {self._mark} "$?"\n'
         self._process.stdin.write(script.encode())
         self._process.stdin.flush()
@@ -45,9 +45,9 @@ class Shell:
         ending = re.compile(rf"\n{self._mark} (\d+)\n")
         while True:
             text = seen.decode("utf-8", "replace")
-            found = ending.search(text)
-            if found:
-                return int(found.group(1)), _COLOUR.sub("", text[: found.start()])
+            end_mark = ending.search(text)
+            if end_mark:
+                return int(end_mark.group(1)), _COLOUR.sub("", text[: end_mark.start()])
             left = deadline - time.monotonic()
             ready = select.select([descriptor], [], [], max(left, 0))[0]
             block = os.read(descriptor, 1 << 16) if ready else b""

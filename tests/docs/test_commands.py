@@ -1,7 +1,7 @@
-"""Runs every command of the documentation, page by page, each in a workspace as it was cloned.
+"""Runs every command of the documentation, page by page, each page in a fresh workspace.
 
-Commands that no test can run say why in the page's source; they are printed. `-k tutorial` runs the
-pages of one folder.
+A command that no test can run has the reason in the page's source; the test prints it. `-k tutorial`
+runs the pages of one folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TIME_LIMIT = 900.0
 COMMAND_PAGES = [
     path
     for path in pages.paths()
-    if any(isinstance(one, Command) for one in pages.steps(path.read_text(encoding="utf-8")))
+    if any(isinstance(step, Command) for step in pages.steps(path.read_text(encoding="utf-8")))
 ]
 
 
@@ -33,7 +33,7 @@ def scratch() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def clone(scratch: Path) -> Iterator[Workspace]:
-    """One for all pages, with its daemon: starting Pants takes longer than most commands."""
+    """One clone for all pages, with a daemon: a start of Pants takes longer than most commands."""
     tools = str(harness.tools_folder(scratch / "tools"))
     env = {"LOG_DIR": str(scratch / "logs")}
     root = scratch / "clone" / "slipway"
@@ -44,7 +44,7 @@ def clone(scratch: Path) -> Iterator[Workspace]:
 
 @pytest.fixture
 def workspace(clone: Workspace) -> Workspace:
-    """As it was cloned; only what Pants itself keeps there stays."""
+    """The clone in its first state, except for the folders that Pants itself keeps there."""
     clone.git("reset", "--quiet", "--hard")
     clone.git("clean", "--quiet", "--force", "-dx", "--exclude=.pants.d", "--exclude=.pids")
     return clone
@@ -74,5 +74,5 @@ def _run(command: Command, shell: Shell, page: Path) -> None:
         return
     status, output = shell.run(command.text, TIME_LIMIT)
     assert (status != 0) == command.fails, f"exit status {status} of {at}\n{output}"
-    lacking = pages.missing_line(command.expected, output)
-    assert lacking is None, f"no line {lacking!r} from {at}\n{output}"
+    missing = pages.missing_line(command.expected, output)
+    assert missing is None, f"no line {missing!r} from {at}\n{output}"

@@ -1,4 +1,4 @@
-"""How pages are read, and what every page must keep to."""
+"""The reader of pages, and rules that every page must follow."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ def test_a_block_without_an_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize("path", pages.paths(), ids=lambda path: path.name)
-def test_commands_stand_only_where_they_are_run(path: Path) -> None:
-    """A block in another language that looks like commands would be run by nobody."""
+def test_every_command_is_in_a_console_block(path: Path) -> None:
+    """No test would run the commands of a block in another language."""
     for block in pages.blocks(path.read_text(encoding="utf-8")):
-        commands = block.language in ("sh", "bash", "shell", "zsh") and block.path is None
-        assert not commands, f"{path.name}:{block.line}"
+        is_script = block.language in ("sh", "bash", "shell", "zsh") and block.path is None
+        assert not is_script, f"{path.name}:{block.line}"
         if block.language != "console":
             commands = [line for line in block.lines if line.startswith(("$ ", "./pants "))]
             assert not commands, f"{path.name}:{block.line}"
 
 
 @pytest.mark.parametrize("path", pages.paths(), ids=lambda path: path.name)
-def test_links_lead_to_files_that_are_there(path: Path) -> None:
+def test_links_lead_to_existing_files(path: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         parts = urlsplit(target)
         if not parts.scheme and parts.path:

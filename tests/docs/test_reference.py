@@ -1,4 +1,4 @@
-"""The generated pages of the reference are what the help texts say today."""
+"""The generated reference pages agree with the help texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def writer() -> ModuleType:
 @pytest.mark.parametrize("name", ["targets.md", "options.md"])
 def test_page_is_up_to_date(writer: ModuleType, name: str) -> None:
     assert (PROGRAM.parent / name).read_text(encoding="utf-8") == writer.pages()[name], (
-        "renew it: PYTHONPATH=build_rules python3 docs/reference/write_reference.py"
+        "regenerate it: PYTHONPATH=build_rules python3 docs/reference/write_reference.py"
     )
 
 
