@@ -11,7 +11,7 @@ OURS, THEIRS = "slipway", "script"
 
 @dataclass(frozen=True)
 class Measure:
-    """One row: a short key for the JSON, and what stands in the table."""
+    """One row: a short key for the JSON, and the text in the table."""
 
     key: str
     title: str

@@ -1,4 +1,4 @@
-"""One bad input: what is broken, what must be told, and that nothing else changed.
+"""One bad input: what is broken, what the message must say, and that nothing else changed.
 
 A row is tried like a user would: the application is sound but for one thing, the command fails
 with words, everything on disk is as it was, and the same command succeeds once the cause is gone.
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Case:
-    """`spoil` breaks a sound application; each text of `told` stands in the message."""
+    """`spoil` breaks a sound application; each text of `told` is in the message."""
 
     spoil: Callable[[Line, TinyApp], object]
     told: Tuple[str, ...]
@@ -111,7 +111,7 @@ def assert_told(result: Result, told: Tuple[str, ...], unwanted: Tuple[str, ...]
     for text in told:
         assert text in result.output, f"not told: {text}\n{result.output}"
     for text in (*NEVER, *unwanted):
-        assert text not in result.output, f"should not be told: {text}\n{result.output}"
+        assert text not in result.output, f"must not be in the output: {text}\n{result.output}"
 
 
 def try_case(line: Line, case: Case, name: str, packages: Mapping[str, bytes]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 RAN, HIT_LOCALLY, HIT_REMOTELY, MEMOIZED = "Ran", "HitLocally", "HitRemotely", "Memoized"
 
-# Fetching is no build step: it is never cached, and runs only for a step that misses.
+# Fetching is not a build step: it is never cached, and runs only for a step that is not a cache hit.
 FETCH = "slipway.step.programs.locked_files"
 STEPS = ("slipway.step.programs.enter", "slipway.toolchain.programs.assemble")
 

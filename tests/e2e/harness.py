@@ -223,7 +223,7 @@ def end(pids: Set[int], number: int = signal.SIGKILL) -> None:
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
+        assert time.monotonic() < deadline, f"timed out after {seconds:g} s: {what}"
         time.sleep(0.05)
 
 
@@ -234,7 +234,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 class Caches:
     """The folders that one user of one machine has: Pants' store, named caches, the runner's.
 
-    The runner's own may lie elsewhere: it installs Pants into it, which takes a minute.
+    The runner's own folder may be elsewhere: it installs Pants there, which takes a minute.
     """
 
     folder: Path
@@ -408,7 +408,7 @@ class Workspace:
         return self.root.joinpath("dist", *names)
 
     def release(self, target: str = "apps.koa-kkl/release") -> Path:
-        """The release tarball that a target left last; another version may lie beside it."""
+        """The release tarball that a target wrote last; another version may be beside it."""
         found = [
             path
             for path in self.dist(target).glob("*.tar.gz")
@@ -474,7 +474,7 @@ class Workspace:
 
 
 def repository_files() -> List[str]:
-    """The files that a clone has; in a sandbox without .git, all that the tests lie among."""
+    """The files that a clone has; in a sandbox without .git, all files around the tests."""
     if (origin / ".git").exists() and shutil.which("git"):
         listing = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

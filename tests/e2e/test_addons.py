@@ -254,8 +254,8 @@ def test_what_was_compiled_here_is_taken_as_a_prebuilt_binary_there(
     assert f" {sha256} {len(packed)} npm_config_{variable} {wanted}" in (
         (folder / "npm-fetch.lock").read_text()
     )
-    # Its own install script took it; the layer is that of the compilation, byte for byte, and so is
-    # the release, whose smoke script has run.
+    # The package's own install script took the binary. The layer and the release have the same bytes
+    # as after a compilation, and the smoke script has run.
     assert any(one.startswith(f"Compile {name}@") for one in added.counts.ran)
     said = workspace.pants("package", release).ok()
     assert not any(one.startswith(("Compile ", "Smoke-test ")) for one in said.counts.ran)

@@ -521,7 +521,7 @@ def test_a_step_that_writes_everywhere_changes_nothing_for_later_steps(line: Lin
     line.workspace.pants("package", app.release).ok()
     sound = line.workspace.release("apps.writes/release").read_bytes()
     before = state_of(line.workspace)["roots"]
-    # The runtime's own tree lies inside of the application's build.
+    # The runtime's own tree is inside the application's build.
     scripts(
         build=f"mkdir dist; echo x >dist/a.js; {spoiling}; rm -rf /build/node_runtime 2>/dev/null; :"
     )(line, app)

@@ -1,6 +1,6 @@
 """Disks that are full while a release is made, and packages that would fill any.
 
-Each command runs in a mount namespace where one folder lies on a disk of a few megabytes; the same
+Each command runs in a mount namespace where one folder is on a disk of a few megabytes; the same
 command without it shows that nothing was spoiled.
 """
 
@@ -41,7 +41,7 @@ def small_disk(place: Path, size: str) -> List[str]:
     return ["unshare", *as_root, "--mount", "sh", "-c", _ON_SMALL_DISK, "sh", size, str(place)]
 
 
-# The variable of Pants that names the folder, the disk's size, and what is told.
+# The variable of Pants that names the folder, the disk's size, and texts of the message.
 DISKS: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
     "the execution root": (
         "PANTS_LOCAL_EXECUTION_ROOT_DIR",

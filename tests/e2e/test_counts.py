@@ -23,7 +23,7 @@ PACKAGE = ("package", "//apps/koa-kkl:release")
 APP = "apps/koa-kkl"
 ASSEMBLE = "Assemble koa-kkl-1.4.0-prod.tar.gz"
 BUILD, PACK, SMOKE = (f"{verb} koa-kkl for prod" for verb in ("Build", "Pack", "Smoke-test"))
-# Processes that look at the machine and are no build steps. The rules of Slipway need none.
+# Processes that inspect the machine and are not build steps. The rules of Slipway need none.
 PROBES: Tuple[str, ...] = ()
 
 

@@ -106,7 +106,7 @@ def test_release_starts_answers_logs_and_stops_without_node(operator: Operator) 
 
 
 def processes_of(release: Path) -> List[str]:
-    """The commands of processes whose program lies in a release."""
+    """The commands of processes whose program is in a release."""
     found = []
     for pid in (name for name in os.listdir("/proc") if name.isdigit()):
         with contextlib.suppress(OSError):
@@ -144,7 +144,7 @@ def test_file_lists_hold(operator: Operator) -> None:
         for line in (operator.release / ".release" / name).read_text().splitlines(True)
     }
     there = {path for path, what in archives.listing(operator.release).items() if len(what) > 64}
-    # What says of itself what it is cannot stand in a list inside.
+    # A file that describes the release, or a list itself, cannot be in a list inside the release.
     assert there - named == {"release.json", *(f".release/{name}" for name in lists)}
     assert named <= there
 
@@ -256,7 +256,8 @@ def test_run_of_a_release_ends_with_ctrl_c(terminal: bool, live: Workspace, scra
     }
     master, slave = pty.openpty()
     try:
-        # `setsid -c` makes the terminal that of the run: Ctrl-C reaches it as a user's would.
+        # `setsid -c` makes this terminal the run's controlling terminal: Ctrl-C reaches the run as a
+        # user's Ctrl-C does.
         process = live.start(
             *("run", "//apps/koa-kkl:release"),
             env=env,
@@ -327,7 +328,7 @@ def test_export_gives_the_loop_of_a_developer(
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=20)
     assert process.returncode == 0, output
-    # What the developer's loop left in the folder is no input of a release.
+    # Files that the developer's loop left in the folder are not an input of a release.
     live.pants("package", "//apps/koa-kkl:release").ok()
     assert archives.first_difference(built.release(), live.release()) == ""
 

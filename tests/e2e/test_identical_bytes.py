@@ -46,7 +46,7 @@ def reference(make_workspace: Callable[..., Workspace], first: First) -> Dict[st
 
 
 def outputs(workspace: Workspace, folder: str) -> Dict[str, Path]:
-    """Archives first: a difference in one is told in words, one of a manifest follows from it."""
+    """Archives first: their difference is shown in words, and a manifest differs because of it."""
     files = sorted(
         workspace.dist(folder).iterdir(), key=lambda path: (path.suffix == ".json", path)
     )
@@ -99,7 +99,7 @@ _DEFLATE = """\
 #define _GNU_SOURCE
 #include <dlfcn.h>
 typedef int (*init_t)(void *, int, int, int, int, int, const char *, int);
-/* Another deflate: whoever asks for a level gets the fastest, and so other bytes. */
+/* Another deflate: every level is the fastest, and so gives other bytes. */
 int deflateInit2_(void *stream, int level, int method, int bits, int memory, int strategy,
                   const char *version, int size) {
   init_t real = (init_t)dlsym(RTLD_NEXT, "deflateInit2_");

@@ -286,7 +286,7 @@ def test_a_page_that_says_404_is_never_kept_as_a_binary(
     assert '"keeps@1.0.0" asks for a binary that is not pinned' in said.output
     assert "v1/addon.node, by KEEPS_MIRROR" in said.output
 
-    # A local file stands in for the mirror, and the mirror of an option for the client's own.
+    # A local file replaces the mirror, and the mirror of an option replaces the client's own.
     add = (KNOWN, "install-scripts", "--pin=keeps")
     local = scratch / "addon.node"
     local.write_bytes(b"what somebody has compiled")

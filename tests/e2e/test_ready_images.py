@@ -18,7 +18,7 @@ from tests.e2e.engine import Engine
 from tests.e2e.harness import Result, Workspace
 from tests.e2e.tiny_app import TinyApp
 
-# In parts: this file itself lies in the workspace that is searched for it.
+# In parts, because the test searches the workspace for it, and this file is in the workspace.
 USER, PASSWORD = "robot", "-".join(("canary", "of", "the", "registry"))
 # bcrypt of the password above, as htpasswd writes it.
 HTPASSWD = "robot:$2b$05$abcdefghijklmnopqrstuuTQLdDQ2arfM5hmv74DJrVlfO6Ojq7Qm"

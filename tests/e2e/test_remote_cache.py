@@ -198,7 +198,7 @@ HOSTILE: Dict[str, Tuple[Item, str]] = {
 def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_trusted(
     first: First, filled: CacheServer, copied: Path, cold: Workspace, session_folder: Path
 ) -> None:
-    """The layer of the npm packages is replaced by who can write to the server."""
+    """Somebody who can write to the server replaces the layer of the npm packages."""
     found = cold.pants(*PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug")).ok()
     action = action_digests(found)["Install 674 npm packages of apps/koa-kkl"]
     result = copied / "actioncache" / "objects" / action[:2] / action[2:]

@@ -163,7 +163,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         start = len(self.seen)
         while text not in self.seen[start:]:
-            assert time.monotonic() < deadline, f"waited for {text!r} in vain:\n{self.seen}"
+            assert time.monotonic() < deadline, f"timed out waiting for {text!r}:\n{self.seen}"
             if select.select([self._outer], [], [], 0.1)[0]:
                 self.seen += os.read(self._outer, 1 << 16).decode(errors="replace")
 

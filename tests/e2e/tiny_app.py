@@ -53,7 +53,7 @@ def integrity(content: bytes) -> str:
 
 @dataclass
 class TinyApp:
-    """`bundle` and `release` are further fields, as they stand in a BUILD file."""
+    """`bundle` and `release` are further fields, as a BUILD file has them."""
 
     workspace: Workspace
     folder: str
@@ -124,7 +124,7 @@ class TinyApp:
         )
 
     def write(self) -> None:
-        """Writes the application anew, with nothing else in its folder."""
+        """Replaces the folder with a new application, so that nothing else is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.put("BUILD", self.build_file)
         self.put("package.json", json.dumps(self.manifest, indent=2))

@@ -1,4 +1,4 @@
-"""Makes the lock fixtures anew, with the real npm: `python -m tests.npm.make_fixtures [shape …]`.
+"""Makes the lock fixtures again, with the real npm: `python -m tests.npm.make_fixtures [shape …]`.
 
 Each shape is an application that shows one trait of locks. The registry's host is replaced, so
 that the fixtures name none.

@@ -12,7 +12,7 @@ import pytest
 
 from tests.npm import npm_tools
 
-# Each way stands above those that follow; document 4's order.
+# Each way takes precedence over those after it; document 4's order.
 WAYS = ("flag", "SASS_BINARY_SITE", "npm_config_sass_binary_site", "package.json")
 
 

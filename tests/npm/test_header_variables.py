@@ -22,7 +22,7 @@ from tests.npm import npm_tools
 from tests.npm.npm_tools import Npm
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "node-headers.md"
-USUAL = "9.1.0"  # that of the npm of Node 16; the others are tried in the long tier
+USUAL = "9.1.0"  # from the npm of Node 16; the long tier tests the others
 # node-gyp -> the Node that it runs under here.
 RELEASES = {
     "3.4.0": "6.3.0",

@@ -62,7 +62,7 @@ Member = Tuple[tarfile.TarInfo, bytes]
 class Package:
     """An npm package whose install script is a payload: `settings` reach it as attack.json.
 
-    `script` is another install script, for packages that are no attack.
+    `script` is another install script, for packages that do not attack.
     """
 
     name: str
@@ -185,7 +185,7 @@ class Arena:
 
     @property
     def settings(self) -> Dict[str, Any]:
-        """What every attack is told of the machine: it need not search for what it must not reach."""
+        """Facts of the machine for every attack, which need not search for what it must not reach."""
         return {
             "port": _port_of(self.run_name, 0),
             "outer_port": _port_of(self.run_name, 1),

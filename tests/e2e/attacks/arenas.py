@@ -100,7 +100,7 @@ def _as_plain_user(surroundings: Surroundings, isolator: str, user: str) -> Iter
 
 
 def _own_caches(surroundings: Surroundings, folder: Path, owner: User) -> Caches:
-    """A copy of the caches that belongs to that user, less the runner's, which it makes anew."""
+    """A copy of the caches that belongs to that user, without the runner's, which it makes again."""
     caches = Caches(folder / "caches").make()
     for source, target in (
         (surroundings.caches.store, caches.store),

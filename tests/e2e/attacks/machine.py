@@ -306,7 +306,7 @@ def listeners(spec: Dict[str, Any]) -> Iterator[socket.socket]:
 
 
 def serve(listener: socket.socket, canary_file: str, connections: List[str]) -> None:
-    """Hands an open file of the user who builds to whoever connects, and notes what they say."""
+    """Hands an open file of the user who builds to every client, and notes what the client sends."""
     while True:
         try:
             connection, _ = listener.accept()
@@ -367,7 +367,7 @@ def _keys_of(ring: int) -> Iterator[Tuple[int, str]]:
 
 
 def foreign_keys(spec: Dict[str, Any]) -> List[str]:
-    """Keys that scripts have added, in the session's keyring and in that of the step's user."""
+    """Keys that scripts have added, in the session's keyring and in the keyring of the step's user."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -144,7 +144,7 @@ def message(evidence: Evidence) -> List[str]:
     if "Traceback (most recent call last)" in evidence.message:
         wrong.append("the message is a traceback")
     if evidence.attack.fails and not evidence.message and evidence.found is not None:
-        wrong.append("its failure is not told")
+        wrong.append("no message names its failure")
     expected = evidence.attack.fails or evidence.attack.may_fail
     if evidence.message and not expected and evidence.place == INSTALL and evidence.found:
         wrong.append("it is refused, though it reached nothing: " + _first_line(evidence.message))
@@ -223,13 +223,13 @@ def facts_complete(evidence: Evidence) -> List[str]:
     if not elves:
         return ["no ELF file is in the layer"] if evidence.found is not None else []
     if path.is_symlink() or not path.is_file():
-        return [f"{path.name} is no file"]
+        return [f"{path.name} is not a file"]
     told = path.read_text()
     return [f"no facts of {name}" for name in sorted(elves) if name not in told]
 
 
 def audited(evidence: Evidence) -> List[str]:
-    """The user is told of the binary that no old host loads, under the package's true name."""
+    """A message names the binary that no old host loads, with the package's true name."""
     wrong = facts_complete(evidence)
     if "react@19" in evidence.run.output:
         wrong.append("the report names another package")
@@ -258,7 +258,7 @@ def layers_agree(evidence: Evidence) -> List[str]:
                 }
             )
     if len(contents) == 2 and contents[0] != contents[1]:
-        return ["the layer of the release differs from that of later steps"]
+        return ["the layer of the release differs from the layer of later steps"]
     return []
 
 
@@ -616,7 +616,7 @@ EXHAUSTING: Tuple[Attack, ...] = (
 """One build for each: it ends in one message, with a machine that can be used meanwhile."""
 
 ALL_TOGETHER = "all together"
-"""The row for what no single attack can be told to have done."""
+"""The row for results that cannot be attributed to a single attack."""
 LOOKS_AROUND = f"{BYSTANDER}-who-looks"
 
 

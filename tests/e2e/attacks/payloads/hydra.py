@@ -1,4 +1,4 @@
-"""Leaves processes that replace themselves all the time, so that whoever ends them by number is late."""
+"""Leaves processes that constantly replace themselves, so that their numbers are always out of date."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Leaves daemons that hold its output open: whoever reads until its end waits for them."""
+"""Leaves daemons that hold its output open: a reader that waits for the end of the output waits for them."""
 
 import os
 import signal

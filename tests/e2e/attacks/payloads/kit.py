@@ -54,7 +54,7 @@ def reached(what: str) -> None:
 
 
 def note(name: str, value: object) -> None:
-    """Notes a fact that explains an outcome and is no outcome itself."""
+    """Notes a fact that explains an outcome but is not an outcome."""
     _found["notes"][name] = value
     _save()
 

@@ -18,7 +18,7 @@ for pid in kit.others():
             kit.reached(f"entered /proc/{pid}/{name} of {kit.command_of(pid)[:60]}")
         except OSError:
             pass
-    # That there are open files is no secret; what they are is one.
+    # The existence of open files is public; their content is secret.
     for number in range(30):
         try:
             where = os.readlink(f"/proc/{pid}/fd/{number}")

@@ -1,4 +1,4 @@
-"""Treats its own output as a file of the step: empties it, opens it anew, changes its mode."""
+"""Treats its own output as a file of the step: empties it, opens it again, changes its mode."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ for number in (0, 1, 2):
         ("emptied", lambda number=number: os.ftruncate(number, 0)),
         ("set the mode of", lambda number=number: os.fchmod(number, 0o6755)),
         (
-            "opened anew",
+            "opened again",
             lambda number=number: os.close(os.open(f"/proc/self/fd/{number}", os.O_RDWR)),
         ),
     ):
