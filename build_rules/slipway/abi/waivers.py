@@ -86,7 +86,7 @@ def ways_out(breaches: Sequence[Breach], scripted: Optional[Collection[str]] = N
     if not package or (scripted is not None and name not in scripted):
         return f"use another version of it\nor waive it, with a reason: {_field(waiver)}"
     return (
-        f'compile it from source, with a field of the bundle: install_scripts={{"{name}": "source"}}\n'
+        f'compile it from source, in the bundle: install_scripts={{"{name}": "source"}}\n'
         f"or use another version of it\nor waive it, with a reason: {_field(waiver)}"
     )
 
