@@ -91,7 +91,7 @@ SLOW = "tc qdisc add dev eth0 root tbf rate 2mbit burst 16kb latency 400ms"
 KEYS = f"{FARM}/authorized_keys"
 BAD: Dict[str, Bad] = {
     "down": Bad("unreachable", "", Host.power_cut, Host.boot),
-    "full disk": Bad("refused", "kB are free", Host.fill_disk, Host.free_disk),
+    "full disk": Bad("refused", "kB free", Host.fill_disk, Host.free_disk),
     "another host key": Bad(
         "unreachable", "Host key verification failed", other_host_key, right_host_key
     ),
@@ -99,7 +99,7 @@ BAD: Dict[str, Bad] = {
         "unreachable", "Permission denied", run(f"mv {KEYS} {KEYS}.x"), run(f"mv {KEYS}.x {KEYS}")
     ),
     "read-only folder": Bad("refused", "cannot write", run(READ_ONLY), run(f"umount {TOP}")),
-    "inodes gone": Bad("refused", "inodes are free", Host.use_up_inodes, Host.free_disk),
+    "inodes gone": Bad("refused", "inodes: ", Host.use_up_inodes, Host.free_disk),
     "all starts taken": Bad("unreachable", "", take_all_starts, free_starts),
     "cut in mid-transfer": Bad("lost", "", cut_in_mid_transfer, Host.mend),
     "slow": Bad("healthy", "", run(SLOW), run("tc qdisc del dev eth0 root")),

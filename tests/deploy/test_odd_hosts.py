@@ -44,7 +44,7 @@ def host(farm: HostFarm) -> Host:
 def test_current_is_a_folder(fleet: Fleet, host: Host) -> None:
     fleet.deploy(fleet.release("1.0.0"))
     host.run(f"cd {TOP} && cp -a $(readlink current) copy && rm current && mv copy current")
-    with pytest.raises(SlipwayError, match=f"{TOP}/current is not a link: move it") as raised:
+    with pytest.raises(SlipwayError, match=f"{TOP}/current is not a symlink: move it") as raised:
         fleet.deploy(fleet.release("1.1.0"))
     assert "no further host is touched" in str(raised.value)
     assert len(list(host.path(f"{TOP}/releases").iterdir())) == 1
@@ -74,7 +74,7 @@ def test_current_leads_nowhere(fleet: Fleet, host: Host) -> None:
 def test_a_health_script_that_hangs(fleet: Fleet, host: Host) -> None:
     fleet.configure(health=Health(retries=2, interval=0, timeout=1, hold=0))
     fleet.deploy(fleet.release("1.0.0"))
-    with pytest.raises(SlipwayError, match="h1: returned: it is not healthy"):
+    with pytest.raises(SlipwayError, match="h1: returned: the release is not healthy"):
         fleet.deploy(fleet.release("1.1.0", health="sleep 600"))
     assert fleet.served_by(host) == "1.0.0"
 
@@ -84,7 +84,7 @@ def test_a_service_that_dies_five_seconds_after_its_start(fleet: Fleet, host: Ho
     fleet.configure(health=Health())
     fleet.deploy(fleet.release("1.0.0"))
     dies = '(sleep 5; kill $(ls -l /proc/[0-9]*/exe | sed -n "s|.* /proc/\\([0-9]*\\)/exe -> $node.*|\\1|p")) &'
-    with pytest.raises(SlipwayError, match="h1: returned: it is not healthy"):
+    with pytest.raises(SlipwayError, match="h1: returned: the release is not healthy"):
         fleet.deploy(fleet.release("1.1.0", start=f"{dies} true"))
     assert fleet.served_by(host) == "1.0.0"
 

@@ -118,7 +118,7 @@ def test_exit_statuses_of_what_failed(site: Site, tmp_path: Path) -> None:
     assert (status, host["status"]) == (1, "unreachable")
     status, document, host = Command(site, tmp_path, "rollback", "--release=9.9.9").json()
     assert (status, host["status"]) == (1, "waiting")
-    assert document["error"]["what"] == '"9.9.9" names 0 releases on the hosts'
+    assert document["error"]["what"] == '"9.9.9" matches 0 releases on the hosts'
 
 
 def test_the_target_of_hosts_that_a_rollback_does_not_reach(site: Site, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_service_of_another_tool_is_not_known(site: Site, tmp_path: Path, link
     site._run(f"mkdir -p {site.top}/releases/20240101120000 && ln -s {link} {site.top}/current")
     status, out, _ = Command(site, tmp_path, "releases").run()
     assert status == 0
-    assert "current not known" in " ".join(out.split())
+    assert "current unknown" in " ".join(out.split())
 
 
 def test_a_current_release_that_is_gone(site: Site, tmp_path: Path) -> None:
@@ -149,14 +149,14 @@ def test_a_current_release_that_is_gone(site: Site, tmp_path: Path) -> None:
     status, out, _ = Command(site, tmp_path, "releases").run()
     assert status == 1
     assert "current NOT running" in " ".join(out.split())
-    assert f'"current" leads to releases/{id}, which is not there: deploy again\n' in out
+    assert f'"current" points to releases/{id}, which does not exist: deploy again\n' in out
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"hosts": ["h2:22"]}, "the port is a field of its own: port=22"),
-        ({"hosts": []}, "hosts is not there"),
+        ({"hosts": ["h2:22"]}, "set the port in its own field: port=22"),
+        ({"hosts": []}, "hosts is missing"),
     ],
 )
 def test_a_description_that_is_wrong(
@@ -190,8 +190,8 @@ def test_options_are_not_abbreviated(site: Site, tmp_path: Path, option: str) ->
 @pytest.mark.parametrize(
     ("output", "status", "words"),
     [
-        (">/dev/full", 4, "the outcome cannot be printed: No space left on device\n"),
-        ("| exec true", 4, "the outcome cannot be printed: Broken pipe\n"),
+        (">/dev/full", 4, "cannot print the outcome: No space left on device\n"),
+        ("| exec true", 4, "cannot print the outcome: Broken pipe\n"),
         (">&-", 0, ""),
         (">/dev/null 2>/dev/full", 0, ""),
         ("2>&-", 0, ""),
@@ -258,7 +258,7 @@ def test_a_signal_ends_it_at_once_and_a_host_completes_its_switch(
     assert error.count(f"ended by {number.name}: ") == 1
     assert "Traceback" not in error
     assert "ended" in out
-    assert "it completes the switch alone" in out
+    assert "the host finishes the switch on its own" in out
     harness.wait_until(lambda: "end, healthy" in site.journal()[before:], 30, "the end")
     assert site.served() == "1.1.0"
 
@@ -290,7 +290,7 @@ def test_more_hosts_than_open_files(site: Site, tmp_path: Path) -> None:
     command.command = ["sh", "-c", 'ulimit -n 300; exec "$@"', "sh", *command.command]
     status, _, error = command.run()
     assert status == 1
-    assert "200 hosts take 900 open files at once, and this process may have 300" in error
+    assert "200 hosts need 900 open files, and the limit of this process is 300" in error
     command.command[2] = 'ulimit -Sn 300; exec "$@"'
     status, _, error = command.run()
     assert status == 1

@@ -69,7 +69,7 @@ def test_a_process_that_survived_is_not_the_new_release(
         harness.wait_until(lambda: answers(port), 10, "the old one answers")
         host = ship(site, node, port, "1.0.0")
         assert host.status == "DOWN"
-        assert "it is not healthy" in host.text
+        assert "the release is not healthy" in host.text
         assert f"port {port} is answered by " in host.text
         assert answers(port)  # who is not Slipway's is left alone
     finally:

@@ -117,7 +117,7 @@ def test_what_cannot_be_removed_is_told(site: Site) -> None:
     site.ship("1.1.0")
     host = site.ship("1.2.0")
     assert host.status == "healthy"
-    assert "old releases cannot be removed: " in host.text
+    assert "cannot remove old releases: " in host.text
     assert "-1.0.0-prod-" in host.text
     assert "Permission denied" in host.text
 
@@ -171,7 +171,7 @@ def test_a_file_that_was_replaced_is_sent_and_named(site: Site, change: str) -> 
     host = site.ship("1.1.0", files={"a": "2", "large": large, "conf.json": "{}"})
     assert host.status == "healthy"
     assert host.sent < 100_000
-    assert host.text.endswith("that were changed there are sent again: conf.json")
+    assert host.text.endswith("were changed on the host and are sent again: conf.json")
     assert site.run_there("cat current/conf.json") == "{}"
 
 
@@ -227,7 +227,7 @@ def test_a_rollback_sees_links_in_place_of_files(site: Site, change: str) -> Non
     name = {"file": "lib/a", "folder": "lib"}[change]
     site.run_there(f"cd current && mv {name} ../../moved && ln -s {site.top}/moved {name}")
     site.ship("1.1.0", files={"lib/a": "2"})
-    with pytest.raises(SlipwayError, match="have been changed: lib/a"):
+    with pytest.raises(SlipwayError, match="were changed on the host: lib/a"):
         site.run(lambda coordinator: coordinator.rollback())
 
 
@@ -236,7 +236,7 @@ def test_a_program_that_cannot_be_started_any_more_is_told(site: Site) -> None:
     first = os.readlink(site.folder / "current")
     site.ship("1.1.0")
     site.run_there(f"chmod a-x {first}/bin/app")
-    with pytest.raises(SlipwayError, match="have been changed: bin/app"):
+    with pytest.raises(SlipwayError, match="were changed on the host: bin/app"):
         site.run(lambda coordinator: coordinator.rollback())
     assert site.served() == "1.1.0"
 
@@ -247,7 +247,7 @@ def test_a_rollback_tells_of_files_that_were_added(site: Site) -> None:
     site.ship("1.1.0")
     (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
     assert (host.status, site.served()) == ("healthy", "1.0.0")
-    assert "that no deploy brought: added.js" in host.text
+    assert "that Slipway did not ship: added.js" in host.text
 
 
 def test_a_rollback_tells_of_links_that_were_added(site: Site) -> None:
@@ -255,14 +255,14 @@ def test_a_rollback_tells_of_links_that_were_added(site: Site) -> None:
     site.run_there("ln -s /etc/passwd current/added.js")
     site.ship("1.1.0")
     (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
-    assert "that no deploy brought: added.js -> /etc/passwd" in host.text
+    assert "that Slipway did not ship: added.js -> /etc/passwd" in host.text
 
 
 def test_a_rollback_sees_links_that_lead_elsewhere(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("ln -sfn /etc current/service/link")
     site.ship("1.1.0")
-    with pytest.raises(SlipwayError, match="have been changed: service/link"):
+    with pytest.raises(SlipwayError, match="were changed on the host: service/link"):
         site.run(lambda coordinator: coordinator.rollback())
 
 
@@ -271,7 +271,7 @@ def test_a_rollback_tells_of_shared_paths_that_it_does_not_link(site: Site) -> N
     site.configure(shared=("uploads",))
     site.ship("1.1.0")
     (host,) = site.run(lambda coordinator: coordinator.rollback()).hosts
-    assert host.text == "it was deployed without these shared paths: uploads"
+    assert host.text == "the release was deployed without these shared paths: uploads"
 
 
 def test_a_shared_path_may_be_a_file(site: Site) -> None:
@@ -295,7 +295,7 @@ def test_a_path_that_is_shared_later_is_linked(site: Site) -> None:
     site.ship("1.2.0")
     (host,) = site.attempt(first).hosts
     assert host.status == "refused"
-    assert "the shared path var/uploads cannot be linked in releases" in host.text
+    assert "cannot link the shared path var/uploads in releases" in host.text
     assert site.served() == "1.2.0"
 
 
@@ -396,7 +396,7 @@ def test_a_hook_that_fails_on_the_way_back_is_told(site: Site, name: str) -> Non
     site.configure(hooks=Hooks(**{name: "exit 7"}))
     host = site.ship("1.1.0", health="false")
     assert host.status == "returned"
-    assert f"it is not healthy; the hook {name} failed; " in host.text
+    assert f"the release is not healthy; the hook {name} failed; " in host.text
 
 
 def test_a_hook_at_the_end_that_fails_is_told(site: Site) -> None:

@@ -54,7 +54,7 @@ def test_files_of_older_releases_stay_and_pages_change(fleet: Fleet) -> None:
 
 def test_another_content_under_a_hashed_name_stops_before_any_server(fleet: Fleet) -> None:
     fleet.deploy(fleet.release("1.0.0", static=FIRST))
-    with pytest.raises(SlipwayError, match="same names and other contents") as raised:
+    with pytest.raises(SlipwayError, match="same names but different contents") as raised:
         fleet.deploy(fleet.release("1.1.0", static={**FIRST, SCRIPT: "two"}))
     assert SCRIPT in str(raised.value)
     assert published(fleet) == FIRST
@@ -65,7 +65,7 @@ def test_a_static_host_that_fails_stops_before_any_server(fleet: Fleet) -> None:
     fleet.deploy(fleet.release("1.0.0", static=FIRST))
     fleet.farm.hosts[1].stop_sshd()
     try:
-        with pytest.raises(SlipwayError, match="the static files cannot be published: h2"):
+        with pytest.raises(SlipwayError, match="cannot publish the static files: h2"):
             fleet.deploy(fleet.release("1.1.0", static=FIRST))
     finally:
         fleet.farm.hosts[1].start_sshd()

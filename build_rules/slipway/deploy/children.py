@@ -1,6 +1,6 @@
-"""Processes that the coordinator starts on its own machine, and an end that reaches them all.
+"""The processes that the coordinator starts on its own machine, and a way to end them all.
 
-Whoever ends a deploy waits for a host's step no longer: what the host has begun, it completes alone.
+The end of a deploy does not wait for a host's step: the host finishes the step on its own.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any, Mapping, Optional, Sequence, Set
 
 
 class Interrupted(Exception):
-    """Somebody has ended this deploy; nothing more is begun."""
+    """A signal has ended this deploy; no further step starts."""
 
 
 class Children:
-    """`end` kills those that run and lets no other start."""
+    """The running child processes; `end` kills them and prevents further starts."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
         self._running: Set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.RLock()  # a signal may come while it is held
+        self._lock = (
+            threading.RLock()
+        )  # reentrant: a signal handler calls `end` in the thread that may hold it
 
     def start(self, command: Sequence[str], **settings: Any) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -48,7 +50,10 @@ class Children:
         stdout: int = subprocess.PIPE,
         stderr: Optional[int] = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Raises subprocess.TimeoutExpired, and Interrupted where it was ended from here."""
+        """Runs a command to its end.
+
+        Raises subprocess.TimeoutExpired after `seconds`, and Interrupted if `end` killed it.
+        """
         process = self.start(
             command, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
@@ -72,6 +77,6 @@ class Children:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With all that it has started: a shell's command would hold its output open."""
+    """Kills the whole process group: a command that a shell started would keep its output open."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -30,7 +30,7 @@ from slipway.deploy.report import Exit
 from slipway.deploy.session import Session, agent_text, remote_command
 from slipway.deploy.shipped_release import ShippedRelease
 
-_ENDING = "hosts that are switching complete that alone, nothing else is begun"
+_ENDING = "hosts that are switching finish the switch on their own; no other step starts"
 _ENDS_WITHIN = 1.5  # seconds after a signal
 _OPTIONS = (
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
@@ -41,7 +41,8 @@ _OPTIONS = (
 def main(arguments: Sequence[str]) -> int:
     _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal has not every letter
+        # A terminal with a small character set cannot print every letter of an answer.
+        sys.stdout.reconfigure(errors="backslashreplace")
     asked = _parser(arguments).parse_args(arguments)
     command = "plan" if getattr(asked, "plan", False) else str(asked.command)
     run = _Run(command, asked.format == "json")
@@ -58,15 +59,19 @@ def main(arguments: Sequence[str]) -> int:
         except Exception as wrong:
             run.status = Exit.REFUSED
             run.error = SlipwayError(
-                "the coordinator ended by a fault of its own",
+                "internal error in the coordinator",
                 found=f"{type(wrong).__name__}: {wrong}",
-                next="tell it to those who keep Slipway; a deploy may be repeated at any time",
+                next="report it to the maintainers of Slipway; you can repeat a deploy at any time",
             )
     return run.end()
 
 
 def _open_closed_streams() -> None:
-    """Started with `>&-`, files of ours would get the numbers of standard output and error."""
+    """Opens /dev/null for standard output and error if they are closed.
+
+    A process that starts with `>&-` would otherwise give descriptor 1 or 2 to its next open file,
+    and whatever it prints would go into that file.
+    """
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the program ends)
     if sys.stderr is None:
@@ -75,7 +80,7 @@ def _open_closed_streams() -> None:
 
 @dataclass
 class _Run:
-    """What there is to be printed at the end, however it comes."""
+    """The state of one command, and what it prints however it ends."""
 
     command: str
     is_json: bool
@@ -89,7 +94,7 @@ class _Run:
     def end(self) -> int:
         status = self.ended or self.status
         if not self.printing.acquire(blocking=False):
-            return status  # the other one that ends this has come first
+            return status  # the timer and the main thread can both end the run; the first prints
         outcome = ""
         if self.is_json:
             outcome = report.as_json(self.hosts, self.command, status, self.error)
@@ -99,11 +104,11 @@ class _Run:
         if self.error and not self.ended:
             write(sys.stderr, f"{self.error}\n")
         if fault:
-            write(sys.stderr, f"the outcome cannot be printed: {fault.strerror}\n")
+            write(sys.stderr, f"cannot print the outcome: {fault.strerror}\n")
         return status or (Exit.INCOMPLETE if fault else Exit.DONE)
 
     def end_now(self) -> None:
-        """What is computed here, such as an archive that is packed, would be waited for."""
+        """Ends the process without waiting for threads, such as one that packs an archive."""
         status = self.end()
         os._exit(status)
 
@@ -136,7 +141,7 @@ def _carry_out(
 
 @contextlib.contextmanager
 def _ended_by_signals(run: _Run) -> Iterator[None]:
-    """The first signal ends what runs here; what hosts have begun they complete alone."""
+    """The first signal ends the work here; hosts finish a switch that they have started."""
 
     def end(number: int, frame: object) -> None:
         if run.ended:
@@ -157,12 +162,12 @@ def _ended_by_signals(run: _Run) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            # Once ended, the table is still to be printed, however often somebody is impatient.
+            # After the first signal the table is still to be printed; ignore further signals.
             signal.signal(number, signal.SIG_IGN if run.ended else handler)
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that also tells programs what is wrong, and ends the same where nobody reads it."""
+    """Prints errors as JSON too, and exits with the same status if nobody reads the output."""
 
     is_json = False
 
@@ -178,28 +183,35 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _Parser.is_json = "--format=json" in arguments or "json" in arguments
-    # An abbreviation such as `--form=json` would be taken, and is not seen by the line above.
+    # By default argparse accepts abbreviations such as `--form=json`; the line above would miss them.
     parser = _Parser(prog="deploy", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in (
         ("deploy", "ship a release and switch to it"),
-        ("rollback", "switch to a release that the hosts have"),
-        ("releases", "list what the hosts have"),
+        ("rollback", "switch back to a release that the hosts still have"),
+        ("releases", "list the releases on the hosts"),
     ):
         command = commands.add_parser(name, help=text, allow_abbrev=False)
-        command.add_argument("--to", required=True, metavar="FILE", help="hosts and settings, TOML")
+        command.add_argument(
+            "--to", required=True, metavar="FILE", help="TOML file with the hosts and settings"
+        )
         command.add_argument("--format", choices=("table", "json"), default="table")
         if name == "deploy":
             command.add_argument("release", help="the release.json beside the tarball")
-            command.add_argument("--plan", action="store_true", help="change nothing")
+            command.add_argument(
+                "--plan", action="store_true", help="show what would happen and change nothing"
+            )
         if name == "rollback":
-            command.add_argument("--release", help="an id, a version or a SHA-256")
+            command.add_argument("--release", help="id, version or SHA-256 of the release")
     return parser
 
 
 def ssh_command(described: Deployment, host: str) -> List[str]:
-    """The user's own client and configuration decide; it never asks."""
+    """The command that starts the agent on a host; ssh never prompts (BatchMode).
+
+    The user's own ssh configuration applies.
+    """
     where = [
         *(("-l", described.user) if described.user else ()),
         *(("-p", str(described.port)) if described.port else ()),
@@ -210,15 +222,15 @@ def ssh_command(described: Deployment, host: str) -> List[str]:
 
 
 def _read(path: str) -> Dict[str, Any]:
-    way_out = 'correct it: hosts = ["app1.example.com"], a line for each field'
+    way_out = 'write one field per line, such as hosts = ["app1.example.com"]'
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
         raise SlipwayError(
-            f'the deployment "{path}" cannot be read',
+            f'cannot read the deployment "{path}"',
             found=str(error),
-            next="name the TOML file that lists the hosts",
+            next="pass the TOML file that lists the hosts, such as --to=prod.toml",
         ) from None
     if not path.endswith(".json"):
         return read_toml(content, path, "deployment", next=way_out)
@@ -226,10 +238,10 @@ def _read(path: str) -> Dict[str, Any]:
         found = json.loads(content)
     except ValueError as error:
         raise SlipwayError(
-            f'"{path}" cannot be read', where=path, found=str(error), next=way_out
+            f'cannot parse "{path}"', where=path, found=str(error), next=way_out
         ) from None
     if not isinstance(found, dict):
-        raise SlipwayError(f'"{path}" is no table of fields', where=path, found=repr(found)[:60])
+        raise SlipwayError(f'"{path}" is not a table of fields', where=path, found=repr(found)[:60])
     return found
 
 

@@ -1,7 +1,7 @@
-"""What a deployment is: hosts, paths, and how careful to be; every value is checked when it is read.
+"""The settings of a deployment, such as hosts, paths and limits, and the check of every value.
 
-Values end up in shells of other machines.  Those that could be misread there are refused here by
-name, and are quoted there all the same.
+Values end up in shells on other machines. This module rejects every value that a shell could
+misread, and names its field. The agent quotes the values as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from slipway.core.errors import SlipwayErrors, nearest
 _PATH = re.compile(r"/[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
 _BELOW = re.compile(r"[A-Za-z0-9._@+-]+(/[A-Za-z0-9._@+-]+)*")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Also with what ssh takes before and behind a host.
+# A host with the scheme, user and port that ssh accepts around it; only for a better message.
 _ADDRESS = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)?(?:(?P<user>[^/]+)@)?"
     r"(?P<host>\[[^]/@]*\]|[^][:/@]+)(?::(?P<port>[0-9]+))?/?"
@@ -29,10 +29,10 @@ _PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
 
 @dataclass(frozen=True)
 class Health:
-    """How a release shows that it is well: by an address on the host, or else its script `health`.
+    """How to check that a release is healthy: a URL on the host, or else its script `health`.
 
-    It has `retries` tries, `interval` seconds apart, of `timeout` seconds each, and must still be
-    well `hold` seconds after the first success.
+    The agent tries up to `retries` times, `interval` seconds apart, with `timeout` seconds per try.
+    `hold` seconds after the first success, a second check must also succeed.
     """
 
     url: str = ""
@@ -44,9 +44,10 @@ class Health:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Commands for a shell: on each host in the release's folder, or on this machine, once.
+    """Shell commands: on each host in the release's folder, or once on this machine.
 
-    Of a switch that began, `on_failure` runs where the host went back, and `always` at the end.
+    `on_failure` runs on a host that went back to the old release. `always` runs at the end of each
+    switch that started.
     """
 
     before_switch: str = ""
@@ -60,7 +61,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Deployment:
-    """As in the target `node_deployment`; times are in seconds, `static_keep` is in days."""
+    """The fields of the target `node_deployment`; times in seconds, `static_keep` in days."""
 
     path: str
     hosts: Tuple[str, ...]
@@ -84,7 +85,7 @@ class Deployment:
     ssh_options: Tuple[str, ...] = ()
 
     def batches(self) -> List[Tuple[str, ...]]:
-        """Hosts in the order of their switch: canaries first, then the rest, so many at a time."""
+        """The hosts in the order of their switch: the canaries, then the rest in batches."""
         first, rest = self.hosts[: self.canary], self.hosts[self.canary :]
         size = int(self.batch.rstrip("%"))
         if self.batch.endswith("%"):
@@ -99,13 +100,13 @@ _Check = Callable[[Any], Optional[str]]
 def _matches(pattern: re.Pattern[str], example: str) -> _Check:
     def check(value: Any) -> Optional[str]:
         if not isinstance(value, str):
-            return f"write it as {example}"
+            return f"write it like {example}"
         if pattern.fullmatch(value):
             return None
         odd = [one for one in dict.fromkeys(value) if one not in example]
-        # Some may be within a value and not at its end.
+        # A character such as a dot may be valid inside a value and invalid at its end.
         odd = [repr(one) for one in odd if not pattern.fullmatch(example + one + example[-1])]
-        return f"write it as {example}" + (f"; {', '.join(odd)} cannot be in it" if odd else "")
+        return f"write it like {example}" + (f"; not allowed: {', '.join(odd)}" if odd else "")
 
     return check
 
@@ -119,36 +120,36 @@ def _path(pattern: re.Pattern[str], example: str) -> _Check:
         if not isinstance(value, str):
             return wrong
         causes = {
-            "it does not begin with a slash": is_absolute and not value.startswith("/"),
-            "it begins with a slash": not is_absolute and value.startswith("/"),
+            "it does not start with a slash": is_absolute and not value.startswith("/"),
+            "it starts with a slash": not is_absolute and value.startswith("/"),
             "it ends with a slash": value.endswith("/"),
-            "it has an empty part": "//" in value,
-            "it has a part that is ..": ".." in value.split("/"),
+            "it contains an empty part": "//" in value,
+            "it contains the part ..": ".." in value.split("/"),
         }
         listed = [cause for cause, holds in causes.items() if holds]
         if not wrong and not listed:
             return None
-        return "; ".join([wrong or f"write it as {example}", *listed])
+        return "; ".join([wrong or f"write it like {example}", *listed])
 
     return check
 
 
 def _host(value: Any) -> Optional[str]:
-    """What is wrong with the name or address of a host, as ssh takes it."""
+    """Why ssh cannot use this as the name or address of a host; None if it can."""
     if not isinstance(value, str) or not value:
-        return "write it as app1.example.com"
+        return "write it like app1.example.com"
     if _is_ipv6(value):
         return None
     address = _ADDRESS.fullmatch(value)
     if address is None or not (address["scheme"] or address["user"] or address["port"]):
         return _matches(_HOST, "app1.example.com")(value)
-    parts = [f'write the host alone: "{address["host"]}"'] if address["scheme"] else []
+    parts = [f'write only the host: "{address["host"]}"'] if address["scheme"] else []
     fields = {"user": f'user="{address["user"]}"', "port": f"port={address['port']}"}
     used = [name for name in fields if address[name]]
     if used:
-        what = "is a field of its own" if len(used) == 1 else "are fields of their own"
+        place = "its own field" if len(used) == 1 else "their own fields"
         values = ", ".join(fields[name] for name in used)
-        parts.append(f"the {' and the '.join(used)} {what}: {values}")
+        parts.append(f"set the {' and the '.join(used)} in {place}: {values}")
     return "; ".join(parts)
 
 
@@ -168,7 +169,7 @@ def _is_ipv6(value: str) -> bool:
 def _number(least: int, most: int) -> _Check:
     def check(value: Any) -> Optional[str]:
         sound = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-        return None if sound else f"a number from {least} to {most}"
+        return None if sound else f"expected a number from {least} to {most}"
 
     return check
 
@@ -176,27 +177,29 @@ def _number(least: int, most: int) -> _Check:
 def _each(check: _Check) -> _Check:
     def check_all(value: Any) -> Optional[str]:
         if not isinstance(value, (list, tuple)):
-            return "a list"
+            return "expected a list"
         return next((wrong for wrong in map(check, value) if wrong), None)
 
     return check_all
 
 
 def _choice(*known: str) -> _Check:
-    return lambda value: None if value in known else f"one of {', '.join(known)}"
+    return lambda value: None if value in known else f"expected one of {', '.join(known)}"
 
 
 def _batch(value: Any) -> Optional[str]:
     sound = isinstance(value, str) and (
         re.fullmatch("[1-9][0-9]*", value) or _PERCENT.fullmatch(value)
     )
-    return None if sound else 'a number of hosts such as "2", or a share such as "25%"'
+    return (
+        None if sound else 'expected a number of hosts such as "2", or a percentage such as "25%"'
+    )
 
 
 _GROUP = _matches(_USER, "web")
 _TEXT = _matches(_PLAIN, "one line of text")
 _TIME = _number(0, 3600)
-# For timeout(1), 0 is no limit at all.
+# timeout(1) reads 0 as "no limit", so 0 is not a valid limit here.
 _LIMIT = _number(1, 3600)
 _CHECKS: Mapping[str, _Check] = {
     "path": _path(_PATH, "/home/app/koa-kkl"),
@@ -205,10 +208,10 @@ _CHECKS: Mapping[str, _Check] = {
     "user": _matches(_USER, "app"),
     "port": _number(1, 65535),
     "static_hosts": _each(_host),
-    "static_path": _path(_PATH, "/ikuko/static"),
+    "static_path": _path(_PATH, "/srv/static"),
     "static_publish": _TEXT,
     "static_keep": _number(1, 36_500),
-    # The current one and one to go back to.
+    # The current release and one release to roll back to.
     "keep": _number(2, 1000),
     "batch": _batch,
     "canary": _number(0, 1000),
@@ -239,7 +242,10 @@ _TABLES = {"health": Health, "hooks": Hooks}
 
 
 def parse(described: Mapping[str, Any], where: str) -> Deployment:
-    """A deployment of a TOML file or a target; all faults at once, each with the value."""
+    """The deployment that a TOML file or a target describes.
+
+    `where` names its source. Raises SlipwayErrors with all invalid settings, each with its value.
+    """
     faults: List[str] = []
     document = _without_groups(described, faults)
     flat: Dict[str, Any] = {}
@@ -251,20 +257,20 @@ def parse(described: Mapping[str, Any], where: str) -> Deployment:
     for key, value in flat.items():
         if key not in _CHECKS:
             near = nearest(key, _CHECKS, 1)
-            faults.append(f"{key}: not known" + (f"; did you mean {near[0]}?" if near else ""))
+            faults.append(
+                f"{key}: unknown setting" + (f"; did you mean {near[0]}?" if near else "")
+            )
             continue
         wrong = _CHECKS[key](value)
         if wrong:
             faults.append(f"{key} = {value!r}: {wrong}")
-    faults.extend(f"{key} is not there" for key in _NEEDED if not document.get(key))
+    faults.extend(f"{key} is missing" for key in _NEEDED if not document.get(key))
     faults.extend(_doubled("hosts", document.get("hosts")))
     faults.extend(_nested(document.get("shared")))
     if document.get("static_hosts") and not document.get("static_path"):
-        faults.append("static_path is not there, and static_hosts are")
+        faults.append("static_path is missing, and static_hosts needs it")
     if faults:
-        raise SlipwayErrors(
-            "a deployment is described in ways that are not known", faults, where=where
-        )
+        raise SlipwayErrors("the deployment has invalid settings", faults, where=where)
     return Deployment(
         **{
             field.name: _value(document[field.name], _TABLES.get(field.name))
@@ -275,11 +281,14 @@ def parse(described: Mapping[str, Any], where: str) -> Deployment:
 
 
 def _without_groups(described: Mapping[str, Any], faults: List[str]) -> Dict[str, Any]:
-    """With `@web` in lists of hosts replaced by the hosts of that group; without a list, all."""
+    """Replaces `@web` in lists of hosts with the hosts of that group.
+
+    Without a list, `hosts` becomes the hosts of all groups.
+    """
     document = dict(described)
     groups = document.pop("groups", {})
     if not isinstance(groups, Mapping):
-        faults.append(f"groups = {groups!r}: a table of lists of hosts")
+        faults.append(f"groups = {groups!r}: expected a table with lists of hosts")
         return document
     for name, members in groups.items():
         wrong = _each(_host)(members) or _GROUP(name)
@@ -307,11 +316,10 @@ def _members(
         if _is_group(entry) and entry[1:] not in groups:
             near = nearest(entry[1:], groups, 1)
             faults.append(
-                f"{key}: there is no group {entry}"
-                + (f"; did you mean @{near[0]}?" if near else "")
+                f"{key}: unknown group {entry}" + (f"; did you mean @{near[0]}?" if near else "")
             )
             continue
-        # A host of two groups is one host.
+        # A host that is in two groups is deployed once.
         more = groups[entry[1:]] if _is_group(entry) else [entry]
         found.extend(one for one in more if one not in found or not _is_group(entry))
     return found
@@ -326,7 +334,7 @@ def _value(value: Any, table: Optional[type]) -> Any:
 def _nested(values: Any) -> List[str]:
     listed = _texts(values)
     return [
-        f"shared: {one} is within {other}, which is shared as a whole"
+        f"shared: {one} is inside {other}, which is already shared"
         for one in listed
         for other in listed
         if one.startswith(f"{other}/")
@@ -341,14 +349,16 @@ def _texts(values: Any) -> List[str]:
 def _doubled(key: str, values: Any) -> List[str]:
     listed = _texts(values)
     return [
-        f"{key}: {one} stands twice" for one in sorted({x for x in listed if listed.count(x) > 1})
+        f"{key}: {one} is listed twice"
+        for one in sorted({x for x in listed if listed.count(x) > 1})
     ]
 
 
 def config_text(deployment: Deployment, by: str, at: str) -> str:
-    """What the agent keeps on a host, for whoever completes a switch without the coordinator.
+    """The settings as lines of `key=value`, which the agent keeps on the host.
 
-    `at` is when this deploy began by the coordinator's clock: those of hosts may differ.
+    A process that completes a switch without the coordinator reads them. `at` is when this deploy
+    started by the coordinator's clock, because the clocks of hosts may differ.
     """
     health, hooks = deployment.health, deployment.hooks
     values = {

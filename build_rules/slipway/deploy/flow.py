@@ -1,12 +1,12 @@
-"""Deploy, rollback and releases: three lists of steps over the hosts of a deployment.
+"""Deploy, rollback and releases: three sequences of steps over the hosts of a deployment.
 
 deploy    look, plan, begin, ship, publish the static files; switch and prune in batches
 rollback  look, choose, begin; switch and prune in batches
 releases  look
 
-Until the first switch a fault on any host beyond the budget ends the deploy with nothing changed on
-any; from then on each host ends with the old or the new release, and the budget decides whether the
-next batch is begun.
+Before the first switch, more failed hosts than `max_unhealthy` end the deploy, and no host has changed
+what it serves. After it, each host ends with the old or the new release, and `max_unhealthy` decides
+whether the next batch starts.
 """
 
 from __future__ import annotations
@@ -30,17 +30,21 @@ from slipway.deploy.host import Connect, Host, HostFailed, HostState
 from slipway.deploy.shipped_release import ShippedRelease
 
 MOST_STARTS = 20
-"""Connections that begin at once: sshd's MaxStartups refuses some beyond ten that wait."""
+"""Connections that start at once.
 
-_DESCRIPTORS_OF_A_HOST = 4  # two pipes, what ssh says, and one while it starts
+With the default MaxStartups (10:30:100), sshd drops some new connections while more than ten have not
+yet logged in; `Host` retries those.
+"""
+
+_DESCRIPTORS_OF_A_HOST = 4  # two pipes, the standard error of ssh, and one while it starts
 _OTHER_DESCRIPTORS = 100
 MACHINE = "x86_64"
 Tell = Callable[[str, str], None]
-"""Takes a line that is worth knowing, and the host it is of, or nothing."""
+"""Takes a progress line and the name of its host, or an empty name."""
 
 
 class Coordinator:
-    """Runs one deployment; `tell` gets a line for each thing worth knowing."""
+    """Runs one deployment; `tell` receives the progress lines."""
 
     def __init__(self, deployment: Deployment, connect: Connect, tell: Tell) -> None:
         self.deployment = deployment
@@ -50,7 +54,7 @@ class Coordinator:
         self.by = _who()
         self.at = _now()
 
-    # --- The three lists.
+    # --- The three commands.
 
     def deploy(self, release: ShippedRelease, *, only_plan: bool = False) -> None:
         self._check_release(release)
@@ -61,7 +65,7 @@ class Coordinator:
         self._stop_beyond_budget()
         self._on_all("begin", lambda host: host.begin(self.by))
         self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
-        # What an earlier deploy left has been completed only now.
+        # `begin` completed what an earlier deploy left half-way, so the first plan may be outdated.
         self._on_all("plan", lambda host: self._plan(host, release))
         self._stop_beyond_budget()
         facts = (
@@ -82,7 +86,7 @@ class Coordinator:
         self._stop_beyond_budget()
         key = self._choose(to)
         for host in self.hosts:
-            # Also of those that are refused or not reached later on.
+            # Set now, so that the outcome names the target of hosts that fail in a later step, too.
             host.target = _id_of(host, key) if host.state else ""
         self._on_all("begin", lambda host: host.begin(self.by))
         self._on_all("configure", lambda host: host.configure(self.deployment, self.by, self.at))
@@ -94,7 +98,7 @@ class Coordinator:
         self._look()
 
     def end(self) -> None:
-        """From a signal handler: what hosts have begun they complete alone, nothing else is begun."""
+        """Ends the run from a signal handler; hosts finish a switch that they have started."""
         self.children.end()
 
     # --- The steps.
@@ -103,19 +107,19 @@ class Coordinator:
         wanted = self.deployment.server_env
         if release.server_env != wanted:
             raise SlipwayError(
-                "a release and its deployment must be for the same server_env",
+                "the release and the deployment have different values of server_env",
                 where="the field server_env",
-                found=f"the release is for {release.server_env}, the deployment for {wanted}",
-                next="take the release of that environment",
+                found=f'release: "{release.server_env}", deployment: "{wanted}"',
+                next=f'deploy a release that was built with server_env="{wanted}"',
             )
         for path in self.deployment.shared:
             own = [one for one in release.file_bytes if f"{one}/".startswith(f"{path}/")]
             if own:
                 raise SlipwayError(
-                    f'the shared path "{path}" is one where the release has files of its own',
+                    f'the release contains files at the shared path "{path}"',
                     where="the field shared",
                     found=own[0],
-                    next="share a folder that the release does not bring",
+                    next="share a folder that the release does not contain",
                 )
 
     def _look(self) -> None:
@@ -150,13 +154,13 @@ class Coordinator:
         self._local(self.deployment.hooks.after_local, "after_local")
 
     def _longest_switch(self) -> float:
-        """Seconds: forward and back, with every limit used up."""
+        """The longest time of a switch in seconds: forward and back, each limit used up."""
         one, health = self.deployment, self.deployment.health
         looks = (health.retries + 1) * (health.timeout + health.interval + 10) + health.hold
         return 2 * (one.start_timeout + one.stop_timeout + looks + 2 * one.hooks.timeout + 60)
 
     def _choose(self, to: Optional[str]) -> str:
-        """The key of the release to go back to: every host that answers must have it."""
+        """The key of the release to roll back to; every host that answers must have it."""
         states = [host.state for host in self.hosts if host.state is not None]
         if to is not None:
             found = {
@@ -167,9 +171,9 @@ class Coordinator:
             }
             if len(found) != 1:
                 raise SlipwayError(
-                    f'"{to}" names {len(found)} releases on the hosts',
-                    found=", ".join(sorted(_names(states))) or "no release",
-                    next="--release= with one of these ids",
+                    f'"{to}" matches {len(found)} releases on the hosts',
+                    found=", ".join(sorted(_names(states))) or "no releases",
+                    next="pass one of these ids with --release=",
                 )
             key = found.pop()
         else:
@@ -181,14 +185,14 @@ class Coordinator:
         ]
         if missing:
             raise SlipwayErrors(
-                "hosts lack the release to go back to",
+                "some hosts do not have the release to roll back to",
                 missing,
-                next="deploy that release: it ships what they lack",
+                next="deploy that release; a deploy ships what a host lacks",
             )
         return key
 
     def _kept(self) -> Set[str]:
-        """Digests of all releases that hosts had when they were looked at last."""
+        """The digests of all releases that the hosts had at the last `look`."""
         states = [host.state for host in self.hosts if host.state is not None]
         return {one.key for state in states for one in state.releases}
 
@@ -196,10 +200,10 @@ class Coordinator:
         failed = [host for host in self.hosts if host.failed]
         if len(failed) > self.deployment.max_unhealthy:
             raise SlipwayErrors(
-                f"{len(failed)} of {len(self.hosts)} hosts failed, and max_unhealthy is "
-                f"{self.deployment.max_unhealthy}: no further host is touched",
+                f"{len(failed)} of {len(self.hosts)} hosts failed and max_unhealthy is "
+                f"{self.deployment.max_unhealthy}: Slipway changes no further host",
                 [f"{host.name}: {host.status}: {host.text}" for host in failed],
-                next="see what they say; a deploy may be repeated at any time",
+                next="correct the causes, then run the command again; a deploy can be repeated at any time",
             )
 
     def _local(self, command: str, name: str) -> None:
@@ -207,20 +211,24 @@ class Coordinator:
             return
         self.tell(f"hook {name}", "")
         limit = self.deployment.hooks.timeout
-        # On standard output stands what programs read.
+        # Standard output is only for the outcome, which programs read: the hook prints to 2.
         sys.stderr.flush()
         try:
             done = self.children.run(["/bin/sh", "-c", command], limit, stdout=2)
             status = f"exit status {done.returncode}" if done.returncode else ""
         except subprocess.TimeoutExpired:
-            status = f"it ran for more than {limit} seconds"
+            status = f"timed out after {limit} seconds"
         if status:
-            raise SlipwayError(f"the hook {name} failed", found=status, next="correct the command")
+            raise SlipwayError(
+                f"the hook {name} failed",
+                found=status,
+                next="correct the command in the field hooks",
+            )
 
     def _on_all(
         self, what: str, step: Callable[[Host], None], hosts: Optional[Sequence[Host]] = None
     ) -> None:
-        """The step on all hosts at once, as far as sshd takes that many."""
+        """Runs the step on all hosts that have not failed, MOST_STARTS of them at a time."""
         chosen = [host for host in hosts or self.hosts if not host.failed]
 
         def run(host: Host) -> None:
@@ -244,10 +252,10 @@ class Coordinator:
 
 
 def _who() -> str:
-    """For people on the hosts, in letters that a line for a shell may have."""
+    """`user@machine`, shown to people on the hosts; without the characters that `as_line` refuses."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a number without a name
+    except (KeyError, OSError):  # the user id has no entry in passwd
         name = str(os.getuid())
     asked = f"{name}@{socket.gethostname()}"
     return "".join(one if one.isprintable() and one not in '"\\' else "/" for one in asked)
@@ -258,10 +266,10 @@ def _allow_descriptors(hosts: int) -> None:
     wanted = hosts * _DESCRIPTORS_OF_A_HOST + _OTHER_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and wanted > hard:
         raise SlipwayError(
-            f"{hosts} hosts take {wanted} open files at once, and this process may have {hard}",
+            f"{hosts} hosts need {wanted} open files, and the limit of this process is {hard}",
             where="ulimit -Hn",
             found=str(hard),
-            next="raise it, or deploy to fewer hosts at a time",
+            next="raise the limit, or deploy to fewer hosts at a time",
         )
     if soft != resource.RLIM_INFINITY and wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -274,16 +282,18 @@ def _now() -> str:
 def _check_host(state: HostState, release: ShippedRelease) -> None:
     machine, libc = state.about["machine"], state.about["libc"]
     if machine != MACHINE:
-        raise HostFailed(f"its machine is {machine}, and the release is for {MACHINE}")
+        raise HostFailed(
+            f"the host's architecture is {machine}, the release is built for {MACHINE}"
+        )
     wanted = release.facts.get("abi", {}).get("highest", {}).get("GLIBC", "")
     found = libc.split()[-1] if libc else ""
     is_too_old = bool(_numbers(found)) and _numbers(found) < _numbers(wanted)
     if wanted and (is_too_old or "musl" in libc):
-        raise HostFailed(f"its C library is {libc}, and the release needs {wanted}")
+        raise HostFailed(f"the host's C library is {libc}, the release needs {wanted}")
     if state.about["in_the_way"]:
-        raise HostFailed(f"{state.about['in_the_way']} is not a link: move it to another place")
+        raise HostFailed(f"{state.about['in_the_way']} is not a symlink: move it elsewhere")
     if state.about["writable"] != "yes":
-        raise HostFailed(f"{state.about['user']} cannot write to the path of the deployment")
+        raise HostFailed(f"user {state.about['user']} cannot write to the path of the deployment")
 
 
 def _numbers(version: str) -> Tuple[int, ...]:
@@ -298,12 +308,12 @@ def _numbers(version: str) -> Tuple[int, ...]:
 def _id_of(host: Host, key: str) -> str:
     found = host.state.find(key) if host.state else None
     if found is None:
-        raise HostFailed("it has the release no more")
+        raise HostFailed("the release is no longer on the host")
     return found.id
 
 
 def _left(host: Host) -> str:
-    """What a rollback leaves, if it ever was healthy."""
+    """The id of the release that a rollback leaves, if it was ever healthy; else empty."""
     assert host.state is not None
     current = host.state.current
     return current.id if current and current.is_target else ""
@@ -314,12 +324,12 @@ def _names(states: Iterable[HostState]) -> List[str]:
 
 
 def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
-    """What served on all hosts last, and is not what all of them serve.
+    """The key of the release that served on all hosts last, except the one that all serve now.
 
-    By the order in which each host served it: clocks may differ.
+    Compares the order in which each host served releases, because clocks of hosts may differ.
     """
     targets = [
-        # Of two with one key, the one that served last.
+        # If a host has two releases with one key, the one that served last counts.
         {one.key: at for at, one in reversed(list(enumerate(state.targets())))}
         for state in states
     ]
@@ -332,7 +342,7 @@ def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
     if not everywhere:
         raise SlipwayError(
             "no earlier release was healthy on all hosts",
-            found=", ".join(sorted(set(_names(states)))) or "no release",
-            next="--release= with one of these, or deploy the wanted release",
+            found=", ".join(sorted(set(_names(states)))) or "no releases",
+            next="pass one of these ids with --release=, or deploy the release that you want",
         )
     return min(everywhere, key=lambda key: (sum(one[key] for one in targets), key))

@@ -1,4 +1,4 @@
-"""One host of a deployment: what is known of it, and the steps that a coordinator asks of it."""
+"""One host of a deployment: its known state, and the steps that the coordinator runs on it."""
 
 from __future__ import annotations
 
@@ -20,29 +20,28 @@ from slipway.deploy.shipped_release import (
     read_names,
 )
 
-_QUICK = 60.0  # seconds for what only looks
-_LONG = 1800.0  # for what moves a whole release
-_SPARE = 1.1  # of the space that a release takes, a bit more is asked for
-# What ssh says where an sshd, often that of a jump host, has more starts than its MaxStartups.
+_QUICK = 60.0  # seconds for a step that only reads
+_LONG = 1800.0  # seconds for a step that reads or writes a whole release
+_SPARE = 1.1  # a host needs the space of a release, and 10 % more
+# sshd drops connections above its MaxStartups, often on a jump host; ssh then prints one of these.
 _BUSY = ("kex_exchange_identification", "Connection reset", "Connection closed")
-_AGAIN_AFTER = (1.0, 2.0, 4.0, 6.0, 8.0)  # seconds, and up to as many again
+_AGAIN_AFTER = (1.0, 2.0, 4.0, 6.0, 8.0)  # seconds, times a random factor from 1 to 2
 
 _NOT_AFTER_A_REBOOT = (
-    "nothing starts it after a reboot: the user has no cron, and is not root for a unit of systemd "
-    "with a home to write to; "
-    "see to it, and set boot to off"
+    "the release does not start after a reboot: the user has no crontab, and a systemd unit needs root "
+    "with a writable home; arrange the start yourself and set boot to off"
 )
-_LEFT = "left"  # behind the time when a release was healthy
+_LEFT = "left"  # follows the time at which a release was healthy
 
 Connect = Callable[[str], Session]
 
 
 @dataclass(frozen=True)
 class KeptRelease:
-    """A release on a host; `lists` are hashes of its file lists by layer.
+    """A release on a host; `lists` has the hash of each layer's file list.
 
-    `order` counts up by when releases began to serve last, 0 for one that never did; `running` are
-    process ids, and `since` is when the first of them began.
+    `order` increases with the time at which a release last started to serve; 0 means never.
+    `running` has process ids, and `since` is the start time of the first process.
     """
 
     id: str
@@ -56,23 +55,23 @@ class KeptRelease:
 
     @property
     def key(self) -> str:
-        """The same on all hosts: its digest, or the name of what was deployed by hand."""
+        """The same on all hosts: the digest, or the id of a release that was deployed by hand."""
         return self.facts.get("digest") or self.id
 
     @property
     def name(self) -> str:
-        """Its id without the time when this host got it."""
+        """The id without the time at which the release was first shipped."""
         return self.id.partition("-")[2]
 
     @property
     def is_target(self) -> bool:
-        """Whether a rollback may choose it: healthy, and nobody has gone back from it."""
+        """Whether a rollback may choose it: it was healthy, and no rollback has left it."""
         return bool(self.healthy) and not self.failed and not self.healthy.endswith(_LEFT)
 
 
 @dataclass(frozen=True)
 class HostState:
-    """What a host says of itself."""
+    """What a host reports about itself and its releases."""
 
     about: Answer
     releases: Tuple[KeptRelease, ...]
@@ -83,23 +82,23 @@ class HostState:
 
     @property
     def current(self) -> Optional[KeptRelease]:
-        """What is linked, if it is there."""
+        """The release that `current` points to, if its folder exists."""
         return next((one for one in self.releases if one.id == self.linked), None)
 
     def find(self, key: str) -> Optional[KeptRelease]:
-        """The release with this key that served last; one that failed may be tried again."""
+        """The release with this key that served last; a failed release may be tried again."""
         found = [one for one in self.releases if one.key == key]
         return max(found, key=lambda one: (one.order, one.id)) if found else None
 
     def targets(self) -> List[KeptRelease]:
-        """What a rollback may choose, the one that served last first."""
+        """The releases that a rollback may choose, the last served first."""
         found = [one for one in self.releases if one.is_target]
         return sorted(found, key=lambda one: -one.order)
 
 
 @dataclass(frozen=True)
 class HostPlan:
-    """What a deploy does on a host: the id there, and what has to be sent for it."""
+    """What a deploy does on a host: the id of the release there, and the files to send."""
 
     id: str
     base: str
@@ -110,13 +109,15 @@ class HostPlan:
 
 
 class HostFailed(Exception):
-    """Nothing more is done on this host; the text is for the table."""
+    """Ends the work on this host; the text goes into the table."""
 
 
 class Host:
-    """`step` is under way or was the last, `status` is one word for the table and `text` explains
-    it.  `before` was served when the deploy began, `target` is what it should serve, and `served`
-    what it serves as far as is known.
+    """A host and its progress.
+
+    `step` is the current or last step, `status` is one word for the table, and `text` explains it.
+    `before` is the release that the host served when the deploy started, `target` the release that it
+    should serve, and `served` the release that it serves as far as the coordinator knows.
     """
 
     def __init__(self, name: str, connect: Connect, children: Children) -> None:
@@ -145,11 +146,11 @@ class Host:
         self.close()
 
     def add_words(self, text: str) -> None:
-        """What is worth knowing of a host that has not failed."""
+        """Appends a note about a host that has not failed."""
         self.text = "; ".join(filter(None, (self.text, _printable(text))))
 
     def attempt(self, step: Callable[[], None], status: str = "refused") -> None:
-        """Runs a step unless this host has failed already; its faults are kept for the table."""
+        """Runs a step unless this host has failed already; an error goes into the table."""
         if self.failed:
             return
         try:
@@ -164,12 +165,12 @@ class Host:
         except (StepFailed, HostFailed) as error:
             self.fail(status, str(error))
         except Exception as error:
-            # A fault of ours, or an answer that no agent gives: the other hosts are to go on.
-            self.fail("lost", f"what it answers cannot be read ({type(error).__name__}: {error})")
+            # An error in this code, or an answer that no agent sends: the other hosts must go on.
+            self.fail("lost", f"cannot read the host's answer ({type(error).__name__}: {error})")
 
     def _fail_as_ended(self) -> None:
         is_half_way = self.was_switched and not self.served
-        self.fail("ended", "it completes the switch alone" if is_half_way else "")
+        self.fail("ended", "the host finishes the switch on its own" if is_half_way else "")
 
     def close(self) -> None:
         if self._session is not None:
@@ -188,23 +189,23 @@ class Host:
     def _first_look(self) -> List[Answer]:
         for pause in (*_AGAIN_AFTER, 0.0):
             try:
-                # It may be over before all of the agent is sent.
+                # Starting a session sends the agent, so a lost session can fail here, too.
                 self._session = self._connect(self.name)
                 return self._ask("look", _QUICK)
             except SessionLost as error:
                 if not pause or not any(one in str(error) for one in _BUSY):
                     raise
             self.close()
-            # Not all at the same time again.
+            # A random pause: hosts that retry at the same time would be dropped again.
             self._children.ended.wait(pause * random.uniform(1, 2))
         raise AssertionError
 
     def begin(self, by: str) -> None:
-        """Takes the lock, and has what an earlier deploy left half-way completed."""
+        """Takes the lock; the agent then completes what an earlier deploy left half-way."""
         answer = self._ask("begin", _LONG, by=by)[-1]
         if answer["say"] == "locked":
-            holder = answer["holder"] or "one that has just begun"
-            raise HostFailed(f"another deploy has this host: {holder}")
+            holder = answer["holder"] or "a deploy that has just started"
+            raise HostFailed(f"another deploy holds the lock of this host: {holder}")
         self.look()
 
     def configure(self, deployment: Deployment, by: str, at: str) -> None:
@@ -213,7 +214,7 @@ class Host:
         self._ask("configure", _QUICK, body, lines=config.count("\n"))
 
     def make_plan(self, release: ShippedRelease, stamp: str) -> None:
-        """Finds out what has to be sent; the host is only looked at."""
+        """Computes the files to send; changes nothing on the host."""
         assert self.state is not None
         there = self.state.find(release.digest)
         if there is not None:
@@ -230,7 +231,7 @@ class Host:
         self.plan = self._planned(release, stamp, base.id if base else "", found)
 
     def _base(self, release: ShippedRelease) -> Optional[KeptRelease]:
-        """The release there that most layers are shared with; of equal ones the newest."""
+        """The release on the host that shares most layers; among equal ones, the last served."""
         assert self.state is not None
         usable = [one for one in self.state.releases if one.lists and one.facts]
         usable.sort(key=lambda one: (len(release.kept(one.lists)), one.order, one.id))
@@ -243,18 +244,21 @@ class Host:
         size = len(release.archive(found.missing, self.packed))
         plan = HostPlan(release.name(stamp), base, False, found.removed, found.missing, size)
         about = self.state.about
-        # Root's files are copied, and so may those of others be where links are not to be had.
+        # Space for all files, not only the sent ones: for root the agent copies instead of linking, as
+        # it does where a file system has no hard links.
         needed = int((sum(release.file_bytes.values()) + size) * _SPARE) // 1024
         if int(about["free_kb"] or needed) < needed:
-            raise HostFailed(f"{about['free_kb']} kB are free, and {needed} kB are needed")
+            raise HostFailed(
+                f"not enough disk space: {about['free_kb']} kB free, {needed} kB needed"
+            )
         inodes = int(len(release.file_bytes) * _SPARE)
-        # Some file systems have as many inodes as they need, and say nothing.
+        # File systems that allocate inodes on demand, such as Btrfs, report none.
         if about["free_inodes"] and int(about["free_inodes"]) < inodes:
-            raise HostFailed(f"{about['free_inodes']} inodes are free, and {inodes} are needed")
+            raise HostFailed(f"not enough inodes: {about['free_inodes']} free, {inodes} needed")
         return plan
 
     def ship(self, release: ShippedRelease, stamp: str, facts: str) -> None:
-        """Stages the release, from what is there and what is sent."""
+        """Stages the release from files on the host and files that are sent."""
         plan = self.plan
         assert plan is not None
         if plan.is_there and not self._changed(plan.id):
@@ -264,19 +268,19 @@ class Host:
                 raise _Damaged
             self._ship(plan, release, facts)
         except _Damaged:
-            # What it was copied from is not what its lists say: all of it is sent.  What may be
-            # served is left alone, so it gets a name of its own.
+            # The base does not match its lists, so send all files. The damaged release may be served
+            # and stays as it is; the new copy gets its own id.
             whole = release.difference(BaseFiles({}, frozenset()), [])
             self.plan = HostPlan(release.name(stamp), "", False, (), whole.missing)
             self._ship(self.plan, release, facts)
 
     def verify(self, id: str) -> None:
-        """Refuses a release that is not what it was when it was shipped; new files are told."""
+        """Refuses a release whose files have changed since it was shipped; reports added files."""
         answer = self._ask("verify", _LONG, id=id)[-1]
         if answer["files"]:
-            raise HostFailed(f"files of {id} have been changed: {answer['files']}")
+            raise HostFailed(f"files of {id} were changed on the host: {answer['files']}")
         if answer["added"]:
-            self.add_words(f"files of {id} that no deploy brought: {answer['added']}")
+            self.add_words(f"files in {id} that Slipway did not ship: {answer['added']}")
 
     def _changed(self, id: str) -> str:
         return self._ask("verify", _LONG, id=id)[-1]["files"]
@@ -285,7 +289,7 @@ class Host:
         try:
             self._send(plan, release, facts)
         except StepFailed:
-            # A part that an earlier session left may be what is wrong.
+            # The part of the archive that a lost session left may be damaged: send it all again.
             if not self._resumed:
                 raise
             self._send(plan, release, facts)
@@ -295,13 +299,14 @@ class Host:
         staged = self._ask("stage", _LONG, gzip.compress(names, mtime=0), base=plan.base)[-1]
         if staged["added"]:
             self.add_words(
-                f"files of {plan.base} that no deploy brought are not part of the new release: "
+                f"files in {plan.base} that Slipway did not ship are not in the new release: "
                 f"{staged['added']}"
             )
         missing = plan.missing
         if staged["changed"]:
             self.add_words(
-                f"files of {plan.base} that were changed there are sent again: {staged['changed']}"
+                f"files of {plan.base} were changed on the host and are sent again: "
+                f"{staged['changed']}"
             )
             missing |= read_names(self._ask_for_bytes("changed")) & release.file_bytes.keys()
         archive = release.archive(missing, self.packed)
@@ -320,19 +325,22 @@ class Host:
         )[-1]
         if answer["say"] == "damaged":
             if not plan.base:
-                raise HostFailed(f"files are not as they were sent: {answer['files']}")
+                raise HostFailed(f"files on the host differ from the release: {answer['files']}")
             raise _Damaged
 
     @property
     def packed(self) -> str:
-        """What unpacks there what is sent."""
+        """The compression of the archive: zstd if both machines have it, else gzip."""
         assert self.state is not None
         return "zstd" if self.state.about["zstd"] and has_zstd() else "gzip"
 
     def switch(
         self, id: str, seconds: float, boot: str, *, goes_back: bool = False, leaving: str = ""
     ) -> None:
-        """`leaving` is a release that is gone back from: no later rollback chooses it."""
+        """Switches to the release `id`.
+
+        `leaving` is the release that a rollback leaves; no later rollback chooses it.
+        """
         self.target = id
         comes_up = self._ask("boot", _QUICK, boot=boot)[-1]["boot"]
         settings = "kept" if goes_back else "new"
@@ -355,7 +363,7 @@ class Host:
     def prune(self, keep: int) -> None:
         stuck = self._ask("prune", _LONG, keep=keep)[-1]["stuck"]
         if stuck:
-            self.add_words(f"old releases cannot be removed: {stuck}")
+            self.add_words(f"cannot remove old releases: {stuck}")
 
     def _ask(self, do: str, seconds: float, body: bytes = b"", **fields: object) -> List[Answer]:
         assert self._session is not None
@@ -371,7 +379,7 @@ class _Damaged(Exception):
 
 
 def _printable(text: str) -> str:
-    # A server's words may be anything, and go to a terminal.
+    # A host can send any bytes: control characters must not reach the terminal.
     return "".join(one if one.isprintable() else " " for one in text).strip()
 
 

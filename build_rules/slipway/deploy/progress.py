@@ -1,4 +1,4 @@
-"""What happens on the hosts meanwhile: a table in place on a terminal, else a line for each event."""
+"""Progress of a deploy: a table that is redrawn on a terminal, else one line per event."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _UP_AND_CLEAR = "\x1b[{}A\x1b[J"
 
 
 def write(stream: IO[str], text: str) -> Optional[OSError]:
-    """Why the text cannot be written, such as a closed pipe; later text then goes nowhere.
+    """Writes the text; returns the error if it fails, such as a closed pipe.
 
-    A deploy goes on where nobody reads what it prints.
+    After an error the stream goes to /dev/null: a deploy continues if nobody reads its output.
     """
     try:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        # What is in the buffer would fail again when the program ends.
+        # Python flushes the rest of the buffer at exit, which would fail again.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
@@ -33,21 +33,23 @@ def write(stream: IO[str], text: str) -> Optional[OSError]:
 
 
 class Progress:
-    """`tell` takes what is worth a line; `hosts` are those to be shown, when they are known."""
+    """`tell` prints a progress line; `hosts` are the hosts that the table shows."""
 
     def __init__(self, stream: TextIO) -> None:
         self.hosts: Sequence[Host] = ()
         self._stream = stream
         self._is_live = stream.isatty()
         self._drawn = 0
-        self._drawing = threading.RLock()  # a signal may come while it is held
+        self._drawing = (
+            threading.RLock()
+        )  # reentrant: a signal handler prints in the thread that may hold it
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._draw_again, daemon=True)
         if self._is_live:
             self._clock.start()
 
     def tell(self, text: str, host: str) -> None:
-        """The table tells of its hosts where there is one."""
+        """Prints a line, unless the table shows the host already."""
         if self._is_live and any(one.name == host for one in self.hosts):
             return
         with self._drawing:
@@ -55,7 +57,7 @@ class Progress:
             write(self._stream, f"{host}: {text}\n" if host else f"{text}\n")
 
     def close(self) -> None:
-        """Leaves nothing of the table: that of the outcome follows."""
+        """Clears the progress table; the table of the outcome follows."""
         self._closed.set()
         if self._is_live:
             self._clock.join()
@@ -77,7 +79,7 @@ class Progress:
 
 
 def overview(hosts: Sequence[Host], columns: int, lines: int) -> List[str]:
-    """A line for each host, or where the terminal is too small, for each step how many are there."""
+    """One line per host; if the terminal is too small, the number of hosts in each step."""
     if not hosts:
         return []
     rows = [[one.name, one.step, one.status, one.text] for one in hosts]

@@ -1,4 +1,4 @@
-"""What people see of a deploy: a table of the hosts at its end; and what programs read of it."""
+"""The outcome of a deploy: a table of the hosts for people, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from slipway.core.errors import SlipwayError
 from slipway.deploy.host import Host, HostState, KeptRelease
 
 FORMAT = 2
-"""Of the JSON; docs/reference/deploy-outcomes.md describes it."""
+"""The version of the JSON; docs/reference/deploy-outcomes.md describes it."""
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-.+")
-_NOT_RUNNING, _NOT_KNOWN = "NOT running", "not known"
+_NOT_RUNNING, _NOT_KNOWN = "NOT running", "unknown"
 
 
 class Exit(enum.IntEnum):
-    """How a command ended; the higher number counts where several hold."""
+    """How a command ended; if several apply, the highest number counts."""
 
     DONE = 0
-    REFUSED = 1  # nothing was switched; of `releases`: a service does not live
-    USAGE = 2  # the command line, or a file that it names
-    RETURNED = 3  # hosts went back to the release before
-    INCOMPLETE = 4  # hosts are lost or down, or were left out; or what follows the switch failed
+    REFUSED = 1  # no host switched; for `releases`: a service is not running
+    USAGE = 2  # an error in the command line, or in a file that it names
+    RETURNED = 3  # some hosts went back to the previous release
+    INCOMPLETE = 4  # hosts are lost, down or skipped; or a step after the switch failed
     INTERRUPTED = 130
     TERMINATED = 143
 
 
 def exit_of(hosts: Sequence[Host], command: str, error: Optional[Exception]) -> Exit:
-    """From what the hosts came to, and an error that ended the command."""
+    """The exit status for the states of the hosts and an error that ended the command."""
     failed = {host.status for host in hosts if host.failed}
     if command == "releases":
         return Exit.REFUSED if failed or error or not all(map(_lives, hosts)) else Exit.DONE
@@ -43,15 +43,19 @@ def exit_of(hosts: Sequence[Host], command: str, error: Optional[Exception]) -> 
 
 
 def _lives(host: Host) -> bool:
-    """Whether something runs from the current release, or nothing is known of that."""
+    """Whether the current release has a process, or Slipway cannot know."""
     return host.state is None or _service_of_current(host.state) != _NOT_RUNNING
 
 
 def _service_of_current(state: HostState) -> str:
-    """Of what Slipway did not deploy, it knows no processes but those from its folder."""
+    """The process of the current release.
+
+    Slipway finds processes only by the folder of a release. Processes of a release that another tool
+    deployed may run from elsewhere, so their absence means nothing.
+    """
     current = state.current
     if current is None:
-        # Else the link leads to a folder that is not in releases/.
+        # An id of ours means that its folder is gone; else `current` points outside releases/.
         is_gone = _ID.fullmatch(state.linked)
         return "" if not state.linked else _NOT_RUNNING if is_gone else _NOT_KNOWN
     return _process(current) or (_NOT_RUNNING if current.facts else _NOT_KNOWN)
@@ -69,7 +73,7 @@ def plan_table(hosts: Sequence[Host]) -> str:
         if host.failed or plan is None:
             rows.append([host.name, now, "", "", "", f"{host.status}: {host.text}"])
         elif plan.id == now:
-            rows.append([host.name, now, plan.id, "0", "0", "nothing, it is served"])
+            rows.append([host.name, now, plan.id, "0", "0", "nothing, already served"])
         else:
             what = "stop, switch, start" if now else "start"
             rows.append([host.name, now, plan.id, str(len(plan.missing)), str(plan.bytes), what])
@@ -105,15 +109,15 @@ def releases_table(hosts: Sequence[Host]) -> str:
 
 
 def _why_no_release(host: Host) -> str:
-    """A line where the link leads to something else than a release."""
+    """A line for a host whose `current` does not point to a release; else empty."""
     state = host.state
     if state is None or state.current or not state.linked:
         return ""
     if _service_of_current(state) == _NOT_RUNNING:
-        why = f'"current" leads to releases/{state.linked}, which is not there: deploy again'
+        why = f'"current" points to releases/{state.linked}, which does not exist: deploy again'
     else:
         why = (
-            f'"current" leads to {state.linked}, which is not in releases/: '
+            f'"current" points to {state.linked}, which is not in releases/: '
             "Slipway does not know what runs from it"
         )
     return f"{host.name}: {why}"
@@ -126,12 +130,12 @@ def _mark(one: KeptRelease, is_current: bool) -> str:
 
 
 def drift(hosts: Sequence[Host]) -> str:
-    """A line where not all hosts serve the same."""
+    """A line if the hosts serve different releases; else empty."""
     serving: Dict[str, List[str]] = {}
     for host in hosts:
         if host.state is not None:
             current = host.state.current
-            # Ids that Slipway did not give have no time in front.
+            # An id that another tool gave does not start with a time, so it is shown whole.
             name = current.name if current and current.facts else host.state.linked
             serving.setdefault(name or "nothing", []).append(host.name)
     told = [f"{name} on {', '.join(places)}" for name, places in sorted(serving.items())]

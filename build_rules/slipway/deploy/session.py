@@ -1,9 +1,9 @@
 """One session with the agent on a host: a line of JSON there, one or more lines back.
 
-A session is one process, `ssh` or a shell, for the whole deploy.  Values in lines are plain texts
-without quotes and backslashes, which a POSIX sh takes apart; anything else travels as bytes behind
-its line.  While an answer is awaited nothing is sent; at other times a beat tells that somebody is
-still there.
+A session is one process, `ssh` or a shell, for the whole deploy. The values in a line are plain
+strings without quotes and backslashes, so that a POSIX sh can parse them. Other data follows its line
+as bytes. While the coordinator waits for an answer it sends nothing; at other times it sends a beat,
+which shows that it is still connected.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
 
 from slipway.deploy.children import Children
 
-BEAT_EVERY = 2.0  # seconds; the agent takes a session for lost after six without a line
-_SHOWN = 60  # bytes of what came instead of an answer
+BEAT_EVERY = 2.0  # seconds; after six seconds without a line, the agent considers the session lost
+_SHOWN = 60  # bytes that a message quotes of an unexpected line
 _ENDS_WITHIN = 2.0  # seconds between the last line of a session and its end
-_FAULT_OF_SSH = 255  # any other exit status is that of the command on the host
-# Lines of ssh that never are the cause of an end; those of OpenSSH 10 on key exchanges begin with stars.
+_FAULT_OF_SSH = (
+    255  # ssh exits with 255 on its own errors, else with the status of the remote command
+)
+# Lines of ssh that never explain why a session ended. OpenSSH 10 warns about key exchanges without
+# post-quantum algorithms in lines that start with stars.
 _NO_CAUSE = re.compile(r"warning:|\*\* |debug[1-3]: |[\W_]*$", re.IGNORECASE)
 _NO_SHELL = "does the user have a login shell that runs commands?"
 _FORBIDDEN = frozenset('"\\') | {chr(code) for code in range(32)}
@@ -35,11 +38,11 @@ Answer = Mapping[str, str]
 
 
 class SessionLost(Exception):
-    """The session ended, or did not answer in time; the text says how, in the client's words."""
+    """The session ended or timed out; the text explains how, if possible in the words of ssh."""
 
 
 class StepFailed(Exception):
-    """The agent could not do what was asked; the text is its own."""
+    """A step failed on the host; the text comes from the agent."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -51,20 +54,20 @@ def agent_text() -> str:
 
 
 def _data(name: str) -> str:
-    # Also out of an archive that is a program.
+    # pkgutil, because deploy.pyz is a zip archive, where `open` finds no file.
     content = pkgutil.get_data("slipway.deploy.programs", name)
     assert content is not None
     return content.decode()
 
 
 def remote_command(path: str, size: int) -> str:
-    """What a host's login shell is given: the agent's text comes first on its input."""
+    """The command for the host's login shell; it reads the agent's text, `size` bytes, from stdin."""
     inner = f'exec sh -c "$(head -c {size})" slipway-agent "$0" serve'
     return f"exec sh -c {shlex.quote(inner)} {shlex.quote(path)}"
 
 
 def local_command(shell: Sequence[str], path: str, size: int) -> List[str]:
-    """The same on this machine, by a shell of choice."""
+    """The same on this machine, with the given shell."""
     inner = (
         f'exec {" ".join(map(shlex.quote, shell))} -c "$(head -c {size})" slipway-agent "$0" serve'
     )
@@ -79,7 +82,7 @@ def as_line(asked: Mapping[str, str]) -> bytes:
 
 
 class Session:
-    """Starts `command` at once; `close` it, also after a fault."""
+    """Starts `command` at once; call `close` in any case, also after an error."""
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class Session:
         return self._process.pid
 
     def ask(self, do: str, seconds: float, body: bytes = b"", **fields: Any) -> List[Answer]:
-        """The answers up to the one that ends the step; raises StepFailed for a fault of it."""
+        """Runs one step; returns its answers. Raises StepFailed if the step fails."""
         asked = {"do": do, **{key: str(value) for key, value in fields.items()}}
         if body:
             asked.setdefault("size", str(len(body)))
@@ -120,7 +123,7 @@ class Session:
         return answers
 
     def ask_for_bytes(self, do: str, seconds: float, body: bytes, **fields: Any) -> bytes:
-        """Like ask, where bytes follow the answer, as many as its `size` says."""
+        """Like `ask`, for a step whose answer is followed by `size` bytes."""
         with _limited(seconds, self._process):
             answer = self.ask(do, seconds, body, **fields)[-1]
             assert self._process.stdout is not None
@@ -145,7 +148,7 @@ class Session:
             try:
                 if stream is not None:
                     stream.close()
-            except OSError:  # what nobody took
+            except OSError:  # unsent data in the buffer of a broken pipe
                 pass
 
     def _beat(self) -> None:
@@ -169,7 +172,7 @@ class Session:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         try:
-            # An application's log has any bytes.
+            # An answer can quote the application's log, which can contain any bytes.
             answer = json.loads(line.decode("utf-8", "surrogateescape"))
             if not isinstance(answer, dict) or "say" not in answer:
                 raise ValueError
@@ -178,7 +181,9 @@ class Session:
                 raise SessionLost(_not_the_agent(line, self._end())) from None
             if line.endswith(b"\n"):
                 self._end()
-                raise SessionLost(f"instead of an answer it says {_start_of(line)!r}") from None
+                raise SessionLost(
+                    f"expected an answer from the agent, received {_start_of(line)!r}"
+                ) from None
             self._lost()
         if not self._has_answered:
             self._has_answered = True
@@ -186,7 +191,7 @@ class Session:
         return {str(key): _shown(str(value)) for key, value in answer.items()}
 
     def _end(self) -> int:
-        """The exit status, negative for a session that had to be killed."""
+        """The exit status of the session; negative if it had to be killed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDS_WITHIN)
         self._process.kill()
@@ -194,24 +199,24 @@ class Session:
 
     def _lost(self) -> NoReturn:
         status = self._end()
-        # A banner of sshd, or a warning, is no cause of an end that comes later.
+        # ssh printed sshd's banner and its warnings before the first answer: they are not the cause.
         self._said.seek(self._printed_before)
         printed = self._said.read().decode(errors="replace")
         if self._has_answered:
             raise SessionLost(_last_line(printed) or "the session ended")
-        # The session may have ended before it was asked anything.
+        # The session may have ended, with a line on its output, before the first step.
         line = self._unread_line()
         raise SessionLost(_not_the_agent(line, status) if line else _no_answer(printed, status))
 
     def _unread_line(self) -> bytes:
         assert self._process.stdout is not None
-        # Another process may hold the other end open.
+        # Without blocking: another process may hold the other end of the pipe open.
         os.set_blocking(self._process.stdout.fileno(), False)
         return self._process.stdout.readline() or b""
 
 
 def _shown(text: str) -> str:
-    """With what is no UTF-8 as \\xff."""
+    """The text with invalid UTF-8 as \\xff."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -220,62 +225,62 @@ def _start_of(line: bytes) -> str:
 
 
 def _not_the_agent(line: bytes, status: int) -> str:
-    """Why a session printed something else than an answer, and then ended or went on."""
+    """Why a session printed another line than an answer, and then ended or went on."""
     said = _start_of(line)
     if status < 0:
         return (
-            f"instead of the agent it says {said!r}: "
-            "what its login shell starts may print to terminals alone"
+            f"expected the agent, received {said!r}: "
+            "the user's login shell must print nothing unless its output is a terminal"
         )
     if "not available" in said:
-        return f"its user may not run commands, for it has no login shell: it says {said!r}"
+        return f"the user cannot run commands because it has no login shell: {said!r}"
     return (
         f"the session ended after the line {said!r}: "
-        "its user may not run commands, or its login shell prints text and ends"
+        "the user is not allowed to run commands, or its login shell prints text and exits"
     )
 
 
 def _no_answer(printed: str, status: int) -> str:
-    """Why a session ended without a line, from its standard error and its exit status."""
+    """Why a session ended without a line, by its standard error and its exit status."""
     line = _last_line(printed)
     if status == _FAULT_OF_SSH:
         return (
             _fault_of_key(printed)
             or line
-            or (f"ssh ended with exit status {status} without an error: log in once by hand")
+            or (f"ssh exited with status {status} without an error message: log in once by hand")
         )
     if status < 0:
         return f"the session ended without an answer{f', after the line {line!r}' if line else ''}"
     if line:
-        return f"the session ended at once, after the line {line!r}: {_NO_SHELL}"
-    return f"the session ended at once and without a word: {_NO_SHELL}"
+        return f"the session ended immediately, after the line {line!r}: {_NO_SHELL}"
+    return f"the session ended immediately and without output: {_NO_SHELL}"
 
 
 def _fault_of_key(printed: str) -> str:
-    """What to do about the host's key; ssh takes more words for that than its last line."""
+    """What to do about the host's key; ssh explains that in several lines before its last one."""
     if "Host key verification failed" not in printed:
         return ""
     if re.search("REVOKED HOST KEY|revoked by file", printed):
         return (
-            "its host key is revoked: someone may be impersonating this host. Do not log in; "
-            "ask whoever runs the host"
+            "the host key is revoked: someone may be impersonating this host. Do not log in; "
+            "ask the administrator of the host"
         )
     if "IDENTIFICATION HAS CHANGED" in printed:
         return (
-            "its host key is another than the one in known_hosts: somebody else may answer. Where it "
-            "was made anew: ssh-keygen -R <host>, and log in once by hand"
+            "the host key differs from the key in known_hosts: another machine may be answering. If "
+            "the key was replaced: ssh-keygen -R <host>, then log in once by hand"
         )
-    return "its host key is not known: log in once by hand, and compare the key"
+    return "the host key is not in known_hosts: log in once by hand and compare the key"
 
 
 def _last_line(printed: str) -> str:
-    """The last line that may say what happened."""
+    """The last line that may explain what happened."""
     lines = [line.strip() for line in printed.splitlines()]
     return next((line for line in reversed(lines) if not _NO_CAUSE.match(line)), "")
 
 
 class _limited:
-    """Ends a process that holds up what is within."""
+    """Kills a process if the block takes longer than `seconds`, so that reads from it end."""
 
     def __init__(self, seconds: float, process: subprocess.Popen[bytes]) -> None:
         self._timer = threading.Timer(seconds, process.kill)
@@ -289,5 +294,5 @@ class _limited:
 
 
 def facts_of(text: str) -> Dict[str, str]:
-    """`key=value` words of what a host keeps of a release."""
+    """The `key=value` words that a host keeps about a release."""
     return dict(word.split("=", 1) for word in text.split() if "=" in word)

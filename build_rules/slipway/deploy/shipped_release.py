@@ -1,8 +1,9 @@
-"""A release as `package` wrote it, cut into what a host still lacks.
+"""A release as `package` wrote it, and the part of it that a host lacks.
 
-The release.json beside a tarball says what the tarball is; its own lists say which files are in it.
-A host is sent the lists that differ from those of a release that it has, answers with the files that
-it lacks, and gets those as one archive, the same bytes for every host that lacks the same.
+The release.json beside a tarball describes the tarball; the file lists in the tarball name its files
+with their hashes. A host sends its own lists for the layers that differ. The coordinator compares
+them and sends the missing files as one archive, with the same bytes for every host that lacks the
+same files.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _ZSTD, _ZSTD_LEVEL = "zstd", "-12"
 
 @dataclass(frozen=True)
 class BaseFiles:
-    """Files of a release on a host, those whose lists were asked for: hashes, and executables."""
+    """The files of a release on a host, from the requested lists: hashes, and executables."""
 
     hashes: Mapping[str, str]
     executables: FrozenSet[str]
@@ -48,7 +49,7 @@ class BaseFiles:
 
 @dataclass(frozen=True)
 class Difference:
-    """Files that a host lacks, and files of the base that are not kept as they are."""
+    """The files that a host lacks, and the files of the base that the release does not keep."""
 
     missing: FrozenSet[str]
     removed: Tuple[str, ...]
@@ -56,7 +57,7 @@ class Difference:
 
 @dataclass
 class ShippedRelease:
-    """`lists` are the file lists by layer; `executables` the files of them that are."""
+    """`lists` has the file list of each layer; `executables` has the executable files."""
 
     folder: str
     facts: Mapping[str, Any]
@@ -72,7 +73,7 @@ class ShippedRelease:
 
     @property
     def static(self) -> str:
-        """The archive of the static files, or nothing."""
+        """The path of the static archive; empty if the release has none."""
         named = self.facts.get("static")
         return os.path.join(self.folder, named["file"]) if named else ""
 
@@ -81,7 +82,7 @@ class ShippedRelease:
         return str(self.facts["tarball"]["sha256"])
 
     def name(self, stamp: str) -> str:
-        """The release's id on hosts; `stamp` is when it was first shipped, such as 20261121T090000Z."""
+        """The release's id on hosts; `stamp` is the time of this deploy, such as 20261121T090000Z."""
         version = "".join(one if one.isalnum() or one in ".-_" else "-" for one in self.version)
         return f"{stamp}-{version}-{self.server_env}-{self.digest[:8]}"
 
@@ -94,7 +95,7 @@ class ShippedRelease:
         return str(self.facts["server_env"])
 
     def kept(self, there: Mapping[str, str]) -> List[str]:
-        """The layers whose list a host has already; `there` are hashes of lists by layer."""
+        """The layers whose list is the same on the host; `there` has the hash of each layer's list."""
         return sorted(
             name
             for name, content in self.lists.items()
@@ -102,7 +103,7 @@ class ShippedRelease:
         )
 
     def difference(self, base: BaseFiles, kept: Sequence[str]) -> Difference:
-        """What turns a base into this release; the lists of the layers `kept` are equal."""
+        """What to change in a base to get this release; the layers `kept` are equal in both."""
         new: Dict[str, str] = {}
         for name, content in self.lists.items():
             if name not in kept:
@@ -117,7 +118,10 @@ class ShippedRelease:
         return Difference(frozenset(missing), tuple(sorted(removed)))
 
     def archive(self, missing: FrozenSet[str], packed: str) -> bytes:
-        """These files, and all that no list names: links, folders, the manifest; by gzip or zstd."""
+        """An archive of these files, compressed with gzip or zstd (`packed`).
+
+        It also has all entries that no list names: links, folders, the manifest and the lists.
+        """
         with self._packing:
             if (missing, packed) not in self._archives:
                 self._archives[missing, packed] = self._pack(missing, packed)
@@ -140,7 +144,7 @@ class ShippedRelease:
                 input=packed.getvalue(),
                 stdout=subprocess.PIPE,
                 check=True,
-                # Ctrl-C of a terminal is for the coordinator.
+                # A terminal sends SIGINT to its whole process group; only the coordinator handles it.
                 start_new_session=True,
             ).stdout
         return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)
@@ -159,7 +163,7 @@ def has_zstd() -> bool:
 
 
 def read_base(compressed: bytes) -> BaseFiles:
-    """What the agent answers to `lists`."""
+    """Reads the answer of the agent to `lists`."""
     lines = _lines(compressed)
     listed = "".join(f"{line}\n" for line in lines if not line.startswith("x "))
     executables = frozenset(line[2:] for line in lines if line.startswith("x "))
@@ -167,17 +171,17 @@ def read_base(compressed: bytes) -> BaseFiles:
 
 
 def read_names(compressed: bytes) -> FrozenSet[str]:
-    """What the agent answers to `changed`."""
+    """Reads the answer of the agent to `changed`."""
     return frozenset(_lines(compressed))
 
 
 def _lines(compressed: bytes) -> List[str]:
-    # Names of an application's own files may be in any encoding.
+    # Linux allows any bytes except / and NUL in file names.
     return gzip.decompress(compressed).decode("utf-8", "surrogateescape").split("\n")[:-1]
 
 
 def _read_list(text: str) -> Dict[str, str]:
-    """Hashes by path, of lines as sha256sum writes them."""
+    """The hash by path, from lines in the format of sha256sum: 64 digits, two characters, path."""
     return {line[66:]: line[:64] for line in text.splitlines()}
 
 
@@ -186,7 +190,10 @@ def _is_unlisted(name: str) -> bool:
 
 
 def read(path: str) -> ShippedRelease:
-    """The release of a release.json; refuses one that is not as it says, before it is offered."""
+    """Reads the release of a release.json and checks its files before any host sees them.
+
+    Raises SlipwayError if a file is missing, has another hash, or could be misread on a host.
+    """
     facts = _read_facts(path)
     folder = os.path.dirname(os.path.abspath(path))
     for key in ("tarball", "static"):
@@ -212,24 +219,24 @@ def read(path: str) -> ShippedRelease:
     odd = [name for name in sizes if "\\" in name]
     if odd:
         raise SlipwayError(
-            "a file of the release has a backslash in its name, which hosts read differently",
+            "a file name in the release contains a backslash, which sha256sum on hosts escapes",
             where=tarball,
             found=odd[0],
-            next="rename it, or have its package renamed",
+            next="rename the file, or ask the author of its package to rename it",
         )
     outside = [name for name, target in links.items() if leaves(name, target, links)]
     if outside:
         raise SlipwayError(
-            "a link of the release leads out of it",
+            "a symlink in the release points outside the release",
             where=tarball,
             found=f"{outside[0]} -> {links[outside[0]]}",
-            next="package the release again: ./pants package refuses such links",
+            next="package the release again; ./pants package rejects such symlinks",
         )
     return ShippedRelease(folder, facts, lists, frozenset(executables), sizes)
 
 
 def _read_facts(path: str) -> Mapping[str, Any]:
-    next_step = "./pants package of the release writes it"
+    next_step = "run ./pants package on the release_tarball, which writes this file"
     try:
         with open(path, encoding="utf-8") as file:
             facts = json.load(file)
@@ -237,15 +244,17 @@ def _read_facts(path: str) -> Mapping[str, Any]:
         missing = [key for key in needed if not isinstance(facts, dict) or facts.get(key) is None]
     except OSError as error:
         raise SlipwayError(
-            f'the release "{path}" cannot be read', found=str(error.strerror), next=next_step
+            f'cannot read the release "{path}"', found=str(error.strerror), next=next_step
         ) from None
     except ValueError as error:
-        raise SlipwayError(f'"{path}" is not JSON', found=str(error), next=next_step) from None
+        raise SlipwayError(
+            f'"{path}" is not valid JSON', found=str(error), next=next_step
+        ) from None
     if missing:
         raise SlipwayError(
-            f'"{path}" is not the manifest of a release: it has no {", ".join(missing)}',
+            f'"{path}" is not a release manifest: missing {", ".join(missing)}',
             where=path,
-            next=f"name the file beside the tarball that ends in {SUFFIX}",
+            next=f"pass the file beside the tarball whose name ends with {SUFFIX}",
         )
     return dict(facts)
 
@@ -255,17 +264,17 @@ def _check(path: str, said: Mapping[str, Any], manifest: str) -> None:
         found = _digest(path)
     except OSError as error:
         raise SlipwayError(
-            f'"{path}" is not there',
+            f'cannot read "{path}"',
             where=manifest,
             found=str(error.strerror),
-            next="keep the files that ./pants package wrote together",
+            next="keep all files that ./pants package wrote in one folder",
         ) from None
     if found != (said["sha256"], said["size"]):
         raise SlipwayError(
-            f'"{path}" is not the file that its release.json tells of',
+            f'hash mismatch: "{path}" is not the file that its release.json describes',
             where=manifest,
             found=f"{found[1]} bytes with the SHA-256 {found[0]}",
-            next="package the release again, or copy it again",
+            next="package the release again, or copy its files again",
         )
 
 

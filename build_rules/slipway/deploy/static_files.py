@@ -1,8 +1,8 @@
-"""The static files of a release: published once, before any server switches.
+"""The static files of a release, published once, before the first server switches.
 
-By rsync with checksums, for archives give every file the same time; files come first and pages that
-refer to them last.  Nothing is removed then: pages of the old release are still served.  What no
-release needs any more goes at the end of a deploy that went well.
+rsync compares checksums, because all files in an archive have the same time. Files are copied first,
+and the pages that refer to them last. Publishing removes nothing, because servers still serve pages of
+the old release. The end of a successful deploy removes the files that no release needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WITHOUT_PAGES = tuple(f"--exclude=*{one}" for one in _PAGES)
 _LIMIT = 1800  # seconds
 _MOST_NAMED = 5
 _HASHED = re.compile(r"[._-][0-9a-f]{8,}\.")
-# What rsync says of a file that is there with another content: sent, with its checksum differing.
+# How `rsync --itemize-changes` marks a file that exists with another checksum.
 _CHANGED = re.compile(r"<fc")
 
 
@@ -42,9 +42,9 @@ def publish(
         return
     if not release.static:
         raise SlipwayError(
-            "the release has no static files of its own, and the deployment publishes some",
+            "the deployment publishes static files, but the release has no static archive",
             where="the fields static_hosts and static_publish",
-            next='static="separate" in the release_tarball, or remove the fields',
+            next='set static="separate" in the release_tarball, or remove the fields',
         )
     with tempfile.TemporaryDirectory(prefix="static-") as folder:
         members = unpacking.unpack(release.static, folder, Form.TARBALL, keep_times=True)
@@ -72,15 +72,15 @@ def _write_list(folder: str, listed: static_keep.Published) -> None:
 def remove_outdated(
     deployment: Deployment, at: str, kept: Collection[str], tell: Tell, children: Children
 ) -> None:
-    """By rsync too, which may be all that a host allows.
+    """Removes old static files, also with rsync: a host may allow no other program.
 
-    A fault here is told, and changes nothing: the deploy is done.
+    A failure is reported as a progress line; the deploy has succeeded already.
     """
     for host in deployment.static_hosts:
         try:
             _remove_outdated(deployment, host, at, kept, tell, children)
-        except SlipwayError as error:
-            tell(f"old static files stay: {error}", host)
+        except _CommandFailed as error:
+            tell(f"cannot remove old static files: {error}", host)
 
 
 def _remove_outdated(
@@ -95,18 +95,18 @@ def _remove_outdated(
     with tempfile.TemporaryDirectory(prefix="static-") as folder:
         there, nothing = os.path.join(folder, "lists"), os.path.join(folder, "nothing")
         os.mkdir(nothing)
-        _run(children, [*rsync, f"{target}{static_keep.FOLDER}/", f"{there}/"], host)
+        _output(children, [*rsync, f"{target}{static_keep.FOLDER}/", f"{there}/"])
         lists = static_keep.read_lists(there)
         gone, names = static_keep.outdated(lists, at, deployment.static_keep, kept)
         if not gone:
             return
-        tell(f"{len(names)} static files of {len(gone)} old releases are removed", host)
+        tell(f"removing {len(names)} static files of {len(gone)} old releases", host)
         names += [f"{static_keep.FOLDER}/{one.file}" for one in gone]
         asked = os.path.join(folder, "names")
         with open(asked, "wb") as file:
             file.write(static_keep.as_bytes(names))
         chosen = ("--delete-missing-args", "--from0", f"--files-from={asked}")
-        _run(children, [*rsync, *chosen, f"{nothing}/", target], host)
+        _output(children, [*rsync, *chosen, f"{nothing}/", target])
 
 
 def _refuse_other_contents(said: str, host: str) -> None:
@@ -115,9 +115,9 @@ def _refuse_other_contents(said: str, host: str) -> None:
     hashed = [name for name in changed if _HASHED.search(name)]
     if hashed:
         raise SlipwayErrors(
-            f"static files of {host} have the same names and other contents",
+            f"static files on {host} have the same names but different contents",
             hashed[:_MOST_NAMED],
-            next="no server was touched; let the build name files by all of their content",
+            next="no server has changed; let the build hash the whole content into each file name",
         )
 
 
@@ -136,22 +136,34 @@ def _rsync(deployment: Deployment) -> List[str]:
 
 def _target(deployment: Deployment, host: str) -> str:
     user = f"{deployment.user}@" if deployment.user else ""
-    # rsync takes what stands before the first colon for the host.
+    # rsync reads everything before the first colon as the host, so an IPv6 address needs brackets.
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"{user}{host}:{deployment.static_path}/"
 
 
+class _CommandFailed(Exception):
+    """A command failed; the text is the last line of its output, or its exit status."""
+
+
 def _run(children: Children, command: List[str], what: str, folder: str = "") -> str:
+    """Runs a command that publishes; `what` names the field or host in the error."""
+    try:
+        return _output(children, command, folder)
+    except _CommandFailed as error:
+        raise SlipwayError(
+            f"cannot publish the static files: {what}",
+            found=str(error),
+            next="no server has changed; correct the cause and deploy again",
+        ) from None
+
+
+def _output(children: Children, command: List[str], folder: str = "") -> str:
     env = {**os.environ, "STATIC_FOLDER": folder}
     try:
         done = children.run(command, _LIMIT, env=env, stderr=subprocess.STDOUT)
-        said, status = done.stdout.decode(errors="replace").strip(), done.returncode
+        output, status = done.stdout.decode(errors="replace").strip(), done.returncode
     except (OSError, subprocess.TimeoutExpired) as error:
-        said, status = str(error), -1
+        output, status = str(error), -1
     if status != 0:
-        raise SlipwayError(
-            f"the static files cannot be published: {what}",
-            found=said.splitlines()[-1] if said else f"exit status {status}",
-            next="no server was touched; correct it and deploy again",
-        )
-    return said
+        raise _CommandFailed(output.splitlines()[-1] if output else f"exit status {status}")
+    return output

@@ -1,9 +1,9 @@
-"""Static files of releases that nobody needs any more.
+"""Which static files of old releases may be removed.
 
-Pages of older releases refer to their files for as long as somebody has them open, and a rollback
-brings them back.  So each publication leaves a list of its files beside them, and a file may go when
-it is in lists alone of releases that no host keeps and that others replaced long enough ago.  What
-Slipway did not publish is never removed.
+Open pages of an older release still refer to its files, and a rollback brings the pages back. So each
+publication leaves a list of its files beside them. A file may be removed if all lists that contain it
+belong to releases that no host keeps and that were replaced long enough ago. Slipway never removes
+files that it did not publish.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STAMP = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True)
 class Published:
-    """`at` is when, such as 20261121T090000Z; `names` are relative to the folder of all."""
+    """`at` is the time, such as 20261121T090000Z; `names` are relative to the static folder."""
 
     at: str
     digest: str
@@ -35,12 +35,12 @@ class Published:
 
 
 def as_bytes(names: Iterable[str]) -> bytes:
-    """Each behind the other, with a NUL at its end."""
+    """The names in one string, each followed by a NUL byte."""
     return os.fsencode("".join(f"{name}\0" for name in names))
 
 
 def read_lists(folder: str) -> List[Published]:
-    """The lists of a host, copied to a folder; names that lead elsewhere are none."""
+    """Reads the lists that were copied from a host; skips names that leave the static folder."""
     found = []
     for file in sorted(os.listdir(folder)):
         at, _, digest = file.partition("-")
@@ -54,7 +54,7 @@ def read_lists(folder: str) -> List[Published]:
 def outdated(
     published: Sequence[Published], now: str, days: int, kept: Collection[str]
 ) -> Tuple[List[Published], List[str]]:
-    """Lists and files that may go; `kept` are digests of releases that hosts have."""
+    """The lists and files to remove; `kept` has the digests of the releases on the hosts."""
     ordered = sorted(published, key=lambda one: one.at)
     gone = [
         one

@@ -42,15 +42,15 @@ def test_without_an_inventory_the_fields_are_all(workspace: Workspace) -> None:
 
 
 WRONG = {
-    'hosts=["a; rm -rf /"]': "hosts = ['a; rm -rf /']: write it as app1.example.com",
+    'hosts=["a; rm -rf /"]': "hosts = ['a; rm -rf /']: write it like app1.example.com",
     f'{HOSTS}, path="relative"': "path = 'relative'",
     f'{HOSTS}, batch="0"': "batch = '0'",
     f'{HOSTS}, health={{"urll": "x"}}': "health.urll: not known; did you mean health.url?",
     f'{HOSTS}, release=":bundle"': "app:bundle, a node_app_bundle",
     f"{HOSTS}, release=None": "has no release",
-    'inventory="none.toml"': 'the inventory "app/none.toml" is not there',
+    'inventory="none.toml"': 'the inventory "app/none.toml" does not exist',
     'inventory="bad.toml"': 'the inventory "app/bad.toml" is not TOML',
-    "canary=1": "hosts is not there",
+    "canary=1": "hosts is missing",
 }
 
 

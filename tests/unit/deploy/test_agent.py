@@ -170,7 +170,7 @@ def test_a_kept_release_that_was_changed_is_no_target(farm: Farm, tmp_path: Path
     farm.deploy(write_release(tmp_path / "two", "2.0.0", files={"a": "2"}))
     kept.chmod(0o644)
     kept.write_text("x")
-    with pytest.raises(SlipwayError, match="have been changed: a"):
+    with pytest.raises(SlipwayError, match="were changed on the host: a"):
         farm.run(lambda coordinator: coordinator.rollback())
     assert "-2.0.0-" in farm.served()
     # A deploy of it sends it again.
@@ -187,7 +187,7 @@ def test_a_shared_path_outlives_releases(farm: Farm, tmp_path: Path) -> None:
     farm.deploy(write_release(tmp_path / "two", "2.0.0"))
     assert (farm.host() / "current" / "var" / "uploads" / "photo").read_text() == "mine"
     farm.deployment = dataclasses.replace(farm.deployment, shared=("bin",))
-    with pytest.raises(SlipwayError, match='the shared path "bin" is one where the release has'):
+    with pytest.raises(SlipwayError, match='the release contains files at the shared path "bin"'):
         farm.deploy(write_release(tmp_path / "three", "3.0.0"))
 
 
@@ -314,22 +314,26 @@ def refused(farm: Farm, manifest: Path) -> str:
 
 def test_a_release_of_another_environment_is_refused(farm: Farm, tmp_path: Path) -> None:
     said = refused(farm, write_release(tmp_path / "one", "1.0.0", server_env="sit"))
-    assert "must be for the same server_env" in said
-    assert "the release is for sit, the deployment for prod" in said
+    assert "have different values of server_env" in said
+    assert 'release: "sit", deployment: "prod"' in said
 
 
 def test_a_release_that_needs_a_newer_c_library_is_refused(farm: Farm, tmp_path: Path) -> None:
     facts = {"abi": {"highest": {"GLIBC": "GLIBC_9.28"}}}
     said = refused(farm, write_release(tmp_path / "one", "1.0.0", facts=facts))
-    assert "h1: refused: its C library is glibc 2." in said
+    assert "h1: refused: the host's C library is glibc 2." in said
     assert "the release needs GLIBC_9.28" in said
 
 
 @pytest.mark.parametrize(
     ("tool", "says", "words"),
     [
-        ("uname", "echo aarch64", "its machine is aarch64, and the release is for x86_64"),
-        ("getconf", "echo musl libc", "its C library is musl libc, and the release needs"),
+        (
+            "uname",
+            "echo aarch64",
+            "the host's architecture is aarch64, the release is built for x86_64",
+        ),
+        ("getconf", "echo musl libc", "the host's C library is musl libc, the release needs"),
     ],
 )
 def test_another_machine_and_another_c_library_are_refused(
@@ -394,7 +398,7 @@ def test_a_process_number_that_is_another_s_by_now_holds_nobody_up(
     (own / "running").write_text(f"{os.getpid()}\n")
     (host,) = farm.deploy(write_release(tmp_path / "two", "2.0.0")).hosts
     assert host.status == "healthy", host.text
-    assert "recover: a switch" in (own / "journal").read_text()
+    assert "recover: unfinished switch" in (own / "journal").read_text()
     assert not (own / "doing").exists()
 
 

@@ -153,7 +153,7 @@ def test_one_that_this_user_may_not_look_at(node: str) -> None:
 def test_an_error_is_not_healthy(node: str, status: int) -> None:
     with serving(node) as server:
         said = ask(node, f"http://127.0.0.1:{server.port}/{status}", [server.pid])
-    assert said == ("" if status < 400 else f"health: it answers with the status {status}")
+    assert said == ("" if status < 400 else f"health: the response status is {status}")
 
 
 def test_nobody_listens(node: str) -> None:

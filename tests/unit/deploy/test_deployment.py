@@ -32,7 +32,7 @@ def test_tables_are_read() -> None:
     assert (read.health.url, read.health.hold, read.health.retries) == (health["url"], 0, 10)
 
 
-BOTH = "the user and the port are fields of their own"
+BOTH = "set the user and the port in their own fields"
 GROUPS = {"web": ["w1", "w2"], "jobs": ["j1", "w2"]}
 
 
@@ -55,12 +55,12 @@ def test_groups_stand_for_their_hosts(hosts: Any, found: tuple[str, ...]) -> Non
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"hosts": ["@wbe"]}, "hosts: there is no group @wbe; did you mean @web?"),
-        ({"static_hosts": ["@cdn"]}, "static_hosts: there is no group @cdn"),
-        ({"groups": {"web": ["a; rm -rf /"]}}, "groups.web = ['a; rm -rf /']: write it as"),
-        ({"groups": {"web": "a"}}, "groups.web = 'a': a list"),
-        ({"groups": {"w b": ["a"]}}, "groups.w b = ['a']: write it as web"),
-        ({"groups": ["a"]}, "groups = ['a']: a table of lists of hosts"),
+        ({"hosts": ["@wbe"]}, "hosts: unknown group @wbe; did you mean @web?"),
+        ({"static_hosts": ["@cdn"]}, "static_hosts: unknown group @cdn"),
+        ({"groups": {"web": ["a; rm -rf /"]}}, "groups.web = ['a; rm -rf /']: write it like"),
+        ({"groups": {"web": "a"}}, "groups.web = 'a': expected a list"),
+        ({"groups": {"w b": ["a"]}}, "groups.w b = ['a']: write it like web"),
+        ({"groups": ["a"]}, "groups = ['a']: expected a table with lists of hosts"),
     ],
 )
 def test_wrong_groups_are_told(more: Dict[str, Any], words: str) -> None:
@@ -104,45 +104,49 @@ def test_addresses_and_names_of_hosts(host: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("hosts", ["h2:22"], "hosts = ['h2:22']: the port is a field of its own: port=22"),
-        ("hosts", ["dep@h2"], "hosts = ['dep@h2']: the user is a field of its own: user=\"dep\""),
+        ("hosts", ["h2:22"], "hosts = ['h2:22']: set the port in its own field: port=22"),
+        ("hosts", ["dep@h2"], "hosts = ['dep@h2']: set the user in its own field: user=\"dep\""),
         (
             *("hosts", ["[2001:db8::1]:22"]),
-            "hosts = ['[2001:db8::1]:22']: the port is a field of its own: port=22",
+            "hosts = ['[2001:db8::1]:22']: set the port in its own field: port=22",
         ),
-        ("hosts", ["dep@[::1]"], ': the user is a field of its own: user="dep"'),
+        ("hosts", ["dep@[::1]"], ': set the user in its own field: user="dep"'),
         (
             *("hosts", ["dep@corp.example@h2:22"]),
             f': {BOTH}: user="dep@corp.example", port=22',
         ),
         (
             *("hosts", ["ssh://dep@h2:22"]),
-            f'write the host alone: "h2"; {BOTH}: user="dep", port=22',
+            f'write only the host: "h2"; {BOTH}: user="dep", port=22',
         ),
-        ("hosts", ["ssh://[::1]/"], "hosts = ['ssh://[::1]/']: write the host alone: \"[::1]\""),
-        ("hosts", ["h2/"], "hosts = ['h2/']: write it as app1.example.com; '/' cannot be in it"),
-        ("hosts", ["a b/c"], "write it as app1.example.com; ' ', '/' cannot be in it"),
-        ("hosts", ["[::1"], "write it as app1.example.com; '[', ':' cannot be in it"),
-        ("shared", ["a", "b", "a/b/c"], "shared: a/b/c is within a, which is shared as a whole"),
-        ("stop_timeout", 0, "stop_timeout = 0: a number from 1 to 3600"),
-        ("path", "/srv/my app", "write it as /home/app/koa-kkl; ' ' cannot be in it"),
+        ("hosts", ["ssh://[::1]/"], "hosts = ['ssh://[::1]/']: write only the host: \"[::1]\""),
+        ("hosts", ["h2/"], "hosts = ['h2/']: write it like app1.example.com; not allowed: '/'"),
+        ("hosts", ["a b/c"], "write it like app1.example.com; not allowed: ' ', '/'"),
+        ("hosts", ["[::1"], "write it like app1.example.com; not allowed: '[', ':'"),
+        ("shared", ["a", "b", "a/b/c"], "shared: a/b/c is inside a, which is already shared"),
+        ("stop_timeout", 0, "stop_timeout = 0: expected a number from 1 to 3600"),
+        ("path", "/srv/my app", "write it like /home/app/koa-kkl; not allowed: ' '"),
         (
             *("path", "/srv/../x"),
-            "path = '/srv/../x': write it as /home/app/koa-kkl; it has a part that is ..",
+            "path = '/srv/../x': write it like /home/app/koa-kkl; it contains the part ..",
         ),
         (
             *("path", "/home/app/"),
-            "path = '/home/app/': write it as /home/app/koa-kkl; it ends with a slash",
+            "path = '/home/app/': write it like /home/app/koa-kkl; it ends with a slash",
         ),
-        ("path", "/a//b", "path = '/a//b': write it as /home/app/koa-kkl; it has an empty part"),
-        ("path", "app", "write it as /home/app/koa-kkl; it does not begin with a slash"),
+        (
+            "path",
+            "/a//b",
+            "path = '/a//b': write it like /home/app/koa-kkl; it contains an empty part",
+        ),
+        ("path", "app", "write it like /home/app/koa-kkl; it does not start with a slash"),
         (
             *("path", "~/app"),
-            "write it as /home/app/koa-kkl; '~' cannot be in it; it does not begin with a slash",
+            "write it like /home/app/koa-kkl; not allowed: '~'; it does not start with a slash",
         ),
-        ("shared", ["up/"], "shared = ['up/']: write it as uploads; it ends with a slash"),
-        ("shared", ["/up"], "shared = ['/up']: write it as uploads; it begins with a slash"),
-        ("user", "CORP\\me", "write it as app; '\\\\' cannot be in it"),
+        ("shared", ["up/"], "shared = ['up/']: write it like uploads; it ends with a slash"),
+        ("shared", ["/up"], "shared = ['/up']: write it like uploads; it starts with a slash"),
+        ("user", "CORP\\me", "write it like app; not allowed: '\\\\'"),
     ],
 )
 def test_what_is_wrong_with_a_value_is_told(key: str, value: Any, words: str) -> None:
@@ -161,10 +165,10 @@ def test_all_faults_come_at_once_with_guesses() -> None:
         deployment.parse({"path": "x", "hots": ["a"], "hosts": ["a", "a"]}, "prod.toml")
     said = str(raised.value)
     for words in (
-        "hots: not known; did you mean hosts?",
+        "hots: unknown setting; did you mean hosts?",
         "path = 'x'",
-        "server_env is not there",
-        "hosts: a stands twice",
+        "server_env is missing",
+        "hosts: a is listed twice",
     ):
         assert words in said
 

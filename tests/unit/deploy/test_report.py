@@ -35,25 +35,25 @@ def host(linked: str, *releases: KeptRelease, name: str = "h1") -> Host:
         (host(ID, release(ID, "0c", ("7", "8"))), f"{ID}  current  process 7 since today", "", 0),
         (host(ID, release(ID, "0c")), f"{ID}  current  NOT running", "", 1),
         # What was deployed with another tool.
-        (host("20240101", release("20240101")), "20240101  current  not known", "", 0),
+        (host("20240101", release("20240101")), "20240101  current  unknown", "", 0),
         (host("v1", release("v1", running=("7",))), "v1  current  process 7 since today", "", 0),
         (
             host("/srv/app"),
-            "/srv/app  current  not known",
-            f'h1: "current" leads to /srv/app, {ELSEWHERE}',
+            "/srv/app  current  unknown",
+            f'h1: "current" points to /srv/app, {ELSEWHERE}',
             0,
         ),
         (
             host("live"),
-            "live  current  not known",
-            f'h1: "current" leads to live, {ELSEWHERE}',
+            "live  current  unknown",
+            f'h1: "current" points to live, {ELSEWHERE}',
             0,
         ),
         # Its folder was removed.
         (
             host(ID),
             f"{ID}  current  NOT running",
-            f'h1: "current" leads to releases/{ID}, which is not there: deploy again',
+            f'h1: "current" points to releases/{ID}, which does not exist: deploy again',
             1,
         ),
         (host(""), "none", "", 0),

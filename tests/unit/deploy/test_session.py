@@ -18,16 +18,16 @@ REVOKED = (
     "@@@@@@@@\\n@ WARNING: REVOKED HOST KEY DETECTED! @\\n@@@@@@@@\\n"
     "The ED25519 host key for h1 is marked as revoked.\\nHost key verification failed."
 )
-AT_ONCE = "the session ended at once"
+AT_ONCE = "the session ended immediately"
 NO_SHELL = "does the user have a login shell that runs commands?"
-TERMINALS = "what its login shell starts may print to terminals alone"
-NO_LOGIN = "its user may not run commands, for it has no login shell"
+TERMINALS = "the user's login shell must print nothing unless its output is a terminal"
+NO_LOGIN = "the user cannot run commands because it has no login shell"
 SFTP = "This service allows sftp connections only."
 IMPERSONATING = (
-    "its host key is revoked: someone may be impersonating this host. Do not log in; "
-    "ask whoever runs the host"
+    "the host key is revoked: someone may be impersonating this host. Do not log in; "
+    "ask the administrator of the host"
 )
-NO_COMMANDS = "its user may not run commands, or its login shell prints text and ends"
+NO_COMMANDS = "the user is not allowed to run commands, or its login shell prints text and exits"
 
 
 def say(text: str) -> str:
@@ -52,7 +52,7 @@ def lost(script: str, times: int = 1) -> str:
         # It goes on after a line.
         (
             "echo Welcome to h1; cat >/dev/null",
-            f"instead of the agent it says 'Welcome to h1': {TERMINALS}",
+            f"expected the agent, received 'Welcome to h1': {TERMINALS}",
         ),
         # It ends after a line.
         (
@@ -61,7 +61,7 @@ def lost(script: str, times: int = 1) -> str:
         ),
         (
             "echo This account is currently not available.; exit 1",
-            f"{NO_LOGIN}: it says 'This account is currently not available.'",
+            f"{NO_LOGIN}: 'This account is currently not available.'",
         ),
         # Also where nothing could be sent to it.
         (
@@ -73,13 +73,13 @@ def lost(script: str, times: int = 1) -> str:
         (f"{say('no such host')}; {say(POST_QUANTUM)}; exit 255", "no such host"),
         (
             f"{say(ADDED)}; exit 255",
-            "ssh ended with exit status 255 without an error: log in once by hand",
+            "ssh exited with status 255 without an error message: log in once by hand",
         ),
         (f"{say(REVOKED)}; exit 255", IMPERSONATING),
         # Any other exit status is that of a command on the host.
-        ("exit 1", f"{AT_ONCE} and without a word: {NO_SHELL}"),
-        (f"{say(ADDED)}; exit 1", f"{AT_ONCE} and without a word: {NO_SHELL}"),
-        (f"{say(POST_QUANTUM)}; exit 1", f"{AT_ONCE} and without a word: {NO_SHELL}"),
+        ("exit 1", f"{AT_ONCE} and without output: {NO_SHELL}"),
+        (f"{say(ADDED)}; exit 1", f"{AT_ONCE} and without output: {NO_SHELL}"),
+        (f"{say(POST_QUANTUM)}; exit 1", f"{AT_ONCE} and without output: {NO_SHELL}"),
         (
             f"{say(BANNER)}; exit 1",
             f"{AT_ONCE}, after the line '* Authorized use only *': {NO_SHELL}",
@@ -105,7 +105,7 @@ def test_what_comes_instead_of_an_answer_is_told(script: str, words: str) -> Non
         (f"{say('Connection reset')}; {say('')}; exit 255", "Connection reset"),
         (
             "echo a line of something else; exit 1",
-            "instead of an answer it says 'a line of something else'",
+            "expected an answer from the agent, received 'a line of something else'",
         ),
         ("printf '{\"say\":'; exit 1", "the session ended"),
     ],

@@ -60,16 +60,16 @@ def flip(path: Path) -> None:
 
 
 FAULTS: Dict[str, Callable[[Path, Path], object]] = {
-    "is not the file that its release.json tells of": lambda manifest, tarball: flip(tarball),
+    "is not the file that its release.json describes": lambda manifest, tarball: flip(tarball),
     "bytes with the SHA-256": lambda manifest, tarball: tarball.write_bytes(
         tarball.read_bytes()[:-9]
     ),
-    "is not there": lambda manifest, tarball: tarball.unlink(),
-    "is not JSON": lambda manifest, tarball: manifest.write_text("{"),
-    "it has no tarball": lambda manifest, tarball: manifest.write_text(
+    "cannot read": lambda manifest, tarball: tarball.unlink(),
+    "is not valid JSON": lambda manifest, tarball: manifest.write_text("{"),
+    "missing tarball": lambda manifest, tarball: manifest.write_text(
         json.dumps({"app": "x", "version": "1", "server_env": "prod", "layers": []})
     ),
-    "cannot be read": lambda manifest, tarball: manifest.unlink(),
+    "cannot read the release": lambda manifest, tarball: manifest.unlink(),
 }
 
 

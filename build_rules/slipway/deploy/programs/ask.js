@@ -1,8 +1,8 @@
-// Asks an address whether it is well, and whether it is the release that answers: another process may
-// hold the port, and the new one have died of that. Runs on Node.js 6 and newer.
+// Requests the health URL and checks that a process of the release answers. Another process may hold the
+// port, in which case the new release may have failed to start. Runs on Node.js 6 and newer.
 //
-//   node -e "$ASK" URL FILE PID...   0, and the process that answered in FILE; or 1, and a line that
-//                                    says what is wrong
+//   node -e "$ASK" URL FILE PID...   exits with 0 and writes the id of the process that answered to FILE;
+//                                    or exits with 1 and prints the reason
 
 var fs = require("fs"), http = require("http"), net = require("net"), url = require("url");
 var file = process.argv[2], pids = process.argv.slice(3);
@@ -12,12 +12,12 @@ function end(text) {
   process.exit(text ? 1 : 0);
 }
 
-// A port as /proc/net/tcp writes it.
+// A port in the format of /proc/net/tcp.
 function hex(port) {
   return ("000" + port.toString(16).toUpperCase()).slice(-4);
 }
 
-// The sockets, as /proc/<pid>/fd names them, whose local and remote port are as wanted.
+// The sockets with the wanted local and remote port, in the format of /proc/<pid>/fd.
 function sockets(wanted) {
   var found = [];
   ["/proc/net/tcp", "/proc/net/tcp6"].filter(fs.existsSync).forEach(function (table) {
@@ -31,8 +31,8 @@ function sockets(wanted) {
   return found;
 }
 
-// The last of some processes that has one of these sockets open, if this user may see that: one that
-// hands connections to its children began before them.
+// The last of the processes that has one of these sockets open, if this user may read /proc/<pid>/fd.
+// The last, because a master that hands connections to its children started before them.
 function owner(processes, wanted) {
   return processes.filter(function (pid) {
     try {
@@ -40,17 +40,17 @@ function owner(processes, wanted) {
         return wanted.indexOf(fs.readlinkSync("/proc/" + pid + "/fd/" + fd)) >= 0;
       });
     } catch (error) {
-      return false; // it has ended, or another user has it
+      return false; // the process has ended, or belongs to another user
     }
   }).pop();
 }
 
-// All processes, in the order of their numbers.
+// All processes, in the order of their ids.
 function everyone() {
   return fs.readdirSync("/proc").filter(Number).sort(function (one, two) { return one - two; });
 }
 
-// The other end of a connection, when its server has taken it, which it does on its own time.
+// Finds the end of a connection at the server. That socket gets an inode only when the server accepts it.
 function otherEnd(connection, found) {
   var server = hex(connection.remotePort), client = hex(connection.localPort), tries = 60;
   (function look() {
@@ -59,7 +59,7 @@ function otherEnd(connection, found) {
     });
     if (ends.length) found(ends);
     else if (--tries) setTimeout(look, 50);
-    else end("port " + connection.remotePort + " takes no connections");
+    else end("port " + connection.remotePort + " accepts no connections");
   })();
 }
 
@@ -70,13 +70,13 @@ function check(connection, ends) {
     end("port " + connection.remotePort + " is answered by " +
       (other ? "process " + other : "a process of another user") + ", which does not run from this release");
   }
-  // On this very connection: at the same port, another process may take the next one.
+  // Send the request over this connection: another process on the same port may accept the next one.
   options.createConnection = function () { return connection; };
-  options.headers = { Connection: "keep-alive" }; // a server that closes it has no owner any more
+  options.headers = { Connection: "keep-alive" }; // after the server closes the socket, no process owns it
   http.get(options, function (answer) {
-    // By now a child has it that was handed the connection, maybe one that began after PID... was read.
+    // By now a child may own the connection, maybe a child that started after the list PID... was made.
     try { fs.writeFileSync(file, owner(everyone(), ends) || own); } catch (error) { /* a full disk */ }
-    end(answer.statusCode < 400 ? "" : "it answers with the status " + answer.statusCode);
+    end(answer.statusCode < 400 ? "" : "the response status is " + answer.statusCode);
   }).on("error", function (error) { end(error.message); });
 }
 

@@ -1,4 +1,4 @@
-"""Deploys by the coordinator's command line, from a folder with its modules."""
+"""Runs the coordinator's command line from a folder with its modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs the coordinator's modules as one executable file, the same bytes each time."""
+"""Packs the coordinator's modules into one executable file, with the same bytes each time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pack(arguments: Arguments) -> None:
 
 
 def _folders(path: str) -> List[str]:
-    """The folders that a file is in, which are packages of modules."""
+    """The folders above a file, which become Python packages."""
     folder = os.path.dirname(path)
     return [folder, *_folders(folder)] if folder else []
 

@@ -22,7 +22,7 @@ from slipway.step.rules.program import Program, ProgramRequest, path_of
 
 _PACKAGE = "slipway.deploy.programs"
 _DATA = ("__init__.py", "agent.sh", "ask.js")
-# For CPython 3.10 and older, which cannot read TOML by themselves.
+# For CPython 3.10 and older, whose standard library has no TOML reader.
 _TOML = ("__init__.py", "decoder.py", "encoder.py", "ordered.py", "tz.py")
 
 

@@ -73,7 +73,7 @@ class NodeDeploymentFieldSet(PackageFieldSet):
     output_path: OutputPathField
 
     def described(self) -> Dict[str, Any]:
-        """What the fields say, as a TOML file would."""
+        """The fields in the form of a TOML file."""
         fields = (
             *(self.hosts, self.path, self.user, self.port, self.static_hosts, self.static_path),
             *(
@@ -108,7 +108,7 @@ class DeploymentRequest:
 
 @dataclass(frozen=True)
 class DescribedDeployment:
-    """`text` is the deployment as JSON, which has been found sound; `release` is what it deploys."""
+    """`text` is the deployment as JSON, already validated; `release` is the release to deploy."""
 
     text: str
     release: ReleaseTarballFieldSet
@@ -124,7 +124,7 @@ async def describe_deployment(request: DeploymentRequest) -> DescribedDeployment
     where = f"{origin}, field release"
     if not field_set.release.value:
         raise SlipwayError(
-            f'the deployment "{origin}" has no release', where=where, next='release=":release"'
+            f'the deployment "{origin}" has no release', where=where, next='set release=":release"'
         )
     addresses = await Get(
         Addresses, UnparsedAddressInputs, field_set.release.to_unparsed_address_inputs()
@@ -148,13 +148,15 @@ async def describe_deployment(request: DeploymentRequest) -> DescribedDeployment
 def _read_inventory(path: str, contents: list[bytes]) -> Dict[str, Any]:
     if not contents:
         raise SlipwayError(
-            f'the inventory "{path}" is not there', where=path, next="write it, or name another"
+            f'the inventory "{path}" does not exist',
+            where=path,
+            next="create the file, or correct the field inventory",
         )
-    return read_toml(contents[0], path, "inventory", next="correct it")
+    return read_toml(contents[0], path, "inventory", next="correct the file")
 
 
 def _merged(inventory: Mapping[str, Any], fields: Mapping[str, Any]) -> Dict[str, Any]:
-    """A default of a field does not stand above what the inventory says."""
+    """Merges both; a field overrides the inventory, unless the field has its default value."""
     defaults = {one.alias: one.default for one in (KeepField, BatchField, CanaryField)}
     defaults[StaticKeepField.alias] = StaticKeepField.default
     defaults.update({one.alias: one.default for one in (MaxUnhealthyField, BootField)})

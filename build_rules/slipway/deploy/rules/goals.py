@@ -40,31 +40,31 @@ from slipway.release.rules.tarball import Release, ReleaseRequest
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import command
 
-# What ssh and the hooks of the user's own machine need.
+# The environment variables that ssh and the hooks on the user's machine need.
 _PASSED_ON = (
     *("HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR"),
     *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR"),
 )
 _FORMAT = help_text(
     """
-    `table` for people or `json` for programs.
+    The output format: `table` for people or `json` for programs.
 
-    For example: `--format=json`.
+    Example: `--format=json`.
     """
 )
 
 
 class DeploySubsystem(GoalSubsystem):
     name = "deploy"
-    help = "Ships a release to its hosts, switches to it, and goes back where it is not healthy."
+    help = "Ships a release to its hosts, switches to it, and rolls back the hosts where it is not healthy."
 
     plan = BoolOption(
         default=False,
         help=help_text(
             """
-            Says what would happen on each host, and changes nothing.
+            Shows what would happen on each host, and changes nothing.
 
-            For example: `./pants deploy --plan //apps/koa-kkl:prod`.
+            Example: `./pants deploy --plan //apps/koa-kkl:prod`.
             """
         ),
     )
@@ -84,9 +84,10 @@ class RollbackSubsystem(GoalSubsystem):
         default=None,
         help=help_text(
             """
-            The release to go back to: its id on the hosts, its version, or its SHA-256.
+            The release to roll back to: its id on the hosts, its version, or its SHA-256. By default
+            Slipway takes the last release that was healthy on all hosts.
 
-            For example: `./pants rollback --release=1.3.9 //apps/koa-kkl:prod`.
+            Example: `./pants rollback --release=1.3.9 //apps/koa-kkl:prod`.
             """
         ),
     )
@@ -100,7 +101,7 @@ class Rollback(Goal):
 
 class ReleasesSubsystem(GoalSubsystem):
     name = "releases"
-    help = "Lists the releases that the hosts of a deployment have, and where they differ."
+    help = "Lists the releases on the hosts of a deployment, and where hosts differ."
 
     format = StrOption(default="table", help=_FORMAT)
 
@@ -112,7 +113,7 @@ class Releases(Goal):
 
 @dataclass(frozen=True)
 class CoordinatorRun:
-    """Asks for a run of the coordinator; `arguments` follow its command."""
+    """A request to run the coordinator; `arguments` follow the command."""
 
     field_set: NodeDeploymentFieldSet
     command: str
@@ -148,8 +149,8 @@ def _only(targets: Targets, goal: str) -> NodeDeploymentFieldSet:
     chosen = [one for one in targets if NodeDeploymentFieldSet.is_applicable(one)]
     if len(chosen) != 1:
         raise SlipwayError(
-            f"{goal} takes one node_deployment at a time",
-            found=", ".join(str(one.address) for one in chosen) or "none among the targets",
+            f"./pants {goal} takes exactly one node_deployment",
+            found=", ".join(str(one.address) for one in chosen) or "no node_deployment",
             next=f"./pants {goal} //apps/koa-kkl:prod",
         )
     return NodeDeploymentFieldSet.create(chosen[0])
@@ -158,7 +159,7 @@ def _only(targets: Targets, goal: str) -> NodeDeploymentFieldSet:
 def _format(value: str, goal: str) -> str:
     if value not in ("table", "json"):
         raise SlipwayError(
-            f'"{value}" is no format', found=value, next=f"./pants {goal} --format=json"
+            f'"{value}" is not an output format', found=value, next=f"./pants {goal} --format=json"
         )
     return f"--format={value}"
 
