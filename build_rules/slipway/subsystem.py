@@ -49,7 +49,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
             script to learn which file it downloads, and fetches that file once from the mirror that
             the script would use.
 
-            For example: `./pants install-scripts --pin=sqlite3 //apps/report:bundle`, or
+            Example: `./pants install-scripts --pin=sqlite3 //apps/report:bundle`, or
             `--pin=@scope/name`.
             """
         ),
@@ -60,7 +60,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
             """
             Pins this local file instead of a download from the mirror.
 
-            For example: `--from-file=downloads/sqlite3-v5.1.7-napi-v6-linux-x64.tar.gz`.
+            Example: `--from-file=downloads/sqlite3-v5.1.7-napi-v6-linux-x64.tar.gz`.
             """
         ),
     )
@@ -71,7 +71,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
             the npm configuration as the package itself does: in `.npmrc`, for example,
             `sqlite3_binary_host=https://mirror.example.com/sqlite3`.
 
-            For example: `--install-scripts-mirrors="{'sqlite3': 'https://mirror.example.com/sqlite3'}"`.
+            Example: `--install-scripts-mirrors="{'sqlite3': 'https://mirror.example.com/sqlite3'}"`.
             """
         ),
     )
@@ -81,7 +81,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
             The environment variables that set the download address of an install script, by package
             name. Use it for packages that Slipway does not know.
 
-            For example: `--install-scripts-variables="{'our-addon': ['OUR_ADDON_MIRROR']}"`.
+            Example: `--install-scripts-variables="{'our-addon': ['OUR_ADDON_MIRROR']}"`.
             """
         ),
     )
@@ -97,7 +97,7 @@ class Slipway(Subsystem):
             """
             Sets the root file system of every build step: the image of this `node_toolchain` target.
 
-            For example: `--slipway-base-image=//toolchains/base`.
+            Example: `--slipway-base-image=//toolchains/base`.
             """
         ),
     )
@@ -109,7 +109,7 @@ class Slipway(Subsystem):
             configuration of npm: the environment, the project's `.npmrc`, your `~/.npmrc`, and
             the configuration of an `npm` on the PATH.
 
-            For example: `--slipway-npm-registry=https://npm.example.com/`.
+            Example: `--slipway-npm-registry=https://npm.example.com/`.
             """
         ),
     )
@@ -121,7 +121,7 @@ class Slipway(Subsystem):
             values can be sent to the registries that this `.npmrc` names. `*` matches any
             characters. Your own `~/.npmrc` may use every variable.
 
-            For example: `--slipway-npmrc-variables="+['OUR_REGISTRY_TOKEN']"`.
+            Example: `--slipway-npmrc-variables="+['OUR_REGISTRY_TOKEN']"`.
             """
         ),
     )
@@ -132,7 +132,7 @@ class Slipway(Subsystem):
             Sets the Debian mirror that provides the packages of toolchain images. Without it,
             Slipway tries the mirrors of this machine's apt configuration in order.
 
-            For example: `--slipway-debian-mirror=https://mirror.example.com/debian`.
+            Example: `--slipway-debian-mirror=https://mirror.example.com/debian`.
             """
         ),
     )
@@ -144,7 +144,7 @@ class Slipway(Subsystem):
             `generate-lockfiles`, when you know the reason and trust the mirror. Slipway prints a
             warning for each problem that it accepts.
 
-            For example: `--slipway-debian-trusted=bullseye`.
+            Example: `--slipway-debian-trusted=bullseye`.
             """
         ),
     )
@@ -155,7 +155,7 @@ class Slipway(Subsystem):
             longest prefix that matches wins. Slipway checks the same hashes for files from a
             mirror, and mirrors are not part of any cache key.
 
-            For example:
+            Example:
             `--slipway-mirrors="{'https://nodejs.example.org/': 'https://mirror.example.com/node/'}"`.
             """
         ),
@@ -167,7 +167,7 @@ class Slipway(Subsystem):
             Limits how long one build step may run, in seconds. Slipway kills a step that runs
             longer, with all its child processes. The limit is not part of any cache key.
 
-            For example: `--slipway-step-time-limit=7200`.
+            Example: `--slipway-step-time-limit=7200`.
             """
         ),
     )
@@ -180,7 +180,7 @@ class Slipway(Subsystem):
             with a memory limit, it is a percentage of that limit. A step that uses more fails,
             and Slipway kills all its processes. The limit is not part of any cache key.
 
-            For example: `--slipway-step-memory-limit=12GB`.
+            Example: `--slipway-step-memory-limit=12GB`.
             """
         ),
     )
@@ -192,7 +192,7 @@ class Slipway(Subsystem):
             that starts more fails, and Slipway kills all its processes. The limit is not part of
             any cache key.
 
-            For example: `--slipway-step-process-limit=10000`.
+            Example: `--slipway-step-process-limit=10000`.
             """
         ),
     )
@@ -204,7 +204,7 @@ class Slipway(Subsystem):
             more fails. Where the step's folders are in memory, `step_memory_limit` applies to them
             as well. The limit is not part of any cache key.
 
-            For example: `--slipway-step-space-limit=40GB`.
+            Example: `--slipway-step-space-limit=40GB`.
             """
         ),
     )
@@ -215,7 +215,7 @@ class Slipway(Subsystem):
             Limits how many files, folders and links one build step may create. A step that creates
             more fails. The limit is not part of any cache key.
 
-            For example: `--slipway-step-inode-limit=3000000`.
+            Example: `--slipway-step-inode-limit=3000000`.
             """
         ),
     )
@@ -230,7 +230,7 @@ class Slipway(Subsystem):
             that works on this machine. The isolator is not part of any cache key, because all
             isolators produce the same bytes.
 
-            For example: `--slipway-isolator=docker`.
+            Example: `--slipway-isolator=docker`.
             """
         ),
     )
@@ -240,7 +240,7 @@ class Slipway(Subsystem):
             """
             Lists the values that a `server_env` field may have.
 
-            For example: `--slipway-server-envs="['stable', 'sit', 'pre', 'prod', 'demo']"`.
+            Example: `--slipway-server-envs="['stable', 'sit', 'pre', 'prod', 'demo']"`.
             """
         ),
     )

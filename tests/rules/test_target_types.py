@@ -22,9 +22,9 @@ OURS = [(kind, one) for kind in TYPES for one in kind.core_fields if one not in 
 
 
 def examples(text: str) -> List[str]:
-    """What stands in backquotes after `For example:`, commands left out."""
+    """The texts in backquotes after `Example:`, without commands."""
     words = " ".join(text.split())
-    _, found, rest = words.partition("For example: ")
+    _, found, rest = words.partition("Example: ")
     assert found, f"no example in: {words}"
     return [one for one in re.findall(r"`([^`]+)`", rest) if not one.startswith("./pants ")]
 

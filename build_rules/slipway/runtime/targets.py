@@ -21,7 +21,7 @@ class NodeVersionField(StringField):
         """
         The version of Node.js; `node -v` must answer with it.
 
-        For example: `version="16.20.2"`.
+        Example: `version="16.20.2"`.
         """
     )
 
@@ -34,7 +34,7 @@ class NodeDefinitionField(BelowFolderMixin, OptionalSingleSourceField):
         The file that says where this Node comes from, with hashes. Without it, the file named after
         the version is taken, beside the BUILD file or from those that Slipway brings.
 
-        For example: `definition="16.20.2.toml"`.
+        Example: `definition="16.20.2.toml"`.
         """
     )
 
@@ -46,7 +46,7 @@ class NpmVersionField(StringField):
         The version of npm that goes with this Node, one that its definition pins. Without it, the
         definition's own choice.
 
-        For example: `npm_version="8.19.4"`.
+        Example: `npm_version="8.19.4"`.
         """
     )
 
@@ -58,7 +58,7 @@ class RuntimeToolchainField(OneAddressField):
         The `node_toolchain` in which a runtime is built whose definition has a `[source]`; binaries
         need none.
 
-        For example: `toolchain="//toolchains/gcc48"`.
+        Example: `toolchain="//toolchains/gcc48"`.
         """
     )
 

@@ -27,7 +27,7 @@ class ImageField(BelowFolderMixin, SingleSourceField):
         The file that says which packages the image is made of and how; or an image that is there
         already, by its digest in a registry, or by its ID in the local Docker engine.
 
-        For example: `image="image.json"`, or `image="registry.example/team/centos7@sha256:9f86d0…"`,
+        Example: `image="image.json"`, or `image="registry.example/team/centos7@sha256:9f86d0…"`,
         whose parts go into the lock by `./pants generate-lockfiles --resolve=toolchain:<name>`.
         """
     )
@@ -47,7 +47,7 @@ class PackagesLockField(FileField):
         of an image that a registry or an engine has. Its resolve is named after the target,
         `toolchain:<name>`.
 
-        For example: `packages="packages.lock"`, written by
+        Example: `packages="packages.lock"`, written by
         `./pants generate-lockfiles --resolve=toolchain:base`.
         """
     )
@@ -60,7 +60,7 @@ class ImageBaseField(OneAddressField):
         Another `node_toolchain`, made of packages, whose layers this image stands on. Its packages
         are there already and not in the lock.
 
-        For example: `base="//toolchains/base"`.
+        Example: `base="//toolchains/base"`.
         """
     )
 
@@ -72,7 +72,7 @@ class AbiPolicyField(FileField):
         The file that says on which oldest hosts binaries of this toolchain load: the newest symbol
         versions and the libraries that those have. The link surface of the image offers no more.
 
-        For example: `abi_policy="abi.toml"`.
+        Example: `abi_policy="abi.toml"`.
         """
     )
 
@@ -85,7 +85,7 @@ class ContractTestsField(GlobsField):
         a folder with all of them. A script that fails fails the test, and so does a binary that it
         leaves and that breaks the ABI policy.
 
-        For example: `contract_tests=["contract/**"]`.
+        Example: `contract_tests=["contract/**"]`.
         """
     )
 
@@ -97,7 +97,7 @@ class ImageArchiveField(StringField, AsyncFieldMixin):
         A ready image instead of packages: an archive as `docker save` or an OCI tool writes it, by
         a file below this folder or an address, with its hash in `archive_sha256`.
 
-        For example: `archive="our-image.tar", archive_sha256="9f86d0…", archive_size="73400320"`.
+        Example: `archive="our-image.tar", archive_sha256="9f86d0…", archive_size="73400320"`.
         """
     )
 
@@ -108,7 +108,7 @@ class ImageArchiveSha256Field(StringField):
         """
         The SHA-256 of `archive`, 64 hexadecimal digits.
 
-        For example: `archive_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`.
+        Example: `archive_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`.
         """
     )
 
@@ -119,7 +119,7 @@ class ImageArchiveSizeField(StringField):
         """
         The size of `archive` in bytes, as digits; needed when it is an address.
 
-        For example: `archive_size="73400320"`.
+        Example: `archive_size="73400320"`.
         """
     )
 

@@ -38,7 +38,7 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
             """
             Archives to look into instead of targets, by their paths.
 
-            For example: `./pants abi-audit --file=dist/apps.koa-kkl/release/koa-kkl-1.4.0-prod.tar.gz`.
+            Example: `./pants abi-audit --file=dist/apps.koa-kkl/release/koa-kkl-1.4.0-prod.tar.gz`.
             """
         ),
     )
@@ -49,7 +49,7 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
             The `node_toolchain` whose ABI policy counts. Without it, that of the release's bundle,
             and `//toolchains/gcc48` for files.
 
-            For example: `./pants abi-audit --toolchain=//toolchains/gcc48 //apps/koa-kkl:release`.
+            Example: `./pants abi-audit --toolchain=//toolchains/gcc48 //apps/koa-kkl:release`.
             """
         ),
     )
@@ -59,7 +59,7 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
             """
             A table for people, or JSON.
 
-            For example: `./pants abi-audit --format=json //apps/koa-kkl:release`.
+            Example: `./pants abi-audit --format=json //apps/koa-kkl:release`.
             """
         ),
     )

@@ -34,7 +34,7 @@ class TryRuntimeSubsystem(LineOriented, GoalSubsystem):
             """
             The address of the `node_runtime` to try.
 
-            For example: `./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release`.
+            Example: `./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release`.
             """
         ),
     )
