@@ -45,7 +45,7 @@ WRONG = {
     'hosts=["a; rm -rf /"]': "hosts = ['a; rm -rf /']: write it like app1.example.com",
     f'{HOSTS}, path="relative"': "path = 'relative'",
     f'{HOSTS}, batch="0"': "batch = '0'",
-    f'{HOSTS}, health={{"urll": "x"}}': "health.urll: not known; did you mean health.url?",
+    f'{HOSTS}, health={{"urll": "x"}}': "health.urll: unknown setting; did you mean health.url?",
     f'{HOSTS}, release=":bundle"': "app:bundle, a node_app_bundle",
     f"{HOSTS}, release=None": "has no release",
     'inventory="none.toml"': 'the inventory "app/none.toml" does not exist',
