@@ -59,13 +59,6 @@ INDEX_SETTINGS = (
     "keyring-provider",
 )
 
-# Runs the pip that lies in a folder, without installing it.
-PIP_PROGRAM = """\
-import runpy, sys
-sys.path.insert(0, sys.argv.pop(1))
-runpy.run_module("pip", run_name="__main__", alter_sys=True)
-"""
-
 
 class Call(NamedTuple):
     """What the runner passes: where things are, and whether Pants can live in this interpreter."""
@@ -258,7 +251,7 @@ class Builder:
         say(f"installed in {time.time() - started:.0f} s")
 
     def _use_index_of_user(self, pip: str) -> None:
-        program = [self._interpreter.path, "-I", "-c", PIP_PROGRAM, pip]
+        program = pip_command(self._interpreter.path, pip)
         listing = self._run([*program, "config", "list"], env=dict(os.environ))
         # It may hold passwords, which belong in no log.
         self._output.clear()
@@ -341,7 +334,7 @@ class Builder:
         return "--requirement", path
 
     def _pip(self, python: str, pip: str, command: str, *args: str) -> None:
-        program = [python, "-I", "-c", PIP_PROGRAM, pip, command]
+        program = [*pip_command(python, pip), command]
         checks = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
         self._run([*program, *checks, *args], env=self._environ)
 
@@ -393,6 +386,11 @@ def unpacked(wheel: str, folder: str) -> str:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
+
+
+def pip_command(python: str, folder: str) -> List[str]:
+    """What runs the pip in a folder, without installing it: its package is a program too."""
+    return [python, "-I", os.path.join(folder, "pip")]
 
 
 def requirements(lock: str) -> Dict[str, str]:
