@@ -15,7 +15,6 @@ from typing import Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
-from slipway.npm.scripts import loopback
 from slipway.npm.scripts.loopback import LoopbackServer
 from slipway.runtime.headers import NodeHeaders
 from tests.npm import npm_tools
@@ -84,7 +83,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tuple[st
             asked.append(path)
             return super().find(path)
 
-    monkeypatch.setattr(loopback, "ASKED", str(tmp_path / "asked.json"))
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
     with LoopbackServer((), {}, Headers(str(node), "16.20.2")) as running:
         yield running.environment["NODEJS_ORG_MIRROR"], asked
 

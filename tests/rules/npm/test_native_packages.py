@@ -187,3 +187,14 @@ def test_the_user_s_table_makes_a_variable_known(
 def test_lint_finds_decisions_on_nothing(app: Workspace) -> None:
     write_app(app, 'install_scripts={"bcript": "source"}')
     assert '"bcript"; did you mean bcrypt?' in app.lint("app:bundle").stdout
+
+
+def test_a_report_of_another_form_is_a_message(
+    app: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = {"bytes": "many", "elsewhere": [], "foreign": []}
+    monkeypatch.setitem(stand_ins._REPORTS, "compile.json", forged)
+    write_app(app, NAMED)
+    with pytest.raises(Exception, match="a build step left an invalid report") as caught:
+        app.package("app:release")
+    assert "found: Report.bytes: str, not int" in str(caught.value)

@@ -145,8 +145,8 @@ async def _read_asked(request: CompileRequest, result: FallibleStepResult) -> Tu
     if request.decision is not Decision.PREBUILT:
         return ()
     # A step that failed may have left nothing.
-    content = await outputs.read_content(result.digest, ASKED)
-    return () if content is None else ASKED.read(content.decode()).files
+    asked = await outputs.find_report(result.digest, ASKED)
+    return () if asked is None else asked.files
 
 
 def _not_pinned(request: CompileRequest, missing: Sequence[Asked]) -> SlipwayError:

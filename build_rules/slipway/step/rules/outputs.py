@@ -7,7 +7,10 @@ from typing import Optional, TypeVar
 from pants.engine.fs import Digest, DigestContents, DigestSubset, PathGlobs
 from pants.engine.rules import Get
 
+from slipway.archive import unpacking
+from slipway.core.errors import SlipwayError
 from slipway.step.interface import Output, ReportFile
+from slipway.step.records import WrongRecord
 
 R = TypeVar("R")
 
@@ -24,7 +27,20 @@ async def read_content(digest: Digest, output: Output) -> Optional[bytes]:
 
 
 async def read_report(digest: Digest, report: ReportFile[R]) -> R:
-    """What an output says that every success of the step leaves."""
+    """The record in a report that every success of the step leaves."""
+    record = await find_report(digest, report)
+    assert record is not None, report
+    return record
+
+
+async def find_report(digest: Digest, report: ReportFile[R]) -> Optional[R]:
+    """The record in a report; None where the step did not leave it."""
     content = await read_content(digest, report)
-    assert content is not None, report
-    return report.read(content.decode())
+    try:
+        return None if content is None else report.read(content.decode(errors="replace"))
+    except WrongRecord as error:
+        raise SlipwayError(
+            f'a build step left an invalid report "{report}"',
+            found=str(error),
+            next=unpacking.BUILD_AGAIN,
+        ) from None
