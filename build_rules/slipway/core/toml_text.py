@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from slipway.core.errors import SlipwayError
-
-if sys.version_info >= (3, 11):
-    from tomllib import loads as _loads
-else:
-    from toml import loads as _loads
 
 _POSITION = re.compile(r" \(?(?:at )?line ([0-9]+),? column ([0-9]+)(?: char [0-9]+)?\)")
 _MOST_SHOWN = 120
@@ -40,6 +35,17 @@ def read_toml(
         line, column, reason = _place(text, error)
         shown = text.split("\n")[line - 1].strip()[:_MOST_SHOWN]
         raise _not_toml(what, path, line, column, f"{reason}{shown}", next) from None
+
+
+def _loads(text: str) -> Mapping[str, Any]:
+    # Not at the top: programs that only read deployments as JSON start without `toml`.
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415
+
+        return tomllib.loads(text)
+    import toml  # noqa: PLC0415
+
+    return toml.loads(text)
 
 
 def _place(text: str, error: Exception) -> Tuple[int, Optional[int], str]:
