@@ -232,9 +232,9 @@ FILES: Dict[str, Case] = {
     "a hanging build script": Case(
         scripts(build="mkdir -p dist; sleep 600; :"),
         (
-            "the step was still running after 5 seconds and was ended",
+            "the step timed out after 5 seconds",
             "apps/a-hanging-build-script:bundle",
-            "give it longer with --slipway-step-time-limit=SECONDS",
+            "raise the limit: --slipway-step-time-limit=SECONDS",
         ),
         options=("--slipway-step-time-limit=5",),
     ),

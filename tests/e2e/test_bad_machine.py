@@ -47,7 +47,7 @@ DISKS: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         "PANTS_LOCAL_EXECUTION_ROOT_DIR",
         "4m",
         (
-            "no space is left on a disk that Pants works on",
+            "no space left on a disk that Pants uses",
             "No space left on device (os error 28)",
             "next:  df -h ",
         ),
@@ -56,16 +56,16 @@ DISKS: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         "PANTS_NAMED_CACHES_DIR",
         "4m",
         (
-            'the root file system of the step cannot be unpacked: "No space left on device"',
+            'cannot unpack the root file system of the step: "No space left on device"',
             "in:    {disk}/slipway_trees",
-            "next:  free space there, or point [GLOBAL] named_caches_dir to another disk",
+            "next:  free space there, or set [GLOBAL] named_caches_dir to a folder on another disk",
         ),
     ),
     "the store": (
         "PANTS_LOCAL_STORE_DIR",
         "4m",
         (
-            "no space is left on a disk that Pants works on",
+            "no space left on a disk that Pants uses",
             "No space left on device (os error 28)",
             "next:  df -h {disk} ",
         ),

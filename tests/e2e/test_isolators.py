@@ -24,10 +24,10 @@ from tests.e2e.job_container import container, copied_root
 from tests.e2e.tiny_app import TinyApp
 
 NAMED = {
-    "namespaces": "build steps are isolated by user namespaces",
-    "docker": "build steps are isolated by a Docker engine",
-    "chroot": "build steps are isolated by chroot and users of their own",
-    "inside": "build steps are isolated by the container of the job and users of their own",
+    "namespaces": "build steps are isolated with user namespaces",
+    "docker": "build steps are isolated with a Docker engine",
+    "chroot": "build steps are isolated with chroot and separate users",
+    "inside": "build steps are isolated with the container of the job and separate users",
 }
 NO_NAMESPACES = (
     *("unshare", "--user", "--map-root-user", "sh", "-c"),
@@ -106,7 +106,7 @@ def test_another_machine_than_the_image_is_told(workspace: Workspace, tiny: Tiny
     app.write()
     said = package(workspace, "inside", app.release).failed()
     assert "inside: this machine is not the image of the step: " in said.output
-    assert "run in a container of the step's own image" in said.output
+    assert "run in a container of the step's image" in said.output
 
 
 @pytest.mark.parametrize("isolator", ["docker", pytest.param("chroot", marks=pytest.mark.long)])
@@ -190,7 +190,7 @@ REFUSALS = {
     "no docker": (
         "docker",
         (),
-        ("docker: no docker program on the PATH", "install a Docker engine"),
+        ("docker: no docker program on the PATH", "install and start a Docker engine"),
     ),
 }
 
@@ -201,7 +201,7 @@ def test_a_refused_isolator_is_told_by_name(workspace: Workspace, name: str) -> 
     app = TinyApp(workspace, "apps/refused", scripts={"build": f"mkdir dist; echo {name} >dist/1"})
     app.write()
     said = package(workspace, isolator, app.release, before=before).failed()
-    assert f"refuses the isolator that [slipway] isolator names: {isolator}" in said.output
+    assert f'the isolator "{isolator}" does not work on this machine' in said.output
     assert all(word in said.output for word in words), said.output
     assert "Traceback" not in said.output
 
@@ -219,7 +219,7 @@ def test_an_engine_that_is_stopped_or_forbidden_is_told(
     gone = {"DOCKER_HOST": f"unix://{scratch}/gone.sock"}
     said = package(workspace, "docker", app.release, env=gone).failed()
     assert "Cannot connect to the Docker daemon" in said.output
-    assert "install a Docker engine, start it, and let this user reach it" in said.output
+    assert "install and start a Docker engine, and give this user access to it" in said.output
     assert "Traceback" not in said.output
 
 
@@ -240,7 +240,7 @@ def test_a_plain_user_without_any_isolator_is_told_all_of_them(
         said = package(
             workspace, "auto", "//toolchains/node:16.20.2", env=engine.env, before=NO_NAMESPACES
         ).failed()
-    assert "this machine offers none of the ways to isolate a build step" in said.output
+    assert "no isolator for build steps works on this machine" in said.output
     assert "namespaces: unshare of namespaces" in said.output
     assert "docker: " in said.output
     assert "permission denied" in said.output

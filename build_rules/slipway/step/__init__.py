@@ -1,5 +1,5 @@
-"""The one entry point of every build step, its inputs fetched on demand, its programs' digests.
+"""Build steps: the entry point of all steps, inputs that are fetched on demand, program digests.
 
-What holds for steps of all rooms belongs here, and the frame of the programs that run in them.
-Below is `isolation`, with the options of `subsystem.py` between.
+Code that all steps share belongs here, and the frame of the programs that run in steps.
+The room below is `isolation`; `subsystem.py` is between them.
 """

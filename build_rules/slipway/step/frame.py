@@ -1,4 +1,4 @@
-"""The frame of a program that runs in a build step: arguments in, outputs or one message out."""
+"""The frame of programs in build steps: reads the arguments, and reports errors as messages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ A = TypeVar("A")
 
 
 def run(program: StepProgram[A], main: Callable[[A], None]) -> NoReturn:
-    """Calls `main` at `/build` with the step's arguments; a SlipwayError ends with its text."""
-    # Foreign commands of the same user can neither trace this process nor talk in its place.
+    """Calls `main` in `/build` with the step's arguments, and exits.
+
+    Prints a SlipwayError as its text, and exits with status 1.
+    """
+    # Foreign commands run as the same user. Without this they could trace this process, or send
+    # requests to the jail in its place.
     hide()
     os.set_inheritable(jail_protocol.DESCRIPTOR, False)
     os.chdir("/build")
@@ -30,9 +34,9 @@ def run(program: StepProgram[A], main: Callable[[A], None]) -> NoReturn:
         sys.exit(1)
     except RecursionError:
         deep = SlipwayError(
-            "a build step found folders that are nested too deeply",
+            "folders in a build step are nested too deeply",
             where="/build",
-            next="see which script makes them, and have it remove them",
+            next="change the script that creates these folders, so that it removes them",
         )
         print(deep, file=sys.stderr)
         sys.exit(1)
@@ -40,10 +44,10 @@ def run(program: StepProgram[A], main: Callable[[A], None]) -> NoReturn:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
             raise
         full = SlipwayError(
-            "no space is left for a build step",
+            "no space left for a build step",
             where=str(error.filename or "/build"),
             found=os.strerror(error.errno),
-            next="free space on the disk of [GLOBAL] local_execution_root_dir, or memory",
+            next="free memory, or space on the disk of [GLOBAL] local_execution_root_dir",
         )
         print(full, file=sys.stderr)
         sys.exit(1)

@@ -1,7 +1,7 @@
-"""Reads files that foreign commands left, and trusts nothing about them.
+"""Reads files that foreign commands left, without trusting them.
 
-A symlink may lead out of the folder, a pipe never ends, and a sparse file can be larger than any
-disk.  The commands have ended, so nothing changes the files during a read.
+A symlink can lead out of the folder, a read from a pipe may never end, and a sparse file can be
+larger than any disk. The commands have exited, so the files cannot change during a read.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Iterator
 from slipway.core.errors import SlipwayError
 
 MOST_TEXT = 16 << 20
-"""Bytes of a file that is read as a text, such as a package.json."""
+"""The maximum size in bytes of a text file such as package.json."""
 
 
 @contextlib.contextmanager
 def collecting(what: str, where: str, *tops: str) -> Iterator[None]:
-    """Names `what` left a tree that cannot be collected, and `where` it is declared.
+    """Turns errors while a tree is collected into a SlipwayError.
 
-    `tops` are the folders that it may have replaced: a link in the place of one leads anywhere.
+    `what` names the command that left the tree, and `where` the place that declares it. `tops` are
+    folders that must still be folders: a symlink in their place could lead anywhere.
     """
     try:
         for top in tops:
             if os.path.islink(top) or not os.path.isdir(top):
-                raise NotADirectoryError(0, "it was replaced by something else", top)
+                raise NotADirectoryError(0, "the folder was replaced", top)
         yield
     except (RecursionError, PermissionError, FileNotFoundError, NotADirectoryError) as error:
         found = "folders that are nested too deeply"
@@ -36,7 +37,7 @@ def collecting(what: str, where: str, *tops: str) -> Iterator[None]:
             f"{what} left files that a build step cannot read",
             where=where,
             found=found,
-            next="have the script remove them, or make them readable",
+            next="change the script, so that it removes these files or makes them readable",
         ) from None
     except SlipwayError as error:
         if error.where:
@@ -47,24 +48,24 @@ def collecting(what: str, where: str, *tops: str) -> Iterator[None]:
 
 
 class NotAFile(SlipwayError):
-    """There is no regular file of a reasonable size; the text says what is there."""
+    """The path is not a regular file of an acceptable size; the text says what was found."""
 
     def __init__(self, path: str, found: str) -> None:
         super().__init__(
             f'"{path}" is not a file that a build step can read',
             found=found,
-            next="see which script writes it, and have it write a regular file",
+            next="change the script that writes it, so that it writes a regular file",
         )
 
 
 def read(path: str, top: str, most: int = MOST_TEXT) -> bytes:
-    """The content of a regular file below the folder `top`, which links may lead to.
+    """The content of a regular file below the folder `top`; symlinks may lead to it.
 
-    Raises NotAFile for anything else, and for files larger than `most` bytes.
+    Raises NotAFile for anything else, and for files of more than `most` bytes.
     """
     place = inside(path, top)
     try:
-        # Without O_NONBLOCK, opening a pipe without a writer never returns.
+        # Without O_NONBLOCK, open() of a pipe without a writer never returns.
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise NotAFile(path, str(error.strerror)) from None
@@ -81,8 +82,8 @@ def read(path: str, top: str, most: int = MOST_TEXT) -> bytes:
 
 
 def inside(path: str, top: str) -> str:
-    """The real path; raises NotAFile if that is not below the real path of `top`."""
+    """The real path of `path`; raises NotAFile if it is not below the real path of `top`."""
     place, real_top = os.path.realpath(path), os.path.realpath(top)
     if not place.startswith(real_top + "/"):
-        raise NotAFile(path, f'a link to "{place}", out of its folder')
+        raise NotAFile(path, f'a symlink to "{place}", outside its folder')
     return place

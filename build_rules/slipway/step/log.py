@@ -1,4 +1,4 @@
-"""The log of a step with several commands: each is announced by a line with `+ ` before it."""
+"""The format of a step's log: a line with `+ ` announces each command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _LONGEST = 60
 
 
 def where(path: str) -> str:
-    """The command that runs now, and how many lines it has printed."""
+    """The command that is running, and the number of lines that it has printed."""
     command, lines = "", 0
     with open(path, encoding="utf-8", errors="replace") as log:
         for line in log:
@@ -16,4 +16,4 @@ def where(path: str) -> str:
             else:
                 lines += 1
     shown = command if len(command) <= _LONGEST else command[: _LONGEST - 1] + "…"
-    return f"{shown or 'not begun'}, {lines:,} lines"
+    return f"{shown or 'not started'}, {lines:,} lines"

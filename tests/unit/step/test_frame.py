@@ -48,10 +48,10 @@ def run(folder: Path, code: str) -> Tuple[int, str]:
     ("code", "first"),
     [
         ("raise SlipwayError('it is wrong')", "it is wrong"),
-        ("raise OSError(errno.ENOSPC, 'full')", "no space is left for a build step"),
+        ("raise OSError(errno.ENOSPC, 'full')", "no space left for a build step"),
         (
             "for _ in range(1500): os.mkdir('d'); enter('d')\nenter(sys.argv[2]); list(os.walk('d'))",
-            "a build step found folders that are nested too deeply",
+            "folders in a build step are nested too deeply",
         ),
         (
             "for _ in range(300): os.mkdir('d'); enter('d')\nenter(sys.argv[2]); layers.walk('d')",

@@ -32,9 +32,9 @@ def make_sparse(path: Path) -> None:
 
 
 ODD: Dict[str, Tuple[Callable[[Path], None], str]] = {
-    "a link out": (lambda path: path.symlink_to("../outside"), "out of its folder"),
-    "an absolute link": (lambda path: path.symlink_to("/etc/hostname"), "out of its folder"),
-    "a device": (lambda path: path.symlink_to("/dev/zero"), "out of its folder"),
+    "a link out": (lambda path: path.symlink_to("../outside"), "outside its folder"),
+    "an absolute link": (lambda path: path.symlink_to("/etc/hostname"), "outside its folder"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "outside its folder"),
     "a pipe": (os.mkfifo, "not a regular file"),
     "a folder": (lambda path: path.mkdir(), "not a regular file"),
     "nothing": (lambda path: None, "No such file"),

@@ -12,7 +12,7 @@ from slipway.step.log import where
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "not begun, 0 lines"),
+        ("", "not started, 0 lines"),
         ("+ ./configure\nchecking\n+ make -j2\n", "make -j2, 0 lines"),
         ("+ make -j2\n" + "g++ x\n" * 1204, "make -j2, 1,204 lines"),
         ("+ make " + "x" * 80 + "\n", "make " + "x" * 54 + "…, 0 lines"),

@@ -1,8 +1,8 @@
-"""The way into every build step: runs a command inside a root file system, then leaves its outputs.
+"""The entry point of every build step: runs a command in a root, and keeps its outputs.
 
-Pants starts this on the runner's own CPython with relative names only.  The step is in `step.json`;
-what must not be in the cache key (time limit, folder of unpacked trees) comes from
-`host/settings.json`, which Pants reaches through a named cache.  See Step in `rules/build_step.py`.
+Pants starts this program on the runner's CPython, with relative paths only. `step.json` describes
+the step. Settings that must not be in the cache key, such as limits and isolators, are in
+`host/settings.json`, inside a named cache. See Step in `rules/build_step.py`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _ENVIRONMENT = {
 
 _WAYS_OUT = {
     "namespaces": """\
-let unprivileged users make user namespaces on this machine; as root, one of
+allow unprivileged users to create user namespaces; as root, run one of
   sysctl -w user.max_user_namespaces=15000
   sysctl -w kernel.unprivileged_userns_clone=1                (Debian 10 and older)
   sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (Ubuntu 23.10 and newer)
 in a container, start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined""",
-    "docker": "install a Docker engine, start it, and let this user reach it: docker version",
+    "docker": "install and start a Docker engine, and give this user access to it; check: docker version",
     "chroot": "run as root",
-    "inside": "run in a container of the step's own image, as root or as its user 1000",
+    "inside": "run in a container of the step's image, as root or as the image's user 1000",
 }
 
 
@@ -89,10 +89,14 @@ def main() -> int:
 
 
 def _close_inherited() -> None:
-    """Pants leaves the files of its own store open in the processes that it starts, for writing."""
+    """Closes all files but standard streams.
+
+    Pants starts processes with inherited descriptors of its store that are open for writing. A step
+    could change the store through them.
+    """
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the one that lists the folder
+            with contextlib.suppress(OSError):  # the descriptor of listdir() is closed already
                 os.close(int(name))
 
 
@@ -102,7 +106,7 @@ def _read(path: str) -> str:
 
 
 def _run(step: Arguments, settings: Dict[str, Any]) -> int:
-    # A file without a name: no step can find it.
+    # The file has no name, so that no step can open it.
     with tempfile.TemporaryFile(dir=".", buffering=0) as unnamed:
         attempts = os.dup(unnamed.fileno())
     command = isolation.Command(
@@ -130,7 +134,8 @@ def _run(step: Arguments, settings: Dict[str, Any]) -> int:
         with _log_in_sight(step.log):
             status = _isolated(job, settings)
     finally:
-        # Whatever the status: Pants takes in what is there, and whoever failed may have left more.
+        # Also after a failure, because Pants stores outputs of failed processes too, and a failed
+        # step may have left other files there.
         found = _keep_outputs(step.outputs)
     if status == 0:
         _require_outputs(step.outputs, found)
@@ -139,7 +144,7 @@ def _run(step: Arguments, settings: Dict[str, Any]) -> int:
 
 
 def _report_network(attempts: int) -> None:
-    """Leaves what was tried in a file of this program's own, which no step reaches."""
+    """Writes the blocked network attempts to a file outside the folders of the step."""
     with os.fdopen(attempts, "rb") as file:
         file.seek(0)
         report = network_guard.read_report(file.read())
@@ -152,7 +157,7 @@ def _report_network(attempts: int) -> None:
 
 @contextlib.contextmanager
 def _log_in_sight(name: str) -> Iterator[None]:
-    """Leaves a link to the output that a long step writes its log to, for whoever waits for it."""
+    """While the step runs, a symlink beside the settings leads to its log, for progress lines."""
     if not name:
         yield
         return
@@ -169,7 +174,7 @@ def _log_in_sight(name: str) -> Iterator[None]:
 
 
 def _layers_by_target(trees: Sequence[LaidOutTree]) -> Dict[str, List[tree_cache.Layer]]:
-    """Trees with one target are layers of one tree, the lowest first."""
+    """Groups trees by target: trees with the same target are layers, lowest first."""
     found: Dict[str, List[tree_cache.Layer]] = {}
     for tree in trees:
         layer = tree_cache.Layer(os.path.join("trees", tree.layer), tree.sha256)
@@ -178,7 +183,7 @@ def _layers_by_target(trees: Sequence[LaidOutTree]) -> Dict[str, List[tree_cache
 
 
 def _isolated(job: Job, settings: Dict[str, Any]) -> int:
-    """Runs the job by the first isolator that this machine offers, and notes down which it was."""
+    """Runs the job with the first isolator that works on this machine, and records its name."""
     refusals: Dict[str, str] = {}
     for name in settings["isolators"]:
         try:
@@ -194,52 +199,53 @@ def _isolated(job: Job, settings: Dict[str, Any]) -> int:
     if len(refusals) == 1:
         (name,) = refusals
         raise SlipwayError(
-            f"this machine refuses the isolator that [slipway] isolator names: {name}",
+            f'the isolator "{name}" does not work on this machine',
             found=found,
             next=ways_out,
         )
     raise SlipwayError(
-        "this machine offers none of the ways to isolate a build step",
+        "no isolator for build steps works on this machine",
         found=found,
-        next=f"one of these:\n{ways_out}",
+        next=f"do one of these:\n{ways_out}",
     )
 
 
 @contextlib.contextmanager
 def _in_words(job: Job) -> Iterator[None]:
-    """Turns what keeps any isolator from running a job into messages for people."""
+    """Turns errors that all isolators can raise into messages."""
     try:
         yield
     except isolation.CommandNotStarted as error:
         raise SlipwayError(
-            "the root file system of the step cannot start its program",
+            "cannot start the program of the step in its root file system",
             found=str(error),
-            next="put Python 3.7 or newer into the image that [slipway] base_image names, as "
+            next="add Python 3.7 or newer to the image of [slipway] base_image, as "
             + error.program,
         ) from error
     except isolation.TimeLimitReached as error:
         raise SlipwayError(
-            f"the step was still running after {job.time_limit:g} seconds and was ended",
-            next="find out what it waits for, or give it longer with "
+            f"the step timed out after {job.time_limit:g} seconds",
+            next="find out what the step waits for, or raise the limit: "
             "--slipway-step-time-limit=SECONDS",
         ) from error
     except tree_cache.LayerDamaged as error:
         raise SlipwayError(
-            "a file in Pants' own store is damaged",
+            "a file in the store of Pants is damaged",
             found=str(error),
-            next="rm -r ~/.cache/pants/lmdb_store, or what [GLOBAL] local_store_dir names; "
-            "Pants makes it anew",
+            next="rm -r ~/.cache/pants/lmdb_store   (or the folder [GLOBAL] local_store_dir; "
+            "Pants creates it again)",
         ) from error
     except OSError as error:
         raise SlipwayError(
-            f'the root file system of the step cannot be unpacked: "{error.strerror}"',
+            f'cannot unpack the root file system of the step: "{error.strerror}"',
             where=str(error.filename or job.cache),
-            next="free space there, or point [GLOBAL] named_caches_dir to another disk",
+            next="free space there, or set [GLOBAL] named_caches_dir to a folder on another disk",
         ) from error
 
 
 def _run_by(name: str, job: Job, settings: Dict[str, Any]) -> int:
-    # Each step compiles what it imports: of the isolators, the one that it takes.
+    # Steps run without bytecode cache, so each step compiles every module that it imports. These
+    # imports are here, so that a step compiles only the isolator that it uses.
     if name == "docker":
         if not settings["docker"]:
             raise IsolationRefused("no docker program on the PATH")
@@ -270,7 +276,7 @@ def _in_namespaces(job: Job) -> int:
 
 
 def _note(name: str) -> None:
-    """Leaves the isolator's name beside the settings, for the log: it belongs into no result."""
+    """Records the isolator's name beside the settings, for the log; it must not be an output."""
     path = "host/isolator"
     with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
         if file.read() == name:
@@ -281,20 +287,20 @@ def _note(name: str) -> None:
 
 
 def _hide_umask(*tops: str) -> None:
-    """Gives what Pants laid out for this step the modes of a checkout, whatever the user's umask."""
+    """Sets the modes of a checkout on the files of this step, which depend on the user's umask."""
     for top in tops:
         for folder, _, files in os.walk(top):
             os.chmod(folder, 0o755)
             for name in files:
                 path = os.path.join(folder, name)
                 state = os.lstat(path)
-                # More than one link: the file is Pants' own, in its store.
+                # A file with more than one hard link is in the store of Pants, and must not change.
                 if stat.S_ISREG(state.st_mode) and state.st_nlink == 1:
                     os.chmod(path, 0o755 if state.st_mode & stat.S_IXUSR else 0o644)
 
 
 def _inputs() -> List[isolation.Mount]:
-    """Each entry of `in` by itself: large ones are links to folders that Pants shares."""
+    """A mount for each entry of `in`; large entries are symlinks to folders that steps share."""
     return [
         isolation.Mount(os.path.realpath(os.path.join("in", name)), f"/build/in/{name}")
         for name in sorted(os.listdir("in"))
@@ -302,9 +308,9 @@ def _inputs() -> List[isolation.Mount]:
 
 
 def _keep_outputs(outputs: Sequence[str]) -> Dict[str, bool]:
-    """Removes all from the output folder but the declared outputs that are regular files.
+    """Removes everything from the output folder except declared outputs that are regular files.
 
-    The result maps what is there of the declared outputs to whether it was a regular file.
+    Returns the declared outputs that exist; the value is True for a regular file.
     """
     found: Dict[str, bool] = {}
     for name in os.listdir("out"):
@@ -327,7 +333,7 @@ def _require_outputs(outputs: Sequence[str], found: Dict[str, bool]) -> None:
         if name not in found:
             raise SlipwayError(f'the step did not write its output "{name}"')
         if not found[name]:
-            raise SlipwayError(f'the step left something else than a file as its output "{name}"')
+            raise SlipwayError(f'the step\'s output "{name}" is not a regular file')
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Fetches the files of a request into a folder; the only step of a build that has the network.
+"""Fetches the files of a request into a folder; the only step of a build with network access.
 
-It runs on the runner's CPython outside of any root file system, reads the user's own client
-configuration, and gives nothing but the files that the request names by hash. What it needs from
-the user comes in a settings file, which is in no cache key.
+The program runs on the runner's CPython, outside any root file system, and reads the user's client
+configuration. Its results are only the files that the request names by hash. The user's settings
+are in a file that is not part of any cache key.
 
-A request has `kind`, `sha256`, `size` and `path`, and by kind:
+A request has `kind`, `sha256`, `size` and `path`, and further fields by kind:
     npm     name, version, integrity
     url     url (http, https or file)
-    debian  name, filename (below a Debian mirror)
-    image   image (its reference; the file is one of its parts)
-    binary  name (of a package), variable, file (below the address that the variable has)
+    debian  name, filename (relative to a Debian mirror)
+    image   image (a reference; the file is a part of this image)
+    binary  name (of a package), variable, file (relative to the address in the variable)
 The last line of the output is a JSON object with the counts.
 """
 
@@ -73,9 +73,9 @@ def fetch_files(arguments: Arguments, settings: Settings) -> None:
         cache.sweep()
     except OSError as error:
         raise disk_problem(error, settings.cache_dir) from None
-    wanted = [(one.name, one.version) for one in requests if one.kind == "npm"]
+    wanted = [(request.name, request.version) for request in requests if request.kind == "npm"]
     fetch = Fetcher(settings, cache, OUT, wanted)
-    # The same content for several requests is fetched once.
+    # Requests with the same content share a job, so that it is fetched only once.
     by_content: Dict[str, List[Request]] = {}
     for request in requests:
         by_content.setdefault(request.sha256, []).append(request)
@@ -92,7 +92,7 @@ def _output(out: str, path: str) -> str:
 
 
 class Fetcher:
-    """Turns requests into jobs; asks for the user's configuration only if something is missing."""
+    """Turns requests into jobs; reads the user's configuration only if a file is not cached."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Fetcher:
             saved.remove()
 
     def job(self, same: Sequence[Request]) -> Job:
-        """Brings one content to the places of all its requests; each has its own word on it."""
+        """A job that copies a content to the paths of all its requests, and checks each hash."""
 
         def run() -> Stored:
             try:
@@ -144,16 +144,16 @@ class Fetcher:
                 "binary": self._binary,
             }
             stored = kinds[request.kind](request, content)()
-            # Its other hashes were looked at a moment ago, when it came.
+            # Without the other hashes, because store() has just checked them.
             if self._cache.copy_to(replace(content, hashes=()), target):
                 return stored
         except WrongContent as wrong:
-            reason = f"its SHA-256 in the lock is that of another content: {wrong}"
+            reason = f"its SHA-256 in the lock belongs to another file: {wrong}"
             raise FetchFailed(
                 FetchFault(subject, reason, "restore the lock from version control")
             ) from None
         raise FetchFailed(
-            FetchFault(subject, "it vanished from the cache", "run the same command again")
+            FetchFault(subject, "the file vanished from the cache", "run the same command again")
         )
 
     def _subject(self, request: Request) -> str:
@@ -203,7 +203,7 @@ class Fetcher:
             saved = self._saved[reference]
         path = saved.paths.get(content.sha256 or "")
         if path is None:
-            reason = f"the image {reference} has no such part"
+            reason = f"the image {reference} does not have this part"
             raise FetchFailed(FetchFault(subject, reason, "restore the lock from version control"))
         return self._local(subject, path, content)
 
@@ -233,7 +233,7 @@ class Fetcher:
             ) from None
         except WrongContent as wrong:
             raise FetchFailed(
-                FetchFault(subject, f"{path} is another file: {wrong}", f"sha256sum {path}")
+                FetchFault(subject, f"{path} does not match the lock: {wrong}", f"sha256sum {path}")
             ) from None
 
 

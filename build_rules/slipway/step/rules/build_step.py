@@ -1,9 +1,9 @@
-"""The one entry point of every build step: a root, inputs, one command, declared output files.
+"""Runs build steps: a root file system, inputs, a command, and declared output files.
 
-The command runs inside the root file system, at `/build`, as an ordinary user, with no network and
-a clean environment.  It sees its inputs read-only below `/build/in` and its programs below
-`/build/slipway`, and leaves its outputs in `/build/out`.  The key holds the root's layers, the
-inputs and the command; how the machine isolates it is a detail that stays out of it.
+The command runs inside the root, in `/build`, as an ordinary user, without network access and with
+a clean environment. Its inputs are below `/build/in` and its programs below `/build/slipway`, both
+read-only. It writes its outputs to `/build/out`. The cache key has the root's layers, the inputs
+and the command, but not the isolator of the machine.
 """
 
 from __future__ import annotations
@@ -61,12 +61,13 @@ logger = logging.getLogger(__name__)
 _ISOLATORS = {
     "namespaces": "user namespaces",
     "docker": "a Docker engine",
-    "chroot": "chroot and users of their own",
-    "inside": "the container of the job and users of their own",
-    "inside as its user": "the container of the job alone; a hostile script can do what the job can",
+    "chroot": "chroot and separate users",
+    "inside": "the container of the job and separate users",
+    "inside as its user": "the container of the job only; a hostile script can do what the job can",
 }
 _named: Set[str] = set()
-# A look-up in a remote cache races the local run; these steps are worth a wait of ten minutes.
+# Pants starts a local run if the remote cache does not answer within this time. These steps are
+# slow, so wait ten minutes (in milliseconds) for the cache.
 _NO_SPECULATION = 600_000
 _NETWORK = network_guard.FILE
 ROOT = "/"
@@ -75,7 +76,7 @@ RUNTIME = "/build/node_runtime"
 
 @dataclass(frozen=True)
 class Tree:
-    """An uncompressed tar, alone in `digest` as `name`, that is unpacked once per machine."""
+    """An uncompressed tar file, the only file in `digest`, unpacked once per machine."""
 
     name: str
     digest: Digest
@@ -85,17 +86,16 @@ class Tree:
 
 @dataclass(frozen=True)
 class Step:
-    """One program of a room with its arguments, run inside a root; or the command `argv`, in a root of any kind.
+    """A program of a room that runs inside a root, with its arguments; or the command `argv`.
 
-    Such a command is foreign: it starts in an empty folder of its own and leaves no outputs.
+    Such a command is foreign: it starts in its own empty folder and has no outputs.
 
-    The arguments reach the program as JSON in `/build/in/arguments.json`; `inputs` and `locked`
-    lie below `/build/in`; `large` maps names there to digests that Pants shares between steps.
-    `log` names the output that grows while a long step runs, to tell how far it is.
-    `network` lets it have the machine's network: what it makes then is made in each session anew.
-    `strict` leaves it to the caller to tell what the step tried to reach.
-    `origin` names the target, and `words` what placeholders in messages stand for: texts for
-    people, which stay out of the key.
+    The program reads its arguments as JSON from `/build/in/arguments.json`. `inputs` and `locked`
+    are below `/build/in`; `large` maps names there to digests that Pants shares between steps.
+    `log` names the output that a long step writes its log to, for progress lines. `network` gives
+    the step network access; its result is then cached only within a session. With `strict`, the
+    caller reports blocked network attempts. `origin` is the target's address, and `words` are the
+    values of placeholders in messages; both are not part of the cache key.
     """
 
     call: Call
@@ -115,9 +115,9 @@ class Step:
 
 @dataclass(frozen=True)
 class StepResult:
-    """The outputs, by the names that the step declared, and what the program printed.
+    """The declared outputs of a step, and what its program printed.
 
-    `network` is what it tried to reach, in vain.
+    `network` lists the blocked network attempts.
     """
 
     digest: Digest
@@ -128,7 +128,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class FallibleStepResult:
-    """What became of a step, whether it succeeded or not; `said` has no placeholders any more."""
+    """The result of a step that may have failed; `said` is its message without placeholders."""
 
     exit_code: int
     digest: Digest
@@ -141,7 +141,7 @@ class FallibleStepResult:
 
 @dataclass(frozen=True)
 class HostStep:
-    """A program that must run before any root exists: on the runner's own CPython, unisolated.
+    """A program that runs before a root exists: on the runner's CPython, without isolation.
 
     Its arguments are in a file in its folder, beside `inputs` and `locked`.
     """
@@ -162,7 +162,7 @@ class _StepOutputs:
 
 @dataclass(frozen=True)
 class _TakenOutputs:
-    """The declared outputs, and what the guard has left beside them."""
+    """The declared outputs, and the report of the network guard."""
 
     digest: Digest
     network: Report
@@ -170,7 +170,7 @@ class _TakenOutputs:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A process whose locked inputs may not be in the store yet."""
+    """A process whose locked inputs may be missing in the store."""
 
     process: Process
     locked: LockedFiles
@@ -183,7 +183,7 @@ async def run_attempt(attempt: _Attempt, settings: HostSettings) -> FallibleProc
         try:
             return await Get(FallibleProcessResult, Process, as_lookup(attempt.process))
         except IntrinsicError as error:
-            # Another reason than absent files comes again from the attempt below.
+            # If missing files were not the reason, the attempt below fails with the same error.
             fetched = has_all_inputs(error)
         if not fetched:
             await Get(FetchedFiles, FetchRequest(attempt.locked))
@@ -209,7 +209,7 @@ async def _finish(
     taken = await Get(_TakenOutputs, _StepOutputs(result.output_digest))
     stdout = printable(result.stdout.decode(errors="replace"))
     stderr = printable(result.stderr.decode(errors="replace"))
-    said = (stderr or stdout).strip() or f"the step ended with status {result.exit_code}"
+    said = (stderr or stdout).strip() or f"the step failed with exit status {result.exit_code}"
     if result.exit_code != 0 and taken.network.attempts:
         tried = "\n         ".join(network_words.listed(taken.network))
         said += f"\n  blocked: {tried}; build steps have no network access"
@@ -231,7 +231,10 @@ def _successful(result: FallibleStepResult, origin: str) -> StepResult:
 
 
 def _tell_network(result: FallibleStepResult, step: Step) -> None:
-    """What a step did not need after all, but wanted; that of others is part of their failure."""
+    """Warns about blocked network attempts of a step that succeeded.
+
+    The message of a failed step contains its attempts already.
+    """
     refused = result.network.refused
     if refused and refused not in _named:
         _named.add(refused)
@@ -242,10 +245,10 @@ def _tell_network(result: FallibleStepResult, step: Step) -> None:
 
 
 def _name_isolator(name: str) -> None:
-    """In the log, once for each in the life of this Pants."""
+    """Logs the isolator, once in the lifetime of this Pants process."""
     if name and name not in _named:
         _named.add(name)
-        logger.info(f"build steps are isolated by {_ISOLATORS.get(name, name)}")
+        logger.info(f"build steps are isolated with {_ISOLATORS.get(name, name)}")
 
 
 @rule

@@ -1,11 +1,10 @@
-"""Looks a process up in the caches without ever running it, so that a step shows once.
+"""Looks a process up in the caches without running it.
 
-A step whose locked files are not in the store must be tried before they are fetched: a cached
-result needs none of them. Pants has no request for a look-up alone, and shows "Starting" and
-"Completed" for each attempt that it makes on this machine. So the first attempt is the same
-process, with the same cache key, at a level that is not shown and with an interpreter that does
-not exist. Where no cache has the result, Pants lays out its inputs, and fails either because one
-is missing or because the interpreter is.
+A cached result needs none of the locked files, so Slipway looks for it before it fetches them.
+Pants has no request for a lookup without a run, and logs "Starting" and "Completed" for each
+attempt on this machine. So the lookup is the same process with the same cache key, but with a log
+level that is not shown, and with an interpreter that does not exist. If no cache has the result,
+Pants creates the sandbox, and fails because an input or the interpreter is missing.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
 HOST = "host"
-_EMPTY_CACHE = "slipway_lookup"  # nothing ever writes to this named cache
+_EMPTY_CACHE = "slipway_lookup"  # no process ever writes to this named cache
 _LAUNCH_FAILED = "Error launching process"
 
 
 def as_lookup(process: Process) -> Process:
-    """The process with its cache key, but without the named cache that holds its interpreter.
+    """The same process without the named cache that has its interpreter.
 
-    Neither the name of a named cache nor a level is in a cache key.
+    The cache key stays the same: Pants includes neither names of named caches nor log levels.
     """
     caches = {
         _EMPTY_CACHE if place == HOST else name: place
@@ -35,9 +34,9 @@ def as_lookup(process: Process) -> Process:
 
 
 def has_all_inputs(error: IntrinsicError) -> bool:
-    """Whether a failed look-up found all inputs in the store.
+    """Whether a failed lookup found all inputs in the store.
 
-    Pants starts a process only when its sandbox is complete. Any other error may come from a
-    missing input: a remote store that does not answer hides which.
+    Pants launches a process only after its sandbox is complete, so a launch error means that all
+    inputs exist. Any other error may mean a missing input.
     """
     return _LAUNCH_FAILED in str(error)

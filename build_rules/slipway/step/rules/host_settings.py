@@ -1,8 +1,9 @@
-"""What steps may know of this machine and this run without it standing in any cache key.
+"""Passes settings of this machine and this run to steps, without changing their cache keys.
 
-A process key holds argv, environment and inputs, but neither the target nor the content of a named
-cache.  So the runner's interpreter, time limits and folders of this machine are reached through a
-named cache whose name follows from its content: two workspaces with other settings never meet.
+The cache key of a process has its argv, environment and inputs, but neither the name nor the
+content of its named caches. So the runner's interpreter and the settings are in a named cache.
+Its name is computed from its content, so that workspaces with different settings use different
+folders.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from slipway.subsystem import Isolator, Slipway
 
 _PREFIX = "slipway_host_"
 _DOCKER = Isolator.DOCKER.value
-# What the client needs to find the user's engine: a context, an address, a key, ssh.
+# The docker client needs these to find the user's engine: a context, an address, a key, ssh.
 _DOCKER_VARIABLES = (
     *("PATH", "HOME", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK"),
     *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"),
@@ -43,14 +44,14 @@ _UNUSED_SECONDS = 30 * 24 * 3600
 
 @dataclass(frozen=True)
 class DockerClient:
-    """`settings` is JSON: the client's program and environment, or null where there is none."""
+    """`settings` is JSON: program and environment of the client, or null without a client."""
 
     settings: str
 
 
 @dataclass(frozen=True)
 class HostSettings:
-    """`cache_name` is the named cache with `python` and `settings.json`; `folder` its place."""
+    """The named cache `cache_name` in `folder`, with `python` and `settings.json`."""
 
     cache_name: str
     folder: str
@@ -61,7 +62,7 @@ class HostSettings:
     disks: Tuple[str, ...]
 
     def isolator(self) -> str:
-        """How the last step was isolated; empty if none has run with these settings."""
+        """The isolator of the last step; empty if no step has run with these settings."""
         try:
             with open(os.path.join(self.folder, "isolator"), encoding="utf-8") as file:
                 return file.read()
@@ -69,24 +70,25 @@ class HostSettings:
             return ""
 
     def explained(self, error: IntrinsicError) -> Exception:
-        """The error, or words for it where Pants found a disk full."""
-        said = str(error).strip().splitlines()
-        if not said or "os error 28" not in said[-1]:
+        """The error, or a SlipwayError if a disk is full."""
+        lines = str(error).strip().splitlines()
+        # Pants is written in Rust, whose errors end with the number of errno: 28 is ENOSPC.
+        if not lines or "os error 28" not in lines[-1]:
             return error
         return SlipwayError(
-            "no space is left on a disk that Pants works on",
-            found=said[-1],
+            "no space left on a disk that Pants uses",
+            found=lines[-1],
             next=f"df -h {' '.join(shlex.quote(disk) for disk in self.disks)}",
         )
 
     def ensure_written(self) -> None:
-        """Writes the folder if it isn't there: named caches may be removed under a live daemon."""
+        """Creates the folder if it is missing: a user can delete named caches while Pants runs."""
         settings = os.path.join(self.folder, "settings.json")
         if os.path.exists(settings) and os.path.exists(os.path.join(self.folder, "python")):
             os.utime(settings)
             return
         os.makedirs(self.folder, exist_ok=True)
-        # Two steps, or two Pants processes, may come here at once.
+        # Several steps or Pants processes can run this at the same time, so files are renamed.
         with tempfile.TemporaryDirectory(prefix=".new-", dir=self.folder) as new:
             os.symlink(self.python, os.path.join(new, "python"))
             _write(self.text, os.path.join(new, "settings.json"))
@@ -99,7 +101,7 @@ class HostSettings:
             settings = os.path.join(self.named_caches, name, "settings.json")
             if not name.startswith(_PREFIX):
                 continue
-            with contextlib.suppress(FileNotFoundError):  # another process removes it too
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
                 if time.time() - os.stat(settings).st_mtime > _UNUSED_SECONDS:
                     for file in ("settings.json", "python", "isolator"):
                         os.unlink(os.path.join(self.named_caches, name, file))
@@ -128,7 +130,7 @@ async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) ->
         SPACE: slipway.step_space_limit,
         INODES: slipway.step_inode_limit,
     }
-    # The step reads them too, on the machine that it runs on; here, a bad value fails before any.
+    # A step reads the limits again, on its machine. Reading them here reports a bad value at once.
     read_limits(limits, machine_memory())
     text = json.dumps(
         {
@@ -139,7 +141,7 @@ async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) ->
         },
         sort_keys=True,
     )
-    # Names of named caches may hold lower-case letters only.
+    # Pants accepts only lower-case letters, digits and "_" in names of named caches.
     digest = hashlib.sha256(f"{python}\n{text}".encode()).digest()
     name = _PREFIX + "".join(chr(ord("a") + byte % 26) for byte in digest[:16])
     named_caches = str(global_options.named_caches_dir)

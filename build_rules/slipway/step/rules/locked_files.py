@@ -1,7 +1,7 @@
-"""Files from outside, named by a lock and fetched only when a step that misses needs them.
+"""Files that a lock names, fetched only if a step needs them and has no cached result.
 
-The digest is computed from the lock's SHA-256 and sizes, so a step's key is known, and a cached
-result is found, without a single download.
+Their digest is computed from the hashes and sizes in the lock. So Slipway knows the cache key of a
+step, and finds a cached result, without any download.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
 @dataclass(frozen=True)
 class LockedFile:
-    """One file of a lock: where it goes, what it must be, and how the program of this name asks for it.
+    """A file of a lock: its path in the step, its hash, and its size in bytes.
 
-    `size` is in bytes; `source` holds the request's own keys, such as kind, name and version.
+    `source` has the further keys of its request, such as kind, name and version. See the program
+    `locked_files`.
     """
 
     path: str
@@ -38,9 +39,9 @@ class LockedFile:
 
 @dataclass(frozen=True)
 class LockedFiles:
-    """Files that one step takes; `project` is the folder whose `.npmrc` counts, if any.
+    """The locked files of a step; `project` is the folder whose `.npmrc` is used, if any.
 
-    Two of them may have one path, where several sources name the same content.
+    Two files may have the same path, if several sources provide the same content.
     """
 
     files: Tuple[LockedFile, ...] = ()
@@ -49,7 +50,7 @@ class LockedFiles:
 
 @dataclass(frozen=True)
 class LockedFilesDigest:
-    """The files' digest; their contents may be nowhere yet."""
+    """The digest of locked files, whose contents may not be in the store."""
 
     digest: Digest
 
@@ -61,7 +62,7 @@ class FetchRequest:
 
 @dataclass(frozen=True)
 class FetchedFiles:
-    """The files are in the store now."""
+    """The digest of locked files that are in the store."""
 
     digest: Digest
 
@@ -69,7 +70,7 @@ class FetchedFiles:
 @rule
 async def digest_of_locked_files(locked: LockedFiles) -> LockedFilesDigest:
     entries = [FileEntry(file.path, FileDigest(file.sha256, file.size)) for file in locked.files]
-    # A path that is there twice would stall Pants.
+    # dict.fromkeys() removes duplicates, because Pants 2.17 hangs on a digest with a path twice.
     return LockedFilesDigest(await Get(Digest, CreateDigest(dict.fromkeys(entries))))
 
 

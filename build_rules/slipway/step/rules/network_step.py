@@ -1,8 +1,8 @@
-"""The only steps with a network: programs that fetch what locks name, or write those locks.
+"""Runs steps with network access: programs that fetch locked files, or write locks.
 
-They run on the runner's CPython, outside of any root, and read the user's own client configuration
-(`.npmrc`, apt's sources, proxies).  None of it may reach a cache key, a log or a file, and logins
-may stand in it: so it comes through a pipe, and the steps are never cached.
+They run on the runner's CPython, outside any root, and read the user's client configuration
+(`.npmrc`, apt's sources, proxies). It can contain logins, so it must not be in a cache key, a log
+or a file. The settings are therefore passed through a pipe, and these steps are never cached.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from slipway.subsystem import InstallScripts, Slipway
 
 @dataclass(frozen=True)
 class NetworkStep:
-    """A program with its arguments; `project` is the folder whose `.npmrc` counts, relative to the
-    build root."""
+    """A program with its arguments and with network access.
+
+    `project` is the folder whose `.npmrc` is used, relative to the build root.
+    """
 
     call: Call
     inputs: Digest
@@ -50,7 +52,7 @@ class NetworkStepResult:
 
 
 class SettingsPipe:
-    """Serves settings once, to the one process that opens the pipe as its settings file."""
+    """Serves settings once, to the process that opens the pipe as its settings file."""
 
     def __init__(self, folder: str, settings: Dict[str, Any]) -> None:
         self.path = os.path.join(folder, f"pipe-{os.getpid()}-{id(self)}")
@@ -64,17 +66,18 @@ class SettingsPipe:
             with open(self.path, "wb") as pipe:
                 pipe.write(self._text)
         except OSError:
-            pass  # the process ended before it read everything; its own message says why
+            pass  # the process exited before it read everything, with its own error message
 
     def close(self) -> None:
-        # A process that never opened the pipe leaves the thread waiting for a reader: be one.
+        # open() for writing waits for a reader. If the process never opened the pipe, this opens it
+        # for reading, so that the thread ends.
         if self._thread.is_alive():
             os.close(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK))
         self._thread.join(timeout=5)
         os.unlink(self.path)
 
 
-# Uncacheable: a later session may find the same files missing again.
+# Uncacheable, because the store can lose files between sessions, and they must be fetched again.
 @_uncacheable_rule
 async def run_network_step(
     step: NetworkStep,

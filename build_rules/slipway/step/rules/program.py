@@ -1,7 +1,7 @@
-"""The programs that run in build steps, as digests: a module, what it imports, and the launcher.
+"""Computes the digests of programs in steps: a module, the modules it imports, and the launcher.
 
-A program's digest holds exactly the modules that it reaches, so that an edit to one module reruns
-the steps that use it and no others.
+The digest contains only modules that the program imports, directly or indirectly. So a changed
+module invalidates only the steps that use it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ProgramRequest:
 
 @dataclass(frozen=True)
 class Program:
-    """The programs with all modules of this package that they import, from the package's root."""
+    """The programs with all modules of `slipway` that they import, at their module paths."""
 
     digest: Digest
 
@@ -67,12 +67,12 @@ async def gather_program(request: ProgramRequest) -> Program:
 
 
 def _source(module: str) -> Optional[bytes]:
-    """The text of a module, read from a folder or a wheel alike; None for a package or a name."""
+    """The source of a module, from a folder or a wheel; None if `module` is not a module."""
     package, _, name = module.rpartition(".")
     try:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.submodule_search_locations is None:
-            return None  # A name of a module, which may be called as the module is.
+            return None  # a name inside a module, such as a function
         return pkgutil.get_data(package, name + ".py")
     except (OSError, ModuleNotFoundError):
         return None

@@ -1,8 +1,8 @@
-"""Tells how far a long step is: Pants shows a process' output only when it has ended.
+"""Logs the progress of long steps, because Pants shows a process's output only after it exits.
 
-The step's own log grows in its sandbox; `enter.py` leaves a link to it beside the settings, under a
-name that follows from the step's key.  Where the link is missing (a cached result, a container's
-own file system) nothing is told.
+The step writes its log in its sandbox. `enter.py` creates a symlink to it beside the settings, with
+a name from the hash of `step.json`. Without the symlink (a cached result, or a log inside a
+container), there are no progress lines.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _EVERY = 30.0  # seconds
 
 
 class Progress:
-    """As long as the context lasts, logs where the step is, now and then."""
+    """Logs the progress of a step every 30 seconds while the context is active."""
 
     def __init__(self, link: str, description: str) -> None:
         self._link = link
         self._description = description
         self._done = threading.Event()
-        # Where Pants writes a log line to is a matter of each thread.
+        # In Pants, the destination of log lines is a thread-local value. A new thread has none.
         self._destination = native_engine.stdio_thread_get_destination()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 

@@ -1,4 +1,4 @@
-"""What this room hands over to `register.py`."""
+"""The rules and target types of this room, for `register.py`."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_left_files_are_named_with_what_left_them() -> None:
         "the script left files that a build step cannot read",
         "  in:    a:b",
         "  found: app/locked: Permission denied",
-        "  next:  have the script remove them, or make them readable",
+        "  next:  change the script, so that it removes these files or makes them readable",
     ]
 
 
@@ -238,4 +238,4 @@ def test_a_script_that_replaces_the_whole_application_is_named(
     with pytest.raises(SlipwayError, match="left files that a build step cannot read") as raised:
         compile_it(monkeypatch, {}, npm=npm)
     assert 'the install script of "addon@1.0.0"' in raised.value.what
-    assert raised.value.found == "app: it was replaced by something else"
+    assert raised.value.found == "app: the folder was replaced"

@@ -130,12 +130,12 @@ def test_a_failing_step_ends_with_its_status_and_keeps_what_it_said(sandbox: San
 
 BAD_OUTPUTS = {
     "missing": ("true", 'the step did not write its output "a"'),
-    "a folder": ("mkdir out/a", 'the step left something else than a file as its output "a"'),
+    "a folder": ("mkdir out/a", 'the step\'s output "a" is not a regular file'),
     "a link": (
         "ln -s /etc/passwd out/a",
-        'the step left something else than a file as its output "a"',
+        'the step\'s output "a" is not a regular file',
     ),
-    "a pipe": ("mkfifo out/a", 'the step left something else than a file as its output "a"'),
+    "a pipe": ("mkfifo out/a", 'the step\'s output "a" is not a regular file'),
 }
 
 
@@ -162,9 +162,9 @@ def test_a_step_that_does_not_end_is_told_with_the_option(sandbox: Sandbox) -> N
     code, _, err = sandbox.run("sleep 60")
     assert code == 1
     assert err.splitlines() == [
-        "the step was still running after 0.5 seconds and was ended",
+        "the step timed out after 0.5 seconds",
         (
-            "  next:  find out what it waits for, or give it longer with "
+            "  next:  find out what the step waits for, or raise the limit: "
             "--slipway-step-time-limit=SECONDS"
         ),
     ]
@@ -178,7 +178,7 @@ def test_a_machine_without_user_namespaces_is_told_the_ways_out(sandbox: Sandbox
     code, _, err = sandbox.run("true", before=before)
     assert code == 1
     first, found, *rest = err.splitlines()
-    assert first == ("this machine refuses the isolator that [slipway] isolator names: namespaces")
+    assert first == 'the isolator "namespaces" does not work on this machine'
     assert found == "  found: namespaces: unshare of namespaces: No space left on device"
     assert "sysctl -w user.max_user_namespaces=15000" in "\n".join(rest)
     assert "Traceback" not in err
@@ -189,7 +189,7 @@ def test_a_root_without_the_program_is_told_apart(sandbox: Sandbox) -> None:
     code, _, err = sandbox.run("", argv=["/usr/bin/no-such-python"])
     assert code == 1
     assert err.splitlines()[:2] == [
-        "the root file system of the step cannot start its program",
+        "cannot start the program of the step in its root file system",
         "  found: /usr/bin/no-such-python: No such file or directory",
     ]
     assert "[slipway] base_image" in err
@@ -199,7 +199,7 @@ def test_a_damaged_layer_is_named_and_never_entered(sandbox: Sandbox) -> None:
     sandbox.layer.write_bytes(sandbox.layer.read_bytes() + b"x")
     code, out, err = sandbox.run("echo ran")
     assert (code, out) == (1, "")
-    assert err.startswith("a file in Pants' own store is damaged\n")
+    assert err.startswith("a file in the store of Pants is damaged\n")
     assert "0/base.tar: sha256 is " in err
     assert "Traceback" not in err
 
@@ -215,5 +215,5 @@ def test_a_full_disk_under_the_trees_is_told(sandbox: Sandbox) -> None:
     ]
     code, _, err = sandbox.run("true", before=before)
     assert code == 1
-    assert 'cannot be unpacked: "No space left on device"' in err
-    assert "free space there, or point [GLOBAL] named_caches_dir to another disk" in err
+    assert 'cannot unpack the root file system of the step: "No space left on device"' in err
+    assert "free space there, or set [GLOBAL] named_caches_dir to a folder on another disk" in err

@@ -88,7 +88,7 @@ def test_a_content_of_the_cache_is_held_against_the_integrity_too(run: Run) -> N
         run.want(LEFT, "right", integrity=sha512(RIGHT))
         error = run.fails()
         assert len(registry.requests) == 1
-    assert "right@1.0.0: its SHA-256 in the lock is that of another content" in error
+    assert "right@1.0.0: its SHA-256 in the lock belongs to another file" in error
     assert not (run.out / "right.tgz").exists()
     run.requests = []
     run.want(LEFT)
@@ -672,7 +672,7 @@ class TestAddresses:
             run.want(b"??", kind="url", url=f"{run.folder}/none.tar", path="none")
             message = run.fails()
             assert f"gone.tgz: {server.url}gone.tgz: HTTP 404" in message
-        assert f"{run.folder}/other.tar is another file: wrong size" in message
+        assert f"{run.folder}/other.tar does not match the lock: wrong size" in message
         assert f"{run.folder}/none.tar: No such file or directory" in message
         assert TOKEN not in message
 
