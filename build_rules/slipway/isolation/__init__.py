@@ -1,5 +1,5 @@
-"""How a step is shut in: namespaces, docker, chroot, inside; unpacked trees, limits, the guard.
+"""Isolation of build steps: namespaces, Docker, chroot, inside; unpacked trees, limits, the guard.
 
-What runs around or beside a step's command belongs here, and each isolator in a module of its own.
-Below is `abi`.
+Code that runs around or beside a step's command belongs here; each isolator has its own module.
+The room below is `abi`.
 """

@@ -1,9 +1,9 @@
-"""Users of this machine that steps run as, each by one step at a time.
+"""Reserves users of this machine for steps, so that no two steps run as the same user.
 
-Without a process namespace, a user of its own is what keeps a step from the processes and files of
-others, and by which all of its processes are found.  The range has no entries in the machine's list
-of users; it is above the IDs that tools give to people and to services, and below those that
-systemd gives out by itself.  Source: systemd's list of user ID ranges.
+Without a process namespace, a separate user protects the processes and files of others from a step,
+and identifies all processes of the step. The user IDs are not in the machine's list of users. They
+are above the IDs that tools assign to people and services, and below the IDs that systemd assigns
+dynamically. Source: systemd's list of user ID ranges.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from slipway.isolation import jails
 from slipway.isolation.job import IsolationRefused
 
 FIRST_ID, COUNT = 61000, 128
-"""The IDs of users, and of groups of the same number; two for each step that runs."""
+"""The range of user IDs, and of equal group IDs; each running step uses two."""
 
 _LOCKS = "/run/slipway-build-users"
 
 
 @dataclass(frozen=True)
 class BuildUsers:
-    """`scripts` is the user of foreign commands, `program` that of the step's own program."""
+    """User IDs: `scripts` for foreign commands, `program` for the step's program."""
 
     scripts: int
     program: int
@@ -34,19 +34,19 @@ class BuildUsers:
 
 @contextlib.contextmanager
 def reserved(locks: str = _LOCKS) -> Iterator[BuildUsers]:
-    """Two users that nothing on this machine runs as; only root can ask for them.
+    """Reserves two users without any process; the caller must be root.
 
-    Raises IsolationRefused when all are taken.  The kernel gives the lock up when this process ends,
-    however it ends; processes that outlived it keep the users from being used again.
+    Raises IsolationRefused if all users are taken. The kernel releases the lock when this process
+    ends, even if it is killed. Processes that outlive it keep their user from being reserved again.
     """
     try:
-        # A folder that others could write to would let them hold all locks.
+        # If others could write to the folder, they could hold all locks.
         os.makedirs(locks, mode=0o700, exist_ok=True)
         folder = os.lstat(locks)
     except OSError as error:
         raise IsolationRefused(f"{locks}: {error.strerror}") from None
     if folder.st_uid != os.geteuid() or folder.st_mode & 0o022:
-        raise IsolationRefused(f"{locks} belongs to another user, or others may write to it")
+        raise IsolationRefused(f"{locks} belongs to another user, or other users may write to it")
     busy = _users_of_processes()
     for first in range(FIRST_ID, FIRST_ID + COUNT, 2):
         users = BuildUsers(first, first + 1)
@@ -60,12 +60,12 @@ def reserved(locks: str = _LOCKS) -> Iterator[BuildUsers]:
             yield users
             return
     raise IsolationRefused(
-        f"all users from {FIRST_ID} to {FIRST_ID + COUNT - 1} are in use, or known to this machine"
+        f"all user IDs from {FIRST_ID} to {FIRST_ID + COUNT - 1} are in use, or have an account"
     )
 
 
 def runs_anything(user: int) -> bool:
-    """Whether there is a process of that user."""
+    """Whether a process of that user exists."""
     return user in _users_of_processes()
 
 
@@ -77,5 +77,5 @@ def _is_known(user: int) -> bool:
 
 
 def _users_of_processes() -> Set[int]:
-    """All user IDs of all processes, zombies included: those count against the user's limit."""
+    """All user IDs of all processes, including zombies, which count against RLIMIT_NPROC."""
     return {user for users in jails.users_of_processes(zombies=True).values() for user in users}

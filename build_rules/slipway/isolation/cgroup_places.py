@@ -1,6 +1,6 @@
-"""Where this process is among the cgroups, and below which of them it could make another.
+"""Finds the cgroups of this process, and the cgroup below which it can create another.
 
-Both versions of cgroups are read, which a machine may have at once.  Sources: cgroups(7).
+A machine can use both versions of cgroups at the same time, so both are read. Source: cgroups(7).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import Dict, List, Optional, Tuple
 
 CONTROLLERS = ("memory", "pids")
 MEMORY_LIMITS = {1: "memory.limit_in_bytes", 2: "memory.max"}
-# Limits that a process escapes when it moves to a cgroup beside its own.
+# Limits that a process would escape by moving to a sibling of its cgroup.
 _INHERITED = ("memory.max", "memory.high", "cpu.max")
 
 
 @dataclass(frozen=True)
 class Place:
-    """The cgroup of this process in one hierarchy, as a folder, and the top that it can see.
+    """The folder of this process's cgroup in a hierarchy, and the topmost visible folder.
 
-    `controllers` are of `memory` and `pids`; of version 2 both, as far as they are switched on.
+    `controllers` are those of `memory` and `pids` that the hierarchy can have. In version 2 these
+    are both, but they may be disabled.
     """
 
     version: int
@@ -31,7 +32,7 @@ class Place:
 
 
 def find_places(cgroup: str, mountinfo: str) -> List[Place]:
-    """Where this process is, from the texts of /proc/self/cgroup and /proc/self/mountinfo."""
+    """The places of this process, from the texts of /proc/self/cgroup and mountinfo."""
     own: Dict[str, str] = {}
     for line in cgroup.splitlines():
         _, _, rest = line.partition(":")
@@ -51,7 +52,7 @@ def find_places(cgroup: str, mountinfo: str) -> List[Place]:
             continue
         path, root, top = own[hierarchy], _unescape(fields[3]), _unescape(fields[4])
         relative = posixpath.relpath(path, root)
-        # Out of sight: the mount shows another part of the hierarchy, or the namespace does.
+        # With "..", the cgroup is outside the part that the mount or the cgroup namespace shows.
         if ".." not in (path + root + "/" + relative).split("/"):
             folder = posixpath.normpath(posixpath.join(top, relative))
             places.append(Place(version, controllers, folder, top))
@@ -71,7 +72,7 @@ def own_places() -> List[Place]:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this process can get at most: the machine's, or its cgroup's if less."""
+    """The memory limit of this process in bytes: of the machine, or of its cgroups if lower."""
     with open("/proc/meminfo") as file:
         total = int(file.readline().split()[1]) * 1024
     for place in own_places():
@@ -90,11 +91,11 @@ def _upwards(place: Place) -> List[str]:
 
 
 def find_parent(place: Place) -> Optional[str]:
-    """The folder of the cgroup below which this process could make one; None if there is none."""
+    """The folder of the cgroup below which this process can create another; None if none."""
     if place.version == 1:
         return place.folder
-    # A cgroup of version 2 that holds processes cannot have children with controllers: the new one
-    # goes beside this process' own, below the nearest ancestor that hands the controllers down.
+    # In version 2, a cgroup with processes cannot have children with controllers. So the new cgroup
+    # must be below an ancestor: the nearest ancestor that enables the controllers for its children.
     best: Tuple[int, Optional[str]] = (0, None)
     for folder in _upwards(place):
         handed_down = read_file(posixpath.join(folder, "cgroup.subtree_control")).split()
@@ -103,12 +104,12 @@ def find_parent(place: Place) -> Optional[str]:
             best = count, folder
         limits = [read_file(posixpath.join(folder, name)) for name in _INHERITED]
         if any(text and text.split()[0] != "max" for text in limits):
-            break  # a cgroup above this one would be free of the limit
+            break  # below a higher ancestor, the step would escape this limit
     return best[1]
 
 
 def read_file(path: str, folder: Optional[int] = None) -> str:
-    """The text of a small file, empty if it cannot be read; `path` is relative to `folder`."""
+    """The text of a small file, or "" if it cannot be read; `path` is relative to `folder`."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
@@ -122,6 +123,6 @@ def read_file(path: str, folder: Optional[int] = None) -> str:
 
 
 def read_number(text: str) -> Optional[int]:
-    """The limit in a file; None for `max` and what cannot be read."""
+    """The number in a limit file; None for `max` and for unreadable files."""
     text = text.strip()
     return int(text) if text.isdigit() else None

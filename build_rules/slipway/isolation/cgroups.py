@@ -1,9 +1,9 @@
-"""A control group for one build step, so that the kernel enforces its limits.
+"""Creates a cgroup for a build step, so that the kernel enforces its limits.
 
-Works with both versions of cgroups, with what is delegated to an ordinary user, and where only one
-of the two controllers can be had: a limit counts as enforced once it was written, read back, and a
-process could join.  For all else resource_monitor measures.  Nothing is switched on for the whole
-machine, and no limit that somebody set on this process is left behind.
+This works with both versions of cgroups, with cgroups that are delegated to an ordinary user, and
+with only one of the two controllers. A limit counts as enforced if it was written and read back,
+and if a process could join. resource_monitor measures the other limits. This module enables
+nothing for the whole machine, and never moves a process out of a limit that was set on it.
 Sources: cgroups(7); the kernel's cgroup-v1/memory, cgroup-v1/pids and cgroup-v2.
 """
 
@@ -29,16 +29,16 @@ from slipway.isolation.resource_limits import MEMORY, PROCESSES, Limits
 
 _PREFIX = "slipway-"
 _CONTROLLERS = {"memory": MEMORY, "pids": PROCESSES}
-_PATIENCE = 5.0  # seconds until killed processes are gone
-# By version and kind: the file of the limit, and the file and the key that count its breaches.
+_PATIENCE = 5.0  # seconds to wait for killed processes
+# By version and kind: the file of the limit, and the file and key of the counter of its breaches.
 _FILES = {
     (1, MEMORY): (MEMORY_LIMITS[1], "memory.oom_control", "oom_kill"),
     (2, MEMORY): (MEMORY_LIMITS[2], "memory.events", "oom_kill"),
     (1, PROCESSES): ("pids.max", "pids.events", "max"),
     (2, PROCESSES): ("pids.max", "pids.events", "max"),
 }
-# Without these a step gets as much swap as there is on top of its memory. Kernels without swap
-# accounting have neither.
+# Without a swap limit, a step could use all swap in addition to its memory limit. Kernels without
+# swap accounting do not have these files.
 _SWAP = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
 
 
@@ -51,7 +51,7 @@ def _write_file(name: str, folder: int, text: str) -> None:
 
 
 class _Folder:
-    """One cgroup folder, reached by descriptors alone, which also work behind a pivot_root."""
+    """A cgroup folder; it uses only descriptors, which still work after pivot_root."""
 
     def __init__(self, version: int, kinds: FrozenSet[str], path: str) -> None:
         self.version, self.kinds = version, kinds
@@ -79,7 +79,10 @@ class _Folder:
         return read_number(read_file(_FILES[self.version, kind][0], self.descriptor))
 
     def set_limit(self, kind: str, most: int) -> bool:
-        """Whether the kernel took the limit. The OOM killer ends one process, not the group."""
+        """Sets a limit; returns whether the kernel accepted it.
+
+        When it is exceeded, the OOM killer kills only one process. The caller must kill the others.
+        """
         try:
             _write_file(_FILES[self.version, kind][0], self.descriptor, str(most))
         except OSError:
@@ -103,7 +106,7 @@ class _Folder:
         return [int(line) for line in text.splitlines()]
 
     def takes_processes(self) -> bool:
-        """Whether a child of this process can join: that needs rights on the common ancestor too."""
+        """Whether a child process can join, which also needs rights on the common ancestor."""
         child = os.fork()
         if child == 0:
             try:
@@ -114,9 +117,10 @@ class _Folder:
         return os.waitpid(child, 0)[1] == 0
 
     def empty(self) -> None:
-        """Kills what is inside, except for this process; gives up after a few seconds."""
+        """Kills the processes inside, except this process; gives up after five seconds."""
         with contextlib.suppress(OSError):
-            _write_file("pids.max", self.descriptor, "0")  # what multiplies could win the race
+            # Otherwise processes could fork faster than this loop kills them.
+            _write_file("pids.max", self.descriptor, "0")
         if os.getpid() not in self.pids():
             with contextlib.suppress(OSError):
                 _write_file("cgroup.kill", self.descriptor, "1")  # Linux 5.14 and newer
@@ -131,7 +135,7 @@ class _Folder:
             time.sleep(0.01)
 
     def remove(self) -> None:
-        """Removes the cgroup, which stays busy until the kernel is done with its processes."""
+        """Removes the cgroup; retries, because it is busy until the kernel reaps its processes."""
         end = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -141,12 +145,12 @@ class _Folder:
                 return
             except OSError:
                 if time.monotonic() > end:
-                    return  # the next step sweeps it
+                    return  # sweep() of a later step removes it
             time.sleep(0.01)
 
 
 def sweep(parent: str) -> None:
-    """Removes empty cgroups of steps that were killed: their locks are free."""
+    """Removes empty cgroups that nobody locks any more, because their step was killed."""
     try:
         names = [name for name in os.listdir(parent) if name.startswith(_PREFIX)]
     except OSError:
@@ -156,7 +160,8 @@ def sweep(parent: str) -> None:
         with contextlib.suppress(OSError):
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                # Not by the process ID in its name: another container may have made it.
+                # The lock decides, not the process ID in the name: a process in another container
+                # may have created the cgroup.
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.rmdir(path)
             finally:
@@ -164,23 +169,23 @@ def sweep(parent: str) -> None:
 
 
 class Cgroup:
-    """The cgroups that hold one step's processes, and what the kernel enforces by them.
+    """The cgroups of a step's processes, and the limits that the kernel enforces with them.
 
-    `enforced` has the kinds of limits; it is empty where this process may make no cgroup.  All
-    methods also work in a child process, behind a pivot_root, and in other namespaces.
+    `enforced` has the kinds of limits; it is empty if this process may not create a cgroup. All
+    methods also work in a child process, after pivot_root, and in other namespaces.
 
-    The kernel charges a page to the cgroup that touches it first. That includes pages of a tmpfs: a
-    step that fills one is at its memory limit, and the pages stay until the files are removed.
+    The kernel charges a page to the cgroup that touches it first, including pages of a tmpfs. So
+    files in a tmpfs count against the step's memory limit until they are removed.
     """
 
     def __init__(self, folders: Sequence[_Folder], *, made: bool) -> None:
         self._folders = tuple(folders)
         self._made = made
-        self.enforced: FrozenSet[str] = frozenset().union(*(one.kinds for one in folders))
+        self.enforced: FrozenSet[str] = frozenset().union(*(folder.kinds for folder in folders))
 
     @classmethod
     def make(cls, limits: Limits) -> Cgroup:
-        """New, empty cgroups with these limits; none where the machine refuses them."""
+        """Creates empty cgroups with these limits, as far as the machine allows."""
         folders: List[_Folder] = []
         held: FrozenSet[str] = frozenset()
         for place in own_places():
@@ -193,7 +198,7 @@ class Cgroup:
 
     @classmethod
     def of_this_process(cls) -> Cgroup:
-        """The cgroups that this process is in, to learn which limits a container engine enforces."""
+        """The cgroups of this process, to find the limits that a container engine enforces."""
         folders = []
         for place in own_places():
             with contextlib.suppress(OSError):
@@ -205,25 +210,25 @@ class Cgroup:
         return cls(folders, made=False)
 
     def add(self, pid: int = 0) -> None:
-        """Moves a process, with all that it starts from then on; 0 is the calling process.
+        """Moves a process, and all its later children; 0 is the calling process.
 
-        Raises OSError if that process is gone or the kernel refuses. Cgroups that were there before
-        hold them already.
+        Raises OSError if the process is gone or the kernel refuses. Does nothing for
+        of_this_process(), whose cgroups contain the process already.
         """
         if self._made:
             for folder in self._folders:
                 folder.add(pid)
 
     def takes_processes(self) -> bool:
-        """Whether a child of this process can join, which another namespace may forbid."""
+        """Whether a child of this process can join; another namespace may forbid it."""
         return not self._made or all(folder.takes_processes() for folder in self._folders)
 
     def pids(self) -> List[int]:
-        """The processes inside, by their IDs in the caller's process namespace."""
+        """The processes inside, as IDs of the caller's process namespace."""
         return self._folders[0].pids() if self._folders else []
 
     def exceeded(self) -> Optional[str]:
-        """The kind of limit that the kernel had to enforce since the start: memory or processes."""
+        """The limit that the kernel has enforced since the start: memory or processes; or None."""
         for folder in self._folders:
             for kind in sorted(folder.kinds):
                 if folder.exceeded(kind):
@@ -231,7 +236,7 @@ class Cgroup:
         return None
 
     def close(self) -> None:
-        """Kills all processes inside and removes the cgroups; only for the process that made them."""
+        """Kills all processes inside and removes the cgroups; only their creator may call it."""
         for folder in self._folders:
             if self._made:
                 folder.empty()
@@ -247,14 +252,14 @@ class Cgroup:
 
 
 def _is_limit(number: Optional[int]) -> bool:
-    # Version 1 has a very large number in place of `max`.
+    # Version 1 has no `max`; an unlimited cgroup shows a very large number.
     return number is not None and number < 1 << 60
 
 
 def _make_folder(
     place: Place, parent: str, limits: Limits, without: FrozenSet[str]
 ) -> Optional[_Folder]:
-    """A new cgroup below `parent` that holds a step to at least one of its limits, or None."""
+    """A new cgroup below `parent` that enforces at least one of the limits, or None."""
     sweep(parent)
     path = posixpath.join(parent, f"{_PREFIX}{os.getpid()}-{os.urandom(8).hex()}")
     try:
@@ -263,7 +268,7 @@ def _make_folder(
     except OSError:
         return None
     with contextlib.suppress(OSError):
-        # Until the last process that holds the descriptor ends: see sweep().
+        # The lock lasts until the last process with this descriptor ends: see sweep().
         fcntl.flock(folder.descriptor, fcntl.LOCK_SH)
     wanted = {MEMORY: limits.memory, PROCESSES: limits.processes}
     kinds = {_CONTROLLERS[name] for name in place.controllers} - without

@@ -1,9 +1,9 @@
-"""Runs a build step in a plain chroot, for root in a container that forbids all else.
+"""Runs a build step in a plain chroot, for root in a container that forbids namespaces.
 
-Without mounts the root is a copy for each step, with folders of its own where the step may write.
-Its program and its foreign commands run as two users of this machine that nothing else runs as.
-There is no /proc.  Where root may make a network namespace, the step has one; elsewhere the guard
-alone denies the network, and the loopback interface of the machine to all but the step's sockets.
+Nothing can be mounted, so each step gets its own copy of the root, with writable folders. Its
+program and its foreign commands run as two users of this machine without other processes. The root
+has no /proc. If root may create a network namespace, the step runs in one. Otherwise only the guard
+blocks the network, and all sockets on the machine's loopback interface except the step's own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ _OWN = (BUILD, "/home", "/tmp", "/dev", "/dev/shm")
 
 
 def run(job: Job) -> int:
-    """The command's exit status; its outputs are in `job.out` then."""
+    """Runs the job; returns the command's exit status. Its outputs are in `job.out`.
+
+    Raises IsolationRefused, CommandNotStarted, TimeLimitReached or CallerGone.
+    """
     if os.geteuid() != 0:
         raise IsolationRefused("only root may call chroot")
     with tree_cache.all_unpacked(job.cache, job.trees) as trees, build_users.reserved() as users:
@@ -82,7 +85,7 @@ def run(job: Job) -> int:
 
 @contextlib.contextmanager
 def _place(cache: str) -> Iterator[str]:
-    """A path for the root of one step, and a lock beside it for as long as the step runs."""
+    """A path for the root of a step, with a lock beside it while the step runs."""
     place = os.path.join(cache, f"{_PREFIX}{random.SystemRandom().getrandbits(64):016x}")
     with open(place + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -90,7 +93,7 @@ def _place(cache: str) -> Iterator[str]:
 
 
 def _sweep(cache: str) -> None:
-    """Removes what steps left whose supervisors were killed with them."""
+    """Removes roots whose steps were killed together with their supervisors."""
     for name in os.listdir(cache):
         if name.startswith(_PREFIX) and name.endswith(".lock"):
             path = os.path.join(cache, name)
@@ -120,12 +123,12 @@ def _make_home(place: str, home: str, users: BuildUsers) -> None:
 
 
 def _rename_user(path: str, user: int) -> None:
-    """Gives the step's user, and the group of that name, the IDs that they have in this step."""
+    """Changes the IDs of the step's user and its group in a passwd or group file."""
     with contextlib.suppress(FileNotFoundError):
         with open(path, encoding="utf-8") as file:
             lines = [line.split(":") for line in file]
         for fields in lines:
-            for index in (2, 3):  # the user and its group; in the list of groups, 3 has members
+            for index in (2, 3):  # in passwd: user and group ID; in group: group ID and members
                 if fields[index : index + 1] == [str(USER_ID)]:
                     fields[index] = str(user)
         with open(path, "w", encoding="utf-8") as file:

@@ -1,10 +1,10 @@
-"""The part of a step that runs in a container: takes a tar, runs the command, gives a tar back.
+"""Runs a step inside a container: reads a tar from stdin, runs the command, writes a tar.
 
-This file is the program of the container's first process, on the image's own Python; the modules
-that it imports come with the tar.  It runs as the container's root, with the few capabilities that
-it takes to become other users, so that the step's program and its foreign commands have one each.
-Its input stays open as long as somebody waits for the result: when it ends, so does the container,
-wherever the engine runs.
+This file is the program of the container's first process, on the Python of the image; the tar has
+the modules that it imports. It runs as the container's root, with only the capabilities to become
+other users. So the step's program and its foreign commands run as different users. Its stdin stays
+open while the caller waits for the result. At the end of stdin, the container ends too, even if the
+engine is on another machine.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any, Dict
 
 BUILD = "/build"
 MODULES = ".slipway"
-"""The folder below /build with the modules of this program."""
+"""The folder below /build with the modules that this program imports."""
 
 PROGRAM_USER = 1001
-"""The user of the step's program; its foreign commands run as the step's user."""
+"""The user of the step's program; foreign commands run as USER_ID of `job`."""
 
 RECORD = tarfile.RECORDSIZE
-"""The input is read by whole records, and nothing beyond the last of the archive."""
+"""The input is read in whole tar records, so that nothing after the archive is consumed."""
 
 
 def _end_with_input() -> None:
@@ -36,7 +36,7 @@ def _end_with_input() -> None:
 
 
 def main() -> None:
-    asked: Dict[str, Any] = json.loads(sys.argv[1])
+    task: Dict[str, Any] = json.loads(sys.argv[1])
     os.umask(0o022)
     os.makedirs(os.path.join(BUILD, "out"))
     os.chown(os.path.join(BUILD, "out"), PROGRAM_USER, PROGRAM_USER)
@@ -46,46 +46,46 @@ def main() -> None:
         tar.extractall(BUILD)
     sys.path.insert(0, os.path.join(BUILD, MODULES))
     threading.Thread(target=_end_with_input, daemon=True).start()
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as attempts:
-        report = _run(asked, said.fileno(), attempts.fileno())
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as attempts:
+        report = _run(task, output.fileno(), attempts.fileno())
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             _add(tar, "report", json.dumps(report).encode())
-            for name, file in (("stdout", said), ("attempts", attempts)):
+            for name, file in (("stdout", output), ("attempts", attempts)):
                 file.seek(0)
                 info = tarfile.TarInfo(name)
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
-            for name in asked["outputs"]:
+            for name in task["outputs"]:
                 path = os.path.join(BUILD, "out", name)
                 if os.path.lexists(path):
                     tar.add(path, f"out/{name}", recursive=False)
-    # What the command left behind ends with this, the first process.
+    # This is the first process of the container, so the kernel kills all other processes with it.
     sys.stdout.flush()
     os._exit(0)
 
 
-def _run(asked: Dict[str, Any], said: int, attempts: int) -> Dict[str, Any]:
-    from slipway.isolation import copied_inputs, jails  # noqa: PLC0415  (they came with the tar)
+def _run(task: Dict[str, Any], output: int, attempts: int) -> Dict[str, Any]:
+    from slipway.isolation import copied_inputs, jails  # noqa: PLC0415  (modules from the tar)
     from slipway.isolation.cgroups import Cgroup  # noqa: PLC0415
     from slipway.isolation.first_process import Bounds, FirstProcess  # noqa: PLC0415
     from slipway.isolation.job import USER_ID, WRITABLE_FOLDERS, Command, hide  # noqa: PLC0415
     from slipway.isolation.resource_limits import Limits  # noqa: PLC0415
     from slipway.isolation.supervision import StartFailed  # noqa: PLC0415
 
-    command = Command(tuple(asked["argv"]), asked["env"], asked["cwd"], foreign=asked["foreign"])
+    command = Command(tuple(task["argv"]), task["env"], task["cwd"], foreign=task["foreign"])
     hide()
     home = command.env["HOME"]
     os.makedirs(home, exist_ok=True)
     os.chown(home, USER_ID, USER_ID)
-    limits = Limits(**asked["limits"])
+    limits = Limits(**task["limits"])
     first = FirstProcess(
         jails.UserJail(USER_ID, PROGRAM_USER, limits.processes),
-        attempts if asked["guarded"] else None,
+        attempts if task["guarded"] else None,
         bounds=Bounds(limits, WRITABLE_FOLDERS, Cgroup.of_this_process()),
     )
-    # The container's own output is the tar.
+    # The stdout of the container is the tar, so the command writes to a file.
     ours = os.dup(1)
-    os.dup2(said, 1)
+    os.dup2(output, 1)
     try:
         if command.foreign:
             os.makedirs(command.cwd, exist_ok=True)

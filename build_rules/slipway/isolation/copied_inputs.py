@@ -1,6 +1,6 @@
-"""Steps where nothing can be mounted: inputs are copies, and outputs are copied back.
+"""Copies inputs and outputs of steps, for isolators that cannot mount anything.
 
-`place` is the folder that is the command's root, the empty string for this machine's own.
+`place` is the folder that becomes the command's root; "" is the root of this machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ BUILD = "/build"
 def lay_out_inputs(
     place: str, trees: Mapping[str, str], inputs: Sequence[Mount], user: int
 ) -> None:
-    """Copies trees, by target, and inputs to where the step expects them, with its own `out`.
+    """Copies trees (by target) and inputs to the paths that the step expects; creates `out`.
 
-    `user` gets the folders around them, which nobody else can write to then.
+    `user` becomes the owner of the folders around them, so that no other user can write to them.
     """
     for target, tree in trees.items():
         if target != "/":
@@ -48,7 +48,7 @@ def give_to(path: str, user: int) -> None:
 
 
 def _make_own(place: str, folder: str, user: int) -> None:
-    """A folder below /build that belongs to the step, as those around it do."""
+    """Creates a folder below /build with its parents, owned by `user`."""
     if not os.path.isdir(place + folder):
         _make_own(place, os.path.dirname(folder), user)
         os.mkdir(place + folder)
@@ -57,28 +57,29 @@ def _make_own(place: str, folder: str, user: int) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """A file or a tree, with its modes.
+    """Copies a file or a tree, with its modes.
 
-    Hard links would be quicker, but change the time by which a tree proves to be untouched.
+    Hard links would be faster, but the kernel changes the ctime of a file when it is linked. The
+    fingerprint of a cached tree contains the ctime, so the tree would look modified.
     """
     if not os.path.isdir(source):
         shutil.copyfile(source, target)
         shutil.copymode(source, target)
         return
     os.makedirs(target, exist_ok=True)
-    with os.scandir(source) as found:
-        for child in found:
+    with os.scandir(source) as entries:
+        for child in entries:
             path = os.path.join(target, child.name)
             if child.is_symlink():
                 os.symlink(os.readlink(child.path), path)
             else:
                 copy(child.path, path)
-    # At last: the folder may be one that its own user cannot write to.
+    # Last, because the mode may deny the owner to write to the folder.
     shutil.copymode(source, target)
 
 
 def lend_name_servers(etc: str) -> None:
-    """Puts what this machine finds others by into `etc`, a folder of the step's own."""
+    """Copies the machine's host and name server files to `etc`, a folder of the step."""
     for name in ("hosts", "resolv.conf"):
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(f"/etc/{name}", os.path.join(etc, name))
@@ -100,7 +101,7 @@ def become(place: str, command: Command, user: int) -> None:
         if os.geteuid() == 0:
             jails.become(user)
         isolation.control_process(jails.NO_NEW_PRIVILEGES, 1)
-        # After the change of the user, which makes the kernel forget it.
+        # Again, because the kernel clears the parent-death signal when the user changes.
         isolation.die_with_parent()
         os.chdir(command.cwd)
         nothing = os.open("/dev/null", os.O_RDONLY)
@@ -112,23 +113,23 @@ def become(place: str, command: Command, user: int) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Removes a tree of any depth, which shutil cannot; what is not there is no fault."""
+    """Removes a tree of any depth, which shutil cannot do; ignores a missing tree."""
     # Pants starts its processes without a PATH.
     env = {"PATH": "/usr/bin:/bin"}
     if os.geteuid() != 0:
-        # Inputs are copies of folders that their own user cannot write to.
+        # Inputs are copies of folders without write permission for their owner, and rm needs it.
         writable = ["chmod", "-R", "-f", "u+rwx", "--", path]
         subprocess.run(writable, env=env, stderr=subprocess.DEVNULL, check=False)
     subprocess.run(["rm", "-rf", "--one-file-system", "--", path], env=env, check=False)
 
 
 def as_request(command: Command) -> Request:
-    """A foreign command, which may write to the folder that it starts in."""
+    """The request for a foreign command, which may write to its working folder."""
     return Request(command.argv, command.env, command.cwd, writable=(command.cwd,))
 
 
 def take_outputs(place: str, job: Job) -> None:
-    """Copies the declared outputs that are regular files; none of the folders may be a link."""
+    """Copies declared outputs that are regular files; follows no symlink on the way."""
     try:
         out = _open_folders(place or "/", *f"{BUILD}/out".strip("/").split("/"))
     except OSError:
@@ -153,7 +154,7 @@ def _open_folders(top: str, *names: str) -> int:
 
 def _take(out: int, name: str, target: str) -> None:
     try:
-        # Without O_NONBLOCK, opening a pipe without a writer never returns.
+        # Without O_NONBLOCK, open() of a pipe without a writer never returns.
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=out)
     except OSError:
         return

@@ -1,8 +1,8 @@
-"""Runs a build step by a Docker engine, wherever that runs.
+"""Runs a build step with a Docker engine, on this machine or on another.
 
-Nothing is mounted: the root is an image that is loaded once, and inputs and outputs pass as one tar
-over the container's standard streams, so that engines on another machine and rootless ones do.
-The `docker` client is asked, not the engine's socket: it knows the user's contexts and logins.
+Nothing is mounted. The root is an image that is loaded once, and inputs and outputs are tar streams
+through the container's standard streams. So remote and rootless engines work as well. Slipway uses
+the `docker` client and not the engine's socket, because it knows the user's contexts and logins.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from slipway.oci.docker import Client, EngineRefused, check_disk, last_line
 from slipway.oci.image import Image, LayerBlob
 
 _PLATFORM = "linux/amd64"
-# The date of an image that is made on the way; it stands in its ID.
+# The date of the image, which is part of its ID and must therefore be fixed.
 _DATE = "2000-01-01"
 _OWNER = f"uid={container_side.PROGRAM_USER},gid={container_side.PROGRAM_USER}"
-# To run programs and foreign commands as users of their own, and to give folders to either.
+# Capabilities to run programs and foreign commands as different users, and to chown their folders.
 _CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER")
 _TRIES, _PAUSE = 20, 0.5
 _TYPES = {
@@ -53,7 +53,10 @@ _TYPES = {
 
 
 def run(client: Client, job: Job) -> int:
-    """The command's exit status; its outputs are in `job.out` then."""
+    """Runs the job; returns the command's exit status. Its outputs are in `job.out`.
+
+    Raises IsolationRefused, CommandNotStarted, TimeLimitReached or CallerGone.
+    """
     try:
         return _run(client, job)
     except EngineRefused as error:
@@ -63,12 +66,12 @@ def run(client: Client, job: Job) -> int:
 def _run(client: Client, job: Job) -> int:
     image = _image(job.trees["/"])
     for attempt in (1, 2):
-        found = _find(client, image) or _load(client, image, job)
-        status = _run_once(client, found, job)
+        name = _find(client, image) or _load(client, image, job)
+        status = _run_once(client, name, job)
         if status is not None:
             return status
         if attempt == 2:
-            raise IsolationRefused(f"the image {found} is gone again as soon as it is loaded")
+            raise IsolationRefused(f"the engine removed the image {name} right after loading it")
     raise AssertionError
 
 
@@ -76,12 +79,12 @@ def _run(client: Client, job: Job) -> int:
 
 
 def _image(layers: Sequence[Layer]) -> Image:
-    blobs = [LayerBlob(one.sha256, os.path.getsize(one.path)) for one in layers]
+    blobs = [LayerBlob(layer.sha256, os.path.getsize(layer.path)) for layer in layers]
     return oci_image.make_image(blobs, {}, _DATE)
 
 
 def _find(client: Client, image: Image) -> Optional[str]:
-    """What the engine calls the image, if it has it: classic and containerd stores differ."""
+    """The engine's name for the image, if it has it; classic and containerd stores differ."""
     last = ""
     for name in (image.image_id, image.manifest_digest):
         answer = client.ask("image", "inspect", "--format={{.Id}}", name)
@@ -94,21 +97,22 @@ def _find(client: Client, image: Image) -> Optional[str]:
 
 
 def _load(client: Client, image: Image, job: Job) -> str:
-    asked = client.ask("version", "--format={{.Server.Os}}/{{.Server.Arch}}")
-    if asked.returncode != 0:
-        raise IsolationRefused(last_line(asked.stderr))
-    if asked.stdout.strip() != _PLATFORM:
-        raise IsolationRefused(f"the engine is for {asked.stdout.strip()}, not for {_PLATFORM}")
+    version = client.ask("version", "--format={{.Server.Os}}/{{.Server.Arch}}")
+    if version.returncode != 0:
+        raise IsolationRefused(last_line(version.stderr))
+    platform = version.stdout.strip()
+    if platform != _PLATFORM:
+        raise IsolationRefused(f"the engine is for {platform}, not for {_PLATFORM}")
     with _one_at_a_time(os.path.join(job.cache, "docker-load.lock")):
-        found = _find(client, image)
-        if found:
-            return found
+        known = _find(client, image)
+        if known:
+            return known
         name = f"slipway-root:{image.image_id.rpartition(':')[2][:16]}"
-        said = _stream(client, image, job, name)
-        found = _find(client, image)
-        if not found:
-            raise IsolationRefused(f"docker load does not take the image: {last_line(said)}")
-        return found
+        output = _stream(client, image, job, name)
+        known = _find(client, image)
+        if not known:
+            raise IsolationRefused(f"docker load failed: {last_line(output)}")
+        return known
 
 
 def _stream(client: Client, image: Image, job: Job, name: str) -> str:
@@ -125,17 +129,17 @@ def _stream(client: Client, image: Image, job: Job, name: str) -> str:
     assert process.stdout is not None
     try:
         with isolation.watched(job.time_limit):
-            with contextlib.suppress(BrokenPipeError):  # the engine says why
+            with contextlib.suppress(BrokenPipeError):  # the output of docker says why
                 oci_image.stream_archive(image, paths, name, process.stdin)  # type: ignore[arg-type]
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-            said = process.stdout.read().decode(errors="replace")
+            output = process.stdout.read().decode(errors="replace")
             process.wait()
     finally:
         process.kill()
         process.wait()
-    check_disk(said)
-    return said
+    check_disk(output)
+    return output
 
 
 @contextlib.contextmanager
@@ -149,7 +153,7 @@ def _one_at_a_time(path: str) -> Iterator[None]:
 
 
 def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
-    """None if the image is not there any more."""
+    """Runs the job in a new container; None if the engine no longer has the image."""
     name = f"slipway-{os.getpid()}-{random.SystemRandom().getrandbits(64):016x}"
     guardian = isolation.Guardian(lambda: _remove(client, name, _TRIES))
     process = subprocess.Popen(
@@ -160,9 +164,9 @@ def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
         stderr=subprocess.PIPE,
         preexec_fn=_with_parent,  # noqa: PLW1509  (no thread has been started yet)
     )
-    said: List[bytes] = []
+    errors: List[bytes] = []
     assert process.stderr is not None
-    listening = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
+    listening = threading.Thread(target=_listen, args=(process.stderr, errors), daemon=True)
     listening.start()
     done = False
     try:
@@ -179,7 +183,7 @@ def _run_once(client: Client, image: str, job: Job) -> Optional[int]:
         guardian.dismiss()
     if status is not None:
         return status
-    text = b"".join(said).decode(errors="replace")
+    text = b"".join(errors).decode(errors="replace")
     check_disk(text)
     if "no such image" in text.lower():
         return None
@@ -191,7 +195,7 @@ def _with_parent() -> None:
 
 
 def _arguments(name: str, image: str, job: Job) -> List[str]:
-    asked = {
+    task = {
         "argv": job.command.argv,
         "env": dict(job.command.env),
         "cwd": job.command.cwd,
@@ -210,19 +214,19 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         *("--user=0:0", f"--hostname={HOST_NAME}", "--workdir=/"),
         *("--cap-drop=ALL", *(f"--cap-add={name}" for name in _CAPABILITIES)),
         *("--security-opt=no-new-privileges", "--shm-size=1g"),
-        # The first process and the program beside the foreign commands.
+        # Some processes more, because the first process and the program count too.
         *(f"--pids-limit={job.limits.processes + 64}", f"--memory={job.limits.memory}"),
         f"--memory-swap={job.limits.memory}",
         f"--tmpfs={container_side.BUILD}:{options},mode=755,{_OWNER}",
         f"--tmpfs=/home:{options},mode=755",
         f"--tmpfs=/tmp:{options},mode=1777",
         *("--env=PYTHONHASHSEED=0", "--entrypoint=/usr/bin/python3", image),
-        *(*PYTHON_OPTIONS, "-c", program, json.dumps(asked)),
+        *(*PYTHON_OPTIONS, "-c", program, json.dumps(task)),
     ]
 
 
 def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
-    """Sends the inputs and takes the outputs; None if the container did not get that far."""
+    """Sends the inputs and receives the outputs; None if the container did not start."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
@@ -234,11 +238,11 @@ def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
         ) as tar:
             _send(tar, job)
         process.stdin.flush()
-    # The input stays open: its end would be the end of the container.
+    # stdin stays open, because the container ends at the end of it: see container_side.
     try:
         with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
             status = _receive(tar, job)
-        process.stdout.read()  # what pads the archive
+        process.stdout.read()  # the padding of the archive
         return status
     except tarfile.ReadError:
         return None
@@ -248,9 +252,9 @@ def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
             process.stdin.close()
 
 
-def _listen(stream: BinaryIO, said: List[bytes]) -> None:
+def _listen(stream: BinaryIO, errors: List[bytes]) -> None:
     for line in stream:
-        said.append(line)
+        errors.append(line)
         sys.stderr.buffer.write(line)
         sys.stderr.flush()
 
@@ -283,7 +287,7 @@ def _info(member: Member, folder: str) -> tarfile.TarInfo:
 
 
 def _module(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
-    """Owned by the container's root, which imports them."""
+    """Python modules only, owned by the container's root, because that user imports them."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member if member.isdir() or member.name.endswith(".py") else None
@@ -310,7 +314,7 @@ def _receive(tar: tarfile.TarFile, job: Job) -> Optional[int]:
         elif member.name in wanted:
             path = os.path.join(job.out, member.name.partition("/")[2])
             if content is None:
-                os.mkdir(path)  # something else than a file, whatever it was
+                os.mkdir(path)  # the output is not a regular file; `enter` reports that
                 continue
             with open(path, "wb") as file:
                 _copy(content, file)
@@ -327,7 +331,7 @@ def _copy(source: IO[bytes], target: BinaryIO) -> None:
 
 
 def _remove(client: Client, name: str, tries: int = 2) -> None:
-    """The container may be about to be made still, when its client is killed."""
+    """Removes a container; retries, because a killed client's engine may still be creating it."""
     for number in range(tries):
         if number:
             time.sleep(_PAUSE)

@@ -1,8 +1,8 @@
 """The first process of a step: starts its program, and runs foreign commands for it in a jail.
 
-A step has three phases, as often as its program asks for a command: the program prepares, the
-command runs while the program waits, and the program collects.  The jail has ended in between, with
-all processes that the command left.  The program is ours; what it collects is not.
+Each foreign command has three phases. The program prepares; the command runs while the program
+waits; the program collects the results. Before the last phase, the jail has ended with all
+processes of the command. The program is trusted, but the files that it collects are not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STDOUT, _STDERR = 1, 2
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the foreign commands of a step may use, in the folders that they can write to.
+    """The limits of a step's foreign commands, and the folders that they can write to.
 
     `shm_user` is as in Monitor.
     """
@@ -42,7 +42,7 @@ class Bounds:
 
 
 class _Running:
-    """A jail with a command in it; `first` is its first process, `report` what that tells."""
+    """A jail with a command; `first` is its first process, `report` a pipe from it."""
 
     def __init__(
         self, request: Request, first: int, report: int, monitor: Optional[Monitor]
@@ -54,10 +54,11 @@ class _Running:
 
 
 class FirstProcess:
-    """`attempts` is the descriptor of the network guard's notes, none without a guard.
+    """Serves a step's program, or runs a foreign command.
 
-    The other end of `life` closes when the caller no longer waits for the result. Without `bounds`,
-    only the machine limits commands.
+    The network guard writes to the descriptor `attempts`; None disables the guard. The other end of
+    `life` closes when the caller no longer waits for the result. Without `bounds`, commands have no
+    limits.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class FirstProcess:
         self._requests: Optional[socket.socket] = None
 
     def serve(self, start: Callable[[], None]) -> Optional[int]:
-        """The exit status of the program that `start` becomes; None if the caller stops waiting.
+        """Runs the program that `start` becomes; returns its exit status.
 
-        The program has its end of the socket as descriptor 3.
+        Returns None if the caller stops waiting. The program has its end of the socket as
+        descriptor 3.
         """
         ours, theirs = socket.socketpair()
         self._requests = ours
@@ -102,9 +104,10 @@ class FirstProcess:
                 self._end_jail()
 
     def run(self, request: Request) -> Optional[Reply]:
-        """Runs one foreign command that has no program; its output goes where this one's goes.
+        """Runs a foreign command without a program, with this process's output streams.
 
-        What is wrong with a command that went beyond its bounds is printed there too.
+        If the command exceeds a limit, the error is printed to stderr. Returns None if the caller
+        stops waiting.
         """
         with _woken() as woken:
             try:
@@ -147,9 +150,9 @@ class FirstProcess:
             return False
         if woken in ready:
             os.read(woken, 512)
-        for one in requests:
-            if one in ready:
-                self._take_request(one)
+        for source in requests:
+            if source in ready:
+                self._take_request(source)
         return True
 
     def _take_request(self, requests: socket.socket) -> None:
@@ -165,7 +168,7 @@ class FirstProcess:
             os.close(output)
 
     def _reap(self, program: int) -> Optional[int]:
-        """Takes in all that has ended; gives the program's exit status once it is among them."""
+        """Reaps all ended children; returns the program's exit status when it has ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -181,7 +184,7 @@ class FirstProcess:
     # --- The jail.
 
     def _start(self, request: Request, output: Dict[int, int]) -> None:
-        assert self._running is None, "a program waits for one command before it asks for another"
+        assert self._running is None, "a program must wait for a command before it starts another"
         self._jail.give(request)
         reading, report = os.pipe()
         first = os.fork()
@@ -208,7 +211,7 @@ class FirstProcess:
         )
 
     def _leave_parents_ends(self) -> None:
-        """In the jail's first process, which must not hold what others wait for the end of."""
+        """Closes descriptors in the jail's first process, so that other readers see their end."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if self._requests is not None:
@@ -222,12 +225,13 @@ class FirstProcess:
     def _finish(self) -> Reply:
         assert self._running is not None
         running = self._running
-        # What the kernel ended, and a disk that is full, are seen before all is gone.
+        # Before the jail ends. Afterwards, its processes and their deleted files no longer count.
         breach = running.breach or self._explain(running)
-        said = self._end_jail()
+        reply = self._end_jail()
         self._jail.take_back(running.request)
-        if breach is None or not (running.breach or said.status or said.refused or said.missing):
-            return said
+        failed = reply.status or reply.refused or reply.missing
+        if breach is None or not (running.breach or failed):
+            return reply
         error = message(breach, _label(running.request))
         return Reply(
             status=1,
@@ -245,7 +249,7 @@ class FirstProcess:
         return running.monitor.look() or explain_full(self._spaces, self._bounds.limits)
 
     def _end_jail(self) -> Reply:
-        """Ends what is left of the jail, if there is one, and gives what its first process said."""
+        """Ends the jail, if there is one, and returns the reply from its first process."""
         running, self._running = self._running, None
         if running is None:
             return Reply()
@@ -270,7 +274,7 @@ def _become_program(start: Callable[[], None], requests: socket.socket) -> None:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # A duplicate of its own is inherited by the program that starts.
+        # dup2() makes the copy inheritable, so that the program keeps it after exec.
         os.dup2(requests.fileno(), jail_protocol.DESCRIPTOR)
         start()
     finally:
@@ -278,13 +282,16 @@ def _become_program(start: Callable[[], None], requests: socket.socket) -> None:
 
 
 def _read_report(report: int) -> Dict[str, str]:
-    """What the first process of the jail has written so far: others may hold its end still."""
+    """The lines that the first process of the jail has written, by their first word.
+
+    Does not wait for the end of the pipe, because other processes may still have it open.
+    """
     os.set_blocking(report, False)
-    said = b""
+    content = b""
     with contextlib.suppress(BlockingIOError):
-        said = os.read(report, 1 << 16)
+        content = os.read(report, 1 << 16)
     os.close(report)
-    lines = (line.partition(" ") for line in said.decode(errors="replace").splitlines())
+    lines = (line.partition(" ") for line in content.decode(errors="replace").splitlines())
     return {word: rest for word, _, rest in lines}
 
 
@@ -298,7 +305,7 @@ def _reply(report: Dict[str, str]) -> Reply:
 
 @contextlib.contextmanager
 def _woken() -> Iterator[int]:
-    """A descriptor that is ready to be read when a child has ended."""
+    """A descriptor that becomes readable when a child ends, for select()."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before: Tuple[int, object] = (

@@ -1,4 +1,4 @@
-"""Adds up what folders hold, without trust in what is in them and without haste."""
+"""Measures the use of folders with untrusted content, in short slices of time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import Callable, Iterator, List, Sequence, Set, Tuple
 
 _DEEPEST = 256
-"""Folders in folders that a walk follows: one descriptor each. What is below shows on the disk."""
+"""The maximum depth of a walk, which needs a descriptor for each level. The free space of the disk
+shows the use below."""
 
 _CHECK_EVERY = 64
-"""Entries between two looks at the clock."""
+"""The number of entries between two checks of the clock."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """Bytes on the disk or in memory, and files, folders and links."""
+    """Bytes on the disk or in memory, and the number of files, folders and links."""
 
     size: int = 0
     inodes: int = 0
@@ -26,7 +27,7 @@ class Use:
         return Use(self.size + other.size, self.inodes + other.inodes)
 
     def __sub__(self, other: Use) -> Use:
-        """What is more here than there; nothing where it is less."""
+        """The difference, but never below zero."""
         return Use(max(0, self.size - other.size), max(0, self.inodes - other.inodes))
 
     def most(self, other: Use) -> Use:
@@ -37,10 +38,10 @@ class Use:
 
 
 class Walk:
-    """Adds up what is in folders, a slice at a time; `use` is what it has found so far.
+    """Adds up the use of folders, a slice at a time; `use` is the sum so far.
 
-    It counts blocks, not lengths, and hard links once; it follows no links, stays on the file
-    systems of the folders, and passes over what vanishes or cannot be read.
+    It counts blocks instead of lengths, and hard links once. It follows no symlinks, stays on the
+    file systems of the folders, and skips entries that vanish or cannot be read.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
@@ -53,7 +54,7 @@ class Walk:
         return Use(self._size, self._inodes)
 
     def go_on(self, seconds: float, most: Use, clock: Callable[[], float]) -> bool:
-        """Walks for that long, or until it has found more than `most`; whether that was all."""
+        """Walks for `seconds`, or until the sum exceeds `most`; True at the end of the walk."""
         end = clock() + seconds
         for _ in self._steps:
             if self._size > most.size or self._inodes > most.inodes or clock() >= end:
@@ -70,7 +71,10 @@ class Walk:
     def _walk_below(
         self, folder: int, device: int, seen: Set[Tuple[int, int]], depth: int
     ) -> Iterator[None]:
-        """Takes over the descriptor `folder`. By descriptors: a path can lead elsewhere meanwhile."""
+        """Walks below the descriptor `folder` and closes it.
+
+        Uses descriptors, because a process can replace a folder in a path by a symlink meanwhile.
+        """
         below: List[str] = []
         try:
             with os.scandir(folder) as entries:

@@ -1,9 +1,10 @@
-"""Runs a build step on this very machine, where that is a container of the step's own image.
+"""Runs a build step without a new root, in a job container of the step's image.
 
-Nothing is taken on trust: every file of the image's layers must be here as it is there.  More may
-be here, such as what a job needs to start Pants.  Steps run one at a time, since all of them work
-in `/build`.  A job of root runs foreign commands as the step's user, which must run nothing else; a
-job of that user has no other, so that it is safe from its packages' accidents alone.
+Every file of the image's layers must be the same on this machine, and is compared. Additional files
+may exist, such as the files that the job needs for Pants. Steps run one after the other, because
+all of them use `/build`. If the job runs as root, foreign commands run as the step's user, which
+must have no other processes. If the job runs as that user itself, it is protected only from
+accidents of its packages, and not from hostile packages.
 """
 
 from __future__ import annotations
@@ -34,19 +35,22 @@ from slipway.isolation.network_guard import Surroundings
 from slipway.isolation.supervision import supervised
 from slipway.isolation.tree_cache import Layer
 
-# Files that engines put there for each container.
+# Files that container engines create in each container.
 _OF_ENGINES = ("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
-# Where every user may leave files, which a container's processes share.
+# World-writable folders, which all processes of a container share.
 _FOR_EVERYBODY = ("/tmp", "/var/tmp", "/dev/shm")
 _CHUNK = 1 << 20
 
 
 def run(job: Job) -> int:
-    """The command's exit status; its outputs are in `job.out` then."""
+    """Runs the job; returns the command's exit status. Its outputs are in `job.out`.
+
+    Raises IsolationRefused, CommandNotStarted, TimeLimitReached or CallerGone.
+    """
     if os.geteuid() not in (0, USER_ID):
-        raise IsolationRefused(f"a step runs as user {USER_ID}; this is user {os.geteuid()}")
+        raise IsolationRefused(f"needs root or user {USER_ID}, but this is user {os.geteuid()}")
     if not os.path.isdir(BUILD):
-        raise IsolationRefused(f"this machine is not the image of the step: there is no {BUILD}")
+        raise IsolationRefused(f"this machine is not the image of the step: no folder {BUILD}")
     difference = first_difference(job.trees["/"])
     if difference:
         raise IsolationRefused(f"this machine is not the image of the step: {difference}")
@@ -77,14 +81,14 @@ def run(job: Job) -> int:
 
 @contextlib.contextmanager
 def _jail(job: Job) -> Iterator[Tuple[Jail, int]]:
-    """What shuts foreign commands in, and the user of the step's program."""
+    """The jail of foreign commands, and the user of the step's program."""
     if os.geteuid() != 0:
         jail = Jail()
         jail.surroundings = Surroundings(neighbours=frozenset((USER_ID,)))
         yield jail, USER_ID
         return
     if build_users.runs_anything(USER_ID):
-        raise IsolationRefused(f"processes of user {USER_ID}, which steps run as, are running here")
+        raise IsolationRefused(f"user {USER_ID}, which steps run as, has running processes")
     own_loopback = not job.command.network and own_network.is_offered()
     with build_users.reserved() as users:
         most = job.limits.processes
@@ -93,7 +97,7 @@ def _jail(job: Job) -> Iterator[Tuple[Jail, int]]:
 
 
 def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
-    """How `root` differs from the tree that `layers`, the lowest first, make; empty if it does not."""
+    """The first difference of `root` from the tree of `layers` (lowest first); "" if none."""
     seen: Dict[str, Tuple[str, Member]] = {}
     for path, members in unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT):
         seen.update((member.name, (path, member)) for member in members)
@@ -103,7 +107,7 @@ def first_difference(layers: Sequence[Layer], root: str = "/") -> str:
             continue
         try:
             if not _is_same(os.path.join(root, name), member, layer_path):
-                return f"/{name} is another"
+                return f"/{name} differs"
         except OSError as error:
             return f"/{name}: {error.strerror}"
     return ""
@@ -130,7 +134,7 @@ def _is_same(path: str, member: Member, layer: str) -> bool:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Waits until no other step works in /build."""
+    """Waits until no other step uses /build, and locks it."""
     folder = os.open(BUILD, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with watched(None):
@@ -141,16 +145,16 @@ def _alone() -> Iterator[None]:
 
 
 def _prepare(own: Sequence[str], program_user: int) -> None:
-    """The step's own folders: whatever somebody else keeps there is not touched."""
+    """Creates the step's folders; raises IsolationRefused if they contain other files."""
     build, home = own
     for folder, user in ((build, program_user), (home, USER_ID)):
         try:
             os.makedirs(folder, exist_ok=True)
-            found = sorted(os.listdir(folder))
+            names = sorted(os.listdir(folder))
         except OSError as error:
             raise IsolationRefused(f"{error.filename}: {error.strerror}") from None
-        if found:
-            raise IsolationRefused(f"{folder} is not empty: {found[0]}")
+        if names:
+            raise IsolationRefused(f"{folder} is not empty: {names[0]}")
         if os.geteuid() == 0:
             give_to(folder, user)
         elif not os.access(folder, os.W_OK):
@@ -158,18 +162,18 @@ def _prepare(own: Sequence[str], program_user: int) -> None:
 
 
 def _entries(folders: Sequence[str]) -> Set[str]:
-    found: Set[str] = set()
+    paths: Set[str] = set()
     for folder in folders:
         with contextlib.suppress(OSError):
-            found.update(os.path.join(folder, name) for name in os.listdir(folder))
-    return found
+            paths.update(os.path.join(folder, name) for name in os.listdir(folder))
+    return paths
 
 
 def _clean(own: Sequence[str], before: Optional[Set[str]], users: Sequence[int]) -> None:
-    """Empties the step's own folders, and removes what its `users` left elsewhere for other steps.
+    """Empties the step's folders, and removes files of its `users` in world-writable folders.
 
-    `before` is what was there before the step; None where the user is that of the job, whose files
-    nobody could tell from the step's.
+    `before` are the files in these folders before the step. It is None if the step runs as the
+    job's user, because then files of the step cannot be distinguished from files of the job.
     """
     left = _entries(own)
     for path in _entries(_FOR_EVERYBODY) - before if before is not None else ():

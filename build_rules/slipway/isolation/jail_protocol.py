@@ -1,7 +1,7 @@
-"""What a step's program and the step's first process say to each other about foreign commands.
+"""The protocol between a step's program and the step's first process, for foreign commands.
 
-The program asks on one socket, a request at a time; with the request goes the descriptor that takes
-the command's output.  Messages are JSON behind their length in bytes.
+The program sends requests on a socket, one at a time. With each request it sends a descriptor for
+the command's output. A message is its length in bytes, followed by JSON.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 DESCRIPTOR = 3
-"""The program's end of the socket."""
+"""The descriptor of the program's end of the socket."""
 
 RUN, STOP = "run", "stop"
 _LENGTH = struct.Struct("=I")
 
 
 class Subject(NamedTuple):
-    """Whose scripts run, as the step knows it: `scripts` maps npm's events to their command lines.
+    """The package whose scripts run; `scripts` maps npm events to command lines.
 
-    A process says itself which of those events it belongs to; no other name is taken from it.
+    The step knows these values. A process can only choose among the events, with its environment.
     """
 
     package: str = ""
@@ -36,9 +36,9 @@ NOBODY = Subject()
 
 @dataclass(frozen=True)
 class Request:
-    """A foreign command: `cwd` and the folders in `writable` are absolute paths inside the root.
+    """A foreign command; `cwd` and the folders in `writable` are absolute paths inside the root.
 
-    It may write to those folders, to the temporary folders and to its home, and nowhere else.
+    The command may write only to these folders, to the temporary folders and to its home.
     """
 
     argv: Tuple[str, ...]
@@ -50,11 +50,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """How the command ended: `status` is an exit status, or minus the number of a signal.
+    """The result of a command; `status` is an exit status, or the negative number of a signal.
 
-    `missing` is the error number of a command that could not be started, `refused` what kept the
-    jail from being made. `breach` holds the parts of an error, of a command that was ended because
-    it went beyond a limit of the step.
+    `missing` is the errno of a command that could not be started. `refused` says why the jail could
+    not be created. `breach` has the parts of a SlipwayError if the command exceeded a limit of the
+    step and was killed.
     """
 
     status: int = 0
@@ -69,7 +69,7 @@ def send_request(to: socket.socket, request: Request, output: int) -> None:
 
 
 def send_stop(to: socket.socket) -> None:
-    """Asks for the end of the command that runs; without one, nothing happens."""
+    """Requests the end of the running command; has no effect without a command."""
     _send(to, {STOP: True})
 
 
@@ -85,7 +85,7 @@ def receive_reply(source: socket.socket) -> Reply:
 
 
 def receive_request(source: socket.socket) -> Tuple[Optional[Request], Optional[int]]:
-    """A request with its descriptor; neither of a program that wants its command stopped.
+    """A request and its descriptor; both are None for a request to stop the command.
 
     Raises EOFError when the program has closed its end.
     """
@@ -113,7 +113,7 @@ def _send(to: socket.socket, message: Mapping[str, Any], descriptors: Sequence[i
 
 
 def _receive(source: socket.socket) -> Tuple[Optional[Dict[str, Any]], Optional[int]]:
-    """A message and the descriptor that came with it; no message at the end of the stream."""
+    """A message and its descriptor, if it has one; no message at the end of the stream."""
     space = socket.CMSG_SPACE(array.array("i").itemsize)
     head, ancillary, _, _ = source.recvmsg(_LENGTH.size, space, socket.MSG_WAITALL)
     if len(head) < _LENGTH.size:

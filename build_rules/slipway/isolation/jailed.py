@@ -1,7 +1,7 @@
-"""Foreign commands of a step's program: npm, node, make, scripts of packages.
+"""Runs foreign commands for a step's program: npm, node, make, scripts of packages.
 
-Each runs in a jail that the step's first process makes.  When `run` returns, the command and all
-that it started have ended, and what it left below its folders is data of somebody else.
+Each command runs in a jail of the step's first process. When `run` returns, the command and all its
+processes have ended. The files that it left are untrusted.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def run(
     subject: Subject = NOBODY,
     started: Callable[[Stop], None] = lambda stop: None,
 ) -> Tuple[int, List[str]]:
-    """The exit status, negative for a signal, and the last lines of both output streams.
+    """Runs a command; returns its exit status (negative for a signal) and the last output lines.
 
-    The command's output is shown as it comes, with its control characters escaped. `cwd` and the
-    folders in `writable` are relative to the program's own. `started` gets a function that ends the
-    command early, from any thread. Raises OSError for a command that cannot be started, and
-    SlipwayError for one that went beyond a limit of the step.
+    The output of both streams is printed as it arrives, with control characters escaped. `cwd` and
+    the folders in `writable` are relative to the program's working folder. `started` receives a
+    function that any thread can call to stop the command. Raises OSError if the command cannot be
+    started, and SlipwayError if it exceeds a limit of the step.
     """
     last: Deque[str] = deque(maxlen=_LAST_LINES)
 
@@ -52,7 +52,7 @@ def run(
 def capture(
     argv: Sequence[str], cwd: str, env: Mapping[str, str], *, writable: Sequence[str] = ()
 ) -> Tuple[int, str]:
-    """The exit status and the output of a command that says little; it is not shown."""
+    """The exit status and the output of a command with little output, which is not printed."""
     lines: List[str] = []
     reply = _run(argv, cwd, env, writable, NOBODY, lambda stop: None, lines.append)
     return reply.status, "\n".join(lines).strip()
@@ -99,9 +99,9 @@ def _run(
         raise OSError(reply.missing, os.strerror(reply.missing), request.argv[0])
     if reply.refused:
         raise SlipwayError(
-            "this machine cannot shut in the commands of a build step",
+            "cannot isolate the commands of a build step on this machine",
             found=reply.refused,
-            next="another isolator: --slipway-isolator=docker",
+            next="use another isolator: --slipway-isolator=docker",
         )
     if reply.breach is not None:
         raise SlipwayError(**reply.breach)
@@ -109,7 +109,7 @@ def _run(
 
 
 def _lines(output: BinaryIO) -> Iterator[str]:
-    """The lines of a stream that may be endless, have none, or be no text."""
+    """The lines of an untrusted stream, which may be endless, binary, or a single long line."""
     left = _MOST_OUTPUT
     while True:
         raw = output.readline(_LONGEST_LINE)
@@ -119,6 +119,6 @@ def _lines(output: BinaryIO) -> Iterator[str]:
             continue
         left -= len(raw)
         if left < 0:
-            yield f"… and more than {_MOST_OUTPUT >> 20} MiB of output, which is left out"
+            yield f"… (output after {_MOST_OUTPUT >> 20} MiB is omitted)"
         else:
             yield printable(raw.decode("utf-8", "replace").rstrip("\n"))

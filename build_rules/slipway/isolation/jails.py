@@ -1,8 +1,8 @@
-"""Jails separate a foreign command from the program that asked for it and from the step's outputs.
+"""Jails separate a foreign command from the step's program and from the step's outputs.
 
-A command in a jail cannot see, signal or trace the processes of its step.  It can write only to the
-folders that it was given.  The command and everything that it started end before the program goes
-on.  A jail is a process namespace or a separate user, depending on the isolator.
+A command in a jail cannot see, signal or trace the processes of its step, and can write only to its
+folders. The command and all its processes end before the program continues. Depending on the
+isolator, a jail is a process namespace or a separate user.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Jail:
-    """The parts in which isolators differ; this class is for a user who can create no jail.
+    """The parts of a jail that depend on the isolator; this class is for a user without rights.
 
-    The command then runs as the program's user and can write to all files of that user.  It cannot
-    trace the program: the program is not dumpable, and the system call filter refuses ptrace.
+    The command then runs as the program's user, and can write to all files of that user. It cannot
+    trace the program, because the program is not dumpable and the seccomp filter denies ptrace.
     """
 
     surroundings: Surroundings = OWN_LOOPBACK
     most_processes: Optional[int] = None
-    """The kernel's limit for a user that runs nothing else; None where processes are counted."""
+    """The value of RLIMIT_NPROC for a user without other processes; None for no limit."""
 
     def __init__(self) -> None:
         self._program = 0
 
     def spare(self, program: int) -> None:
-        """Tells the process ID of the program, which `end` must leave alone."""
+        """Sets the process ID of the program, which `end` must not kill."""
         self._program = program
 
     def give(self, request: Request) -> None:
-        """Lets the command write to its folders; called before each."""
+        """Lets the command write to its folders; called before each command."""
 
     def enter(self, request: Request) -> None:
-        """Shuts in the process that calls it, the first of the jail; it may return in a child."""
+        """Moves the calling process, the jail's first, into the jail; may return in a child."""
         job.take_in_orphans()
 
     def become_user(self) -> None:
-        """Turns the process that calls it into one of the jail's user, right before it execs."""
+        """Makes the calling process run as the jail's user, directly before exec."""
 
     def end(self) -> None:
-        """Returns when no process of the jail is left."""
+        """Kills all processes of the jail, and returns when none is left."""
         end_processes(lambda: descendants(os.getpid(), spared=self._program))
 
     def take_back(self, request: Request) -> None:
-        """Gives the command's folders back to the program, once it has ended."""
+        """Gives the command's folders back to the program, after the command has ended."""
 
 
 class UserJail(Jail):
-    """A jail by user: only the commands of one step run as `user`.
+    """A jail with a separate user: only the commands of this step run as `user`.
 
-    This process must have the rights to become that user and to change owners.  `root` is the
-    folder that becomes the root of commands; empty for the root of this machine.
+    This process must have the capabilities to become that user and to change owners. `root` is the
+    folder that becomes the root of commands; "" is the root of this machine.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class UserJail(Jail):
     ) -> None:
         super().__init__()
         self._user, self._program_user, self._root = user, program_user, root
-        # Some more than the step's limit, so that a look finds it exceeded.
+        # Higher than the step's limit, so that the monitor sees a step that exceeds its limit.
         self.most_processes = most_processes + _MORE_PROCESSES
         users = frozenset((user, program_user))
         self.surroundings = Surroundings(user, None if own_loopback else users)
@@ -104,11 +104,15 @@ class UserJail(Jail):
         self._change_owner(request.writable, self._program_user)
 
     def _change_owner(self, folders: Iterable[str], user: int) -> None:
-        """Of all below, links not followed: no process can change the tree meanwhile."""
+        """Changes the owner of folders and all entries below, without following symlinks.
+
+        Paths are safe here, because no process of the jail exists that could change the tree.
+        """
         queue = [self._root + folder for folder in folders]
         while queue:
             folder = queue.pop()
-            # Entries too deep for a path keep their owner; the collecting program refuses the tree.
+            # Entries that are too deep for a path keep their owner. The program that collects the
+            # tree rejects such a tree.
             with contextlib.suppress(OSError):
                 os.chown(folder, user, user, follow_symlinks=False)
                 with os.scandir(folder) as entries:
@@ -120,7 +124,7 @@ class UserJail(Jail):
 
 
 def become(user: int) -> None:
-    """Makes this process one of an ordinary user without any rights beyond."""
+    """Makes this process run as an ordinary user, without further groups or rights."""
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
@@ -134,21 +138,21 @@ def run_first(
     attempts: Optional[int],
     join_cgroup: Callable[[], None],
 ) -> NoReturn:
-    """What the first process of a jail does; it never returns.
+    """The main function of a jail's first process; never returns.
 
-    Writes one line to `report`: `status N`, `missing N` or `refused TEXT`. `output` maps the
-    command's descriptors to those of this process.
+    Writes a line to `report`: `status N`, `missing N` or `refused TEXT`. `output` maps descriptors
+    of the command to descriptors of this process.
     """
     status = 1
 
-    def tell(line: str) -> None:
+    def write_report(line: str) -> None:
         os.write(report, f"{line}\n".encode())
 
     def become_command() -> None:
         try:
             _become_command(jail, request, output)
         except OSError as error:
-            tell(f"missing {error.errno or 0}")
+            write_report(f"missing {error.errno or 0}")
 
     try:
         job.die_with_parent()
@@ -161,18 +165,19 @@ def run_first(
         )
         for descriptor in set(output.values()):
             os.close(descriptor)
-        tell(f"status {_reap_until(child)}")
+        write_report(f"status {_reap_until(child)}")
         status = 0
     except BaseException as error:
-        tell(f"refused {' '.join(str(error).split())}")
+        write_report(f"refused {' '.join(str(error).split())}")
     finally:
         os._exit(status)
 
 
 def _join_new_keyring() -> None:
-    """Replaces the session keyring, which holds the user's tickets and tokens, with an empty one.
+    """Replaces the session keyring, which can contain the user's tickets and tokens.
 
-    Kernels without keyrings and engines that refuse the call expose no keyring either.
+    The result is ignored: kernels without keyrings, and engines that deny the call, do not expose a
+    keyring either.
     """
     _libc.syscall(ctypes.c_long(_SYS_KEYCTL), _JOIN_SESSION_KEYRING, None)
 
@@ -188,32 +193,32 @@ def _become_command(jail: Jail, request: Request, output: Dict[int, int]) -> NoR
         job.limit(resource.RLIMIT_NPROC, jail.most_processes)
     jail.become_user()
     job.control_process(NO_NEW_PRIVILEGES, 1)
-    # After the change of the user, which makes the kernel forget it.
+    # Again, because the kernel clears the parent-death signal when the user changes.
     job.die_with_parent()
     os.chdir(request.cwd)
     os.dup2(nothing, 0)
     for descriptor, target in output.items():
         os.dup2(target, descriptor)
-    # Python ignores SIGPIPE, and an ignored signal stays ignored in what is started.
+    # Python ignores SIGPIPE, and exec keeps an ignored signal ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execvpe(request.argv[0], request.argv, dict(request.env))
 
 
 def _reap_until(child: int) -> int:
-    """Waits for `child`, and for orphans meanwhile; a signal that ended it is a negative number."""
+    """Reaps orphans until `child` ends; returns its exit status, or a negative signal number."""
     while True:
         pid, status = os.wait()
         if pid == child:
             return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else exit_status(status)
 
 
-# --- Ending what is left.
+# --- Killing the processes that are left.
 
 
 def end_user(user: int) -> None:
-    """Kills all processes of a user that nothing else runs as; returns when none is left.
+    """Kills all processes of a user; returns when none is left. Only a step must use the user.
 
-    One call of kill(2) reaches all of them at once, so that none can escape by forking.
+    A single kill(-1) signals all processes of the user at once, so that none can escape by forking.
     """
 
     def kill_all() -> None:
@@ -223,7 +228,8 @@ def end_user(user: int) -> None:
         try:
             _as_user(user, lambda: os.kill(-1, signal.SIGKILL))
         except BlockingIOError:
-            # The machine has no process left to give; one by one, those that ended make room.
+            # fork() failed, because the machine is out of processes. Kill them one by one, until
+            # there is room again.
             _kill(left)
 
     kill_all()
@@ -233,7 +239,7 @@ def end_user(user: int) -> None:
 
 
 def _as_user(user: int, work: Callable[[], None]) -> None:
-    """Does something that cannot fail in a way that matters, in a child that is the user."""
+    """Runs `work` in a child process of the user; ignores its errors."""
     child = os.fork()
     if child == 0:
         try:
@@ -247,13 +253,13 @@ def _as_user(user: int, work: Callable[[], None]) -> None:
 
 
 def end_processes(find: Callable[[], Set[int]]) -> None:
-    """Kills what `find` finds, below this process, until it finds nothing more."""
+    """Kills the processes that `find` returns, until it returns none."""
     while True:
-        found = find()
-        if not found:
+        pids = find()
+        if not pids:
             return
-        _kill(found)
-        _reap(found)
+        _kill(pids)
+        _reap(pids)
 
 
 def _kill(pids: Iterable[int]) -> None:
@@ -263,7 +269,7 @@ def _kill(pids: Iterable[int]) -> None:
 
 
 def _reap(pids: Iterable[int] = ()) -> None:
-    """Waits for those of the killed that are children of this process; others end by themselves."""
+    """Reaps killed processes that are children of this process; their parents reap the others."""
     for pid in pids:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
@@ -271,37 +277,38 @@ def _reap(pids: Iterable[int] = ()) -> None:
 
 
 def descendants(top: int, spared: int = 0) -> Set[int]:
-    """The processes below `top`, without `spared` and what is below that."""
+    """The processes below `top`, except `spared` and the processes below it."""
     parents: Dict[int, int] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
             parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-    found: Set[int] = set()
+    below: Set[int] = set()
     queue: List[int] = [top]
     while queue:
-        parent_of = queue.pop()
-        children = [pid for pid, above in parents.items() if above == parent_of and pid != spared]
-        found.update(children)
+        parent = queue.pop()
+        children = [pid for pid, above in parents.items() if above == parent and pid != spared]
+        below.update(children)
         queue.extend(children)
-    return found
+    return below
 
 
 def _processes_of(user: int) -> List[int]:
-    """Those that have not ended, by any of their user IDs."""
+    """The processes with this user among their user IDs, without zombies."""
     return [pid for pid, users in users_of_processes(zombies=False).items() if user in users]
 
 
 def users_of_processes(*, zombies: bool) -> Dict[int, FrozenSet[int]]:
-    """The real, effective and other user IDs of each process of this machine.
+    """The real, effective, saved and file system user IDs of each process of this machine.
 
-    Read from its status: the owner of /proc/PID is root for one that is not dumpable.
+    They are read from /proc/PID/status, because the owner of /proc/PID is root if the process is
+    not dumpable.
     """
-    found: Dict[int, FrozenSet[int]] = {}
+    processes: Dict[int, FrozenSet[int]] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/status", "rb") as file:
             text = file.read()
             state = text.partition(b"\nState:")[2].split(None, 1)[0]
             users = text.partition(b"\nUid:")[2].partition(b"\n")[0].split()
             if zombies or state not in (b"Z", b"X"):
-                found[int(name)] = frozenset(map(int, users))
-    return found
+                processes[int(name)] = frozenset(map(int, users))
+    return processes

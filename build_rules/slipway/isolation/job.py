@@ -1,4 +1,4 @@
-"""What every way to isolate a build step has in common: the job, and how it may end."""
+"""What all isolators share: the job, its possible errors, and helpers for processes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Callable, Iterator, List, Mapping, Optional, Tuple
 
-if TYPE_CHECKING:  # every step compiles what it imports
+if TYPE_CHECKING:  # at run time, each step would compile these modules
     from slipway.isolation.resource_limits import Limits
     from slipway.isolation.tree_cache import Layer
 
 USER_ID = 1000
-"""The ordinary user and group that every step runs as, whoever runs Pants."""
+"""The ordinary user and group of every step, whichever user runs Pants."""
 
 HOST_NAME = "build"
 WRITABLE_FOLDERS = ("/build", "/home", "/tmp", "/dev/shm")
-"""The folders of a root that are a step's own, and empty when it starts."""
+"""The folders of a root that a step can write to; they are empty when it starts."""
 
 OPEN_FILES = 4096
-"""The soft limit, the same everywhere, as far as the machine's hard limit allows."""
+"""The soft limit of open files, the same on every machine whose hard limit allows it."""
 
 PYTHON_OPTIONS = ("-I", "-S", "-B")
 """How every program of Slipway starts: nothing of the user's or the site's Python, no .pyc files."""
 
 FOREIGN_FOLDER = "/build/work"
-"""Where a foreign command without a program starts; it is empty then."""
+"""The working folder of a foreign command without a program; it is empty at the start."""
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _LOOK_EVERY = 1.0  # seconds
@@ -39,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder or file of the machine that the command sees at `target`, an absolute path."""
+    """A folder or file of the machine that the command sees at the absolute path `target`."""
 
     source: str
     target: str
@@ -48,13 +48,12 @@ class Mount:
 
 @dataclass(frozen=True)
 class Command:
-    """What runs, and in which environment; `cwd` is a path inside the root.
+    """The command of a job, and its environment; `cwd` is a path inside the root.
 
-    It is a program of Slipway, which may ask for foreign commands; or it is `foreign` itself, and
-    then runs as those do. Its input is empty, unless `stdin` is a descriptor, or `terminal` one of
-    a terminal that becomes its own. `attempts` is a descriptor of the file that attempts of foreign
-    commands at the network are noted in. `network` is whether the step has the machine's network,
-    which none has by default.
+    The command is a program of Slipway, which may run foreign commands; or it is `foreign` itself.
+    Its stdin is empty, unless `stdin` is a descriptor, or `terminal` is the descriptor of a
+    terminal for it. The network guard records attempts of foreign commands in the file with the
+    descriptor `attempts`. With `network`, the step has network access.
     """
 
     argv: Tuple[str, ...]
@@ -69,11 +68,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Job:
-    """One build step. `trees` maps a target to its layers, `/` to those of the root itself.
+    """A build step; `trees` maps a target to its layers, and `/` to the layers of the root.
 
-    `cache` is the folder of unpacked trees, `inputs` what the step reads, `out` the folder that
-    gets its output files, which `outputs` names; `time_limit` is in seconds. `limits` are those of
-    its foreign commands.
+    `cache` is the folder of unpacked trees. `inputs` are the mounts that the step reads. `out` is
+    the folder for the output files, whose names are in `outputs`. `time_limit` is in seconds.
+    `limits` apply to foreign commands.
     """
 
     trees: Mapping[str, List[Layer]]
@@ -87,7 +86,7 @@ class Job:
 
 
 class IsolationRefused(Exception):
-    """This machine does not offer the isolator; the text says what refused."""
+    """The isolator does not work on this machine; the text says why."""
 
 
 class CommandNotStarted(Exception):
@@ -100,52 +99,52 @@ class CommandNotStarted(Exception):
 
 
 class TimeLimitReached(Exception):
-    """The command was still running after its time limit and was killed with all its children."""
+    """The command exceeded its time limit; it was killed with all its child processes."""
 
 
 class CallerGone(Exception):
-    """Whoever wanted the result is not there any more."""
+    """The process that waits for the result has ended."""
 
 
 def exit_status(status: int) -> int:
-    """A status of wait(2) as a shell tells it: 128 + N for one that signal N ended."""
+    """A status of wait(2) in the form of a shell: 128 + N if signal N ended the process."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def limit(kind: int, most: int) -> None:
-    """Sets the soft limit of this process, as far as the hard one allows."""
+    """Sets the soft limit of this process, but at most to the hard limit."""
     hard = resource.getrlimit(kind)[1]
     soft = most if hard == resource.RLIM_INFINITY else min(hard, most)
     resource.setrlimit(kind, (soft, hard))
 
 
 def control_process(operation: int, value: int) -> int:
-    """prctl(2) for this process: 0, or the error's number."""
+    """Calls prctl(2) for this process; returns 0 or the errno."""
     done = _libc.prctl(operation, value, 0, 0, 0)
     return 0 if done == 0 else ctypes.get_errno()
 
 
 def die_with_parent() -> int:
-    """Has the kernel kill this process when its parent ends; 0, or the error's number."""
+    """Makes the kernel kill this process when its parent ends; returns 0 or the errno."""
     return control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def hide() -> None:
-    """Keeps other processes of this user from tracing this one and from reading its memory."""
+    """Keeps other processes of this user from tracing this process or reading its memory."""
     control_process(_PR_SET_DUMPABLE, 0)
 
 
 def take_in_orphans() -> None:
-    """Makes this process the parent of what its descendants leave behind when they end."""
+    """Makes this process the new parent of orphaned descendants."""
     control_process(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 @contextlib.contextmanager
 def watched(seconds: Optional[float]) -> Iterator[None]:
-    """Raises within, in the main thread, once there is no use in going on.
+    """Raises an exception in the main thread, inside the context, when waiting is pointless.
 
-    TimeLimitReached after that many seconds, and CallerGone when the process that started this one
-    was killed, which tells its children nothing.
+    TimeLimitReached is raised after `seconds`. CallerGone is raised when the parent process has
+    been killed; the kernel does not notify children of that, so this is checked every second.
     """
     caller = os.getppid()
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -166,9 +165,9 @@ def watched(seconds: Optional[float]) -> Iterator[None]:
 
 
 class Guardian:
-    """A process that cleans up after this one, should it be killed.
+    """A process that cleans up if its creator is killed.
 
-    `clean_up` runs in the guardian alone, once the process that made it is gone without a farewell.
+    `clean_up` runs in the guardian, and only if the creator ends without a call of dismiss().
     """
 
     def __init__(self, clean_up: Callable[[], None]) -> None:
@@ -177,7 +176,7 @@ class Guardian:
         if self._pid == 0:
             try:
                 os.close(self._writing)
-                self._stand_apart()
+                self._detach()
                 if not os.read(reading, 1):
                     clean_up()
             finally:
@@ -185,8 +184,8 @@ class Guardian:
         os.close(reading)
 
     @staticmethod
-    def _stand_apart() -> None:
-        """Out of the process group that is killed, and off the pipes that Pants waits for."""
+    def _detach() -> None:
+        """Leaves the process group that Pants kills, and the pipes that Pants waits for."""
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):

@@ -1,9 +1,9 @@
-"""Runs one command inside a root file system, by unprivileged user namespaces.
+"""Runs a command inside a root file system, with unprivileged user namespaces.
 
-The kernel is asked directly, through ctypes: `unshare` of older util-linux lacks the options that
-an ordinary user inside needs, and the result must not hang on which tools a machine has.  The
-command sees a read-only root, an empty `/build` and `/tmp` in memory, `/proc`, a handful of devices
-and a loopback interface; nothing of the machine's files, users, network or processes.
+This module makes system calls with ctypes, because `unshare` of older util-linux lacks necessary
+options, and because the result must not depend on the tools of a machine. The command sees a
+read-only root, an empty `/build` and `/tmp` in memory, `/proc`, a few devices and a loopback
+interface. It sees no files, users, network or processes of the machine.
 Sources: namespaces(7), user_namespaces(7), mount(2), pivot_root(2).
 """
 
@@ -60,16 +60,17 @@ _MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _PR_SET_NO_NEW_PRIVS = 38
 _SYS_PIVOT_ROOT = 155  # x86-64
-# A bind mount in a user namespace must keep what the mount below it forbids: (statvfs, mount).
+# In a user namespace, the kernel rejects a remount that clears flags such as nosuid of the original
+# mount. So these flags are kept: pairs of the bit in statvfs and the flag of mount(2).
 _KEPT_FLAGS = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048))
 _OUT_OF_REACH = ("/build/out", "/build/slipway")
-# What tells of the machine and not of the step; engines hide about the same.
+# Files with information about the machine. Container engines hide about the same files.
 _MASKED = (
     *("/proc/cmdline", "/proc/kcore", "/proc/keys", "/proc/key-users"),
     *("/proc/sched_debug", "/proc/timer_list"),
 )
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_REFUSED = 125  # exit status of the first process when the isolation could not be set up
+_REFUSED = 125  # exit status of the first process if the isolation failed
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -107,7 +108,8 @@ def _bind(source: str, target: str, writable: bool) -> None:
 
 
 def _tmpfs(target: str, mode: str, limits: Optional[Limits]) -> None:
-    # By default a tmpfs may hold half of the memory; a big node_modules needs many inodes too.
+    # The default size of a tmpfs is half of the memory, and its number of inodes depends on that. A
+    # large node_modules can need more of both.
     options = f"mode={mode},size=90%,nr_inodes=0"
     if limits is not None:
         options = f"mode={mode},size={limits.space},nr_inodes={limits.inodes}"
@@ -142,7 +144,7 @@ def _make_mount_point(source: str, target: str) -> None:
 
 
 def _lend_network(root: str) -> None:
-    """A copy of the root's own /etc, with the name servers of the machine."""
+    """Mounts a copy of the root's /etc with the name servers of the machine."""
     place, etc = root + "/tmp", root + "/etc"
     _tmpfs(place, "755", None)
     copy(etc, place)
@@ -153,7 +155,7 @@ def _lend_network(root: str) -> None:
 def _build_root(
     root: str, mounts: Sequence[Mount], limits: Optional[Limits], *, network: bool
 ) -> None:
-    """Mounts everything below `root` and makes it the root of this mount namespace."""
+    """Mounts all parts of the root below `root`, and makes it the root of this namespace."""
     _mount("/ as private", "", "/", "", _MS_REC | _MS_PRIVATE)
     _bind(root, root, writable=False)
     if network:
@@ -168,7 +170,7 @@ def _build_root(
     _tmpfs(root + "/dev/shm", "1777", limits)
     for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink("/proc/self/fd" + link, f"{root}/dev/{name}")
-    # Read-only: a step of the machine's root user keeps that user's rights on /proc/sys.
+    # Read-only, because a step that root of the machine runs can otherwise write to /proc/sys.
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     _mount("/proc", "proc", root + "/proc", "proc", flags)
     for mount in mounts:
@@ -197,7 +199,7 @@ def _start(command: Command) -> NoReturn:
     else:
         with open("/dev/null", "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
-    # Python ignores SIGPIPE, and an ignored signal stays ignored in what is started.
+    # Python ignores SIGPIPE, and exec keeps an ignored signal ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         os.execvpe(command.argv[0], command.argv, dict(command.env))
@@ -206,10 +208,10 @@ def _start(command: Command) -> NoReturn:
 
 
 class _NamespaceJail(Jail):
-    """A jail by a process and a mount namespace of its own, below those of the step.
+    """A jail with its own process and mount namespace, below those of the step.
 
-    Its first process keeps the capabilities of the step's user namespace, which commands lose: they
-    can neither trace it nor undo its mounts.
+    Its first process keeps the capabilities of the step's user namespace. Commands lose them, so
+    they cannot trace the first process or undo its mounts.
     """
 
     def enter(self, request: Request) -> None:
@@ -223,23 +225,23 @@ class _NamespaceJail(Jail):
 
 
 def _build_jail(writable: Sequence[str]) -> None:
-    """What a command sees of the step: its folders, the rest read-only, no program, no outputs."""
+    """Builds the view of a command: its folders writable, the rest read-only or hidden."""
     _mount("/ as private", "", "/", "", _MS_REC | _MS_PRIVATE)
     for folder in _OUT_OF_REACH:
         if os.path.isdir(folder):
             _check(f"umount of {folder}", _libc.umount2(folder.encode(), _MNT_DETACH))
     for folder in writable:
-        # With the mounts below it, such as the runtime of a release.
+        # Recursive, because a folder can contain mounts, such as the runtime of a release.
         _mount(folder, folder, folder, "", _MS_BIND | _MS_REC)
     for folder in ("/build", "/dev"):
         flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
         _mount(f"{folder} read-only", "", folder, "", flags)
-    # Read-only: a step of the machine's root user keeps that user's rights on /proc/sys.
+    # Read-only, because a step that root of the machine runs can otherwise write to /proc/sys.
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     try:
-        # Hides processes that the reader cannot trace: the first of the jail.
+        # hidepid=2 hides processes that the reader cannot trace: the first process of the jail.
         _mount("/proc", "proc", "/proc", "proc", flags, "hidepid=2")
-    except IsolationRefused:  # kernels before 5.8
+    except IsolationRefused:  # before Linux 5.8, hidepid is not possible in a user namespace
         _mount("/proc", "proc", "/proc", "proc", flags)
     for path in (*_MASKED, *_files_for_root("/proc")):
         if os.path.exists(path):
@@ -247,7 +249,7 @@ def _build_jail(writable: Sequence[str]) -> None:
 
 
 def _files_for_root(folder: str) -> List[str]:
-    """Files that not everybody may read: to them, a step of the machine's root user is root."""
+    """Files that are not world-readable; a step that root of the machine runs could read them."""
     with os.scandir(folder) as entries:
         return [
             entry.path
@@ -259,9 +261,9 @@ def _files_for_root(folder: str) -> List[str]:
 def _first_process(
     root: str, mounts: Sequence[Mount], command: Command, bounds: Optional[Bounds], report: int
 ) -> NoReturn:
-    """Its end is the end of every process that the command left behind."""
+    """The main function of the namespace's first process; the kernel kills all others with it."""
     status = _REFUSED
-    # For the folders that are made below too: the command sees their modes.
+    # Before any folder is created, because the command sees the modes of the folders.
     os.umask(0o022)
     try:
         _die_with_parent()
@@ -288,7 +290,7 @@ def _serve(first: FirstProcess, command: Command, report: int) -> int:
             _report(report, error)
 
     status = first.serve(become)
-    assert status is not None  # nothing but a signal ends a first process early
+    assert status is not None  # without `life`, only a signal can end serve() early
     return status
 
 
@@ -312,14 +314,14 @@ def _die_with_parent() -> None:
 
 
 def _report(report: int, error: Exception) -> None:
-    """Tells the caller, two processes up, what kept the command from starting."""
+    """Sends the reason why the command did not start to the caller, two processes up."""
     if isinstance(error, CommandNotStarted):
         text = f"missing {error.number} {error.program}"
     elif isinstance(error, IsolationRefused):
         text = f"refused 0 {error}"
     else:
         number = getattr(error, "errno", None) or errno.EIO
-        place = getattr(error, "filename", None) or "set-up"
+        place = getattr(error, "filename", None) or "setup"
         text = f"refused 0 {_refused(place, number)}"
     os.write(report, text.encode())
 
@@ -332,11 +334,11 @@ def _keep(
     bounds: Optional[Bounds],
     report: int,
 ) -> NoReturn:
-    """Enters the namespaces and waits for their first process, so that the caller stays outside."""
+    """Enters the namespaces and waits for their first process; the caller stays outside."""
     status = _REFUSED
     try:
         _enter_namespaces(network=command.network)
-        # After the above, which makes the kernel forget it.
+        # Only now, because unshare(CLONE_NEWUSER) makes the kernel clear the parent-death signal.
         _die_with_parent()
         if os.getppid() != caller:
             os._exit(status)
@@ -352,7 +354,7 @@ def _keep(
 
 
 def probe() -> None:
-    """Raises if this machine refuses the namespaces themselves, before any work is done for them."""
+    """Raises IsolationRefused if this machine denies the namespaces, before any further work."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -382,10 +384,11 @@ def run(
     seconds: Optional[float] = None,
     bounds: Optional[Bounds] = None,
 ) -> int:
-    """The command's exit status, 128 + N for one that signal N ended.
+    """Runs the command; returns its exit status, or 128 + N if signal N ended it.
 
-    `root` is an unpacked root file system; nothing in it changes. `seconds` is the time limit,
-    `bounds` what foreign commands may use, with paths inside the root.
+    `root` is an unpacked root file system, which stays unchanged. `seconds` is the time limit.
+    `bounds` are the limits of foreign commands, with paths inside the root. Raises
+    IsolationRefused, CommandNotStarted, TimeLimitReached or CallerGone.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -405,7 +408,7 @@ def run(
             os.kill(keeper, signal.SIGKILL)
             os.waitpid(keeper, 0)
         with os.fdopen(reading, "rb") as pipe:
-            # Also waits for the first process, which holds the other end until it execs or ends.
+            # This also waits for the first process, which has the other end open until it ends.
             refusal = pipe.read().decode()
     if refusal:
         kind, number, subject = refusal.split(" ", 2)

@@ -1,13 +1,13 @@
-"""Reports who in a build step tried to reach what, and lets nothing past loopback.
+"""Blocks network access of a build step except to loopback, and reports every attempt.
 
-A seccomp filter hands the few system calls that open a way out to a thread of this process, which
-reads the address, lets loopback and Unix sockets go on, and refuses the rest.  Names are seen as
-the questions to a name server that they begin with.  Where the step has no network anyway, a call
-fails as it would without the guard, so that results do not depend on it.
+A seccomp filter passes the system calls that can reach the network to a thread of this process. The
+thread reads the address, allows loopback and Unix sockets, and denies everything else. It learns
+host names from the queries to name servers. If the step has no network anyway, a call fails with
+the same error as without the guard, so that results do not depend on the guard.
 
-The guard catches accidents: between its look and the call, a hostile process may change an address
-in its memory.  Namespaces and containers without a network stop attackers.  Which package a report
-names is what the step knows; nothing that a script writes into its environment changes it.
+The guard catches accidents, not attacks: a hostile process can change the address in its memory
+after the check. Namespaces and containers without network stop attackers. The package in a report
+comes from the step, and a script cannot change it with its environment.
 Sources: seccomp(2), seccomp_unotify(2), proc(5), RFC 1035.
 """
 
@@ -41,13 +41,13 @@ from slipway.isolation.jail_protocol import NOBODY, Subject
 from slipway.isolation.syscall_filter import CONNECT, SENDMMSG, SENDMSG, SENDTO, SOCKET
 
 FILE = "network.json"
-"""The name of the report, beside the outputs of a step."""
+"""The name of the report file, beside the outputs of a step."""
 
 _OLDEST_KERNEL = (5, 5)
 _SYS_PIDFD_OPEN, _SYS_PIDFD_GETFD = 434, 438
 _RECEIVE, _SEND, _IS_VALID = 0xC0502100, 0xC0182101, 0x40082102
 _GO_ON = 1
-_PRETEND = -1  # that the call succeeded
+_PRETEND = -1  # answer that the call succeeded, without making it
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
@@ -63,11 +63,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Surroundings(NamedTuple):
-    """What the guard must know of an isolator.
+    """What the guard needs to know about an isolator.
 
-    `user` is the user and group of the guarded processes where that is another than this process's.
-    `neighbours` is None where the step has a loopback interface of its own; otherwise it holds the
-    users whose sockets a step may reach on the loopback interface of the machine.
+    `user` is the user and group of the guarded processes, if they differ from those of this process.
+    `neighbours` is None if the step has its own loopback interface. Otherwise, it has the users whose
+    sockets a step may reach on the loopback interface of the machine.
     """
 
     user: Optional[int] = None
@@ -78,9 +78,9 @@ OWN_LOOPBACK = Surroundings()
 
 
 class Attempt(NamedTuple):
-    """A process tried to reach `target`: `name`, or `address:port`, or a kind of socket.
+    """A blocked attempt to reach `target`: a host name, `address:port`, or a kind of socket.
 
-    `command` is its command line; the others are the Subject's.
+    `command` is the command line of the process; the other values come from the Subject.
     """
 
     target: str
@@ -92,14 +92,14 @@ class Attempt(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the guard has to say of a step: `refused` tells why there was none, if so."""
+    """The report of the guard for a step; `refused` says why there was no guard, if so."""
 
     attempts: Tuple[Attempt, ...] = ()
     refused: str = ""
 
 
 class GuardRefused(Exception):
-    """This kernel, or what this process runs in, does not offer the guard; the text says why."""
+    """The guard does not work with this kernel or in this container; the text says why."""
 
 
 def guarded_fork(
@@ -108,9 +108,10 @@ def guarded_fork(
     subject: Subject = NOBODY,
     surroundings: Surroundings = OWN_LOOPBACK,
 ) -> int:
-    """The process ID of a child that calls `become` under guard.
+    """Forks a child that calls `become` under the guard; returns its process ID.
 
-    `tell` runs in a thread of this process, once for each distinct attempt.
+    `tell` is called in a thread of this process, once for each distinct attempt. Raises
+    GuardRefused.
     """
     _require_kernel(os.uname().release)
     try:
@@ -124,10 +125,11 @@ def guarded_fork(
 
 
 def _filtered_fork(become: Callable[[], None], *, notify: bool) -> Tuple[int, Optional[int]]:
-    """A child below the filter, and the descriptor on which the guard is asked.
+    """Forks a child under the filter; returns its ID, and the descriptor for the guard.
 
-    The filter is for the thread that installs it and for what that starts, so it gets a thread of
-    its own. The thread stays: to the kernel, a child's parent is a thread.
+    A filter applies to the thread that installs it and to its children, so a new thread installs it
+    and forks. The thread never ends, because for the kernel the parent of a child is a thread: its
+    end would trigger the child's parent-death signal.
     """
     made: List[Tuple[int, Optional[int]]] = []
     failed: List[OSError] = []
@@ -151,10 +153,10 @@ def _filtered_fork(become: Callable[[], None], *, notify: bool) -> Tuple[int, Op
 
 
 def _require_kernel(release: str) -> None:
-    """Older ones know the filter, but not how to let a call go on: it would wait for ever."""
-    found = re.match(r"([0-9]+)\.([0-9]+)", release)
-    if not found or tuple(map(int, found.groups())) < _OLDEST_KERNEL:
-        raise GuardRefused(f"it takes Linux 5.5 or newer, and this is {release}")
+    """Raises GuardRefused before Linux 5.5, whose seccomp cannot let a notified call continue."""
+    match = re.match(r"([0-9]+)\.([0-9]+)", release)
+    if not match or tuple(map(int, match.groups())) < _OLDEST_KERNEL:
+        raise GuardRefused(f"needs Linux 5.5 or newer, but this is {release}")
 
 
 def guarded_child(
@@ -163,10 +165,10 @@ def guarded_child(
     subject: Subject = NOBODY,
     surroundings: Surroundings = OWN_LOOPBACK,
 ) -> int:
-    """As guarded_fork, with lines of JSON written to the descriptor `attempts`.
+    """As guarded_fork, but writes attempts as lines of JSON to the descriptor `attempts`.
 
-    Without one the network is not guarded. Where there can be no guard, a line says so, and the
-    child runs; the filter's other refusals hold in each case.
+    Without a descriptor, the network is not guarded. If the guard does not work, a line says so,
+    and the child runs without it. The filter denies other calls in every case.
     """
     if attempts is not None:
         descriptor = attempts
@@ -193,10 +195,10 @@ def _fork(become: Callable[[], None]) -> int:
 
 
 def read_report(lines: bytes) -> Report:
-    """What guarded_child wrote, each attempt once and in an order that does not depend on time."""
+    """Reads the lines of guarded_child: each attempt once, in an order independent of time."""
     records = [json.loads(line) for line in lines.splitlines()]
-    attempts = sorted({Attempt(**one) for one in records if "refused" not in one})
-    refused = [one["refused"] for one in records if "refused" in one]
+    attempts = sorted({Attempt(**record) for record in records if "refused" not in record})
+    refused = [record["refused"] for record in records if "refused" in record]
     return Report(tuple(attempts), refused[0] if refused else "")
 
 
@@ -206,8 +208,9 @@ def as_json(report: Report) -> str:
 
 
 def read_json(text: str) -> Report:
-    record = json.loads(text)
-    return Report(tuple(Attempt(**one) for one in record["attempts"]), record["refused"])
+    document = json.loads(text)
+    attempts = tuple(Attempt(**record) for record in document["attempts"])
+    return Report(attempts, document["refused"])
 
 
 def _write_line(descriptor: int, record: Dict[str, str]) -> None:
@@ -225,10 +228,11 @@ class _Notification(NamedTuple):
 
 
 class _Interfaces:
-    """Finds the C library's question whether this machine has any address but loopback's.
+    """Recognizes the netlink query of glibc for the addresses of this machine.
 
-    Where it has none, as in a step, names are not even looked up, and nobody would be told which.
-    Left unanswered, the library looks.  Who lists interfaces asks for their links first.
+    If a machine has only loopback addresses, as in a step, glibc does not look up names at all, and
+    the guard would not learn them. If the query fails, glibc does look them up. A program that
+    lists interfaces queries links first, and must get an answer.
     """
 
     def __init__(self) -> None:
@@ -269,7 +273,8 @@ class _Guard:
             try:
                 fcntl.ioctl(self._listener, _RECEIVE, buffer)
             except OSError as error:
-                if error.errno in (errno.EINTR, errno.ENOENT):  # its caller was killed meanwhile
+                # ENOENT: the calling process was killed before the notification was read.
+                if error.errno in (errno.EINTR, errno.ENOENT):
                     continue
                 return
             fields = _NOTIFICATION.unpack(buffer)
@@ -279,14 +284,14 @@ class _Guard:
         try:
             denied, target = self._judge(call)
         except OSError:
-            denied, target = errno.EFAULT, ""  # the kernel could not read that either
+            denied, target = errno.EFAULT, ""  # the kernel cannot read this address either
         if target:
             self._note(call, target)
         if denied == _PRETEND:
             answer = _ANSWER.pack(call.id, 0, 0, 0)
         else:
             answer = _ANSWER.pack(call.id, 0, -denied, 0 if denied else _GO_ON)
-        with contextlib.suppress(OSError):  # the process was killed meanwhile
+        with contextlib.suppress(OSError):  # the process was killed before the answer
             fcntl.ioctl(self._listener, _SEND, answer)
 
     def _note(self, call: _Notification, target: str) -> None:
@@ -305,7 +310,7 @@ class _Guard:
         return package, version, event, scripts.get(event, "")
 
     def _judge(self, call: _Notification) -> Tuple[int, str]:
-        """The error's number, 0 to let it go on, or _PRETEND; and the target, if it is reported."""
+        """The errno for the call (or 0 to let it continue, or _PRETEND), and a target to report."""
         if call.number == SENDTO and self._interfaces.asks(call):
             return errno.EPERM, ""
         judges: Dict[int, Callable[[int, Sequence[int]], Tuple[int, str]]] = {
@@ -320,7 +325,7 @@ class _Guard:
     def _judge_connect(self, pid: int, a: Sequence[int]) -> Tuple[int, str]:
         address = _read(pid, a[1], min(a[2], 128))
         if address[2:4] == _NAME_SERVER and not _is_stream(pid, a[0]):
-            # Nothing is sent by that, and the question that follows tells the name.
+            # connect() of a datagram socket sends nothing. Only the following query has the name.
             return _PRETEND, ""
         return self._judge_address(address)
 
@@ -349,7 +354,7 @@ class _Guard:
         denied, target = self._judge_address(address) if address else (0, "")
         if name is None:
             return denied, target
-        # Names without a dot are those of this machine or of a misspelt option.
+        # Names without a dot are host names of this machine or misspelt options: not reported.
         return denied or errno.ECONNREFUSED, name if "." in name else ""
 
     def _judge_address(self, address: bytes) -> Tuple[int, str]:
@@ -362,12 +367,10 @@ class _Guard:
             six = ipaddress.IPv6Address(address[8:24])
             host, shown = six.ipv4_mapped or six, f"[{six}]"
         elif family == _UNIX and neighbours is not None and address[2:3] == b"\0":
-            return errno.ECONNREFUSED, ""  # an abstract name, which the whole machine shares
+            return errno.ECONNREFUSED, ""  # the machine shares names of abstract Unix sockets
         else:
-            return (
-                0,
-                "",
-            )  # a Unix socket, an end of an association, or what the kernel refuses itself
+            # A Unix socket, AF_UNSPEC to end an association, or an address that the kernel rejects.
+            return 0, ""
         port = struct.unpack_from("!H", address, 2)[0]
         if not (host.is_loopback or host.is_unspecified):
             return errno.ENETUNREACH, f"{shown}:{port}"
@@ -377,7 +380,7 @@ class _Guard:
 
 
 def _listens(port: int, users: FrozenSet[int]) -> bool:
-    """Whether a socket on that port is one of these users' (and none is another's)."""
+    """Whether sockets on this port exist, and all of them belong to these users."""
     owners: Set[int] = set()
     for table in _SOCKET_TABLES:
         with contextlib.suppress(OSError), open(
@@ -391,17 +394,18 @@ def _listens(port: int, users: FrozenSet[int]) -> bool:
 
 
 def _look_as(user: int) -> None:
-    """Gives this thread the rights of `user` on /proc, and leaves all others as they are.
+    """Gives this thread the rights of `user` for files, to read /proc of that user's processes.
 
-    A process may be read by its own user, or with a capability that containers lack. The user of
-    file accesses is a thread's own, and gives nobody the right to signal or trace this process.
+    The kernel lets only the same user read the memory of a process, or a capability that containers
+    lack. The file system user is a property of the thread, and it gives no other process the right
+    to signal or trace this process.
     """
     _libc.setfsgid(user)
     _libc.setfsuid(user)
 
 
 def question(message: bytes) -> Optional[str]:
-    """The name that a message to a name server asks for; None if it is no such message."""
+    """The host name in a query to a name server; None for any other message."""
     if len(message) < 17:
         return None
     _, flags, questions, answers, authorities, _ = struct.unpack_from("!6H", message)
@@ -423,14 +427,14 @@ def question(message: bytes) -> Optional[str]:
 
 
 def _read(pid: int, place: int, size: int) -> bytes:
-    """Memory of another process; fewer bytes where its mapping ends."""
+    """Reads memory of another process; fewer bytes if its mapping ends earlier."""
     buffer = ctypes.create_string_buffer(size)
     here = struct.pack("=QQ", ctypes.addressof(buffer), size)
     there = struct.pack("=QQ", place, size)
     copied = _libc.process_vm_readv(pid, here, 1, there, 1, 0)
     if copied >= 0:
         return buffer.raw[:copied]
-    # Older engines forbid that call to containers, but not this way.
+    # The seccomp profile of older Docker engines denies process_vm_readv, but not /proc/PID/mem.
     memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
     try:
         return os.pread(memory, size, place)
@@ -439,7 +443,7 @@ def _read(pid: int, place: int, size: int) -> bytes:
 
 
 def _is_stream(pid: int, descriptor: int) -> bool:
-    """Whether that is a socket for streams; False too where nobody may look."""
+    """Whether the descriptor is a stream socket; False if it cannot be examined."""
     process = _libc.syscall(ctypes.c_long(_SYS_PIDFD_OPEN), pid, 0)
     if process < 0:
         return False
@@ -447,8 +451,8 @@ def _is_stream(pid: int, descriptor: int) -> bool:
         copy = _libc.syscall(ctypes.c_long(_SYS_PIDFD_GETFD), process, descriptor, 0)
         if copy < 0:
             return False
-        with socket.socket(fileno=copy) as found:
-            return found.type == socket.SOCK_STREAM
+        with socket.socket(fileno=copy) as sock:
+            return sock.type == socket.SOCK_STREAM
     except OSError:
         return False
     finally:
@@ -464,7 +468,7 @@ def _command(pid: int) -> str:
 
 
 def _event(pid: int) -> str:
-    """The npm event that a process says it belongs to."""
+    """The npm event in the environment of a process."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
         for line in file.read().decode(errors="replace").split("\0"):
             name, _, value = line.partition("=")

@@ -1,4 +1,4 @@
-"""What the network guard has seen, in words for people."""
+"""Renders the report of the network guard as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST = 10
 
 
 def who(attempt: Attempt) -> str:
-    """The package and its script, as the step knows them; without a package, the command alone."""
+    """The package and its script; without a package, only the command."""
     if not attempt.package:
         return one_line(attempt.command)
     label = f"{attempt.package}@{attempt.version}" if attempt.version else attempt.package
@@ -21,14 +21,14 @@ def who(attempt: Attempt) -> str:
 
 
 def listed(report: Report) -> List[str]:
-    """One line for each who tried, with all that it tried to reach."""
+    """A line for each script or command, with all targets that it tried to reach."""
     targets: Dict[str, List[str]] = {}
     for attempt in report.attempts:
-        found = targets.setdefault(who(attempt), [])
-        if attempt.target not in found:
-            found.append(attempt.target)
+        reached = targets.setdefault(who(attempt), [])
+        if attempt.target not in reached:
+            reached.append(attempt.target)
     lines = [
-        f"{one} tried to reach {one_line(', '.join(sorted(found)))}"
-        for one, found in targets.items()
+        f"{label} tried to reach {one_line(', '.join(sorted(reached)))}"
+        for label, reached in targets.items()
     ]
     return lines if len(lines) <= _MOST else [*lines[:_MOST], f"… and {len(lines) - _MOST} more"]

@@ -1,7 +1,7 @@
-"""A network namespace for a step, where root may make one without any other namespace.
+"""Creates a network namespace for a step, if root may create it without other namespaces.
 
-It has a loopback interface alone: nothing that listens on the machine's is reached, nor are its
-abstract Unix sockets.
+It has only a loopback interface. So the step cannot reach services on the machine's loopback
+interface, or abstract Unix sockets of the machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def is_offered() -> bool:
-    """Whether this process could `enter`; tried by a child."""
+    """Whether enter() works, which a child process tries."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -31,7 +31,7 @@ def is_offered() -> bool:
 
 
 def enter() -> None:
-    """Gives this process a network of its own, and message queues and shared memory too."""
+    """Moves this process into a new network namespace and a new IPC namespace."""
     if _libc.unshare(_CLONE_NEWNET | _CLONE_NEWIPC) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "unshare")

@@ -1,8 +1,8 @@
-"""What a set of processes uses: threads, memory, and files that no folder shows.
+"""Measures the use of a set of processes: threads, memory, and files without a name.
 
-The figures come from /proc in two qualities.  The quick ones never miss memory but count shared
-pages once for each process; the exact ones cost milliseconds for each process, so that they are
-taken only when the quick ones exceed a limit.
+The figures come from /proc, in two qualities. The fast figures are upper bounds, because they count
+shared pages for each process. The exact figures cost milliseconds for each process, so they are
+only read if the fast figures exceed a limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAPPING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ ([0-9a-f]+):([0-9a-f]+
 
 @dataclass(frozen=True)
 class Machine:
-    """Memory of the whole machine in bytes: what can still be had, and what shared memory holds."""
+    """Memory of the machine in bytes: available memory, free swap, and shared memory."""
 
     available: int
     swap_free: int
@@ -31,18 +31,18 @@ class Machine:
 
 
 def read_machine() -> Machine:
-    """The state of the machine now, from /proc/meminfo."""
-    found = {name: int(size) * 1024 for name, size in _MEMINFO.findall(_read("/proc/meminfo"))}
+    """The current state of the machine, from /proc/meminfo."""
+    sizes = {name: int(size) * 1024 for name, size in _MEMINFO.findall(_read("/proc/meminfo"))}
     return Machine(
-        available=found.get(b"MemAvailable", 0),
-        swap_free=found.get(b"SwapFree", 0),
-        shared=found.get(b"Shmem", 0),
+        available=sizes.get(b"MemAvailable", 0),
+        swap_free=sizes.get(b"SwapFree", 0),
+        shared=sizes.get(b"Shmem", 0),
     )
 
 
 def _read(path: str) -> bytes:
-    """A file of /proc; empty if its process has ended or keeps it secret."""
-    # Twice as fast as open(), and this is most of what a look costs.
+    """The content of a file in /proc; empty if its process has ended or denies access."""
+    # os.open() is twice as fast as open(), and reading these files is most of the cost.
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -56,7 +56,7 @@ def _read(path: str) -> bytes:
 
 
 def count_tasks(pids: Iterable[int], enough: int) -> int:
-    """The threads of all the processes; stops at the first process that brings it over `enough`."""
+    """The number of threads of the processes; stops counting above `enough`."""
     count = 0
     for pid in pids:
         try:
@@ -69,7 +69,7 @@ def count_tasks(pids: Iterable[int], enough: int) -> int:
 
 
 def resident_memory(pids: Iterable[int]) -> int:
-    """Bytes in memory, an upper bound: what processes share counts once for each."""
+    """Resident memory in bytes; an upper bound, because shared pages count for each process."""
     pages = 0
     for pid in pids:
         fields = _read(f"/proc/{pid}/statm").split()
@@ -79,24 +79,27 @@ def resident_memory(pids: Iterable[int]) -> int:
 
 
 def exact_memory(pids: Iterable[int]) -> Tuple[int, int]:
-    """Bytes in memory and swap, a page that processes share once in all: private, then shared.
+    """Private and shared bytes in memory and swap; a page of several processes counts once.
 
-    Shared memory is what a tmpfs and mappings without a name hold, as far as it is mapped now.
+    Shared memory is the mapped part of tmpfs files and of anonymous shared mappings.
     """
     private = shared = 0
     for pid in pids:
-        found = dict(_PSS.findall(_read(f"/proc/{pid}/smaps_rollup")))
-        if not found:  # a kernel before 4.14, or a process of somebody else
+        sizes = dict(_PSS.findall(_read(f"/proc/{pid}/smaps_rollup")))
+        if not sizes:  # before Linux 4.14, or a process of another user
             private += resident_memory([pid])
             continue
-        mapped = int(found.get(b"Pss_Shmem", 0)) * 1024
+        mapped = int(sizes.get(b"Pss_Shmem", 0)) * 1024
         shared += mapped
-        private += (int(found.get(b"Pss", 0)) + int(found.get(b"SwapPss", 0))) * 1024 - mapped
+        private += (int(sizes.get(b"Pss", 0)) + int(sizes.get(b"SwapPss", 0))) * 1024 - mapped
     return private, shared
 
 
 def shared_memory_device() -> Optional[int]:
-    """The device that memfds, SysV segments and shared anonymous mappings are files of."""
+    """The device number of memfds, SysV segments and shared anonymous mappings.
+
+    Linux stores all of them as files of an internal tmpfs.
+    """
     with mmap.mmap(-1, _PAGE) as shared:
         shared[0] = 1
         with open("/proc/self/maps", "rb") as file:
@@ -108,9 +111,9 @@ def shared_memory_device() -> Optional[int]:
 
 
 def held_files(pids: Iterable[int]) -> Dict[Tuple[int, int], int]:
-    """Bytes of the files without a name that the processes hold open, by device and inode.
+    """Bytes of the deleted files that the processes have open, by device and inode.
 
-    A file that is on its way through a socket is held by no process and is not in it.
+    A file whose descriptor is queued in a socket is open in no process, and is missing here.
     """
     files: Dict[Tuple[int, int], int] = {}
     for pid in pids:
@@ -125,17 +128,17 @@ def held_files(pids: Iterable[int]) -> Dict[Tuple[int, int], int]:
 
 
 def hides_files(pids: Iterable[int]) -> bool:
-    """Whether a process with memory keeps its open files secret from this one."""
+    """Whether a process with memory denies this process access to its open files."""
     return any(
         not os.access(f"/proc/{pid}/fd", os.R_OK) and resident_memory([pid]) > 0 for pid in pids
     )
 
 
 def mapped_files(pids: Iterable[int], device: int) -> Dict[Tuple[int, int], int]:
-    """Lengths of the mappings of files on `device`, as held_files() gives them: an upper bound.
+    """Lengths of the mappings of files on `device`, by device and inode; an upper bound.
 
-    A process can close a memfd that it has mapped, and can drop pages from its own memory that
-    stay in the file: only the mapping's length shows then.
+    A process can close a memfd that it has mapped, and can drop its pages from its own memory
+    although they stay in the file. Then only the length of the mapping shows them.
     """
     files: Dict[Tuple[int, int], int] = {}
     for pid in pids:
@@ -152,9 +155,10 @@ def mapped_files(pids: Iterable[int], device: int) -> Dict[Tuple[int, int], int]
 
 
 def sysv_segments(user: Optional[int], device: int) -> Dict[Tuple[int, int], int]:
-    """Bytes in SysV segments that `user` made, or in all of this IPC namespace if that is None.
+    """Bytes in SysV segments that `user` created; None means all of this IPC namespace.
 
-    They are files on `device` whose inode is the segment's ID: the keys are as of mapped_files().
+    Linux stores a segment as a file on `device` with the segment's ID as its inode, so the keys are
+    the same as in mapped_files().
     """
     segments: Dict[Tuple[int, int], int] = {}
     with contextlib.suppress(OSError), open("/proc/sysvipc/shm") as file:

@@ -1,23 +1,23 @@
-"""The limits of a build step: their values, and the one message when a step exceeds one.
+"""The limits of a build step: their values, and the message when a step exceeds them.
 
-A step is limited in memory, processes, temporary space and files.  These modules hold it to that:
-this one (values and messages), cgroups and cgroup_places (the kernel enforces), process_use,
-space_use and folder_walk (what is in use), and resource_monitor (compares both).  They import
-nothing else of Slipway but `errors`, so that they also run in a container, on the image's own
-Python.  This is how a first process uses them:
+The limits are for memory, processes, temporary space and files. These modules apply them: this
+module (values and messages), cgroups and cgroup_places (limits that the kernel enforces),
+process_use, space_use and folder_walk (measurements), and resource_monitor (comparison). Of the
+rest of Slipway they import only `errors`, so that they also run in a container on the Python of
+the image. A first process uses them like this:
 
     limits = read_limits(settings["limits"], cgroup_places.machine_memory())
-    with Cgroup.make(limits) as cgroup:           # before any namespace is entered
+    with Cgroup.make(limits) as cgroup:           # before entering any namespace
         child = os.fork()
         if child == 0:
-            cgroup.add()                          # this process, before it gives up root and execs
+            cgroup.add()                          # before this process drops root and calls exec
             become_the_scripts()
         monitor = Monitor(limits, pids, find_spaces(["/build", "/tmp", "/dev/shm"]), cgroup)
         breach = None
         while breach is None and not ended(child, within=monitor.interval):
             breach = monitor.look()
-        breach = breach or monitor.look()         # the kernel may have ended the last process
-    if breach:                                    # plain integers and texts: travels as JSON
+        breach = breach or monitor.look()         # the kernel may have killed the last process
+    if breach:                                    # integers and texts only, so it can be JSON
         raise message(breach, 'the scripts of "evil@1.0.0"')
 """
 
@@ -55,10 +55,10 @@ _EXAMPLES = {MEMORY: ("12GB", "80%"), SPACE: ("16GB",), PROCESSES: ("4096",), IN
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one step may use at once: bytes of memory and of files, and counts.
+    """The limits of a step: bytes of memory and of files, and counts.
 
-    `processes` counts threads too, as the kernel's pids controller does. `space` and `inodes` are
-    for all folders together that a step can write to.
+    `processes` includes threads, as in the kernel's pids controller. `space` and `inodes` apply to
+    all writable folders of a step together.
     """
 
     memory: int
@@ -69,11 +69,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Breach:
-    """A limit that a step exceeded: its kind, the limit, and how much was measured.
+    """A limit that a step exceeded: its kind, the limit, and the measured value.
 
-    The kinds `machine …` mean that the machine has hardly any left: `limit` is what there was when
-    the step started, `measured` what is left. `measured` equals `limit` where the kernel enforced
-    the limit. `place` is the folder that is full, if there is one.
+    The kinds `machine …` mean that the machine has almost none left: `limit` is the amount that was
+    free when the step started, and `measured` is the rest. `measured` equals `limit` if the kernel
+    enforced the limit. `place` is the full folder, if there is one.
     """
 
     kind: str
@@ -83,9 +83,9 @@ class Breach:
 
 
 def read_limits(settings: Mapping[str, Union[str, int]], total: int) -> Limits:
-    """The limits by kind, as the options spell them; percentages are of `total` bytes of memory.
+    """Parses the limits of the options; percentages refer to `total`, the memory in bytes.
 
-    Raises SlipwayError for the first option whose value is invalid.
+    Raises SlipwayError for the first option with an invalid value.
     """
     return Limits(
         memory=_read_size(MEMORY, settings[MEMORY], total),
@@ -135,7 +135,7 @@ def _invalid(kind: str, why: str, value: Union[str, int]) -> SlipwayError:
 
 
 def format_size(size: int) -> str:
-    """A size for people, in the units of the options: `2.0 GB`."""
+    """A size for messages, in the units of the options, such as `2.0 GB`."""
     for unit in ("TB", "GB", "MB", "KB"):
         if size >= _UNITS[unit]:
             return f"{size / _UNITS[unit]:.1f} {unit}"
@@ -143,7 +143,7 @@ def format_size(size: int) -> str:
 
 
 def message(breach: Breach, label: str) -> SlipwayError:
-    """The error for a breach; `label` names what ran: `the scripts of "evil@1.0.0"`."""
+    """The error for a breach; `label` names the command, such as `the scripts of "evil@1.0.0"`."""
     if breach.kind in _OF_MACHINE:
         return _machine_message(breach, label)
     verb, noun = _WORDS[breach.kind]
@@ -151,13 +151,13 @@ def message(breach: Breach, label: str) -> SlipwayError:
     limit, measured = (
         format_size(value) if sized else f"{value:,}" for value in (breach.limit, breach.measured)
     )
-    # The kernel stops a step at the limit, so that nothing above it is ever measured.
+    # If the kernel enforces the limit, the measured value never exceeds it.
     found = measured if breach.measured > breach.limit else f"the limit of {limit} was reached"
     return SlipwayError(
         f"{label} {verb} more than {limit}{' of' if sized else ''} {noun}",
         where=breach.place,
-        found=f"{found}; Slipway ended all processes of the step",
-        next="allow more, if the package is meant to use it: "
+        found=f"{found}; Slipway killed all processes of the step",
+        next="if the package needs more, raise the limit: "
         + _flag(breach.kind, _larger(breach.limit, sized)),
     )
 
@@ -166,7 +166,7 @@ _WORDS = {
     MEMORY: ("used", "memory"),
     PROCESSES: ("started", "processes and threads"),
     SPACE: ("wrote", "files"),
-    INODES: ("made", "files and folders"),
+    INODES: ("created", "files and folders"),
 }
 _OF_MACHINE = {
     MACHINE_MEMORY: "memory",
@@ -176,7 +176,7 @@ _OF_MACHINE = {
 
 
 def _larger(limit: int, sized: bool) -> str:
-    """Twice the limit, as the option spells it, rounded up."""
+    """Twice the limit, rounded up, as a value of the option."""
     if not sized:
         return str(2 * limit)
     unit = "GB" if 2 * limit > _UNITS["GB"] else "MB"
@@ -191,8 +191,8 @@ def _machine_message(breach: Breach, label: str) -> SlipwayError:
     return SlipwayError(
         f"this machine ran out of {_OF_MACHINE[breach.kind]} while it ran {label}",
         where=breach.place,
-        found=f"{left} of the {before} that were free; Slipway ended all processes of the step",
-        next="run fewer steps at once: --process-execution-local-parallelism=1"
+        found=f"{left} of the {before} that were free; Slipway killed all processes of the step",
+        next="run fewer steps at the same time: --process-execution-local-parallelism=1"
         if breach.kind == MACHINE_MEMORY
-        else "free space on the disk, or move [GLOBAL] named_caches_dir to another disk",
+        else "free space on the disk, or set [GLOBAL] named_caches_dir to a folder on another disk",
     )

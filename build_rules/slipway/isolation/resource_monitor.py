@@ -1,7 +1,7 @@
-"""Compares what a step uses with its limits, as often as it is asked and as cheaply as it can.
+"""Compares the use of a step with its limits, at a low cost.
 
-What a cgroup enforces is not measured, only asked for.  For the rest, cheap figures that can only
-be too high come first; exact ones follow when those are over a limit.
+For limits that a cgroup enforces, the monitor only reads the counters of the cgroup. For the other
+limits, it first reads cheap upper bounds, and exact values only if a bound exceeds a limit.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from slipway.isolation.resource_limits import (
 )
 from slipway.isolation.space_use import Space, SpaceMeter
 
-_CALM = 0.2  # seconds between two looks
+_CALM = 0.2  # seconds between two checks
 _LONGEST = 0.5
 _SHORTEST = 0.02
 _CALM_SHARE = 0.01
 _BUSY_SHARE = 0.2
 _SOON = 4
-"""So many looks are left until a limit is reached at the pace of now."""
+"""The number of checks until a limit is reached at the current rate."""
 
 _NEARLY = 0.95
-"""The share of the memory and swap available at the start that may go, whoever took it."""
+"""The share of the memory and swap free at the start that may be used, by any process."""
 
 _WAIT = 0.01  # seconds
-_INODE_BYTES = 1024  # of the kernel's own memory, for each file in a tmpfs
+_INODE_BYTES = 1024  # kernel memory for each file in a tmpfs
 
 
 class Monitor:
-    """Looks at one step's processes and spaces; `interval` is when to look next, in seconds.
+    """Checks the processes and spaces of a step; check again after `interval` seconds.
 
-    `pids` gives the step's processes, without the caller, by their IDs in the caller's /proc.
-    `shm_user` is the user whose SysV segments belong to the step; None where it has an IPC
-    namespace that this process is in too. Never raises for what the step does.
+    `pids` returns the step's processes without the caller, as IDs of the caller's /proc. `shm_user`
+    is the user whose SysV segments belong to the step; None if the step has its own IPC namespace,
+    which this process shares. Nothing that a step does makes the monitor raise an exception.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Monitor:
         self._spaces = SpaceMeter(spaces, limits, self._held_files, clock)
         self._device = process_use.shared_memory_device()
         self._at_start = process_use.read_machine()
-        # Shared memory of the machine that no space explains: the least that was seen.
+        # Shared memory of the machine outside the step's spaces: the lowest value so far.
         self._other_shared = self._at_start.shared - self._spaces.memory().size
-        # Use and limit by kind, at this look; time and use at the one before.
+        # By kind: use and limit at this check; time and use at the previous check.
         self._use: Dict[str, Tuple[int, int]] = {}
         self._last: Dict[str, Tuple[float, int]] = {}
         self.interval = _SHORTEST
@@ -108,10 +108,11 @@ class Monitor:
 
     def _look_at_memory(self, pids: Sequence[int]) -> Optional[Breach]:
         machine = process_use.read_machine()
-        free, before = (one.available + one.swap_free for one in (machine, self._at_start))
+        free = machine.available + machine.swap_free
+        before = self._at_start.available + self._at_start.swap_free
         self._use[MACHINE_MEMORY] = max(0, before - free), int(before * _NEARLY)
-        # Whoever took it: kernel memory and files in a socket are seen nowhere else, and the next
-        # to go would be a process of the kernel's choice.
+        # Whichever process uses it: kernel memory and files in a socket show only here. Without
+        # this check, the kernel's OOM killer would choose a process, maybe of another user.
         if before - free > before * _NEARLY:
             return Breach(MACHINE_MEMORY, before, free)
         if MEMORY in self._enforced:
@@ -128,7 +129,8 @@ class Monitor:
             return None
         measured = self._exact_memory(pids, shared - self._other_shared) + files
         if measured > limit:
-            # Between fork and exec, two processes are one memory and both report all of it.
+            # Between vfork and exec, two processes share their memory, and both report all of it.
+            # So the exact value is measured again after a short time.
             time.sleep(_WAIT)
             again = self._exact_memory(pids, shared - self._other_shared) + files
             measured = min(measured, again)
@@ -136,7 +138,7 @@ class Monitor:
         return Breach(MEMORY, limit, measured) if measured > limit else None
 
     def _exact_memory(self, pids: Sequence[int], shared: int) -> int:
-        """Bytes that processes have or hold; `shared` is the most that may have no name at all."""
+        """Memory of the processes in bytes; `shared` is the maximum without file or mapping."""
         private, mapped = process_use.exact_memory(pids)
         if self._device is None or process_use.hides_files(pids):
             return private + max(shared, mapped)
@@ -148,14 +150,14 @@ class Monitor:
         opened.update(process_use.sysv_segments(self._shm_user, self._device))
         mappings = process_use.mapped_files(pids, self._device)
         only_mapped = sum(length for key, length in mappings.items() if key not in opened)
-        # Mappings may be longer than what is in them.
+        # A mapping can be longer than the memory in it, so `shared` bounds the sum.
         return private + sum(opened.values()) + min(only_mapped, max(shared, mapped))
 
     def _held_files(self) -> Dict[Tuple[int, int], int]:
         return process_use.held_files(self._pids())
 
     def _advise(self, cost: float) -> float:
-        """Sooner when a limit is near at the pace of now; later when a look is expensive."""
+        """The next interval: shorter near a limit, longer if a check is expensive."""
         now = self._clock()
         wanted = min(_LONGEST, max(_CALM, cost / _CALM_SHARE))
         for kind, (use, limit) in self._use.items():

@@ -1,8 +1,8 @@
-"""How much space and how many inodes the folders use that a step can write to.
+"""Measures the space and inodes that the writable folders of a step use.
 
-A tmpfs of its own tells both for nothing.  A folder on a disk that others use too must be walked,
-which costs 0.1 s for 30,000 files: it is walked in slices, seldom, and in earnest only when the
-free space of the disk says that the step may be over its limit.
+For a tmpfs of the step, statvfs() returns both at no cost. A folder on a shared disk must be
+walked, which takes 0.1 s for 30,000 files. So it is walked in slices and rarely. It is walked
+fast only if the free space of the disk shows that the step may exceed its limit.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _CALM_SHARE = 0.005
 _WATCHFUL_SHARE = 0.1
 _URGENT_SHARE = 0.5
 _LONGEST_SLICE = 0.1  # seconds
-_PAUSE = 10.0  # seconds between two walks without need
+_PAUSE = 10.0  # seconds between two walks while the use is low
 _NEARLY = 0.95
-"""The share of what was free that a step may take from a disk, whatever its limits."""
+"""The share of a disk's free space that a step may use, whatever its limits."""
 
 _FULL = 0.001
-"""Less than this share is free where a write failed."""
+"""A disk with less than this share free is full."""
 
 
 @dataclass(frozen=True)
 class Space:
     """A folder that a step can write to.
 
-    `whole` is whether it is the top of a file system of its own that counts blocks and inodes.
-    `memory` is whether its files are in memory: on a tmpfs.
+    `whole` is True for the top folder of a separate file system that counts blocks and inodes.
+    `memory` is True if its files are in memory, on a tmpfs.
     """
 
     path: str
@@ -50,9 +50,10 @@ class Space:
 
 
 def find_spaces(paths: Iterable[str]) -> Tuple[Space, ...]:
-    """What the folders are, by /proc/self/mountinfo. Those within others or missing are left out.
+    """The spaces of folders, from /proc/self/mountinfo; skips missing and nested folders.
 
-    Name the tmpfs, not folders in it: a bind mount of a part of one must be walked.
+    Pass the top folder of a tmpfs instead of a folder in it, because a part of a tmpfs must be
+    walked.
     """
     try:
         with open("/proc/self/mountinfo") as file:
@@ -82,7 +83,7 @@ def spaces_of(paths: Iterable[str], mountinfo: str) -> Tuple[Space, ...]:
         except OSError:
             continue
         memory = kinds.get(f"{os.major(device)}:{os.minor(device)}") in ("tmpfs", "ramfs")
-        # A tmpfs without limits reports zeros.
+        # statvfs() returns zeros for a tmpfs without limits.
         counted = room.f_blocks > 0 and room.f_files > 0
         above = [other for other in spaces if path.startswith(other.rstrip("/") + "/")]
         if not any(devices[other] == device for other in above):
@@ -101,9 +102,9 @@ def _used(room: os.statvfs_result) -> Use:
 
 
 class SpaceMeter:
-    """Compares the use of all spaces together with the limits, at a bounded cost.
+    """Compares the total use of all spaces with the limits, at a bounded cost.
 
-    `held_files` gives the bytes that processes hold in files without a name, by device and inode.
+    `held_files` returns the bytes in deleted files that processes have open, by device and inode.
     """
 
     def __init__(
@@ -129,10 +130,10 @@ class SpaceMeter:
         self._last_look = clock()
         self._next_walk = self._last_look + _PAUSE
         self.use = Use()
-        """What the spaces used at the last look, as far as it is known."""
+        """The use of the spaces at the last check, as far as it is known."""
 
     def memory(self) -> Use:
-        """What files in memory use: those in a tmpfs."""
+        """The use of files in memory, on a tmpfs."""
         use = self._whole_use()
         for disk in self._disks.values():
             if disk.memory:
@@ -140,7 +141,7 @@ class SpaceMeter:
         return use
 
     def look(self) -> Optional[Breach]:
-        """What is over its limit now."""
+        """The limit that is exceeded now, if any."""
         now = self._clock()
         elapsed, self._last_look = now - self._last_look, now
         self.use = self._whole_use()
@@ -164,15 +165,15 @@ class SpaceMeter:
         return use
 
     def _folder_use(self, elapsed: float, left: Use) -> Use:
-        """What the folders use, as far as the walks have come; `left` is what they may use."""
-        # The folders cannot hold more than at the last walk, plus what the disks lost since.
+        """The use of the folders, as far as the walks know; `left` is what they may use."""
+        # An upper bound: the use at the last walk, plus the free space that the disks lost since.
         most = self._walked
         for disk in self._disks.values():
             most += disk.taken_since_walk()
         over = most.exceeds(left)
         if over:
             share = _URGENT_SHARE
-        elif (most + most).exceeds(left + self._walked):  # half of what was left may be gone
+        elif (most + most).exceeds(left + self._walked):  # half of the rest may be used
             share = _WATCHFUL_SHARE
         else:
             share = _CALM_SHARE
@@ -196,9 +197,10 @@ class SpaceMeter:
 
 
 class _Disk:
-    """A file system that others use too: how much of its free space is gone, by whomever.
+    """A file system that other processes use too: how much free space it has lost.
 
-    `free` is compared with the most that was free since: what others remove hides nothing.
+    The free space is compared with its maximum since the start. So files that other processes
+    remove do not hide the use of the step.
     """
 
     def __init__(self, space: Space) -> None:
@@ -206,7 +208,7 @@ class _Disk:
         self._at_start = self._free = self._most = self._next_most = _free(space.path)
 
     def look(self) -> Optional[Breach]:
-        """Whether the disk is nearly full: no walk sees all ways to fill it."""
+        """The breach if the disk is almost full; a walk cannot see every way to fill a disk."""
         with contextlib.suppress(OSError):
             self._free = _free(self._path)
         self._most = self._most.most(self._free)
@@ -214,7 +216,7 @@ class _Disk:
         before, now = self._at_start, self._free
         if now.size < before.size * (1 - _NEARLY):
             return Breach(MACHINE_SPACE, before.size, now.size, self._path)
-        # A file system that makes inodes when it needs them reports zeros.
+        # A file system that creates inodes on demand, such as btrfs, reports zeros.
         if now.inodes < before.inodes * (1 - _NEARLY):
             return Breach(MACHINE_INODES, before.inodes, now.inodes, self._path)
         return None
@@ -233,9 +235,10 @@ class _Disk:
 
 
 def explain_full(spaces: Sequence[Space], limits: Limits) -> Optional[Breach]:
-    """The limit that a step most likely hit when it failed by itself: a space that is full.
+    """The limit that a failed step most likely reached, if one of its spaces is full.
 
-    A tmpfs with the size of the limit refuses the write, so that no measure ever exceeds it.
+    If a tmpfs has the size of the limit, the write fails, and the measured use never exceeds the
+    limit.
     """
     for space in spaces:
         with contextlib.suppress(OSError):

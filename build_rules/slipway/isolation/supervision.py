@@ -1,8 +1,8 @@
-"""Runs a step below a process that outlives this one, ends all that it left, and cleans up.
+"""Runs a step below a supervisor process, which kills what is left of it and cleans up.
 
-Without namespaces nothing ends a command's processes by itself.  The supervisor is the first process
-of the step and the one that orphans come to, and it holds a pipe whose other end dies with the
-caller: whether the caller is done, or was killed, what is left is ended and removed in the same way.
+Without namespaces, the kernel does not kill a command's processes at its end. The supervisor is the
+first process of the step and becomes the parent of orphans. It has a pipe whose other end closes
+with the caller. So it kills and cleans up in the same way when the caller finishes or is killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Start = Callable[[], None]
 
 
 class StartFailed(Exception):
-    """What kept a command from starting: `isolation` tells whether it was the isolation itself."""
+    """A command could not be started; `isolation` is True if the isolation failed."""
 
     def __init__(self, what: str, number: int, *, isolation: bool) -> None:
         self.what, self.number, self.isolation = what, number, isolation
@@ -37,13 +37,13 @@ def supervised(
     prepare: Callable[[], None] = lambda: None,
     bounds: Optional[Bounds] = None,
 ) -> Iterator[Callable[[Optional[float]], int]]:
-    """Gives what runs the command: its exit status, within so many seconds.
+    """Yields a function that runs the command with a time limit, and returns its exit status.
 
-    `command` is a function that becomes the step's program, and that raises StartFailed; or a
-    foreign command. `prepare` runs before, in the supervisor, which hands on what that changes of
-    it. `clean_up` runs, in the supervisor, at the end of the context, or when this
-    process is killed meanwhile. `attempts` is as in Command. `bounds` are those of foreign
-    commands, with paths outside of the root.
+    `command` is a function that becomes the step's program and may raise StartFailed, or a foreign
+    command. `prepare` runs before it in the supervisor, so that its children inherit the changes.
+    `clean_up` runs in the supervisor at the end of the context, or when this process is killed.
+    `attempts` is as in Command. `bounds` are the limits of foreign commands, with paths outside the
+    root.
     """
     held, life = os.pipe()
     reading, report = os.pipe()
@@ -62,8 +62,8 @@ def supervised(
         with watched(seconds):
             os.write(life, b"1")
             with os.fdopen(reading, "rb", closefd=False) as pipe:
-                said = pipe.read().decode()
-        return _status(said)
+                text = pipe.read().decode()
+        return _status(text)
 
     try:
         yield run
@@ -73,8 +73,8 @@ def supervised(
         os.waitpid(supervisor, 0)
 
 
-def _status(said: str) -> int:
-    kind, _, rest = said.splitlines()[0].partition(" ") if said else ("", "", "")
+def _status(report: str) -> int:
+    kind, _, rest = report.splitlines()[0].partition(" ") if report else ("", "", "")
     if kind == "status":
         return int(rest)
     number, _, what = rest.partition(" ")
@@ -82,7 +82,7 @@ def _status(said: str) -> int:
         raise CommandNotStarted(what, int(number))
     if kind == "refused":
         raise IsolationRefused(f"{what}: {os.strerror(int(number))}" if int(number) else what)
-    raise IsolationRefused("it was ended")
+    raise IsolationRefused("the supervisor was killed")
 
 
 def _supervise(
@@ -93,25 +93,25 @@ def _supervise(
     report: int,
     first: FirstProcess,
 ) -> None:
-    """Does not return: all that it does ends in `finally`."""
+    """The main function of the supervisor; never returns."""
     try:
-        # Out of the process group that is killed.
+        # Leaves the process group that Pants kills.
         os.setsid()
         hide()
         if not os.read(held, 1):
             return
         prepare()
         if isinstance(command, Request):
-            said = _run_foreign(first, command)
+            line = _run_foreign(first, command)
         else:
-            said = _serve(first, command, held, report)
-        os.write(report, said.encode())
+            line = _serve(first, command, held, report)
+        os.write(report, line.encode())
         os.close(report)
-        # Off the pipes that Pants waits for.
+        # Closes its ends of the pipes that Pants waits for.
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nothing, stream)
-        os.read(held, 1)  # until the caller is done, or gone
+        os.read(held, 1)  # waits until the caller is done or was killed
     finally:
         try:
             end_processes(lambda: descendants(os.getpid()))

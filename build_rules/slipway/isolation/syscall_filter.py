@@ -1,10 +1,10 @@
-"""The seccomp filter around foreign commands: what they may not call, and what the guard judges.
+"""The seccomp filter for foreign commands: which calls it denies, and which the guard decides.
 
-A build step gives the same bytes under every isolator, so the filter is the same under all of them,
-also where an isolator refuses these calls by itself.  It closes the ways from one process into
-another of the same user, the kernel's keyrings, and new namespaces.  Calls that open a way out to
-the network go to the network guard, where the kernel offers one.
-Sources: seccomp(2), bpf(4), and the default profile of Docker for what builds do without.
+A build step must give the same bytes with every isolator. So all isolators use the same filter,
+even if an isolator denies these calls by itself. The filter denies access to other processes of
+the same user, to the kernel's keyrings, and to new namespaces. It passes calls that can reach the
+network to the network guard, if the kernel supports that. Sources: seccomp(2), bpf(4), and the
+default profile of Docker for calls that builds do not need.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import struct
 from typing import Iterator, Optional
 
 CONNECT, SENDTO, SENDMSG, SENDMMSG, SOCKET = 42, 44, 46, 307, 41
-"""The system calls of x86-64 that the network guard judges; of SOCKET, raw ones alone."""
+"""The system calls of x86-64 that the network guard decides; for SOCKET only raw sockets."""
 
 _REFUSED = (
-    # Reading, writing and steering another process.
+    # Reading, writing and controlling another process.
     *(101, 310, 311, 312),  # ptrace, process_vm_readv, process_vm_writev, kcmp
     *(438, 440),  # pidfd_getfd, process_madvise
-    # Keyrings: the user's are no part of a step, and a step has none of its own.
+    # Keyrings: the user's keyrings must not be visible in a step, and a step needs none.
     *(248, 249, 250),  # add_key, request_key, keyctl
-    # Mounts and namespaces: a step cannot have any, whatever rights its user could get in a new one.
+    # Mounts and namespaces: in a new user namespace, a user would have all rights.
     *(155, 165, 166, 308),  # pivot_root, mount, umount2, setns
     *(428, 429, 430, 431, 432, 433, 442),  # open_tree, move_mount, fsopen … fspick, mount_setattr
-    # Parts of the kernel that no build needs, and that had many faults.
+    # Parts of the kernel that no build needs, and that had many vulnerabilities.
     *(298, 321, 323),  # perf_event_open, bpf, userfaultfd
 )
 _ABSENT = (
-    # io_uring could send without a call that the guard sees. libuv 1.45 and newer tries it at every
-    # start of Node, and takes this answer for an older kernel.
+    # io_uring can send data without a system call that the guard sees. libuv 1.45 and newer tries
+    # it at every start of Node.js; ENOSYS makes it fall back as on an older kernel.
     *(425, 426, 427),  # io_uring_setup, io_uring_enter, io_uring_register
-    435,  # clone3, whose flags a filter cannot read: the C library falls back to clone
+    435,  # clone3: a filter cannot read its flags from memory; ENOSYS makes glibc use clone
 )
 _CLONE, _UNSHARE = 56, 272
 _NEW_NAMESPACES = (
@@ -42,7 +42,7 @@ _NEW_NAMESPACES = (
     *(0x00020000, 0x02000000, 0x04000000, 0x08000000),
     *(0x10000000, 0x20000000, 0x40000000),
 )
-_NEW_TIME = 0x00000080  # means another thing to clone
+_NEW_TIME = 0x00000080  # CLONE_NEWTIME, for unshare only; clone() uses these bits for a signal
 
 _X32 = 0x40000000
 _X86_64 = 0xC000003E
@@ -56,17 +56,18 @@ _NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
 
 _SYS_SECCOMP = 317
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
-# Without it, kernels before 5.16 slow the whole step down: a measure against other attacks than these.
+# Before Linux 5.16, seccomp enables mitigations against speculative execution for the process,
+# which slow down the whole step. They do not matter here, and this flag turns them off.
 _ALLOW_SPECULATION = 1 << 2
 _PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def install(*, notify: bool) -> Optional[int]:
-    """Puts the filter around this thread and its children, for good.
+    """Installs the filter permanently for this thread and its children.
 
-    With `notify` it gives the descriptor on which the network guard is asked; raises OSError where
-    the kernel, or a filter that is there already, allows none.
+    With `notify`, returns the descriptor for the network guard. Raises OSError if the kernel, or a
+    filter that is already installed, does not allow that.
     """
     program = b"".join(_instructions(notify=notify))
     code = ctypes.create_string_buffer(program, len(program))
@@ -85,7 +86,7 @@ def install(*, notify: bool) -> Optional[int]:
 
 
 def _op(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
-    """One instruction of classic BPF; `yes` and `no` are how many of the next it passes over."""
+    """An instruction of classic BPF; `yes` and `no` are numbers of instructions to skip."""
     return struct.pack("=HBBI", code, yes, no, value)
 
 

@@ -1,7 +1,7 @@
-"""System V shared memory, message queues and semaphores, which outlive the processes that made them.
+"""Removes System V shared memory, message queues and semaphores of a user.
 
-Where a step has no IPC namespace of its own, they would stay in the machine's.
-Sources: sysvipc(7), proc(5).
+The kernel keeps them after their processes end. If a step does not have its own IPC namespace, they
+would stay on the machine. Sources: sysvipc(7), proc(5).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def remove_all_of(user: int) -> None:
-    """Removes what belongs to the user that this process runs as."""
+    """Removes all objects of `user`; this process must run as that user."""
     for number in _ids("shm", user):
         _libc.shmctl(number, _REMOVE, None)
     for number in _ids("msg", user):
@@ -29,12 +29,12 @@ def any_of(user: int) -> bool:
 
 
 def _ids(kind: str, user: int) -> List[int]:
-    found: List[int] = []
+    ids: List[int] = []
     with contextlib.suppress(OSError), open(f"/proc/sysvipc/{kind}", encoding="ascii") as file:
         names = file.readline().split()
         own, number = names.index("uid"), names.index(f"{'msq' if kind == 'msg' else kind}id")
         for line in file:
             fields = line.split()
             if int(fields[own]) == user:
-                found.append(int(fields[number]))
-    return found
+                ids.append(int(fields[number]))
+    return ids

@@ -1,14 +1,15 @@
-"""Layers unpacked once per machine and shared, read-only, by every step.
+"""Unpacks layers once per machine; all steps share the trees read-only.
 
-A root file system has thousands of files: Pants would need seconds to lay them out for each step.
-A tree appears whole or not at all, is checked on each entry, is held by a kernel lock while a step
-runs in it, and is removed when no step has used it for a while.
+A root file system has thousands of files, and Pants would need seconds to create them for each
+step. A tree is either complete or missing. It is verified each time a step uses it. A kernel lock
+holds it while a step runs in it, and it is removed if no step has used it for 30 days.
 
-Two processes that want the same tree: both take the shared lock and find nothing; both ask for
-the exclusive one; the first unpacks beside and renames; the second finds the tree there and goes
-on.  A kill at any moment leaves at most a `.part` folder, which the next unpacking removes.
+If two processes need the same tree, both take the shared lock and find no tree; both then request
+the exclusive lock. The first process unpacks into a `.part` folder and renames it. The second then
+finds the tree and continues. A kill at any moment leaves at most a `.part` folder, which the next
+process removes.
 
-A layer may come from a remote cache, and this runs as the user who builds: see `unpacking`.
+A layer can come from a remote cache, and this runs as the user who builds: see `unpacking`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 from slipway.core import own_folder
 
 UNUSED_SECONDS = 30 * 24 * 3600
-# A part of each tree's name: what an earlier version unpacked, with fewer checks, is not used.
+# Part of each tree's name, so that trees from earlier versions with fewer checks are not used.
 _FORMAT = 2
 
 
 class LayerDamaged(Exception):
-    """The layer's bytes are not those that its digest names."""
+    """The bytes of a layer do not match its digest."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,18 @@ class Layer:
 
 @contextmanager
 def all_unpacked(cache: str, trees: Mapping[str, Sequence[Layer]]) -> Iterator[Dict[str, str]]:
-    """The paths of several trees, by what `trees` calls them, each as in `unpacked`."""
+    """The paths of several trees by their keys in `trees`, each as in `unpacked`."""
     with ExitStack() as held:
         yield {name: held.enter_context(unpacked(cache, layers)) for name, layers in trees.items()}
 
 
 @contextmanager
 def unpacked(cache: str, layers: Sequence[Layer]) -> Iterator[str]:
-    """The path of the tree that `layers`, the lowest first, make one above the other.
+    """The path of the tree of stacked `layers`, lowest first, locked during the context.
 
-    It is locked as long as the context lasts. Upper layers add and replace; none takes away.
+    Upper layers add and replace entries, but cannot remove any.
     """
-    own_folder.make(os.path.realpath(cache))  # Pants links a step's folder to it
+    own_folder.make(os.path.realpath(cache))  # realpath, because in a sandbox it is a symlink
     name = name_of(layers)
     tree = os.path.join(cache, name)
     with open(tree + ".lock", "w") as lock:
@@ -71,28 +72,29 @@ def unpacked(cache: str, layers: Sequence[Layer]) -> Iterator[str]:
 
 
 def name_of(layers: Sequence[Layer]) -> str:
-    """What the folder of the layers' tree is called in the cache."""
+    """The name of the tree's folder in the cache."""
     lines = [f"slipway tree {_FORMAT}", *(layer.sha256 for layer in layers)]
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def fingerprint(tree: str) -> Optional[str]:
-    """Changes with any entry's name, kind, size, mode or time of change; None without a tree."""
+    """A hash of each entry's name, kind, size, mode and times; None without a tree."""
     if not os.path.isdir(tree):
         return None
     hashed = hashlib.sha256()
     for path in _walk(tree):
         state = os.lstat(path)
         facts = (path[len(tree) :], state.st_mode, state.st_size, state.st_mtime_ns)
-        # The kernel alone sets the time of change; linking within the tree is over by then.
+        # Programs cannot set the ctime, so every change of an entry shows in it. Hard links inside
+        # the tree change it too, but they exist before the fingerprint is recorded.
         hashed.update(repr((*facts, state.st_ctime_ns if path != tree else 0)).encode())
     return hashed.hexdigest()
 
 
 def _walk(top: str) -> Iterator[str]:
     yield top
-    with os.scandir(top) as found:
-        entries: List[os.DirEntry[str]] = sorted(found, key=lambda entry: entry.name)
+    with os.scandir(top) as scan:
+        entries: List[os.DirEntry[str]] = sorted(scan, key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path)
@@ -113,14 +115,15 @@ def _replace(tree: str, layers: Sequence[Layer]) -> None:
     for leftover in (part, tree):
         _remove(leftover)
     for layer in layers:
-        found = _file_sha256(layer.path)
-        if found != layer.sha256:
-            raise LayerDamaged(f"{layer.path}: sha256 is {found}, not {layer.sha256}")
+        actual = _file_sha256(layer.path)
+        if actual != layer.sha256:
+            raise LayerDamaged(f"{layer.path}: sha256 is {actual}, not {layer.sha256}")
     os.mkdir(part)
-    # The tree's own folder is no member of the layer; steps see its mode, which is no user's umask.
+    # Layers have no entry for the top folder. Steps see its mode, so it must not depend on the
+    # umask.
     os.chmod(part, 0o755)
     try:
-        # Each step compiles what it imports, and few steps unpack.
+        # Here, because each step compiles the modules that it imports, and few steps unpack.
         from slipway.archive import unpacking  # noqa: PLC0415
 
         unpacking.unpack_all(
@@ -147,7 +150,7 @@ def _file_sha256(path: str) -> str:
 def _remove_unused(cache: str, keep: str) -> None:
     for name in os.listdir(cache):
         tree, ending = os.path.splitext(os.path.join(cache, name))
-        # By the lock: it is there before anything else, and stays when all else is gone.
+        # Looks for lock files, because a lock file exists before its tree and is never removed.
         if ending != ".lock" or os.path.basename(tree) == keep:
             continue
         if time.time() - os.stat(tree + ending).st_mtime < UNUSED_SECONDS:

@@ -74,11 +74,11 @@ REFUSALS: Dict[str, Tuple[Dict[str, str], str]] = {
             "version": "echo linux/amd64",
             "load": "cat >/dev/null; " + say("open /var/lib/docker/tmp: read-only file system"),
         },
-        "docker load does not take the image: open /var/lib/docker/tmp: read-only file system",
+        "docker load failed: open /var/lib/docker/tmp: read-only file system",
     ),
     "the image goes again and again": (
         {"image inspect": "exit 0", "run": say("Error response from daemon: No such image: x")},
-        "is gone again as soon as it is loaded",
+        "right after loading it",
     ),
     "the container does not start": (
         {

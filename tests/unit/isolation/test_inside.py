@@ -62,16 +62,16 @@ def test_a_container_of_the_image_above_is_the_lower_one_too(
 
 def test_any_other_content_mode_or_link_is_told(layers: List[Layer], root: Path) -> None:
     (root / "etc" / "same").write_text("2")
-    assert first_difference(layers, str(root)) == "/etc/same is another"
+    assert first_difference(layers, str(root)) == "/etc/same differs"
     (root / "etc" / "same").unlink()
     assert first_difference(layers, str(root)) == "/etc/same: No such file or directory"
     (root / "etc" / "same").write_text("1")
     (root / "bin" / "cc").chmod(0o644)
-    assert first_difference(layers, str(root)) == "/bin/cc is another"
+    assert first_difference(layers, str(root)) == "/bin/cc differs"
     (root / "bin" / "cc").chmod(0o755)
     (root / "lib").unlink()
     (root / "lib").symlink_to("elsewhere")
-    assert first_difference(layers, str(root)) == "/lib is another"
+    assert first_difference(layers, str(root)) == "/lib differs"
 
 
 def test_a_layer_that_no_step_wrote_is_refused(tmp_path: Path) -> None:

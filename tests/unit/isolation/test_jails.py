@@ -175,6 +175,6 @@ def test_no_user_left_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_folder_of_locks_that_others_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks").chmod(mode)
-    refused = pytest.raises(IsolationRefused, match="others may write to it")
+    refused = pytest.raises(IsolationRefused, match="other users may write to it")
     with refused, build_users.reserved(str(tmp_path / "locks")):
         pass

@@ -348,7 +348,7 @@ OVER_A_LIMIT = {
     ),
     "files": (
         "i=0; while :; do i=$((i+1)); : >$i 2>/dev/null || exit 1; done",
-        "made more than 2,000 files and folders",
+        "created more than 2,000 files and folders",
     ),
 }
 
@@ -362,7 +362,7 @@ def test_a_command_that_goes_over_a_limit_is_ended_with_one_message(
     assert ended.verdict == "status 1"
     (first, *_) = [line for line in ended.err.splitlines() if "the command" in line]
     assert first == f'the command "sh" {words}'
-    assert "next:  allow more, if the package is meant to use it: --slipway-step-" in ended.err
+    assert "next:  if the package needs more, raise the limit: --slipway-step-" in ended.err
     assert not list((jailed.folder / "out").iterdir())
 
 

@@ -135,7 +135,7 @@ LABEL = 'the scripts of "evil@1.0.0"'
         ),
         (
             Breach(INODES, 1_000_000, 1_000_001),
-            "made more than 1,000,000 files and folders",
+            "created more than 1,000,000 files and folders",
             "1,000,001",
             "--slipway-step-inode-limit=2000000",
         ),
@@ -147,8 +147,8 @@ def test_a_breach_names_package_limit_measure_and_option(
 ) -> None:
     error = message(breach, LABEL)
     assert error.what == f"{LABEL} {what}"
-    assert error.found == f"{found}; Slipway ended all processes of the step"
-    assert error.next == f"allow more, if the package is meant to use it: {flag}"
+    assert error.found == f"{found}; Slipway killed all processes of the step"
+    assert error.next == f"if the package needs more, raise the limit: {flag}"
     assert error.where == ""
 
 
