@@ -1,4 +1,4 @@
-"""Toolchain images as targets: assembled or ready-made, with contract tests and locks.
+"""Toolchain images as targets: assembled from packages or ready-made, contract tests, and locks.
 
-What makes the root file system of steps belongs here. Below is `step`.
+Code that creates the root file system of steps belongs here. The room below is `step`.
 """

@@ -1,7 +1,7 @@
-"""What a team writes about a toolchain image: the wanted packages, and what no package brings.
+"""Reads the spec of a toolchain image: the wanted packages, and files that no package contains.
 
-Every package that is wanted or cut and every path that is left out stands beside its reason: the
-file is read by people who ask why something is or is not in the image.
+Every wanted or cut package and every omitted path has a reason beside it. People who read the file
+want to know why the image does or does not contain something.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEAD = ("name", "suite", "component", "architecture")
 
 @dataclass(frozen=True)
 class Edit:
-    """In the file `path`, `find`, a pattern of lines, becomes `replace`; it must match so often."""
+    """Replaces the regular expression `find` in the file `path`; it must match `times` times."""
 
     path: str
     find: str
@@ -36,12 +36,12 @@ class Edit:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """`wanted`, `cut` and `leave_out` map a name or a pattern to its reason.
+    """A spec; `wanted`, `cut` and `leave_out` map a name or a pattern to its reason.
 
-    `keep` is an exception to `leave_out`.  `folders` maps a path to its mode.  Paths have no
-    leading slash; in a pattern, `*` stands for anything but a slash, and what matches is matched
-    with everything below it.  `edits` change texts of packages; `surface` says which libraries
-    get stubs for the linker.
+    `keep` has exceptions from `leave_out`. `folders` maps a path to its mode. Paths have no leading
+    slash. In a pattern, `*` matches any characters except a slash; a pattern matches a path and
+    everything below it. `edits` change text files of packages. `surface` says which libraries get
+    stubs for linkers.
     """
 
     file: str
@@ -96,7 +96,7 @@ def read_image_spec(content: str, file: str) -> ImageSpec:
     both = sorted(set(spec.wanted) & set(spec.cut))
     if both:
         raise SlipwayError(
-            f'"{file}" both wants and cuts the package "{both[0]}"',
+            f'"{file}" has the package "{both[0]}" in both "wanted" and "cut"',
             where=f"{file}: $.cut.{both[0]}",
             next="remove one of the two lines",
         )
@@ -104,19 +104,19 @@ def read_image_spec(content: str, file: str) -> ImageSpec:
 
 
 def check_lock_is_current(spec: ImageSpec, lock: DebianLock, lock_file: str, next: str) -> None:
-    """Every reason why the lock does not belong to the spec any more; `next` renews it."""
+    """Raises SlipwayErrors if the lock was not made from this spec; `next` updates the lock."""
     faults: List[str] = []
     for key in ("suite", "component", "architecture"):
-        asked, locked = getattr(spec, key), getattr(lock, key)
-        if asked != locked:
-            faults.append(f'the {key} is "{asked}" now; locked is "{locked}"')
-    for key, verb in (("wanted", "wants"), ("cut", "cuts")):
-        asked, locked = set(getattr(spec, key)), set(getattr(lock, key))
-        faults += [f'{spec.file} {verb} "{name}" now' for name in sorted(asked - locked)]
-        faults += [f'{spec.file} no longer {verb} "{name}"' for name in sorted(locked - asked)]
+        current, locked = getattr(spec, key), getattr(lock, key)
+        if current != locked:
+            faults.append(f'{key}: "{current}" in {spec.file}, "{locked}" in the lock')
+    for key in ("wanted", "cut"):
+        current, locked = set(getattr(spec, key)), set(getattr(lock, key))
+        faults += [f'{key}: "{name}" is not in the lock' for name in sorted(current - locked)]
+        faults += [f'{key}: "{name}" is only in the lock' for name in sorted(locked - current)]
     if faults:
         raise SlipwayErrors(
-            f'"{lock_file}" is stale: it was not resolved from what "{spec.file}" says',
+            f'"{lock_file}" is out of date: "{spec.file}" has changed',
             faults,
             where=lock_file,
             next=next,
@@ -124,11 +124,11 @@ def check_lock_is_current(spec: ImageSpec, lock: DebianLock, lock_file: str, nex
 
 
 def path_pattern(patterns: List[str]) -> Pattern[str]:
-    """Matches what one of `patterns` names, and everything below it."""
+    """A pattern for paths that match one of `patterns`, and for all paths below them."""
     alternatives = "|".join(
         "[^/]*".join(re.escape(literal) for literal in pattern.split("*")) for pattern in patterns
     )
-    # Without patterns nothing matches.
+    # An empty alternative would match every path, so without patterns this matches none.
     return re.compile(rf"({alternatives})(/.*)?" if patterns else r"(?!)", re.DOTALL)
 
 
@@ -162,8 +162,8 @@ def _check_key(key: str, value: Field, pattern: str, expected: str) -> None:
 
 def _edits(field: Optional[Field]) -> Iterator[Edit]:
     for path, edits in _paths(field).items():
-        for one in edits.items():
-            parts = one.record(["find", "replace", "why"], ["times"])
+        for item in edits.items():
+            parts = item.record(["find", "replace", "why"], ["times"])
             find = parts["find"].text(r"(?s).+", "a pattern")
             try:
                 re.compile(find)
@@ -193,13 +193,13 @@ def _surface(field: Field) -> SurfaceSpec:
 def _link_script(path: str, field: Field) -> LinkScript:
     parts = field.record(["library"], ["with", "as_needed", "rest_of", "rest"])
     if ("rest_of" in parts) != ("rest" in parts):
-        raise field.fault('both of "rest_of" and "rest", or none')
+        raise field.fault('either both "rest_of" and "rest", or neither')
     words = r"(/|-l)[^\s()]+"
     return LinkScript(
         path,
         parts["library"].text(_PATH, "a path without leading slash"),
-        tuple(one.text(words, "an absolute path or -lNAME") for one in _items(parts.get("with"))),
-        tuple(one.text(_PATH, "a path") for one in _items(parts.get("as_needed"))),
+        tuple(item.text(words, "an absolute path or -lNAME") for item in _items(parts.get("with"))),
+        tuple(item.text(_PATH, "a path") for item in _items(parts.get("as_needed"))),
         parts["rest_of"].text(_PATH, "a path") if "rest_of" in parts else "",
         parts["rest"].text(_PATH, "a path") if "rest" in parts else "",
     )

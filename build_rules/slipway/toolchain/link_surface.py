@@ -1,8 +1,8 @@
-"""Makes a tree link as the oldest host would: stubs in place of its libraries, where linkers look.
+"""Makes linkers in a tree find stub libraries, as if they linked on the oldest host.
 
-The libraries themselves stay where programs of the tree load them.  For each library that is named,
-a stub goes into a folder of its own, and what `-l` finds leads to it: a link, or a linker script
-where more belongs to the library than itself.
+The real libraries stay in place, because programs of the tree load them. A separate folder gets a
+stub for each library. The file that `-l` finds becomes a symlink to the stub, or a linker script if
+the library consists of more files.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _LINKED = re.compile(r"lib[^/]+\.so")
 
 @dataclass(frozen=True)
 class LinkScript:
-    """What a linker script at `path` names besides the stub of `library`.
+    """A linker script at `path` with the stub of `library` and further files.
 
-    `with_files` are further files and -l options, `as_needed` libraries that are only linked when
-    asked for, and `rest_of` a static library for what the stub lacks, which goes to `rest`.
+    `with_files` are further files and -l options. `as_needed` are libraries that are linked only if
+    they are needed. `rest_of` is a static library; its part that the stub lacks is written to
+    `rest`.
     """
 
     path: str
@@ -44,10 +45,10 @@ class LinkScript:
 
 @dataclass(frozen=True)
 class SurfaceSpec:
-    """`folder` is for stubs; in `links_in`, each lib*.so that is a link leads to a stub.
+    """The link surface of an image: stubs are in `folder`.
 
-    `static_instead` are patterns of names that are linked statically although the old host has
-    them. `newer` maps a library to a file of name@version lines that it lacked.
+    Each symlink lib*.so in `links_in` is changed to lead to a stub. `static_instead` are patterns
+    of symbols that are linked statically although the oldest host has them.
     """
 
     folder: str
@@ -62,7 +63,7 @@ def apply_surface(
     policy: AbiPolicy,
     file: str,
 ) -> None:
-    """Changes `tree`; `file` is what messages call the spec."""
+    """Adds the stubs and scripts to `tree`; `file` is the name of the spec in messages."""
     _Surface(tree, spec, policy, file).apply()
 
 
@@ -98,9 +99,9 @@ class _Surface:
                 self._spec.static_instead,
             )
         except ElfError as error:
-            raise self._fault(f'the library "{path}" cannot be read: {error}') from None
+            raise self._fault(f'cannot read the library "{path}": {error}') from None
         if not made.provided:
-            raise self._fault(f'nothing is left of the library "{path}" for the oldest host')
+            raise self._fault(f'the oldest host has no symbol of the library "{path}"')
         self._tree.put(self._place(made), file_entry(Content(len(made.data), data=made.data)))
         self._stubs[made.soname] = made
         return made

@@ -1,7 +1,8 @@
-"""From locked packages and a spec to the tree of a root file system.
+"""Builds the tree of a root file system from locked packages and a spec.
 
-Packages are only unpacked.  What their maintainer scripts would have done, as far as an image for
-build steps needs it, the spec says: links, files and folders, which stand above any package's.
+Packages are only unpacked, and their maintainer scripts never run. The spec lists the links, files
+and folders that these scripts would create and that build steps need. Entries of the spec take
+precedence over entries of packages.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ _LIBRARY_FOLDERS = (
     "usr/lib64",
     "usr/local/lib",
 )
-_FETCH_AGAIN = "have it fetched again: run the same command again"
-_LOCK_ANOTHER = "name another mirror in [slipway] debian_mirror, and write the lock anew"
+_FETCH_AGAIN = "run the same command again, which fetches the package again"
+_LOCK_ANOTHER = "set another mirror in [slipway] debian_mirror, and regenerate the lock"
 
 
 def build_tree(
@@ -54,9 +55,10 @@ def build_tree(
     lower: Tree,
     policy: Optional[AbiPolicy] = None,
 ) -> Tree:
-    """The whole root: `lower`, the packages (`debs` holds them as <sha256>.deb), the spec's own.
+    """The tree of the root: the layers in `lower`, the packages, and the entries of the spec.
 
-    `policy` is what the link surface offers, where the spec has one.
+    `debs` is a folder with the packages as <sha256>.deb. `policy` is the ABI policy of the link
+    surface, which is required if the spec has one. Raises SlipwayError.
     """
     tree = Tree(dict(lower.entries))
     own = _add_own(tree, spec)
@@ -73,12 +75,12 @@ def build_tree(
 
 
 def _add_own(tree: Tree, spec: ImageSpec) -> Set[str]:
-    """Puts the spec's entries first, so that packages go through its links; returns their places."""
+    """Adds the spec's entries first, because its links redirect packages; returns their paths."""
     own: Set[str] = set()
     entries: Dict[str, Entry] = {path: link_entry(target) for path, target in spec.links.items()}
     entries.update({path: text_entry(text) for path, text in spec.files.items()})
     entries.update({path: Entry(Kind.FOLDER, mode) for path, mode in spec.folders.items()})
-    for path in sorted(entries):  # a link stands before what is below it
+    for path in sorted(entries):  # sorted, so that a link comes before the entries below it
         own.add(tree.real_place(path))
         tree.put(path, entries[path])
     add_mount_points(tree)
@@ -93,18 +95,18 @@ def _read(locked: LockedPackage, debs: str) -> deb.Package:
             content = file.read(locked.size + 1)
     except OSError as error:
         raise SlipwayError(
-            f'the package "{label}" cannot be read',
+            f'cannot read the package "{label}"',
             where=path,
             found=str(error.strerror),
             next=_FETCH_AGAIN,
         ) from None
-    found = hashlib.sha256(content).hexdigest()
-    if len(content) != locked.size or found != locked.sha256:
+    actual = hashlib.sha256(content).hexdigest()
+    if len(content) != locked.size or actual != locked.sha256:
         raise SlipwayError(
-            f'the package "{label}" is not the locked one',
+            f'the package "{label}" does not match the lock',
             where=path,
-            found=f"{len(content)} bytes with SHA-256 {found}; "
-            f"locked are {locked.size} with {locked.sha256}",
+            found=f"{len(content)} bytes with SHA-256 {actual}; "
+            f"the lock has {locked.size} with {locked.sha256}",
             next=_FETCH_AGAIN,
         )
     with suggesting(_LOCK_ANOTHER, where=path):
@@ -116,7 +118,7 @@ def _read(locked: LockedPackage, debs: str) -> deb.Package:
         ):
             if package.control.get(field) != expected:
                 raise SlipwayError(
-                    f'the package "{label}" says otherwise of itself than the lock',
+                    f'the control file of the package "{label}" contradicts the lock',
                     found=f"{field}: {package.control.get(field, '')}",
                 )
     return package
@@ -140,21 +142,21 @@ def _add_packages(
                 tree.entries[place] = entry
                 owners[place] = name
             elif entry.kind is Kind.FOLDER and (tree.follow(place) or entry).kind is Kind.FOLDER:
-                continue  # another package has it too, maybe as a link to a folder
+                continue  # several packages may have the same folder, or a symlink to a folder
             elif not entry.same_as(old):
                 faults.append(
-                    f"/{path} is in {name} and, different, in {owners.get(place, 'another')}"
+                    f"/{path} differs between {name} and {owners.get(place, 'another package')}"
                 )
     if faults:
         raise SlipwayErrors(
-            "packages of the image contradict each other",
+            "packages of the image have different files at the same path",
             faults,
             where=spec.file,
-            next='cut one of the packages, or name the path in "leave_out"',
+            next='add one of the packages to "cut", or the path to "leave_out"',
         )
     if filter_.unused:
         raise SlipwayErrors(
-            f'"{spec.file}" leaves out what no package has',
+            f'"{spec.file}" leaves out paths that no package has',
             sorted(filter_.unused),
             where=f"{spec.file}: $.leave_out",
             next="remove these lines",
@@ -167,7 +169,9 @@ def _package_entries(package: deb.Package, name: str, spec: ImageSpec) -> List[T
         for member in package.members:
             path = member_path(member, name)
             if member.kind is Kind.DEVICE:
-                raise SlipwayError(f'the package "{name}" holds a {member.kind.value}', found=path)
+                raise SlipwayError(
+                    f'the package "{name}" contains a {member.kind.value}', found=path
+                )
             if member.kind is Kind.HARD_LINK:
                 entries[path] = linked_entry(entries.get, member, name)
             else:
@@ -178,13 +182,13 @@ def _package_entries(package: deb.Package, name: str, spec: ImageSpec) -> List[T
             error.what,
             where=spec.file,
             found=error.found,
-            next=f'add "{name}" to "cut", or take it out of "wanted"',
+            next=f'add "{name}" to "cut", or remove it from "wanted"',
         ) from None
     return [(path, entry) for path, entry in entries.items() if path]
 
 
 class _Filter:
-    """What the spec leaves out, and which of its patterns have not matched anything."""
+    """Decides which paths the spec omits, and records which of its patterns never matched."""
 
     def __init__(self, spec: ImageSpec) -> None:
         self._any = path_pattern(list(spec.leave_out))
@@ -219,10 +223,10 @@ def _edit(tree: Tree, spec: ImageSpec) -> None:
         tree.put(edit.path, dataclasses.replace(entry, content=content))
     if faults:
         raise SlipwayErrors(
-            f'"{spec.file}" edits what is not there so',
+            f'"{spec.file}" has edits that do not match their files',
             faults,
             where=f"{spec.file}: $.edits",
-            next="correct the patterns: the packages have changed",
+            next="correct the patterns, because the packages have changed",
         )
 
 
@@ -232,7 +236,7 @@ def _apply_surface(tree: Tree, spec: ImageSpec, policy: Optional[AbiPolicy]) -> 
         raise SlipwayError(
             f'"{spec.file}" has a link surface, but the image has no ABI policy',
             where=f"{spec.file}: $.link_surface",
-            next='write abi.toml, and name it in the target: abi_policy="abi.toml"',
+            next='write abi.toml, and add to the target: abi_policy="abi.toml"',
         )
     apply_surface(tree, spec.surface, policy, spec.file)
 
@@ -241,7 +245,7 @@ def _check_links(tree: Tree, spec: ImageSpec) -> None:
     dead = [f"{path} -> {spec.links[path]}" for path in spec.links if tree.follow(path) is None]
     if dead:
         raise SlipwayErrors(
-            f'"{spec.file}" has links that lead nowhere',
+            f'"{spec.file}" has links with missing targets',
             dead,
             where=f"{spec.file}: $.links",
             next="correct the targets, or remove the links",
@@ -249,7 +253,10 @@ def _check_links(tree: Tree, spec: ImageSpec) -> None:
 
 
 def _check_libraries(tree: Tree, spec: ImageSpec) -> None:
-    """Every library that a file asks for is there: in a usual folder, or beside the file."""
+    """Raises SlipwayErrors if a file needs a library that the loader would not find.
+
+    A library must be in a standard folder, or in the folder of the file.
+    """
     faults: List[str] = []
     for path in sorted(tree.entries):
         content = tree.entries[path].content
@@ -261,8 +268,8 @@ def _check_libraries(tree: Tree, spec: ImageSpec) -> None:
                 faults.append(f"/{path} needs {library}")
     if faults:
         raise SlipwayErrors(
-            "programs or libraries of the image lack libraries",
+            "programs or libraries of the image need missing libraries",
             faults,
             where=spec.file,
-            next='remove the package from "cut", or name what needs it in "leave_out"',
+            next='remove the library\'s package from "cut", or add the file to "leave_out"',
         )

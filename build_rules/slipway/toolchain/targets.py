@@ -1,4 +1,4 @@
-"""The target type `node_toolchain` and its fields; each help text carries an example."""
+"""The target type `node_toolchain` and its fields; each help text has an example."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class ImageField(BelowFolderMixin, SingleSourceField):
     default = "image.json"
     help = help_text(
         """
-        The file that says which packages the image is made of and how; or an image that is there
-        already, by its digest in a registry, or by its ID in the local Docker engine.
+        Sets the source of the image. This is the spec file that lists its packages; or a ready
+        image, with its digest in a registry or its ID in the local Docker engine. The parts of a
+        ready image are locked with `./pants generate-lockfiles --resolve=toolchain:<name>`.
 
-        Example: `image="image.json"`, or `image="registry.example/team/centos7@sha256:9f86d0…"`,
-        whose parts go into the lock by `./pants generate-lockfiles --resolve=toolchain:<name>`.
+        Example: `image="image.json"`, or `image="registry.example/team/centos7@sha256:9f86d0…"`.
         """
     )
 
     @property
     def reference(self) -> Optional[str]:
-        """The image that is there already, if the field names one."""
+        """The reference of a ready image; None for a spec file."""
         return self.value if self.value and is_reference(self.value) else None
 
 
@@ -43,9 +43,9 @@ class PackagesLockField(FileField):
     default = "packages.lock"
     help = help_text(
         """
-        The lock of the image's Debian packages: names, versions, sizes and hashes; or of the parts
-        of an image that a registry or an engine has. Its resolve is named after the target,
-        `toolchain:<name>`.
+        Sets the lock of the image. It has the names, versions, sizes and hashes of Debian packages,
+        or the parts of a ready image in a registry or an engine. Its resolve is named after the
+        target: `toolchain:<name>`.
 
         Example: `packages="packages.lock"`, written by
         `./pants generate-lockfiles --resolve=toolchain:base`.
@@ -57,8 +57,8 @@ class ImageBaseField(OneAddressField):
     alias = "base"
     help = help_text(
         """
-        Another `node_toolchain`, made of packages, whose layers this image stands on. Its packages
-        are there already and not in the lock.
+        Sets the image below: a `node_toolchain` from packages, whose layers this image extends. Its
+        packages are not in the lock of this image. Without it, the image has a single layer.
 
         Example: `base="//toolchains/base"`.
         """
@@ -69,8 +69,9 @@ class AbiPolicyField(FileField):
     alias = "abi_policy"
     help = help_text(
         """
-        The file that says on which oldest hosts binaries of this toolchain load: the newest symbol
-        versions and the libraries that those have. The link surface of the image offers no more.
+        Sets the ABI policy: the newest symbol versions and the libraries of the oldest host on
+        which binaries of this toolchain must load. The link surface of the image has only these
+        versions.
 
         Example: `abi_policy="abi.toml"`.
         """
@@ -81,9 +82,9 @@ class ContractTestsField(GlobsField):
     alias = "contract_tests"
     help = help_text(
         """
-        What `./pants test` of the image runs: each `*.sh` among these files, inside the image, in
-        a folder with all of them. A script that fails fails the test, and so does a binary that it
-        leaves and that breaks the ABI policy.
+        Lists the files of the image's contract tests. `./pants test` runs each `*.sh` among them
+        inside the image, in a folder with all of these files. The test fails if a script fails,
+        or if a script leaves a binary that breaks the ABI policy.
 
         Example: `contract_tests=["contract/**"]`.
         """
@@ -94,8 +95,8 @@ class ImageArchiveField(StringField, AsyncFieldMixin):
     alias = "archive"
     help = help_text(
         """
-        A ready image instead of packages: an archive as `docker save` or an OCI tool writes it, by
-        a file below this folder or an address, with its hash in `archive_sha256`.
+        Sets a ready image to use instead of packages: an archive from `docker save` or an OCI tool.
+        The value is a file below this folder or an address. `archive_sha256` must have its hash.
 
         Example: `archive="our-image.tar", archive_sha256="9f86d0…", archive_size="73400320"`.
         """
@@ -106,7 +107,7 @@ class ImageArchiveSha256Field(StringField):
     alias = "archive_sha256"
     help = help_text(
         """
-        The SHA-256 of `archive`, 64 hexadecimal digits.
+        Sets the SHA-256 of `archive`, 64 hexadecimal digits.
 
         Example: `archive_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`.
         """
@@ -117,7 +118,7 @@ class ImageArchiveSizeField(StringField):
     alias = "archive_size"
     help = help_text(
         """
-        The size of `archive` in bytes, as digits; needed when it is an address.
+        Sets the size of `archive` in bytes, as digits. It is required if `archive` is an address.
 
         Example: `archive_size="73400320"`.
         """
@@ -140,10 +141,10 @@ class NodeToolchain(Target):
     )
     help = help_text(
         """
-        A pinned root file system, the machine in which build steps run.
+        A pinned root file system, in which build steps run.
 
-        It is assembled from a lock of Debian packages, without root and without Docker, to the
-        same bytes everywhere. `package` writes it as an archive that `docker load` reads, `test`
+        Slipway assembles it from a lock of Debian packages, without root and without Docker, to the
+        same bytes on every machine. `package` writes it as an archive for `docker load`, and `test`
         runs its contract tests.
         """
     )

@@ -63,7 +63,7 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
     "no such policy": (
         'abi_policy="gone.toml"',
         POLICY,
-        ('the ABI policy "a/gone.toml" is not there', "in:    a:image, field abi_policy"),
+        ('the ABI policy "a/gone.toml" does not exist', "in:    a:image, field abi_policy"),
     ),
     "a policy that is no TOML": (
         'abi_policy="abi.toml"',

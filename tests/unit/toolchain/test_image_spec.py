@@ -92,7 +92,7 @@ BAD: Dict[str, Any] = {
     ),
     "half a remainder": (
         {"link_surface": {**SURFACE, "scripts": {"l.so": {"library": "l.so.1", "rest": "r.a"}}}},
-        'both of "rest_of" and "rest", or none',
+        'either both "rest_of" and "rest", or neither',
         "$.link_surface.scripts.l.so",
     ),
     "an option that is none": (
@@ -102,7 +102,7 @@ BAD: Dict[str, Any] = {
     ),
     "wanted and cut": (
         {"cut": {"tool": "no"}},
-        'both wants and cuts the package "tool"',
+        'has the package "tool" in both "wanted" and "cut"',
         "$.cut.tool",
     ),
 }
@@ -123,10 +123,10 @@ def test_a_stale_lock_is_explained_reason_by_reason() -> None:
     with pytest.raises(SlipwayError) as caught:
         check_lock_is_current(spec, lock, "packages.lock", next="renew it")
     assert caught.value.found.splitlines() == [
-        '1. the suite is "bookworm" now; locked is "bullseye"',
-        '2. image.json wants "bash" now',
-        '3. image.json no longer wants "sed"',
-        '4. image.json cuts "dpkg" now',
+        '1. suite: "bookworm" in image.json, "bullseye" in the lock',
+        '2. wanted: "bash" is not in the lock',
+        '3. wanted: "sed" is only in the lock',
+        '4. cut: "dpkg" is not in the lock',
     ]
     assert caught.value.next == "renew it"
 

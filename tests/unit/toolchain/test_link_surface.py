@@ -162,5 +162,5 @@ def test_a_library_that_is_not_there_is_told_with_its_place() -> None:
 
 def test_a_library_of_which_nothing_is_left_is_told() -> None:
     tree = tree_of({"lib/libm.so.6": content(f"{LIB}/libm.so.6")}, {"lib/libm.so": "libm.so.6"})
-    with pytest.raises(SlipwayError, match="nothing is left of the library"):
+    with pytest.raises(SlipwayError, match="the oldest host has no symbol of the library"):
         link_surface.apply_surface(tree, SurfaceSpec("stubs", "lib", ()), policy("1.0"), "i.json")

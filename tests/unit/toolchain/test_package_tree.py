@@ -173,8 +173,8 @@ BAD: Dict[str, Tuple[Mapping[str, List[Tuple[str, File]]], Dict[str, Any], str, 
     "one path, two contents": (
         {"one": [("./f", b"1"), ("./g", b"1")], "two": [("./f", b"2"), ("./g", b"2")]},
         {},
-        "packages of the image contradict each other",
-        "1. /f is in two and, different, in one\n2. /g is in two and, different, in one",
+        "packages of the image have different files at the same path",
+        "1. /f differs between two and one\n2. /g differs between two and one",
         'name the path in "leave_out"',
     ),
     "one path, two modes": (
@@ -188,27 +188,27 @@ BAD: Dict[str, Tuple[Mapping[str, List[Tuple[str, File]]], Dict[str, Any], str, 
         {"one": [("./f", b"1")], "two": [("./f", folder())]},
         {},
         "contradict",
-        "/f is in two and, different, in one",
+        "/f differs between two and one",
         "leave_out",
     ),
     "a pattern that matches nothing": (
         {"tool": [("./f", b"1")]},
         {"leave_out": {"usr/shar": "documentation"}},
-        '"image.json" leaves out what no package has',
+        '"image.json" leaves out paths that no package has',
         "1. usr/shar",
         "remove these lines",
     ),
     "an edit that no longer fits": (
         {"tool": [("./a.h", b"#define X 2\n")]},
         {"edits": {"a.h": [{"find": "X 1", "replace": "X 0", "why": "x"}]}},
-        '"image.json" edits what is not there so',
+        '"image.json" has edits that do not match their files',
         "1. /a.h: 'X 1' matches 0 times, not 1",
         "the packages have changed",
     ),
     "an edit of a file that is not there": (
         {"tool": [("./a.h", b"1")]},
         {"edits": {"b.h": [{"find": "1", "replace": "2", "why": "x"}]}},
-        "edits what is not there so",
+        "has edits that do not match their files",
         "1. /b.h: '1' matches 0 times, not 1",
         "correct the patterns",
     ),
@@ -222,23 +222,23 @@ BAD: Dict[str, Tuple[Mapping[str, List[Tuple[str, File]]], Dict[str, Any], str, 
     "a link that leads nowhere": (
         {"tool": [("./usr/bin/mawk", b"1")]},
         {"links": {"usr/bin/awk": "gawk"}},
-        '"image.json" has links that lead nowhere',
+        '"image.json" has links with missing targets',
         "1. usr/bin/awk -> gawk",
         "correct the targets",
     ),
     "a library that is not there": (
         {"tool": [("./usr/bin/watch", make_elf("libncursesw.so.6"))]},
         {},
-        "programs or libraries of the image lack libraries",
+        "programs or libraries of the image need missing libraries",
         "1. /usr/bin/watch needs libncursesw.so.6",
         'remove the package from "cut"',
     ),
     "a device": (
         {"tool": [("./dev/sda", special(b"4"))]},
         {},
-        'the package "tool" holds a device',
+        'the package "tool" contains a device',
         "dev/sda",
-        'add "tool" to "cut", or take it out of "wanted"',
+        'add "tool" to "cut", or remove it from "wanted"',
     ),
     "a name that leaves the root": (
         {"tool": [("./../../etc/passwd", b"1")]},
@@ -269,15 +269,19 @@ def test_a_fault_is_told_with_what_to_change(case: str, tmp_path: Path) -> None:
 
 WRONG_FILES: Dict[str, Tuple[Callable[[Path], object], str, str]] = {
     "missing": (lambda path: path.unlink(), "cannot be read", "No such file"),
-    "shorter": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "is not the locked one", ""),
+    "shorter": (
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        "does not match the lock",
+        "",
+    ),
     "longer": (
         lambda path: path.write_bytes(path.read_bytes() + b"x"),
-        "is not the locked one",
+        "does not match the lock",
         "",
     ),
     "one bit": (
         lambda path: path.write_bytes(path.read_bytes().replace(b"2.0\n", b"2.1\n")),
-        "is not the locked one",
+        "does not match the lock",
         "SHA-256",
     ),
 }
@@ -294,7 +298,7 @@ def test_a_file_that_is_not_the_locked_package_is_named(case: str, tmp_path: Pat
     assert what in caught.value.what
     assert found in caught.value.found
     assert caught.value.where.endswith(lock.packages[0].sha256 + ".deb")
-    assert caught.value.next == "have it fetched again: run the same command again"
+    assert caught.value.next == "run the same command again, which fetches the package again"
 
 
 @pytest.mark.parametrize(
@@ -309,7 +313,7 @@ def test_a_package_that_says_otherwise_of_itself_is_refused(
     changed: Dict[str, str], found: str, tmp_path: Path
 ) -> None:
     spec, lock = write_inputs(tmp_path, {"tool": make_deb(**changed)})  # type: ignore[arg-type]
-    with pytest.raises(SlipwayError, match="says otherwise of itself") as caught:
+    with pytest.raises(SlipwayError, match="contradicts the lock") as caught:
         build_tree(spec, lock, str(tmp_path / "debs"), Tree())
     assert caught.value.found == found
 

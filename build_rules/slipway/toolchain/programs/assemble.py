@@ -1,15 +1,14 @@
-"""Makes the layers of a toolchain image, as one build step on the runner's own CPython.
+"""Creates the layers of a toolchain image, in a build step on the runner's CPython.
 
-This runs before there is any root file system to run in, so it uses the standard library alone and
-writes nothing compressed: the same lock gives the same bytes under CPython 3.7, 3.8 and 3.9, as any
-user, in any folder.
+This program runs before a root file system exists, so it uses only the standard library. It writes
+no compressed data, so that the same lock gives the same bytes with CPython 3.7, 3.8 and 3.9, for
+any user and in any folder.
 
-    layer    packages of a lock, above other layers  -> one layer tar
-    archive  layer tars                              -> an image archive for engines
-    root     somebody's ready image, as an archive
-             or as its parts                         -> one layer tar, the whole root
+    layer    packages of a lock, on top of other layers  -> a layer tar
+    archive  layer tars                                  -> an image archive for engines
+    root     a ready image, as an archive or in parts    -> a layer tar with the whole root
 
-Each writes facts about its result as JSON.
+Each command writes facts about its result as JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from slipway.toolchain.package_tree import build_tree
 
 _CHUNK = 1 << 20
 _FORMAT = 1
-_RENEW = "./pants generate-lockfiles --resolve=toolchain:NAME, with the name of the target"
+_RENEW = "./pants generate-lockfiles --resolve=toolchain:<the name of the target>"
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def main(arguments: Arguments) -> int:
         place = os.path.abspath(error.filename or OUT)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         failed = SlipwayError(
-            "the image cannot be made",
+            "cannot create the image",
             where=place,
             found=str(error.strerror),
             next=f"{'df -h' if full else 'ls -ld'} {place}",
@@ -169,7 +168,7 @@ def _make_archive(wanted: Archive) -> Facts:
 
 
 def _make_root(wanted: Root) -> Facts:
-    # Beside the result: a layer may be too large for the folder of temporary files.
+    # Beside the result, because a layer can be too large for the file system of /tmp.
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=OUT) as scratch:
         if wanted.archive:
             image = read_ready_image(wanted.archive, scratch)

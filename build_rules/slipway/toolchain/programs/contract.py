@@ -1,7 +1,7 @@
-"""Runs the contract tests of a toolchain image, inside it.
+"""Runs the contract tests of a toolchain image, inside the image.
 
-Each script runs in a copy of all contract files of its own.  Binaries that it leaves there are held
-against the ABI policy, where the image has one.  Leaves `contract.json`, the table of binaries.
+Each script runs in its own copy of all contract files. If the image has an ABI policy, the binaries
+that a script leaves there are checked against it. Writes `contract.json`, the list of binaries.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def test(arguments: Arguments) -> None:
     scripts = [entry.name for entry in layers.walk(_SOURCES) if entry.name.endswith(".sh")]
     if not scripts:
         raise SlipwayError(
-            "the contract tests of the image hold no script",
+            "the contract tests of the image contain no script",
             where=f"{placeholders.ORIGIN}, field contract_tests",
-            next='name one that ends in .sh, such as contract_tests=["contract/**"]',
+            next='add a script with a name such as build.sh: contract_tests=["contract/**"]',
         )
     audited: List[AuditedFile] = []
     for script in scripts:
@@ -89,7 +89,7 @@ def _audit(folder: str, policy: AbiPolicy) -> List[AuditedFile]:
             "binaries of the contract tests do not load on the oldest host",
             breaches,
             where=f"{placeholders.ORIGIN}, field abi_policy",
-            next="correct the link surface of the image, or the policy",
+            next="correct the link surface of the image, or the ABI policy",
         )
     return found
 

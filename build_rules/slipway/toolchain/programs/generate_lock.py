@@ -1,7 +1,7 @@
-"""Writes the lock of a toolchain image: resolves what its spec wants by what a mirror has now.
+"""Writes the lock of a toolchain image: resolves its wanted packages with the index of a mirror.
 
-It runs on the runner's CPython with the network, and
-reads apt's own configuration; the settings file says which mirror stands in for it, if any.
+The program runs on the runner's CPython with network access, and reads the apt configuration; the
+settings file can set another mirror.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from slipway.toolchain.image_spec import read_image_spec
 
 @dataclass(frozen=True)
 class Arguments:
-    """`spec` is the image's JSON file, which messages call `path`; `old` is the lock as it was.
+    """`spec` is the image's JSON file, with the name `path` in messages; `old` is the current lock.
 
-    `below` are the locks of images below, `verifier` the packages with what gpgv needs, if the
-    machine lacks it; `resolve` is what `generate-lockfiles` calls the lock.
+    `below` are the locks of images below. `verifier` are packages that gpgv needs, if the machine
+    lacks it. `resolve` is the lock's name in `generate-lockfiles`.
     """
 
     spec: str
@@ -77,7 +77,8 @@ def generate_lock(arguments: Arguments, settings: Settings) -> None:
     )
     text = write_lock(lock)
     with suggesting(TRY_ANOTHER, where=f"the mirrors of {config.origin}"):
-        # What a build would refuse comes from the mirror, and is written nowhere.
+        # A lock that a build would reject is never written. Such data can only come from the
+        # mirror.
         read_lock(text, "the new lock")
     write_text(LOCK.path, text)
     size = sum(package.size for package in lock.packages) / 1e6
@@ -85,14 +86,14 @@ def generate_lock(arguments: Arguments, settings: Settings) -> None:
 
 
 def _day_of(old: Optional[str], suite: str) -> Optional[str]:
-    """Of which day the archive was that the old lock was made from, if it is one of `suite`."""
+    """The day of the archive that the current lock was made from, if it is a lock of `suite`."""
     if not old or not os.path.exists(old):
         return None
     try:
         with open(old, encoding="utf-8", errors="replace") as file:
             lock = read_lock(file.read(), old)
     except SlipwayError:
-        return None  # it is damaged, which is why it is written anew
+        return None  # the lock is damaged, and will be replaced
     return lock.date if lock.suite == suite else None
 
 
@@ -106,7 +107,7 @@ def _suggesting_trust(suite: str, resolve: str) -> Iterator[None]:
             error.what,
             where=error.where,
             found=error.found,
-            next=f"{error.next}\nor, for a run in which you know why and trust the mirror: {command}",
+            next=f"{error.next}\nor, if you know the reason and trust the mirror: {command}",
         ) from None
 
 

@@ -1,6 +1,7 @@
-"""Writes the lock of an image that a registry or the local engine has: its parts by hash and size.
+"""Writes the lock of an image in a registry or in the local engine: hashes and sizes of its parts.
 
-It runs on the runner's CPython with the network, and reads the logins of docker's configuration.
+The program runs on the runner's CPython with network access, and reads logins from docker's
+configuration.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from slipway.step.network_frame import run
 
 @dataclass(frozen=True)
 class Arguments:
-    """The image by its reference, and the field that has it, for messages."""
+    """The reference of the image, and the field that contains it, for messages."""
 
     image: str
     where: str

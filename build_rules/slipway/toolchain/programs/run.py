@@ -1,10 +1,10 @@
-"""A shell, or one command, inside a toolchain image, for people.
+"""Runs a shell or a command inside a toolchain image, for interactive use.
 
     run.py CACHE NAME LAYER:SHA256... [-- COMMAND...]
 
-Started by `run`, outside of any sandbox.  Pants gives its child no controlling terminal, so the
-shell gets a terminal of its own, and this program passes bytes between the two: Ctrl-C and job
-control are the inner terminal's business and end neither Pants nor the shell.
+The goal `run` starts this program outside any sandbox. Pants starts it without a controlling
+terminal. So the shell gets a new terminal, and this program copies bytes between the two terminals.
+Ctrl-C and job control work in the inner terminal, and end neither Pants nor the shell.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "TZ": "UTC",
 }
-_SIZE_EVERY = 0.5  # seconds between looks at the size of the outer terminal
+_SIZE_EVERY = 0.5  # seconds between two checks of the size of the outer terminal
 
 
 def main(arguments: List[str]) -> int:
@@ -48,9 +48,9 @@ def main(arguments: List[str]) -> int:
             return namespaces.run(root, [], command)
     except IsolationRefused as error:
         refused = SlipwayError(
-            "this machine refuses the user namespace that the shell runs in",
+            "this machine does not allow user namespaces, which the shell needs",
             found=str(error),
-            next=f"./pants package //toolchains/{name}, then docker load",
+            next=f"./pants package //toolchains/{name}   (then load the archive with docker load)",
         )
         print(refused, file=sys.stderr)
         return 1
@@ -62,7 +62,7 @@ def main(arguments: List[str]) -> int:
 def _in_terminal(root: str, argv: Tuple[str, ...], env: Mapping[str, str]) -> int:
     outer, inner = os.openpty()
     _copy_size(0, outer)
-    # The shell in a process of its own: this one is left with nothing but passing bytes on.
+    # The shell runs in a child process, because this process copies bytes until the shell ends.
     child = os.fork()
     if child == 0:
         os.close(outer)
@@ -81,11 +81,12 @@ def _in_terminal(root: str, argv: Tuple[str, ...], env: Mapping[str, str]) -> in
 
 
 def _relay(outer: int) -> None:
-    """Until the other end of the inner terminal is closed."""
+    """Copies bytes until the other end of the inner terminal is closed."""
     sources = [0, outer]
     while True:
         ready, _, _ = select.select(sources, [], [], _SIZE_EVERY)
-        # No signal tells of another size: it is not our terminal.
+        # The kernel sends SIGWINCH only to processes of the terminal's session, and this process is
+        # in another. So the size is checked here.
         _copy_size(0, outer)
         for source in ready:
             try:

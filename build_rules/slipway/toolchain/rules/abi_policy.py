@@ -1,4 +1,4 @@
-"""ABI policies of toolchains: read from their TOML files."""
+"""Reads the ABI policies of toolchains from their TOML files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slipway.toolchain.rules.image import ToolchainFieldSet
 
 @dataclass(frozen=True)
 class AbiPolicyRequest:
-    """Asks for the policy that the field `abi_policy` of an image names."""
+    """Requests the policy in the field `abi_policy` of an image."""
 
     field_set: ToolchainFieldSet
 
@@ -29,16 +29,16 @@ async def read_abi_policy(request: AbiPolicyRequest) -> AbiPolicy:
         raise SlipwayError(
             f'the toolchain "{field_set.address}" has no ABI policy',
             where=f"{field_set.address}, field abi_policy",
-            next='name its file there, such as abi_policy="abi.toml", or use //toolchains/gcc48',
+            next='set the field, such as abi_policy="abi.toml", or use //toolchains/gcc48',
         )
     name = field_set.address.target_name
     found = await Get(ProvidedFile, ProvidedFileRequest((path,), f"images/{name}/abi.toml"))
     if found.content is None:
         raise SlipwayError(
-            f'the ABI policy "{path}" is not there',
+            f'the ABI policy "{path}" does not exist',
             where=f"{field_set.address}, field abi_policy",
             found="no such file",
-            next="write that file, or correct the field",
+            next="write this file, or correct the field",
         )
     return abi_policy.read(read_toml(found.content, path, "ABI policy"), path)
 

@@ -1,5 +1,4 @@
-"""`test` of a toolchain image: scripts that must succeed in it, and binaries that must fit its
-ABI policy."""
+"""The goal `test` for toolchain images: scripts must succeed, and binaries must fit the policy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`generate-lockfiles` for toolchain images: resolves the wanted packages into the lock.
+"""The goal `generate-lockfiles` for toolchain images: resolves the wanted packages.
 
-Only by name: a bare `generate-lockfiles` renews locks of applications, never the machine that they
-are built in.
+The resolve must be named. `generate-lockfiles` without a name updates the locks of applications,
+but never the image that they are built in.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 _SPEC, _OLD = "image.json", "old.lock"
 _VERIFIER = "archive_verifier.lock"
-"""Of `image.json` with `wanted` as it stands there; the program `generate_lock` writes it."""
+"""The lock of the packages that gpgv needs; the program `generate_lock` wrote it."""
 
 
 class KnownToolchainResolvesRequest(KnownUserResolveNamesRequest):
@@ -65,7 +65,7 @@ class GenerateToolchainLock(GenerateLockfile):
 
 @dataclass(frozen=True)
 class ToolchainResolves:
-    """Every image of the workspace, with the name of its resolve."""
+    """All images of the workspace, each with the name of its resolve."""
 
     images: tuple[tuple[str, ToolchainFieldSet], ...]
 
@@ -114,7 +114,7 @@ async def requested_toolchain_resolves(
 
 @dataclass(frozen=True)
 class LocksBelow:
-    """The locks of the images that one stands on."""
+    """The locks of the images below an image."""
 
     locks: tuple[bytes, ...]
 
@@ -133,13 +133,15 @@ async def find_locks_below(request: ImageBelowRequest) -> LocksBelow:
 
 @dataclass(frozen=True)
 class VerifierPackages:
-    """The Debian packages that gpgv and Debian's keys come out of, in a folder `verifier`; empty on
-    a machine that has both."""
+    """The Debian packages with gpgv and Debian's keys, in a folder `verifier`.
+
+    Empty on a machine that has both.
+    """
 
     snapshot: Snapshot
 
 
-# Uncacheable: what the machine has is no input that Pants would know of.
+# Uncacheable, because the result depends on programs of this machine, which Pants does not track.
 @_uncacheable_rule
 async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackages:
     if signature.of_machine(environment):
@@ -162,7 +164,7 @@ async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackage
 
 @dataclass(frozen=True)
 class PackagesStep:
-    """The step that writes the lock of an image made of packages."""
+    """The step that writes the lock of an image that is assembled from packages."""
 
     step: NetworkStep
 

@@ -1,4 +1,4 @@
-"""Toolchain images: the root file systems of build steps, whatever they are made of."""
+"""Toolchain images: the root file systems of build steps, from packages or ready-made."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class ToolchainFieldSet(FieldSet):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the image is there already, rather than made of packages."""
+        """Whether the image is ready-made, and not assembled from packages."""
         return bool(self.archive.value or self.image.reference)
 
 
 @dataclass(frozen=True)
 class ToolchainNamed:
-    """Asks for the `node_toolchain` at the one address that `origin` names as `what`."""
+    """Requests the `node_toolchain` whose address is in `origin`; messages call it `what`."""
 
     inputs: UnparsedAddressInputs
     what: str
@@ -68,21 +68,21 @@ class ToolchainImageRequest:
 
 @dataclass(frozen=True)
 class PackagedImageRequest:
-    """Asks for an image made of Debian packages."""
+    """Requests an image that is assembled from Debian packages."""
 
     field_set: ToolchainFieldSet
 
 
 @dataclass(frozen=True)
 class ReadyImageRequest:
-    """Asks for the root of a ready image archive."""
+    """Requests the root of a ready image."""
 
     field_set: ToolchainFieldSet
 
 
 @dataclass(frozen=True)
 class ToolchainImage:
-    """`layers` make the root, the lowest first; `image_id` is what an engine would call the image."""
+    """The layers of a root, lowest first; `image_id` is the ID of the image in an engine."""
 
     layers: Tuple[Tree, ...]
     image_id: str
@@ -95,28 +95,28 @@ class ImageBelowRequest:
 
 @dataclass(frozen=True)
 class ImageBelow:
-    """The image that another stands on, if any."""
+    """The image below an image, if it has one."""
 
     field_set: Optional[ToolchainFieldSet]
 
 
 @dataclass(frozen=True)
 class LayersBelow:
-    """The layers that an image stands on, the lowest first."""
+    """The layers of the images below an image, lowest first."""
 
     layers: Tuple[Tree, ...]
 
 
 @dataclass(frozen=True)
 class BaseRoot:
-    """The layers that build steps have as their root, the lowest first."""
+    """The layers of the root of build steps, lowest first."""
 
     trees: Tuple[Tree, ...]
 
 
 @dataclass(frozen=True)
 class OutputTreeRequest:
-    """One of a step's outputs in `digest`, to be used as a tree at `target`."""
+    """Requests the `output` of a step, from its outputs in `digest`, as a tree for `target`."""
 
     digest: Digest
     output: Output
@@ -125,7 +125,7 @@ class OutputTreeRequest:
 
 @dataclass(frozen=True)
 class MadeRoot:
-    """What the step that made a root left; see `assemble.OUTPUTS`."""
+    """The outputs of the step that created a root; see `assemble.OUTPUTS`."""
 
     result: StepResult
 

@@ -1,4 +1,4 @@
-"""Images made of Debian packages: assembled from their lock, and written as image archives."""
+"""Images from Debian packages: assembles them from their lock, and writes image archives."""
 
 from __future__ import annotations
 
@@ -49,14 +49,16 @@ class NodeToolchainFieldSet(ToolchainFieldSet, PackageFieldSet):
 
     @classmethod
     def opt_out(cls, target: Target) -> bool:
-        """A ready image is packaged already."""
+        """A ready image needs no packaging."""
         return bool(target[ImageArchiveField].value or target[ImageField].reference)
 
 
 @dataclass(frozen=True)
 class PackageList:
-    """`inputs` holds the image's JSON file and its lock, which is read as `lock`; `policy` is the ABI
-    policy, where the image has one."""
+    """The inputs of the step that assembles an image: its JSON file and its lock.
+
+    `lock` is the parsed lock, and `policy` the ABI policy, if the image has one.
+    """
 
     inputs: Digest
     lock: DebianLock

@@ -1,4 +1,4 @@
-"""Images that a team has already, flattened to one root: an archive by hash, or by reference."""
+"""Flattens ready images to a root: image archives with a hash, or image references."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ARCHIVE = "image.tar"
 
 @dataclass(frozen=True)
 class ReadySource:
-    """Where the image comes from: `root` names the files among `given` and `locked`."""
+    """The source of a ready image; `root` names its files in `given` and `locked`."""
 
     root: Root
     given: Digest
@@ -62,7 +62,7 @@ async def find_archive(request: ArchiveRequest) -> ReadySource:
             f'the ready image "{place}" is not pinned by its SHA-256',
             where=f"{field_set.address}, field archive_sha256",
             found=sha256 or "nothing",
-            next='archive_sha256="…" with the 64 digits that sha256sum prints for the archive',
+            next='archive_sha256="…"   (the 64 digits that sha256sum prints for the archive)',
         )
     root = Root(archive=_ARCHIVE)
     if "://" in place:
@@ -76,10 +76,10 @@ async def find_archive(request: ArchiveRequest) -> ReadySource:
     found = files[0].file_digest.fingerprint if files else "no such file"
     if found != sha256:
         raise SlipwayError(
-            f'the ready image "{path}" is not the pinned one',
+            f'the ready image "{path}" does not match its SHA-256',
             where=f"{field_set.address}, fields archive and archive_sha256",
             found=found,
-            next="put the right archive there, or correct the fields",
+            next="replace the archive, or correct the fields",
         )
     renamed = FileEntry(_ARCHIVE, files[0].file_digest)
     return ReadySource(root, await Get(Digest, CreateDigest([renamed])), LockedFiles())
@@ -92,7 +92,7 @@ def _remote(field_set: ToolchainFieldSet, url: str, sha256: str) -> LockedFile:
             f'the ready image "{url}" is not pinned by its size',
             where=f"{field_set.address}, field archive_size",
             found=size or "nothing",
-            next='archive_size="…" with its number of bytes',
+            next='archive_size="…"   (its number of bytes)',
         )
     source: FrozenDict[str, str] = FrozenDict(kind="url", url=url, name=os.path.basename(url))
     return LockedFile(_ARCHIVE, sha256, int(size), source)

@@ -1,4 +1,4 @@
-"""`run` of a toolchain image: a shell inside it, or one command.
+"""The goal `run` for toolchain images: a shell or a command inside the image.
 
 ./pants run //toolchains/gcc48
 ./pants run //toolchains/gcc48 -- gcc --version

@@ -212,7 +212,7 @@ FAULTS: Dict[str, Tuple[Callable[[Path], Any], str]] = {
         lambda top: (top / "image.json").write_text(
             (top / "image.json").read_text().replace('"shell"', '"bash"')
         ),
-        '"packages.lock" is stale',
+        '"packages.lock" is out of date',
     ),
     "package missing": (
         lambda top: next((top / "debs").iterdir()).unlink(),

@@ -54,7 +54,7 @@ def test_a_script_that_fails_is_told_with_its_last_lines(step: Path) -> None:
 
 def test_files_without_any_script_are_a_mistake(step: Path) -> None:
     write(step, data_txt="")
-    with pytest.raises(SlipwayError, match="hold no script"):
+    with pytest.raises(SlipwayError, match="contain no script"):
         contract.test(Arguments())
 
 
