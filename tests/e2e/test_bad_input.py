@@ -273,16 +273,16 @@ FILES: Dict[str, Case] = {
     "an unknown version of Node": Case(
         version("16.20.3"),
         (
-            'there is no definition of Node.js "16.20.3"',
+            'no definition of Node.js "16.20.3"',
             "in:    apps/an-unknown-version-of-Node:own, field version",
-            "next:  write that file, or choose one of: 16.20.2",
+            "next:  write this file, or use a defined version: 16.20.2",
         ),
     ),
     "a definition without a hash": Case(
         runtime(WITHOUT_HASH),
         (
-            'the Node definition "apps/a-definition-without-a-hash/own.toml" is not usable',
-            "binary.linux-x64.sha256: None is no SHA-256; an archive without one is refused",
+            'the Node definition "apps/a-definition-without-a-hash/own.toml" is not valid',
+            "binary.linux-x64.sha256: None is not a SHA-256, which every archive needs",
             "next:  correct the definition",
         ),
     ),

@@ -1,4 +1,5 @@
-"""Node definitions to Node runtimes: from binaries or from source, and the layer of a release.
+"""Node runtimes from Node definitions: from binaries or from source, and the runtime layer.
 
-What a Node is and brings belongs here, and what may be in which layer. Below is `toolchain`.
+Code about the content of a Node runtime belongs here, and the rules for the content of layers.
+The room below is `toolchain`.
 """

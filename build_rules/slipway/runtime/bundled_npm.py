@@ -1,4 +1,4 @@
-"""npm inside of a Node runtime: where it lies, how it starts, and how another takes its place."""
+"""npm inside a Node runtime: its folder, its programs, and its replacement."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from slipway.step import left_files
 
 FOLDER = "lib/node_modules/npm"
 _PROGRAMS = ("npm", "npx")
-# Where npm's own first line names a path of the machine that packed it, this one works anywhere.
+# Replaces the first line of npm's programs, which can have a path of the machine that built it.
 _FIRST_LINE = b"#!/usr/bin/env node\n"
 
 
 def install(archive: str, version: str, runtime: str) -> None:
-    """Puts the npm of a tarball into the runtime, in place of any that is there."""
+    """Installs npm from a tarball into the runtime; replaces an existing npm."""
     folder = os.path.join(runtime, FOLDER)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -25,7 +25,7 @@ def install(archive: str, version: str, runtime: str) -> None:
 
 
 def version(runtime: str) -> str:
-    """The version of the npm that is there; empty if there is none."""
+    """The version of the runtime's npm; empty without npm."""
     path = os.path.join(runtime, FOLDER, "package.json")
     if not os.path.lexists(path):
         return ""
@@ -33,7 +33,7 @@ def version(runtime: str) -> str:
 
 
 def link_programs(runtime: str) -> None:
-    """`bin/npm` and `bin/npx`, started by whatever `node` comes first on the PATH."""
+    """Creates `bin/npm` and `bin/npx`, which run with the first `node` on the PATH."""
     left_files.inside(os.path.join(runtime, "bin"), runtime)
     for name in _PROGRAMS:
         program = os.path.join(runtime, FOLDER, "bin", f"{name}-cli.js")
@@ -41,7 +41,8 @@ def link_programs(runtime: str) -> None:
         if os.path.lexists(link):
             os.unlink(link)
         if os.path.lexists(program):
-            # A build from source has made it; the program that is changed is one of the runtime.
+            # A build from source created this file, so it can be a symlink to anywhere. Only a
+            # program inside the runtime is changed.
             program = left_files.inside(program, runtime)
             _set_first_line(program)
             os.chmod(program, 0o755)

@@ -1,4 +1,4 @@
-"""A Node definition as data: where one version comes from, pinned by hash, and which npm fits it."""
+"""Reads Node definitions: where a Node.js version comes from, with hashes, and its npm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SOURCE_KEYS = (
 
 @dataclass(frozen=True)
 class PinnedArchive:
-    """One archive: from the npm registry (`package` and `version`) or from the address `url`."""
+    """An archive from the npm registry (`package` and `version`) or from the address `url`."""
 
     package: Optional[str]
     version: str
@@ -34,11 +34,11 @@ class PinnedArchive:
 
 @dataclass(frozen=True)
 class SourceBuild:
-    """How a runtime is built from its source release.
+    """How to build a runtime from its source release.
 
-    The archive is at `url`, or the `file` beside the definition, or at `debian`, a path of a Debian
-    mirror. `{prefix}` in `install` stands for the folder that is packed. `check` is what must
-    print `says` at the end, its program relative to that folder.
+    The archive is at the address `url`, in a `file` beside the definition, or at the path `debian`
+    of a Debian mirror. `{prefix}` in `install` is replaced by the folder that is packed. After the
+    build, the command `check` must print `says`; its program is relative to that folder.
     """
 
     url: str
@@ -59,7 +59,7 @@ class SourceBuild:
 
 @dataclass(frozen=True)
 class NodeDefinition:
-    """`binaries` is empty where `source` is given; then there may be no npm either."""
+    """A definition; with a `source` it has no `binaries`, and need not have an npm."""
 
     path: str
     version: str
@@ -70,23 +70,23 @@ class NodeDefinition:
 
     def binary(self, platform: str) -> PinnedArchive:
         """The prebuilt archive for `platform`, such as `linux-x64`."""
-        found = dict(self.binaries).get(platform)
-        if found is None:
+        archive = dict(self.binaries).get(platform)
+        if archive is None:
             raise SlipwayError(
                 f'Node.js {self.version} has no binary for the platform "{platform}"',
                 where=f"{self.path}: binary",
                 found=", ".join(name for name, _ in self.binaries) or "none",
                 next=f"add a table [binary.{platform}] with package or url, sha256 and size",
             )
-        return found
+        return archive
 
     def npm(self, version: Optional[str]) -> Tuple[str, PinnedArchive]:
-        """The npm of that version, by default the definition's own choice."""
+        """The npm with this version, or the default npm of the definition."""
         wanted = version or self.npm_default
         known = dict(self.npms)
         if wanted not in known:
             raise SlipwayError(
-                f'the definition of Node.js {self.version} pins no npm "{wanted}"',
+                f'the definition of Node.js {self.version} does not pin npm "{wanted}"',
                 where=f"{self.path}: npm",
                 found=", ".join(known) or "none",
                 next=_or_add(nearest(wanted, known), f'add a table [npm.versions."{wanted}"]'),
@@ -95,11 +95,11 @@ class NodeDefinition:
 
 
 def _or_add(names: List[str], otherwise: str) -> str:
-    return f"did you mean {', '.join(names)}? Or {otherwise}" if names else otherwise
+    return f"did you mean {', '.join(names)}? Otherwise, {otherwise}" if names else otherwise
 
 
 def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition:
-    """Checks a parsed definition and gives it as data; all faults are told at once."""
+    """Checks a parsed definition; raises SlipwayErrors with all faults."""
     faults: List[str] = []
     _check_keys(document, {"version", "binary", "source", "npm"}, "", faults)
     if document.get("version") != version:
@@ -109,7 +109,7 @@ def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition
     if "source" in document:
         source = _source(document["source"], version, faults)
         if "binary" in document:
-            faults.append("binary: a runtime that is built from source has none")
+            faults.append("binary: not allowed together with source")
     else:
         binaries = _archives(document.get("binary"), "binary", version, faults)
     npm = document.get("npm")
@@ -123,10 +123,10 @@ def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition
         npms = _archives(npm.get("versions"), "npm.versions", None, faults)
         default = npm.get("default")
         if not isinstance(default, str) or default not in dict(npms):
-            faults.append(f"npm.default: {default!r} is none of npm.versions")
+            faults.append(f"npm.default: {default!r} is not in npm.versions")
     if faults:
         raise SlipwayErrors(
-            f'the Node definition "{path}" is not usable',
+            f'the Node definition "{path}" is not valid',
             faults,
             where=path,
             next="correct the definition; docs/reference/node-definition.md lists its keys",
@@ -140,7 +140,7 @@ def _check_keys(table: Mapping[str, Any], known: set[str], at: str, faults: List
         if key not in known:
             guess = nearest(key, known, 1)
             hint = f"; did you mean `{guess[0]}`?" if guess else ""
-            faults.append(f"{at}{key}: there is no such key{hint}")
+            faults.append(f"{at}{key}: unknown key{hint}")
 
 
 def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild]:
@@ -152,24 +152,24 @@ def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild
     texts = {name: table.get(name, "") for name in ("url", "file", "debian", "says")}
     places = [name for name in ("url", "file", "debian") if texts[name]]
     if len(places) != 1:
-        faults.append("source: one of `url`, `file` and `debian` is needed")
+        faults.append("source: needs exactly one of `url`, `file` and `debian`")
     for name, value in texts.items():
         if not isinstance(value, str):
-            faults.append(f"source.{name}: {value!r} is no text")
+            faults.append(f"source.{name}: {value!r} is not a string")
     if "url" in places and not _HTTP.fullmatch(str(texts["url"])):
-        faults.append(f"source.url: {texts['url']!r} is no http or https address")
+        faults.append(f"source.url: {texts['url']!r} is not an http or https address")
     for path in [texts["file"], *_texts(table, "patches", [], faults)]:
         if path and (str(path).startswith("/") or ".." in str(path).split("/")):
             faults.append(f"source: {path!r} is not below the folder of the definition")
-    # A file that is there needs no size to be fetched.
+    # A local file is not fetched, so it needs no size.
     sized = table if places != ["file"] else {**table, "size": table.get("size", 1)}
     _check_hash_and_size(sized, "source", faults)
     python = table.get("python", "python3")
     if python not in _PYTHONS:
-        faults.append(f"source.python: {python!r} is none of {', '.join(_PYTHONS)}")
+        faults.append(f"source.python: {python!r} is not one of {', '.join(_PYTHONS)}")
     test = table.get("test", "report")
     if test not in _TESTS:
-        faults.append(f"source.test: {test!r} is none of {', '.join(_TESTS)}")
+        faults.append(f"source.test: {test!r} is not one of {', '.join(_TESTS)}")
     lists = {
         "patches": _texts(table, "patches", [], faults),
         "configure": _texts(table, "configure", [], faults),
@@ -197,8 +197,8 @@ def _texts(
     table: Mapping[str, Any], key: str, default: List[str], faults: List[str]
 ) -> Tuple[str, ...]:
     value = table.get(key, default)
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        faults.append(f"source.{key}: {value!r} is no list of texts")
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        faults.append(f"source.{key}: {value!r} is not a list of strings")
         return ()
     return tuple(value)
 
@@ -206,23 +206,23 @@ def _texts(
 def _check_hash_and_size(table: Mapping[str, Any], at: str, faults: List[str]) -> None:
     sha256, size = table.get("sha256"), table.get("size")
     if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
-        faults.append(f"{at}.sha256: {sha256!r} is no SHA-256; an archive without one is refused")
+        faults.append(f"{at}.sha256: {sha256!r} is not a SHA-256, which every archive needs")
     if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
-        faults.append(f"{at}.size: {size!r} is no size in bytes")
+        faults.append(f"{at}.size: {size!r} is not a size in bytes")
 
 
 def _archives(
     tables: Any, at: str, version: Optional[str], faults: List[str]
 ) -> List[Tuple[str, PinnedArchive]]:
     if not isinstance(tables, dict) or not tables:
-        faults.append(f"{at}: at least one table [{at}.…] is needed")
+        faults.append(f"{at}: needs at least one table [{at}.…]")
         return []
-    found = []
+    archives = []
     for name, table in tables.items():
         archive = _archive(table, f"{at}.{name}", version or name, faults)
         if archive is not None:
-            found.append((str(name), archive))
-    return found
+            archives.append((str(name), archive))
+    return archives
 
 
 def _archive(table: Any, at: str, version: str, faults: List[str]) -> Optional[PinnedArchive]:
@@ -232,13 +232,13 @@ def _archive(table: Any, at: str, version: str, faults: List[str]) -> Optional[P
     before = len(faults)
     _check_keys(table, {"package", "url", "integrity", "sha256", "size"}, f"{at}.", faults)
     if not _VERSION.fullmatch(version):
-        faults.append(f"{at}: {version!r} is no version such as 16.20.2")
+        faults.append(f"{at}: {version!r} is not a version such as 16.20.2")
     values: Dict[str, Any] = dict(table)
     package, url = values.get("package"), values.get("url")
     if (package is None) == (url is None):
-        faults.append(f"{at}: one of `package` (of the npm registry) and `url` is needed")
+        faults.append(f"{at}: needs exactly one of `package` (of the npm registry) and `url`")
     if url is not None and not (isinstance(url, str) and _HTTP.fullmatch(url)):
-        faults.append(f"{at}.url: {url!r} is no http or https address")
+        faults.append(f"{at}.url: {url!r} is not an http or https address")
     _check_hash_and_size(values, at, faults)
     if package is not None:
         try:

@@ -1,7 +1,7 @@
-"""Node's headers as its distribution site has them, made of those that the runtime brings.
+"""Provides Node's headers like its distribution site, from the headers of the runtime.
 
-Tools that know `nodedir` take the runtime's own folder. For those that insist on a download, the
-same headers lie at the address that these variables name.
+Tools that support `nodedir` use the folder of the runtime. Other tools always download the headers,
+so Slipway serves the same headers at the address in these variables.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import tarfile
 from typing import Dict, Optional
 
-# Each tool, and each release of node-gyp, reads others of them.
+# Tools, and releases of node-gyp, read different ones of these variables.
 VARIABLES = (
     "npm_config_disturl",
     "npm_config_dist_url",
@@ -26,7 +26,7 @@ FOLDER = "headers"
 
 
 class NodeHeaders:
-    """The files below FOLDER; `runtime` is a folder with `include/node`."""
+    """The files below FOLDER; `runtime` is a folder that contains `include/node`."""
 
     def __init__(self, runtime: str, version: str) -> None:
         self._runtime = runtime
@@ -37,7 +37,7 @@ class NodeHeaders:
         return dict.fromkeys(VARIABLES, f"{address}/{FOLDER}")
 
     def find(self, path: str) -> Optional[bytes]:
-        """The content of `v16.20.2/SHASUMS256.txt`, or of an archive beside it."""
+        """The content of `v16.20.2/SHASUMS256.txt` or of the archive beside it; else None."""
         name = f"node-{self._version}-headers.tar.gz"
         if path == f"{self._version}/{name}":
             return self._packed()

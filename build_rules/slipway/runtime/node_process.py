@@ -1,4 +1,4 @@
-"""Starting npm and node inside a build step: one environment, closed by default."""
+"""Starts npm and node inside a build step, with an environment that allows no network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slipway.isolation.jail_protocol import NOBODY, Subject
 RUNTIME = "/build/node_runtime"
 NPM = f"{RUNTIME}/lib/node_modules/npm/bin/npm-cli.js"
 CACHE = "/build/npm_cache"
-# npm reads configuration from the environment in lower case; every release of it knows these.
+# All releases of npm read these settings from variables npm_config_* in lower case.
 _NPM_SETTINGS = {
     "audit": "false",
     "cache": CACHE,
@@ -29,8 +29,8 @@ _NPM_SETTINGS = {
 
 
 def environment(extra: Mapping[str, str]) -> Dict[str, str]:
-    """What node and npm see: this process's clean environment, npm's settings and `extra`."""
-    # npm 6 refuses to read a device as its user configuration.
+    """The environment of node and npm: that of this process, npm's settings, and `extra`."""
+    # npm 6 does not accept a device such as /dev/null as userconfig, so this is an empty file.
     with open("/build/npmrc", "ab"):
         pass
     env = {f"npm_config_{name}": value for name, value in _NPM_SETTINGS.items()}
@@ -47,9 +47,10 @@ def npm(
     subject: Subject = NOBODY,
     started: Callable[[jailed.Stop], None] = lambda stop: None,
 ) -> Tuple[int, List[str]]:
-    """Runs npm in a jail, shows its output, and gives its exit status and the last lines.
+    """Runs npm in a jail and prints its output; returns its exit status and the last lines.
 
-    It may write to the folder `app` and to its own cache; `subject` is whose scripts it runs.
+    npm may write to the folder `app` and to its cache. `subject` is the package whose scripts run.
+    `started` is as in jailed.run().
     """
     os.makedirs(CACHE, exist_ok=True)
     argv = [f"{RUNTIME}/bin/node", NPM, *arguments]

@@ -1,9 +1,9 @@
-"""What each layer of a release may hold, and finished layers held against it.
+"""Defines what each layer of a release may contain, and checks finished layers.
 
-The step that writes a layer runs scripts of packages, or its result came from a remote cache.  So
-before a release is put together, every layer is read again: it is in the form in which Slipway
-writes layers, has only entries that belong to it, lists each file with its hash, and each of its
-ELF files is among the facts that the ABI gate judged.
+The step that writes a layer runs scripts of packages, or its result comes from a remote cache. So
+every layer is read again before Slipway assembles a release. It must have the format that Slipway
+writes, contain only entries of its scope, and list each file with its hash. The ABI audit must have
+seen each of its ELF files.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be in the layer `name`.
+    """The entries that the layer `name` may contain.
 
-    `path` is the folder of a package, or of the static files; `foreign` are folders of packages in
-    `node_modules`, which are not the application's.
+    `path` is the folder of a package or of the static files. `foreign` are folders of packages in
+    `node_modules`, which do not belong to the application's layer.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Scope:
     foreign: FrozenSet[str] = frozenset()
 
     def fault_of(self, name: str, kind: Kind) -> str:
-        """Why an entry does not belong into the layer; empty if it does."""
+        """Why the layer must not contain an entry; empty if it may."""
         if kind is Kind.FOLDER and self._leads_to(name):
             return ""
-        return "" if self._holds(name) else "it does not belong into this layer"
+        return "" if self._contains(name) else "it does not belong in this layer"
 
     def _leads_to(self, folder: str) -> bool:
-        """Whether the layer's own place may be below a folder."""
+        """Whether the layer may have entries below a folder."""
         if self.kind in (DEPENDENCIES, APP):
             return folder != LAUNCHER and folder.split("/", maxsplit=1)[0] not in _RESERVED
         return (self._top + "/").startswith(folder + "/")
@@ -63,7 +63,7 @@ class Scope:
     def _top(self) -> str:
         return _RUNTIME_FOLDER if self.kind == RUNTIME else self.path
 
-    def _holds(self, name: str) -> bool:
+    def _contains(self, name: str) -> bool:
         parts = name.split("/")
         if self.kind == RUNTIME:
             return parts[0] == _RUNTIME_FOLDER and len(parts) > 1
@@ -85,7 +85,7 @@ _RESERVED = (_RUNTIME_FOLDER, LISTING_FOLDER)
 
 @dataclass(frozen=True)
 class CheckedLayer:
-    """A layer that was read: what it is, the kinds of its entries, and its links' targets."""
+    """A checked layer: its hash and size, the kinds of its entries, the targets of its links."""
 
     sha256: str
     size: int
@@ -99,7 +99,7 @@ def checked_of(name: str) -> ReportFile[CheckedLayer]:
 
 
 def read_checked(folder: str, name: str) -> CheckedLayer:
-    """What the check of a layer left."""
+    """Reads the result of the check of a layer; raises SlipwayError if it is not valid."""
     report = checked_of(name)
     path = os.path.join(folder, report)
     with open(path, encoding="utf-8") as file:
@@ -108,30 +108,30 @@ def read_checked(folder: str, name: str) -> CheckedLayer:
         return report.read(text)
     except WrongRecord as error:
         raise _contradiction(
-            f'"{path}" is not what the check of a layer leaves', str(error)
+            f'"{path}" is not a valid result of the check of a layer', str(error)
         ) from None
 
 
 def check_entries(entries: Iterable[Entry], scope: Scope, label: str, next: str) -> None:
-    """Refuses what the scripts of the package `label` left, if its layer cannot hold it."""
+    """Raises SlipwayErrors if the layer of the package `label` must not contain its entries."""
     faults = []
     for entry in entries:
         kind = {"folder": Kind.FOLDER, "link": Kind.SYMLINK}.get(entry.kind, Kind.FILE)
         fault = scope.fault_of(entry.name, kind)
         if not fault and kind is Kind.SYMLINK and leaves(entry.name, entry.target, {}):
-            fault = f'a link out of the release, to "{entry.target}"'
+            fault = f'a symlink out of the release: "{entry.target}"'
         if fault:
             faults.append(f'"{entry.name}": {fault}')
     if faults:
         raise SlipwayErrors(
-            f'"{label}" leaves what cannot be in its layer of a release',
+            f'"{label}" has files that its layer of a release must not contain',
             [*faults[:_MOST_NAMED], *(["…"] if len(faults) > _MOST_NAMED else [])],
             next=next,
         )
 
 
 def check_layer(path: str, scope: Scope, facts: Sequence[ElfFacts]) -> CheckedLayer:
-    """Reads the layer at `path`; `facts` are those of the ABI gate."""
+    """Checks the layer at `path`; `facts` are from the ABI audit. Raises SlipwayError."""
     hashed, size = hashlib.sha256(), 0
 
     def blocks() -> Iterator[bytes]:
@@ -173,14 +173,14 @@ class _LayerReading:
             elif member.kind is Kind.FILE:
                 self._hash(member, archive)
         if not self._is_listed:
-            raise unpacking.refused(self._path, self._listing, "the list of its files is not there")
+            raise unpacking.refused(self._path, self._listing, "the list of files is missing")
         self._check_folders()
 
     def _fault_of(self, member: Member) -> str:
         if self._is_listed:
-            return "it comes after the list of the files"
+            return "it comes after the list of files"
         if member.mtime != layers.MTIME:
-            return "its time is not that of all files of a release"
+            return "its time differs from the fixed time of a release"
         if (member.name, member.kind) in (
             (LISTING_FOLDER, Kind.FOLDER),
             (self._listing, Kind.FILE),
@@ -203,12 +203,12 @@ class _LayerReading:
         expected = layers.file_list(self._hashes)
         if member.size != len(expected) or archive.file(member).read() != expected:
             raise unpacking.refused(
-                self._path, member.name, "it does not list the files of the layer with their hashes"
+                self._path, member.name, "it does not match the files of the layer"
             )
         self._is_listed = True
 
     def _check_folders(self) -> None:
-        """Packages bring folders only around their files."""
+        """Layers of packages have no empty folders."""
         if self._scope.kind not in (DEPENDENCIES, PACKAGE):
             return
         needed = {""}
@@ -219,49 +219,50 @@ class _LayerReading:
                 above = os.path.dirname(above)
         for name, kind in self.kinds.items():
             if kind is Kind.FOLDER and name not in needed:
-                raise unpacking.refused(self._path, name, "a folder without files")
+                raise unpacking.refused(self._path, name, "an empty folder")
 
 
 def _check_facts(binaries: Mapping[str, str], facts: Sequence[ElfFacts], path: str) -> None:
-    """Nothing that a host loads passes the ABI gate unseen, and nothing is made up for it."""
-    judged = {one.path: one.sha256 for one in facts if one.sha256 and INSIDE not in one.path}
-    for name in sorted({*binaries, *judged}):
-        if name not in judged:
-            raise unpacking.refused(path, name, "a binary that the ABI gate has not seen")
+    """Raises SlipwayError unless the ABI audit has seen exactly the binaries of the layer."""
+    audited = {fact.path: fact.sha256 for fact in facts if fact.sha256 and INSIDE not in fact.path}
+    for name in sorted({*binaries, *audited}):
+        if name not in audited:
+            raise unpacking.refused(path, name, "a binary that the ABI audit has not seen")
         if name not in binaries:
-            raise unpacking.refused(path, name, "the ABI gate has seen it, but it is not there")
-        if binaries[name] != judged[name]:
-            raise unpacking.refused(path, name, "the ABI gate has seen another binary of that name")
+            raise unpacking.refused(path, name, "the ABI audit has seen it, but it is missing")
+        if binaries[name] != audited[name]:
+            raise unpacking.refused(path, name, "the ABI audit has seen another binary here")
 
 
 def check_together(checked: Sequence[Tuple[str, CheckedLayer]]) -> None:
-    """Layers, by their names in the order of the release: no name twice, no link that leaves it."""
+    """Checks the layers of a release together; raises SlipwayError.
+
+    No two layers may have the same file, and no symlink may lead out of the release.
+    """
     owners: Dict[str, Tuple[str, Kind]] = {}
     links: Dict[str, str] = {}
-    for layer, found in checked:
-        for name, kind in found.kinds.items():
+    for layer, result in checked:
+        for name, kind in result.kinds.items():
             other, other_kind = owners.setdefault(name, (layer, kind))
             if other != layer and not (kind is other_kind is Kind.FOLDER):
                 raise _contradiction(
                     f'"{name}" is in the layers "{other}" and "{layer}"',
                     f"a {other_kind.value} in the first, a {kind.value} in the second",
                 )
-        links.update(found.links)
-    for layer, found in checked:
-        for name, target in found.links.items():
+        links.update(result.links)
+    for layer, result in checked:
+        for name, target in result.links.items():
             if leaves(name, target, links):
                 raise _contradiction(
-                    f'the layer "{layer}" has a link that leads out of the release',
+                    f'the layer "{layer}" has a symlink that leads out of the release',
                     f'"{name}" -> "{target}"',
                 )
 
 
 def _misplaced(scope: Scope, name: str) -> SlipwayError:
-    mistake = (
-        "leave it out of the fields runtime_sources and build_outputs, or let it have another name"
-    )
+    mistake = "remove it from the fields runtime_sources and build_outputs, or rename it"
     return SlipwayError(
-        f'the layer "{scope.name}" of a release holds what does not belong into it',
+        f'the layer "{scope.name}" of a release has an entry that does not belong in it',
         found=unpacking.shown(name),
         next=mistake if scope.kind in (APP, STATIC) else unpacking.BUILD_AGAIN,
     )
@@ -271,6 +272,6 @@ def _contradiction(what: str, found: str) -> SlipwayError:
     return SlipwayError(
         what,
         found=found,
-        next="correct the build script or the field of the bundle that brings it; else\n"
-        + unpacking.BUILD_AGAIN,
+        next="correct the build script or the field of the bundle that adds this entry;\n"
+        "otherwise, " + unpacking.BUILD_AGAIN,
     )

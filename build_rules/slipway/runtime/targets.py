@@ -1,4 +1,4 @@
-"""The target type `node_runtime` and its fields; each help text carries an example."""
+"""The target type `node_runtime` and its fields; each help text has an example."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NodeVersionField(StringField):
     required = True
     help = help_text(
         """
-        The version of Node.js; `node -v` must answer with it.
+        Sets the version of Node.js. `node -v` must print this version.
 
         Example: `version="16.20.2"`.
         """
@@ -31,8 +31,9 @@ class NodeDefinitionField(BelowFolderMixin, OptionalSingleSourceField):
     expected_file_extensions = (".toml",)
     help = help_text(
         """
-        The file that says where this Node comes from, with hashes. Without it, the file named after
-        the version is taken, beside the BUILD file or from those that Slipway brings.
+        Sets the definition: the file with the locations and hashes of this Node.js. Without it,
+        Slipway uses the file named after the version: beside the BUILD file, in
+        `toolchains/node`, or among the bundled definitions.
 
         Example: `definition="16.20.2.toml"`.
         """
@@ -43,8 +44,8 @@ class NpmVersionField(StringField):
     alias = "npm_version"
     help = help_text(
         """
-        The version of npm that goes with this Node, one that its definition pins. Without it, the
-        definition's own choice.
+        Sets the version of npm for this Node.js. The definition must pin this version. Without it,
+        Slipway uses the default version of the definition.
 
         Example: `npm_version="8.19.4"`.
         """
@@ -55,8 +56,8 @@ class RuntimeToolchainField(OneAddressField):
     alias = "toolchain"
     help = help_text(
         """
-        The `node_toolchain` in which a runtime is built whose definition has a `[source]`; binaries
-        need none.
+        Sets the `node_toolchain` for a build from source. It is required if the definition has a
+        `[source]`. Without a `[source]`, Slipway uses binaries and ignores this field.
 
         Example: `toolchain="//toolchains/gcc48"`.
         """
@@ -75,9 +76,9 @@ class NodeRuntime(Target):
     )
     help = help_text(
         """
-        A Node.js with its npm, pinned by hash, that releases carry with them.
+        A Node.js with its npm, pinned by hash, which is part of a release.
 
-        `package` writes it alone as `nodejs.tar.gz`, with `bin include lib share` at its top; `run`
-        starts it: `./pants run //toolchains/node:16.20.2 -- -v`.
+        `package` writes it as `nodejs.tar.gz`, with `bin include lib share` at its top. `run` starts
+        it: `./pants run //toolchains/node:16.20.2 -- -v`.
         """
     )

@@ -254,16 +254,16 @@ def test_an_unknown_version_brings_the_nearest(workspace: Workspace) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011
         find(workspace, "16.20.3")
     text = str(caught.value)
-    assert 'there is no definition of Node.js "16.20.3"' in text
+    assert 'no definition of Node.js "16.20.3"' in text
     assert "in:    app:node, field version" in text
     assert "found: no app/16.20.3.toml, no toolchains/node/16.20.3.toml" in text
-    assert "next:  write that file, or choose one of: 16.20.2" in text
+    assert "next:  write this file, or use a defined version: 16.20.2" in text
 
 
 def test_a_definition_that_is_named_but_not_there_is_told(workspace: Workspace) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011
         find(workspace, "16.20.2", "app/own.toml")
-    assert 'the Node definition "app/own.toml" is not there' in str(caught.value)
+    assert 'the Node definition "app/own.toml" does not exist' in str(caught.value)
     assert "field definition" in str(caught.value)
 
 

@@ -101,7 +101,7 @@ def test_another_npm_does_not_build_it_again(workspace: Workspace, reports: Dict
 REFUSED: Dict[str, Any] = {
     "another archive": (
         {"node.tar.gz": "other"},
-        ("is not the pinned one", "in:    node/source.toml: source.sha256"),
+        ("has another SHA-256", "in:    node/source.toml: source.sha256"),
     ),
     "no patch": (
         {"source.toml": DEFINITION.replace("one.patch", "two.patch")},
@@ -109,11 +109,11 @@ REFUSED: Dict[str, Any] = {
     ),
     "no toolchain": (
         {"BUILD": BUILD.replace(', toolchain="//toolchains/gcc48"', "")},
-        ("is built from source and has no toolchain", 'toolchain="//toolchains/gcc48"'),
+        ("is built from source, but has no toolchain", 'toolchain="//toolchains/gcc48"'),
     ),
     "two places": (
         {"source.toml": DEFINITION + 'url = "https://x.example/y"\n'},
-        ("one of `url`, `file` and `debian` is needed",),
+        ("needs exactly one of `url`, `file` and `debian`",),
     ),
     "no hash": (
         {"source.toml": DEFINITION.replace(DIGEST, "")},
@@ -122,8 +122,8 @@ REFUSED: Dict[str, Any] = {
     "unknown words": (
         {"source.toml": DEFINITION + 'test = "maybe"\nconfigur = []\n'},
         (
-            "source.test: 'maybe' is none of report, required, skip",
-            "source.configur: there is no such key; did you mean `configure`?",
+            "source.test: 'maybe' is not one of report, required, skip",
+            "source.configur: unknown key; did you mean `configure`?",
         ),
     ),
     "a path that leaves": (
@@ -132,7 +132,7 @@ REFUSED: Dict[str, Any] = {
     ),
     "a binary too": (
         {"source.toml": DEFINITION + f'[binary.linux-x64]\nsha256 = "{SHA256}"\n'},
-        ("binary: a runtime that is built from source has none",),
+        ("binary: not allowed together with source",),
     ),
 }
 

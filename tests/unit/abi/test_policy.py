@@ -58,7 +58,7 @@ WRONG: Dict[str, Any] = {
     ),
     "a version with its name": (
         {"ceilings": {"GLIBC": "GLIBC_2.17"}},
-        "'GLIBC_2.17' is no version",
+        "'GLIBC_2.17' is not a version",
     ),
 }
 

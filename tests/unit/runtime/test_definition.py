@@ -84,9 +84,11 @@ def test_a_platform_without_a_binary_is_refused() -> None:
 def test_an_npm_that_is_not_pinned_is_refused_with_the_nearest() -> None:
     with pytest.raises(SlipwayError) as caught:
         make_definition().npm("8.19.3")
-    assert caught.value.what == 'the definition of Node.js 16.20.2 pins no npm "8.19.3"'
+    assert caught.value.what == 'the definition of Node.js 16.20.2 does not pin npm "8.19.3"'
     assert caught.value.found == "8.19.4"
-    assert caught.value.next == 'did you mean 8.19.4? Or add a table [npm.versions."8.19.3"]'
+    assert (
+        caught.value.next == 'did you mean 8.19.4? Otherwise, add a table [npm.versions."8.19.3"]'
+    )
 
 
 def change(*path: str, value: Any = None) -> Callable[[Dict[str, Any]], None]:
@@ -108,41 +110,41 @@ NODE = ("binary", "linux-x64")
 BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
     "no hash": (
         change(*NODE, "sha256"),
-        ["binary.linux-x64.sha256: None is no SHA-256; an archive without one is refused"],
+        ["binary.linux-x64.sha256: None is not a SHA-256, which every archive needs"],
     ),
     "a short hash": (
         change(*NODE, "sha256", value="beac4c"),
-        ["binary.linux-x64.sha256: 'beac4c' is no SHA-256; an archive without one is refused"],
+        ["binary.linux-x64.sha256: 'beac4c' is not a SHA-256, which every archive needs"],
     ),
     "an MD5": (
         change(*NODE, "sha256", value="d41d8cd98f00b204e9800998ecf8427e"),
         [
             (
-                "binary.linux-x64.sha256: 'd41d8cd98f00b204e9800998ecf8427e' is no SHA-256; an archive "
-                "without one is refused"
+                "binary.linux-x64.sha256: 'd41d8cd98f00b204e9800998ecf8427e' is not a SHA-256, which "
+                "every archive needs"
             )
         ],
     ),
-    "no size": (change(*NODE, "size"), ["binary.linux-x64.size: None is no size in bytes"]),
+    "no size": (change(*NODE, "size"), ["binary.linux-x64.size: None is not a size in bytes"]),
     "a size in words": (
         change(*NODE, "size", value="30 MB"),
-        ["binary.linux-x64.size: '30 MB' is no size in bytes"],
+        ["binary.linux-x64.size: '30 MB' is not a size in bytes"],
     ),
     "a size of nothing": (
         change(*NODE, "size", value=0),
-        ["binary.linux-x64.size: 0 is no size in bytes"],
+        ["binary.linux-x64.size: 0 is not a size in bytes"],
     ),
     "a truth value as size": (
         change(*NODE, "size", value=True),
-        ["binary.linux-x64.size: True is no size in bytes"],
+        ["binary.linux-x64.size: True is not a size in bytes"],
     ),
     "no source": (
         change(*NODE, "package"),
-        ["binary.linux-x64: one of `package` (of the npm registry) and `url` is needed"],
+        ["binary.linux-x64: needs exactly one of `package` (of the npm registry) and `url`"],
     ),
     "two sources": (
         change(*NODE, "url", value="https://mirror.example.com/node.tgz"),
-        ["binary.linux-x64: one of `package` (of the npm registry) and `url` is needed"],
+        ["binary.linux-x64: needs exactly one of `package` (of the npm registry) and `url`"],
     ),
     "an address without a protocol": (
         change("npm", "versions", "8.19.4", "url", value="mirror.example.com/npm.tgz"),
@@ -155,10 +157,10 @@ BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
     ),
     "a misspelt key": (
         change(*NODE, "sha265", value=SHA256),
-        ["binary.linux-x64.sha265: there is no such key; did you mean `sha256`?"],
+        ["binary.linux-x64.sha265: unknown key; did you mean `sha256`?"],
     ),
-    "an unknown table": (change("zebra", value={}), ["zebra: there is no such key"]),
-    "no binaries": (change("binary"), ["binary: at least one table [binary.…] is needed"]),
+    "an unknown table": (change("zebra", value={}), ["zebra: unknown key"]),
+    "no binaries": (change("binary"), ["binary: needs at least one table [binary.…]"]),
     "a value instead of a table": (
         change("binary", "linux-x64", value="node.tgz"),
         ["binary.linux-x64: must be a table"],
@@ -167,17 +169,17 @@ BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
         change("npm"),
         [
             "npm: a table with `default` and `versions` is missing",
-            "npm.versions: at least one table [npm.versions.…] is needed",
-            "npm.default: None is none of npm.versions",
+            "npm.versions: needs at least one table [npm.versions.…]",
+            "npm.default: None is not in npm.versions",
         ],
     ),
     "a default that is not pinned": (
         change("npm", "default", value="9.0.0"),
-        ["npm.default: '9.0.0' is none of npm.versions"],
+        ["npm.default: '9.0.0' is not in npm.versions"],
     ),
     "an npm that is no version": (
         change("npm", "versions", "latest", value={"url": "x"}),
-        ["npm.versions.latest: 'latest' is no version such as 16.20.2"],
+        ["npm.versions.latest: 'latest' is not a version such as 16.20.2"],
     ),
 }
 
@@ -191,7 +193,7 @@ def test_a_bad_definition_is_refused(
     with pytest.raises(SlipwayErrors) as caught:
         read(document, PATH, "16.20.2")
     error = caught.value
-    assert error.what == f'the Node definition "{PATH}" is not usable'
+    assert error.what == f'the Node definition "{PATH}" is not valid'
     assert error.where == PATH
     assert error.next.startswith("correct the definition")
     for start in expected:

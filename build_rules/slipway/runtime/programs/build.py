@@ -1,7 +1,7 @@
 """Builds a runtime from its source release: patch, configure, make, test, install, strip, try.
 
-Leaves `runtime.tar`, from which later steps take the runtime; `build.json`, what the tests said;
-and `build.log`, all that the tools printed, also when the build fails.
+Writes `runtime.tar`, the runtime for later steps; `build.json`, the result of the tests; and
+`build.log`, the output of all tools. The log is also written if the build fails.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _TOP = ("bin", "include", "lib", "share")
 _LAST_LINES, _MOST_ERRORS = 30, 10
 _ERROR = re.compile(r"\berror:|undefined reference|\*\*\* ", re.IGNORECASE)
 _REPORT, _SKIP = "report", "skip"
+_SEE_LOG = "read the whole log; its path is below"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ OUTPUTS = Outputs()
 
 
 class Build:
-    """The tools' output goes to the log; a failure shows its end."""
+    """Runs the tools of a build, and writes their output to the log."""
 
     def __init__(self, log: str) -> None:
         self._log = log
@@ -97,7 +98,7 @@ class Build:
             raise SlipwayError(
                 f"{what} failed with exit status {status}",
                 where=placeholders.ORIGIN,
-                found="\n".join([f"{' '.join(argv)}, which said", *self._telling()]),
+                found="\n".join([f"output of: {' '.join(argv)}", *self._relevant_lines()]),
                 next=next,
             )
 
@@ -116,8 +117,8 @@ class Build:
     def make(self, *arguments: str, parallel: bool = True) -> List[str]:
         return ["make", *([self._jobs] if parallel else []), *arguments]
 
-    def _telling(self) -> List[str]:
-        """The errors of a parallel make, which may stand far above its end, and the last lines."""
+    def _relevant_lines(self) -> List[str]:
+        """The last lines, and earlier errors: in a parallel make, they are far above the end."""
         with open(self._log, encoding="utf-8", errors="replace") as log:
             lines = [line.rstrip("\n") for line in log]
         last = lines[-_LAST_LINES:]
@@ -135,18 +136,14 @@ def build(arguments: Arguments) -> None:
         tools.run(
             f'the patch "{patch}"',
             ["patch", "-p1", "--forward", "--batch", "-i", f"{_PATCHES}/{patch}"],
-            next="make the patch anew for this version",
+            next="create the patch again for this version",
         )
     if os.path.exists(f"{_SOURCE}/configure"):
         _configure(tools, source)
-    tools.run("make", tools.make(*source.make), next="see the whole log, whose place stands below")
+    tools.run("make", tools.make(*source.make), next=_SEE_LOG)
     tests = _test(tools, source)
-    install = [one.replace("{prefix}", _PREFIX) for one in source.install]
-    tools.run(
-        "make install",
-        tools.make(*install, parallel=False),
-        next="see the whole log, whose place stands below",
-    )
+    install = [argument.replace("{prefix}", _PREFIX) for argument in source.install]
+    tools.run("make install", tools.make(*install, parallel=False), next=_SEE_LOG)
     with left_files.collecting(f'the build of "{label}"', placeholders.ORIGIN):
         _collect(tools, source, label, tests)
 
@@ -164,13 +161,13 @@ def _collect(tools: Build, source: Recipe, label: str, tests: str) -> None:
 
 
 def _writable() -> Tuple[str, ...]:
-    """The folders of the build's tools; of them, `installed` alone is collected."""
+    """The folders that the tools may write to; only `installed` is collected."""
     return _SOURCE, _PREFIX, _TRIAL, "npm_cache"
 
 
 def _configure(tools: Build, source: Recipe) -> None:
     first = left_files.read(f"{_SOURCE}/configure", _SOURCE).partition(b"\n")[0]
-    # Node's is a Python program, and of the Python that its time had.
+    # The configure script of Node.js is a Python program, and old releases need Python 2.
     start = ["/bin/sh"] if first.startswith(b"#!/bin/sh") and b"python" not in first else []
     if b"python" in first or _is_node(source):
         start = [source.python]
@@ -183,13 +180,15 @@ def _is_node(source: Recipe) -> bool:
 
 
 def _test(tools: Build, source: Recipe) -> str:
-    """`passed`, `failed` or `skipped`; a failure counts where tests are required."""
+    """Runs the tests: `passed`, `failed` or `skipped`. Raises if required tests fail."""
     if source.test == _SKIP:
         return "skipped"
     argv = tools.make(*source.test_targets, parallel=False)
     if source.test == _REPORT:
         return "passed" if tools.attempt(argv) == 0 else "failed"
-    tools.run("make test", argv, next='see the whole log, or test = "report" in the definition')
+    tools.run(
+        "make test", argv, next='read the whole log, or set test = "report" in the definition'
+    )
     return "passed"
 
 
@@ -197,34 +196,30 @@ def _strip(tools: Build) -> None:
     for entry in layers.walk(_PREFIX):
         if entry.kind != "file" or entry.source is None:
             continue
-        with open(entry.source, "rb") as file:  # a walk gives regular files alone
+        with open(entry.source, "rb") as file:  # walk() returns only regular files as "file"
             if file.read(len(reader.MAGIC)) != reader.MAGIC:
                 continue
-        tools.run(
-            "strip",
-            ["strip", "--strip-unneeded", entry.source],
-            next="see the whole log, whose place stands below",
-        )
+        tools.run("strip", ["strip", "--strip-unneeded", entry.source], next=_SEE_LOG)
 
 
 def _check(source: Recipe, label: str) -> None:
     program, *rest = source.check
     argv = [f"{_PREFIX}/{program}", *rest]
     try:
-        said = jailed.capture(argv, _PREFIX, os.environ)[1]
+        output = jailed.capture(argv, _PREFIX, os.environ)[1]
     except OSError as error:
-        said = f"{program}: {error.strerror}"
-    if said != source.says:
+        output = f"{program}: {error.strerror}"
+    if output != source.says:
         raise SlipwayError(
-            f'{label} does not answer "{source.says}"',
+            f'{label} does not print "{source.says}"',
             where=placeholders.ORIGIN,
-            found=f"{' '.join(source.check)}: {said}",
+            found=f"{' '.join(source.check)}: {output}",
             next="correct source.check and source.says in the definition, or the version",
         )
 
 
 def _try_app(tools: Build) -> None:
-    """Installs an application with a dependency by the new npm, and runs it by the new Node."""
+    """Installs an application with the new npm, and runs it with the new Node.js."""
     for folder, manifest in (
         (f"{_TRIAL}/answer", {"name": "answer", "version": "1.0.0"}),
         (
@@ -249,11 +244,11 @@ def _try_app(tools: Build) -> None:
             file.write(text)
     env = node_process.environment({"PATH": f"{_PREFIX}/bin:{os.environ['PATH']}"})
     npm = [f"{_PREFIX}/bin/node", f"{_PREFIX}/{bundled_npm.FOLDER}/bin/npm-cli.js"]
-    for what in (["install"], ["start"]):
+    for command in ("install", "start"):
         tools.run(
-            f"the trial application's npm {what[0]}",
-            [*npm, *what],
-            next="see the whole log, whose place stands below",
+            f"npm {command} of the trial application",
+            [*npm, command],
+            next=_SEE_LOG,
             cwd=_TRIAL,
             env=env,
         )

@@ -1,6 +1,6 @@
-"""Makes a Node runtime out of Node's archive and npm's, and tries it.
+"""Makes a Node runtime from the archives of Node.js and npm, and tries it.
 
-Leaves `runtime.tar`, from which later steps take the runtime.
+Writes `runtime.tar`, the runtime for later steps.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def make(arguments: Arguments) -> None:
 
 def _try(what: str, argv: List[str], expected: str) -> None:
     try:
-        status, said = jailed.capture(argv, ".", os.environ)
+        status, output = jailed.capture(argv, ".", os.environ)
     except OSError as error:
-        status, said = -1, f"{argv[0]}: {error.strerror}"
-    if status != 0 or said != expected:
+        status, output = -1, f"{argv[0]}: {error.strerror}"
+    if status != 0 or output != expected:
         raise SlipwayError(
-            f'{what} does not answer with its version "{expected}"',
-            found=said or f"exit status {status}",
+            f'{what} does not print its version "{expected}"',
+            found=output or f"exit status {status}",
             next="correct the version or the archive in the definition",
         )
 

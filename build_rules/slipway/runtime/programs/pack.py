@@ -1,4 +1,4 @@
-"""Packs a Node runtime: alone, with `bin include lib share` at its top, or as a release's layer."""
+"""Packs a Node runtime: as an archive with `bin include lib share`, or as a release's layer."""
 
 from __future__ import annotations
 

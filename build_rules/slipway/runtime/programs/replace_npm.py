@@ -1,6 +1,6 @@
-"""Gives a runtime that was built from source the npm that its definition pins.
+"""Replaces the npm of a runtime from source with the npm that its definition pins.
 
-Apart from the build, which takes long and does not change with npm.  Leaves `runtime.tar`.
+This is a separate step, because the build is slow and does not depend on npm. Writes `runtime.tar`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Unpacks the runtime beside itself and becomes node: no shell and no tar of the machine take part.
+"""Unpacks the runtime beside itself and becomes node, without a shell or tar of the machine.
 
-Started by `run`, outside of any sandbox.
+The goal `run` starts this program outside any sandbox.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runtimes built from their source release, inside a toolchain image."""
+"""Builds runtimes from their source release, inside a toolchain image."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SourceRuntimeRequest:
 
 @dataclass(frozen=True)
 class PinnedNpmRequest:
-    """Asks for a runtime with another npm than the one that it was built with."""
+    """Requests a runtime with another npm than the npm of its source release."""
 
     runtime: Tree
     npm: PinnedArchive
@@ -75,7 +75,7 @@ class SourceInputsRequest:
 
 @dataclass(frozen=True)
 class SourceInputs:
-    """Patches below `patches`, and `source.archive` where the user keeps it beside the definition."""
+    """Patches below `patches`, and `source.archive` if it is a file beside the definition."""
 
     digest: Digest
 
@@ -118,15 +118,15 @@ async def find_source_inputs(request: SourceInputsRequest) -> SourceInputs:
     assert source is not None
     folder = os.path.dirname(definition.path)
     wanted = [*source.patches, *([source.file] if source.file else [])]
-    snapshot = await Get(Snapshot, PathGlobs([os.path.join(folder, one) for one in wanted]))
-    missing = [os.path.join(folder, one) for one in wanted]
-    missing = [path for path in missing if path not in snapshot.files]
+    paths = [os.path.join(folder, name) for name in wanted]
+    snapshot = await Get(Snapshot, PathGlobs(paths))
+    missing = [path for path in paths if path not in snapshot.files]
     if missing:
         raise SlipwayErrors(
-            f'files that the definition "{definition.path}" names are not there',
+            f'files of the definition "{definition.path}" do not exist',
             missing,
             where=f"{definition.path}: source",
-            next="put them there, or correct the definition",
+            next="add these files, or correct the definition",
         )
     beside = await Get(Digest, RemovePrefix(snapshot.digest, folder))
     placed = []
@@ -137,10 +137,10 @@ async def find_source_inputs(request: SourceInputsRequest) -> SourceInputs:
             continue
         if entry.file_digest.fingerprint != source.sha256:
             raise SlipwayError(
-                f'the source archive "{os.path.join(folder, source.file)}" is not the pinned one',
+                f'the source archive "{os.path.join(folder, source.file)}" has another SHA-256',
                 where=f"{definition.path}: source.sha256",
-                found=f"sha256 is {entry.file_digest.fingerprint}, not {source.sha256}",
-                next="put the right archive there, or correct the definition",
+                found=f"{entry.file_digest.fingerprint}, not {source.sha256}",
+                next="replace the archive, or correct the definition",
             )
         placed.append(FileEntry("source.archive", entry.file_digest))
     return SourceInputs(await Get(Digest, CreateDigest(placed)))
@@ -152,9 +152,9 @@ async def find_runtime_toolchain(request: RuntimeToolchainRequest) -> ToolchainI
     where = f"{request.address}, field toolchain"
     if not field.value:
         raise SlipwayError(
-            f'the runtime "{request.address}" is built from source and has no toolchain',
+            f'the runtime "{request.address}" is built from source, but has no toolchain',
             where=where,
-            next='toolchain="//toolchains/gcc48"',
+            next='set the field, for example: toolchain="//toolchains/gcc48"',
         )
     inputs = field.to_unparsed_address_inputs()
     named = ToolchainNamed(inputs, "the toolchain of a runtime", where)
@@ -163,7 +163,7 @@ async def find_runtime_toolchain(request: RuntimeToolchainRequest) -> ToolchainI
 
 
 def _keep_log(content: bytes, address: Address, settings: GlobalOptions) -> str:
-    """Where the log of a failed build lies, for whoever wants to see all of it."""
+    """Writes the log of a failed build below the workdir of Pants; returns its path."""
     folder = os.path.join(settings.pants_workdir, "slipway")
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{address.path_safe_spec}.build.log")
@@ -196,13 +196,13 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     )
     if result.exit_code != 0:
         content = await outputs.read_content(result.digest, build.OUTPUTS.log)
-        where = "none" if content is None else _keep_log(content, request.address, settings)
+        where = "not written" if content is None else _keep_log(content, request.address, settings)
         raise SlipwayError(f"{request.address}: {result.said}\n  log:   {where}")
     tree = await Get(Tree, OutputTreeRequest(result.digest, build.OUTPUTS.runtime, RUNTIME))
     log = await outputs.take(result.digest, build.OUTPUTS.log)
     report = await outputs.read_report(result.digest, build.OUTPUTS.report)
     if report.tests == "failed":
-        logger.warning(f"{request.address}: make test failed; build.log tells which tests")
+        logger.warning(f"{request.address}: make test failed; build.log lists the failed tests")
     made_of = [
         source.sha256,
         json.dumps(records.as_plain(recipe), sort_keys=True),
@@ -224,7 +224,7 @@ async def pin_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
             replace_npm.PROGRAM(replace_npm.Arguments(request.version)),
             trees=(*base.trees, request.runtime),
             outputs=(replace_npm.RUNTIME,),
-            description=f"Replace the npm of {request.address} by {request.version}",
+            description=f"Replace the npm of {request.address} with {request.version}",
             origin=str(request.address),
             locked=LockedFiles((locked(request.npm, "npm.tgz"),)),
         ),

@@ -1,5 +1,4 @@
-"""Finds and reads the definition of a Node version: in the workspace, or among those that Slipway
-brings as package data."""
+"""Finds and reads the definition of a Node.js version, in the workspace or in Slipway's data."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ FOLDER = "toolchains/node"
 
 @dataclass(frozen=True)
 class NodeDefinitionRequest:
-    """`file`, relative to the build root, or the definition named after the version."""
+    """Requests the definition in `file` (relative to the build root), or else of the version."""
 
     version: str
     folder: str
@@ -38,19 +37,19 @@ async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition
         return read(document, found.path, request.version)
     if request.file:
         raise SlipwayError(
-            f'the Node definition "{request.file}" is not there',
+            f'the Node definition "{request.file}" does not exist',
             where=f"{request.origin}, field definition",
             found="no such file",
-            next="write that file, or correct the field",
+            next="write this file, or correct the field",
         )
     known = await Get(Paths, PathGlobs(_places(request, "*.toml")))
     versions = [os.path.basename(path)[: -len(".toml")] for path in known.files]
     guesses = nearest(request.version, versions) or sorted(versions)
     raise SlipwayError(
-        f'there is no definition of Node.js "{request.version}"',
+        f'no definition of Node.js "{request.version}"',
         where=f"{request.origin}, field version",
         found=", ".join(f"no {place}" for place in places),
-        next=f"write that file, or choose one of: {', '.join(guesses) or 'none is defined'}",
+        next=f"write this file, or use a defined version: {', '.join(guesses) or 'none'}",
     )
 
 

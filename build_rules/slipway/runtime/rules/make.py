@@ -1,4 +1,4 @@
-"""Node runtimes: a definition's archives, unpacked, tried, and packed for steps and releases."""
+"""Makes Node runtimes from a definition's archives, and packs them for steps and releases."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RuntimeRequest:
 
 @dataclass(frozen=True)
 class RuntimesNamed:
-    """Asks for the `node_runtime` targets that the field `where` names for `what`."""
+    """Requests the `node_runtime` targets in the field `where`; messages call them `what`."""
 
     inputs: UnparsedAddressInputs
     what: str
@@ -65,7 +65,7 @@ class RuntimesNamed:
 
 @dataclass(frozen=True)
 class Runtimes:
-    """In the order in which they were named."""
+    """The requested runtimes, in the order of their addresses."""
 
     runtimes: Tuple[Runtime, ...]
 
@@ -120,8 +120,8 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
 async def find_named_runtimes(named: RuntimesNamed) -> Runtimes:
     addresses = await Get(Addresses, UnparsedAddressInputs, named.inputs)
     targets = await MultiGet(
-        Get(WrappedTarget, WrappedTargetRequest(one, description_of_origin=named.where))
-        for one in addresses
+        Get(WrappedTarget, WrappedTargetRequest(address, description_of_origin=named.where))
+        for address in addresses
     )
     field_sets = [
         take_as(
@@ -143,7 +143,8 @@ def _file_of(field: NodeDefinitionField) -> Optional[str]:
     return field.file_path if field.value else None
 
 
-# Apart from making it: compressing a runtime takes seconds, in which packages can be installed.
+# A separate step, because compressing a runtime takes seconds, and packages are installed
+# meanwhile.
 @rule(desc="Pack Node runtime as a layer")
 async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> Layer:
     runtime = request.runtime

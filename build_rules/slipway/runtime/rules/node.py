@@ -1,4 +1,4 @@
-"""What a Node runtime is, however it was made."""
+"""The type of Node runtimes, from binaries or from source."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from slipway.step.rules.locked_files import LockedFile
 
 @dataclass(frozen=True)
 class Runtime:
-    """`tree` is what steps run with. Without an npm, `npm_version` is empty.
+    """A Node runtime; `tree` is its tree for steps. Without an npm, `npm_version` is empty.
 
-    Of a source build, `tests` says what became of its tests, and `log` holds `build.log`.
+    After a source build, `tests` is the result of its tests, and `log` has `build.log`.
     """
 
     version: str
@@ -43,5 +43,5 @@ def locked(archive: PinnedArchive, path: str) -> LockedFile:
 
 
 def digest_of(*hashes: str) -> str:
-    """Says which archives a runtime was made of, whatever else its definition holds."""
-    return hashlib.sha256("".join(f"{one}\n" for one in hashes).encode()).hexdigest()
+    """A hash of the archives of a runtime, independent of the rest of its definition."""
+    return hashlib.sha256("".join(f"{line}\n" for line in hashes).encode()).hexdigest()

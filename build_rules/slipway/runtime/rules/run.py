@@ -1,4 +1,4 @@
-"""`run` of a runtime: that Node, on a machine that may have none."""
+"""The goal `run` for Node runtimes: runs this Node.js, also on a machine without Node.js."""
 
 from __future__ import annotations
 

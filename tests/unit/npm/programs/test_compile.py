@@ -138,8 +138,10 @@ def test_a_link_out_of_the_release_is_refused_with_the_package(
     write_closure()
     with pytest.raises(SlipwayError) as caught:
         compile_it(monkeypatch, {}, links={f"{PATH}/out": target})
-    assert caught.value.what == '"addon@1.0.0" leaves what cannot be in its layer of a release'
-    assert f'"{PATH}/out": a link out of the release, to "{target}"' in caught.value.found
+    assert (
+        caught.value.what == '"addon@1.0.0" has files that its layer of a release must not contain'
+    )
+    assert f'"{PATH}/out": a symlink out of the release: "{target}"' in caught.value.found
     assert not Path("out/addon-addon.layer").exists()
 
 

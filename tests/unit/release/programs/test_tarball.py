@@ -193,7 +193,7 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
     ),
     "another time": (
         lambda: forge("app", APP, mtime=1),
-        '"package.json": its time is not that of all files of a release',
+        '"package.json": its time differs from the fixed time of a release',
     ),
     # What belongs to another layer.
     "node in the application": (
@@ -248,30 +248,30 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
     ),
     "an empty folder of a package": (
         lambda: forge("addon-sql", [*OWN, folder(f"{SQL}/empty")]),
-        "a folder without files",
+        "an empty folder",
     ),
     # What its list says.
     "a file with another hash": (
         lambda: forge("app", APP, {"package.json": b"another"}),
-        '".release/app.sha256": it does not list the files of the layer with their hashes',
+        '".release/app.sha256": it does not match the files of the layer',
     ),
     "a file that is not listed": (
         lambda: _without_list(
             "app", [*APP, file("x"), folder(".release")], {"package.json": b"{}"}
         ),
-        "it does not list the files of the layer",
+        "it does not match the files of the layer",
     ),
     "a file too many in the list": (
         lambda: forge("app", APP, {"more": b""}),
-        "it does not list the files of the layer",
+        "it does not match the files of the layer",
     ),
     "no list": (
         lambda: Path("in/layers/app.layer").write_bytes(own_gzip(own_tar(APP, end=b""))) and None,
-        '".release/app.sha256": the list of its files is not there',
+        '".release/app.sha256": the list of files is missing',
     ),
     "a file after the list": (
         lambda: _after_list("app"),
-        '"z": it comes after the list of the files',
+        '"z": it comes after the list of files',
     ),
     "an end in the middle of the release": (
         lambda: Path("in/layers/app.layer").write_bytes(own_gzip(own_tar(APP))) and None,
@@ -284,27 +284,27 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
     # What the ABI gate has seen.
     "emptied facts": (
         lambda: elf_facts.write("in/layers/addon-sql.elf.json", []),
-        f'"{SQL}/build/sql.node": a binary that the ABI gate has not seen',
+        f'"{SQL}/build/sql.node": a binary that the ABI audit has not seen',
     ),
     "emptied facts of node": (
         lambda: elf_facts.write("in/layers/runtime.elf.json", []),
-        f'"{NODE}": a binary that the ABI gate has not seen',
+        f'"{NODE}": a binary that the ABI audit has not seen',
     ),
     "emptied facts of the application": (
         lambda: elf_facts.write("in/layers/app.elf.json", []),
-        '"addons/greet/greet.node": a binary that the ABI gate has not seen',
+        '"addons/greet/greet.node": a binary that the ABI audit has not seen',
     ),
     "facts about another binary": (
         lambda: _replace_facts(ElfFacts(f"{SQL}/build/sql.node", sha256="0" * 64)),
-        "the ABI gate has seen another binary of that name",
+        "the ABI audit has seen another binary here",
     ),
     "facts about a binary that is not there": (
         lambda: _add_facts(ElfFacts("lib/libc.so.6", sha256="0" * 64)),
-        '"lib/libc.so.6": the ABI gate has seen it, but it is not there',
+        '"lib/libc.so.6": the ABI audit has seen it, but it is missing',
     ),
     "facts without a hash": (
         lambda: _replace_facts(ElfFacts(f"{SQL}/build/sql.node", system="macOS")),
-        "a binary that the ABI gate has not seen",
+        "a binary that the ABI audit has not seen",
     ),
     "facts that are none": (
         lambda: Path("in/layers/app.elf.json").write_text('[{"path": "x", "more": 1}]') and None,
@@ -355,7 +355,7 @@ Written = Tuple[str, Entry]
 TOGETHER: Dict[str, Tuple[Written, str, str]] = {
     "a file of two layers": (
         ("app", Entry(f"{SQL}/node_modules/nested/index.js", "file", content=b"x")),
-        'the layer "app" of a release holds what does not belong into it',
+        'the layer "app" of a release has an entry that does not belong in it',
         f'"{SQL}/node_modules/nested/index.js"',
     ),
     "a file of the dependencies in a package": (
@@ -375,18 +375,18 @@ TOGETHER: Dict[str, Tuple[Written, str, str]] = {
     ),
     "an absolute link": (
         ("addon-sql", Entry(f"{SQL}/passwd", "link", target="/etc/passwd")),
-        'the layer "addon-sql" has a link that leads out of the release',
+        'the layer "addon-sql" has a symlink that leads out of the release',
         f'"{SQL}/passwd" -> "/etc/passwd"',
     ),
     "a link above the release": (
         ("app", Entry("logs", "link", target="../logs")),
-        'the layer "app" has a link that leads out of the release',
+        'the layer "app" has a symlink that leads out of the release',
         '"logs" -> "../logs"',
     ),
     "a link out by way of another layer's link": (
         # node_modules/greet is a link to addons/greet, and two folders above that is the top.
         ("app", Entry("x", "link", target="node_modules/greet/../../../etc")),
-        'the layer "app" has a link that leads out of the release',
+        'the layer "app" has a symlink that leads out of the release',
         '"x" -> "node_modules/greet/../../../etc"',
     ),
 }
@@ -430,11 +430,11 @@ def test_a_layer_that_was_changed_after_its_check_is_not_taken(step: Path) -> No
 def test_a_damaged_result_of_a_check_is_told(step: Path, text: str) -> None:
     path = step / "in" / "checked" / "runtime.checked.json"
     path.write_text(text)
-    with pytest.raises(SlipwayError, match="is not what the check of a layer leaves"):
+    with pytest.raises(SlipwayError, match="is not a valid result of the check of a layer"):
         assemble("runtime", static_dir="")
 
 
 def test_static_files_need_a_folder(step: Path) -> None:
     write("static", [Entry("x", "file", content=b"1")])
-    with pytest.raises(SlipwayError, match="holds what does not belong into it"):
+    with pytest.raises(SlipwayError, match="has an entry that does not belong in it"):
         assemble("static", static_dir="")

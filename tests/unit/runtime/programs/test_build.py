@@ -142,7 +142,7 @@ FAULTS: Dict[str, Any] = {
     "tests that are required fail": (
         {"fails": ""},
         {"test": "required"},
-        ("make test failed with exit status 2", "which said"),
+        ("make test failed with exit status 2", "output of: "),
     ),
     "install writes outside": (
         {},
@@ -157,12 +157,12 @@ FAULTS: Dict[str, Any] = {
     "it answers with another version": (
         {},
         {"says": "two"},
-        ('tool does not answer "two"', "found: bin/tool: one"),
+        ('tool does not print "two"', "found: bin/tool: one"),
     ),
     "its program is not there": (
         {},
         {"check": ("bin/other",)},
-        ('tool does not answer "one"', "bin/other: No such file or directory"),
+        ('tool does not print "one"', "bin/other: No such file or directory"),
     ),
 }
 

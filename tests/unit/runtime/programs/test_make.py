@@ -101,7 +101,7 @@ def test_a_node_that_does_not_answer_with_its_version_is_refused(
     write_package(step / "in" / "node.tgz", files)
     with pytest.raises(SlipwayError) as caught:
         make(version)
-    assert caught.value.what == f'Node.js does not answer with its version "{expected}"'
+    assert caught.value.what == f'Node.js does not print its version "{expected}"'
     assert caught.value.found == found
     assert caught.value.next == "correct the version or the archive in the definition"
     assert not os.path.exists("out/runtime.tar")
@@ -110,5 +110,5 @@ def test_a_node_that_does_not_answer_with_its_version_is_refused(
 def test_an_npm_of_another_version_is_refused(step: Path) -> None:
     with pytest.raises(SlipwayError) as caught:
         make(npm_version="9.0.0")
-    assert caught.value.what == 'npm does not answer with its version "9.0.0"'
+    assert caught.value.what == 'npm does not print its version "9.0.0"'
     assert caught.value.found == "8.19.4"
