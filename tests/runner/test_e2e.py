@@ -322,7 +322,7 @@ def test_only_a_newer_python_fakes_on_path_and_a_plain_user() -> None:
             first = plain.run(workspace, "--version")
             assert first.stdout == "2.17.1\n", first.stderr
             assert (
-                "making a CPython 3.9 from Debian 11's packages (once, 10.3 MB) …" in first.stderr
+                "making a CPython 3.9 from packages of Debian 11 (once, 10.3 MB) …" in first.stderr
             )
             (python,) = plain.cache.glob("python/*/usr/bin/python3.9")
             assert_tests_run(plain, workspace)

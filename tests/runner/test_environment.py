@@ -153,7 +153,7 @@ def test_a_wrong_hash(bench: Bench) -> None:
     result = bench.run()
     assert result.status == 1
     assert result.out == b""
-    assert "pants: Pants could not be installed\n" in result.err
+    assert "pants: the installation of Pants failed\n" in result.err
     assert f"  in:    {bench.cache}/slipway/install.log\n" in result.err
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in result.err
     assert right in result.err
@@ -193,7 +193,7 @@ def test_two_at_once_install_once(bench: Bench) -> None:
     assert [run.returncode for run in runs] == [0, 0, 0]
     said = b"".join(err for _, err in outputs).decode()
     assert said.count("installing Pants") == 1
-    assert said.count("another run installs Pants; waiting for it …") == 2
+    assert said.count("another run is installing Pants; waiting for it …") == 2
     for out, _ in outputs:
         assert out.startswith(b"argument\0goal\0")
     assert_whole_and_alone(bench)
@@ -289,8 +289,10 @@ def test_a_cache_that_cannot_be_written(bench: Bench) -> None:
     bench.cache.write_text("in the way")
     result = bench.run()
     assert result.status == 1
-    assert "pants: the runner's cache cannot be used\n" in result.err
-    assert f"chown -R \"$(id -un)\" '{bench.cache}/slipway', or export XDG_CACHE_HOME" in result.err
+    assert "pants: cannot use the runner's cache\n" in result.err
+    assert (
+        f"chown -R \"$(id -un)\" '{bench.cache}/slipway'   (or export XDG_CACHE_HOME" in result.err
+    )
     assert "Traceback" not in result.err
     bench.cache.unlink()
     assert_whole_and_alone(bench)
@@ -311,7 +313,7 @@ def test_a_cache_of_another_user_runs_nothing(warm: Bench, shell: str, whose: st
     assert result.err == (
         "pants: the runner's cache belongs to another user\n"
         f"  in:    {place}\n"
-        "  next:  export XDG_CACHE_HOME=<a folder of your own>   (or, with sudo: sudo -H)\n"
+        "  next:  export XDG_CACHE_HOME=<your own folder>   (or, with sudo: sudo -H)\n"
     )
 
 

@@ -137,7 +137,7 @@ def test_slipway_python_goes_first(warm: Bench, form: str) -> None:
 BAD_CHOICES: Dict[str, str] = {
     "/nowhere/python": "does not work (exit status 127)",
     "tool": "is newer or older, or lacks ctypes, ssl, venv or pip",
-    "too-old": "is no CPython from 3.6 on",
+    "too-old": "is not CPython 3.6 or newer",
 }
 
 
@@ -149,7 +149,7 @@ def test_a_bad_slipway_python_is_an_error(warm: Bench, shell: str, choice: str) 
     assert result.status == 1
     assert result.out == b""
     lines = result.err.splitlines()
-    assert lines[0] == "pants: SLIPWAY_PYTHON is no CPython 3.9, 3.8 or 3.7 that works"
+    assert lines[0] == "pants: SLIPWAY_PYTHON is not a working CPython 3.9, 3.8 or 3.7"
     assert lines[1].startswith("  found: ")
     assert lines[1].endswith(f"{choice}: {BAD_CHOICES[choice]}")
     assert lines[2] == "  next:  unset SLIPWAY_PYTHON, or set it to another interpreter"
@@ -171,10 +171,10 @@ def test_no_python_is_one_message_with_the_ways_out(bench: Bench, shell: str) ->
     assert result.status == 1
     assert result.out == b""
     assert result.err == (
-        "pants: no Python was found to run Pants with\n"
+        "pants: found no Python that can run Pants\n"
         f"  found: {bench.programs}/python3: does not work (exit status 1)\n"
-        "  next:  one of\n"
-        "         apt-get install python3      (any version from 3.6 on will do)\n"
+        "  next:  run one of\n"
+        "         apt-get install python3      (3.6 or any newer version)\n"
         "         uv python install 3.9\n"
         "         pyenv install 3.9\n"
         "         export SLIPWAY_PYTHON=/path/to/python3.9\n"

@@ -97,9 +97,9 @@ def test_outside_of_a_workspace(warm: Bench, shell: str, tmp_path: Path) -> None
     assert result.status == 1
     assert result.out == b""
     assert result.err == (
-        "pants: no pants.toml here or above\n"
+        "pants: no pants.toml in this folder or above it\n"
         f"  in:    {folder}\n"
-        "  next:  cd to a workspace, or make one: printf '[GLOBAL]\\n' > pants.toml\n"
+        "  next:  cd to a workspace, or create one: printf '[GLOBAL]\\n' > pants.toml\n"
     )
     # The command that it names works.
     subprocess.run(["sh", "-c", "printf '[GLOBAL]\\n' > pants.toml"], cwd=str(folder), check=True)
@@ -119,9 +119,9 @@ def test_a_copy_of_the_runner_says_that_it_needs_a_link(warm: Bench) -> None:
     result = warm.run(runner=copy)
     assert result.status == 1
     assert result.err == (
-        "pants: the runner's own files are missing\n"
+        "pants: files of the runner are missing\n"
         f"  in:    {warm.workspace}/build_rules/slipway/runner\n"
-        "  next:  make a link to the runner instead of a copy: ln -s …/slipway/pants pants\n"
+        "  next:  use a symlink to the runner instead of a copy: ln -s …/slipway/pants pants\n"
     )
 
 
@@ -287,8 +287,8 @@ def test_home_is_missing(warm: Bench, shell: str) -> None:
     result = warm.run(shell=shell, HOME=None, XDG_CACHE_HOME=None)
     assert result.status == 1
     assert result.err == (
-        "pants: there is no place for the runner's environment: HOME is not set\n"
-        "  next:  export HOME=…, or XDG_CACHE_HOME=…\n"
+        "pants: HOME is not set, so the runner has no folder for its environment\n"
+        "  next:  export HOME=<a folder>, or export XDG_CACHE_HOME=<a folder>\n"
     )
 
 

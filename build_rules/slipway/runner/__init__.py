@@ -1,5 +1,5 @@
-"""The runner: what makes the environment of Pants, before there is a Pants.
+"""The runner: creates the environment of Pants before Pants can run.
 
-`pants` at the top of the repository starts `bootstrap`. Nothing else of Slipway is imported here,
-and nothing imports this: there is no room below.
+The script `pants` at the top of the repository starts `bootstrap`. These modules import nothing
+else of Slipway, and no other room imports them: there is no room below.
 """

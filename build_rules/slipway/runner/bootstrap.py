@@ -1,9 +1,9 @@
-"""Makes the runner's environment: Pants from a lock with hashes, whole or not at all.
+"""Creates the runner's environment: installs Pants from a lock with hashes.
 
-Started by the runner when the stamp of its last time is not valid, with the Python that it found.
-Everything is made in a folder of its own, under a kernel lock that ends with the processes that hold
-it, and renamed into place when it is complete: two runners at once, a kill in the middle or a full
-disk leave no environment or a good one. Runs on any CPython from 3.6 on, standard library only.
+The script `pants` starts this program, with the Python that it found, if its last stamp is not
+valid. The environment is created in a separate folder under a kernel lock, and renamed into place
+when it is complete. So concurrent runners, a kill or a full disk leave either no environment or a
+complete one. Runs on CPython 3.6 and newer, with the standard library only.
 """
 
 import ast
@@ -34,14 +34,15 @@ from slipway.runner.messages import RunnerError, say
 
 STAMP_FORM = "slipway runner 1"
 
-# Part of an environment's name: to be raised when the way it is made changes.
+# Part of an environment's name. Raise it when the installation changes.
 RECIPE = "1"
 
-# Short: a path with it stands in the first line of scripts, of which kernels read 127 bytes.
+# Short, because a path with this prefix is in the first line of scripts, and Linux before 5.1 reads
+# only 127 bytes of that line.
 UNFINISHED = ".new-"
 
-# What of a user's pip configuration says where packages come from. Any other setting (`user`,
-# `target`, `no-binary`, …) would change what an environment is.
+# The settings of a user's pip configuration that say where packages come from. Other settings
+# (`user`, `target`, `no-binary`, …) are ignored, because they would change the environment.
 INDEX_SETTINGS = (
     "index-url",
     "extra-index-url",
@@ -61,7 +62,7 @@ INDEX_SETTINGS = (
 
 
 class Call(NamedTuple):
-    """What the runner passes: where things are, and whether Pants can live in this interpreter."""
+    """The arguments from the script `pants`: paths, and whether this Python can run Pants."""
 
     found: str
     runner: str
@@ -72,7 +73,7 @@ class Call(NamedTuple):
 
 
 class Interpreter(NamedTuple):
-    """A CPython that Pants can live in, and a pip to start with: a wheel, or the folder it is in."""
+    """A CPython that can run Pants, and a pip to begin with: a wheel, or its parent folder."""
 
     path: str
     pip: str
@@ -94,7 +95,7 @@ def main(call: Call) -> None:
 def check_machine() -> None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise RunnerError(
-            "the runner works on Linux on x86-64 only",
+            "the runner needs Linux on x86-64",
             found=f"{sys.platform} on {platform.machine()}",
         )
 
@@ -103,17 +104,17 @@ def check_paths(call: Call) -> None:
     for path in call:
         if "\n" in path:
             raise RunnerError(
-                "the runner does not work with a line break in a path",
+                "the runner does not support a line break in a path",
                 found=repr(path),
                 next="rename the folder",
             )
-    # Pants puts the path into a quoted text as it is, and reads that as Python.
+    # Pants inserts the path without escapes into a quoted text, and parses that as Python.
     settings = os.path.join(call.workspace, "pants.toml")
     with open(settings, encoding="utf-8", errors="replace") as file:
         uses_path = "%(buildroot)s" in file.read()
     if uses_path and re.search(r"['\\]|%\(", call.workspace):
         raise RunnerError(
-            "Pants cannot read '%(buildroot)s' where the workspace's path has a quote, a backslash"
+            "Pants does not support '%(buildroot)s' if the workspace's path has a quote, a backslash"
             " or '%('",
             where=settings,
             found=call.workspace,
@@ -122,7 +123,7 @@ def check_paths(call: Call) -> None:
 
 
 def check_cache(cache: str) -> None:
-    """Refuses a cache in which others than this user may put what will be run."""
+    """Raises RunnerError if other users can write to the cache, whose files are executed."""
     if stat.S_IMODE(os.stat(cache).st_mode) & stat.S_IWOTH:
         raise RunnerError(
             "every user of this machine may write to the runner's cache",
@@ -139,7 +140,7 @@ def locked(path: str) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another run installs Pants; waiting for it …")
+            say("another run is installing Pants; waiting for it …")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
     finally:
@@ -148,11 +149,11 @@ def locked(path: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def new_folder(folder: str) -> Iterator[str]:
-    """A folder to fill, which becomes `folder` when all went well; only for the lock's holder."""
+    """A new folder that is renamed to `folder` if no error occurs; the caller holds the lock."""
     parent = os.path.dirname(folder)
     os.makedirs(parent, exist_ok=True)
     for name in os.listdir(parent):
-        # Nobody else holds the lock, so whoever began these is dead.
+        # This process holds the lock, so the processes that created these folders have ended.
         if name.startswith(UNFINISHED):
             serve.remove_tree(os.path.join(parent, name))
     scratch = os.path.join(parent, UNFINISHED + str(os.getpid()))
@@ -166,7 +167,7 @@ def new_folder(folder: str) -> Iterator[str]:
 
 
 def own_interpreter() -> Interpreter:
-    # Not the link in a virtual environment, which may go away with it.
+    # The real interpreter, and not the symlink of a virtual environment, which can be deleted.
     path = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     try:
         import ensurepip  # noqa: PLC0415  (some distributions leave it out)
@@ -178,7 +179,7 @@ def own_interpreter() -> Interpreter:
     for folder in folders:
         for wheel in glob.glob(os.path.join(glob.escape(folder), "pip-*.whl")):
             return Interpreter(path, wheel)
-    import pip  # noqa: PLC0415  (the runner has seen that one of the two is there)
+    import pip  # noqa: PLC0415  (the probe in `pants` requires either ensurepip or pip)
 
     return Interpreter(path, os.path.dirname(os.path.dirname(os.path.abspath(pip.__file__))))
 
@@ -207,7 +208,7 @@ def made_environment(call: Call, interpreter: Interpreter, lock: int) -> str:
 
 
 def is_whole(environment: str) -> bool:
-    """False too for one that lost its interpreter, or pieces to somebody's cleaning."""
+    """Whether the environment is complete; its interpreter or files may have been deleted."""
     return all(
         os.access(os.path.join(environment, "bin", name), os.X_OK)
         for name in ("native_client", "python", "pants-server")
@@ -215,7 +216,7 @@ def is_whole(environment: str) -> bool:
 
 
 class Builder:
-    """Fills the folder of a new environment, in which nothing may depend on the folder's name."""
+    """Installs an environment into `folder`; its files must not contain the folder's name."""
 
     def __init__(
         self, folder: str, interpreter: Interpreter, locked_packages: str, lock: int, log: str
@@ -253,11 +254,11 @@ class Builder:
     def _use_index_of_user(self, pip: str) -> None:
         program = pip_command(self._interpreter.path, pip)
         listing = self._run([*program, "config", "list"], env=dict(os.environ))
-        # It may hold passwords, which belong in no log.
+        # The listing can contain passwords, which must not be in a log.
         self._output.clear()
         settings = index_settings(listing)
         if "cert" not in settings and debian_python.PIP_WHEELS in self._interpreter.pip:
-            # Debian's pip knows Debian's place for certificates only.
+            # Debian's pip looks for CA certificates only in Debian's folder.
             settings.update(debian_python.certificates())
         for name, value in settings.items():
             self._environ["PIP_" + name.upper().replace("-", "_")] = value
@@ -269,7 +270,7 @@ class Builder:
         )
 
     def _fetch(self, tools: str, pip: str, *names: str) -> List[str]:
-        """Wheels of the pip that installs, so that it is the same one everywhere, and of pex."""
+        """Downloads wheels: the pip that installs, which is the same on every machine, and pex."""
         wanted = self._requirement_file(tools, names)
         self._pip(self._interpreter.path, pip, "download", "--dest", tools, *wanted)
         return [glob.glob(os.path.join(glob.escape(tools), name + "-*.whl"))[0] for name in names]
@@ -282,13 +283,14 @@ class Builder:
         python = self._path("bin", "python")
         options = ["--no-compile", "--no-warn-script-location"]
         self._pip(python, pip, "install", *options, *self._requirement_file(tools, names))
-        # pip itself would compile on one core. A template that is no Python is no fault.
+        # pip compiles on a single core. Status 1 is accepted, because some packages contain
+        # templates with the suffix .py that are not valid Python.
         self._run([python, "-I", "-m", "compileall", "-q", "-j", "0", self._packages()], ok=(0, 1))
 
     def _pack_pex(self, tools: str, wheel: str) -> None:
-        """The pex program as one file, which Pants' Python rules would download from elsewhere.
+        """Creates the pex program as a single file, which Pants would otherwise download.
 
-        Not compressed, its bytes do not depend on the zlib of this machine.
+        It is not compressed, so that its bytes do not depend on the zlib of this machine.
         """
         options = ["--no-index", "--no-build", "--no-compress", "--script", "pex"]
         options += ["--python-shebang", "/usr/bin/env python3"]
@@ -297,7 +299,7 @@ class Builder:
 
     def _add_programs(self) -> None:
         for name in os.listdir(self._path("bin")):
-            # Scripts that pip and venv made name the folder of now.
+            # Scripts from pip and venv contain the temporary name of the folder.
             if not name.startswith("python"):
                 os.unlink(self._path("bin", name))
         packages = self._packages()
@@ -353,7 +355,7 @@ class Builder:
             env=env or self._environ,
             encoding="utf-8",
             errors="replace",
-            # A child that outlives this process keeps the lock until it has ended.
+            # A child that outlives this process keeps the lock, so that no other run starts.
             pass_fds=(self._lock,),
         )
         self._output.append(done.stdout)
@@ -367,20 +369,20 @@ class Builder:
                 return OSError(code, os.strerror(code), os.path.dirname(self._folder))
         lines = [line for line in output.splitlines() if line.strip()]
         return RunnerError(
-            "Pants could not be installed",
+            "the installation of Pants failed",
             where=self._log,
             found="\n".join(lines[-10:]) or f"exit status {status}",
-            next="pip config list   (the index is that of your own pip; the log has more)",
+            next="pip config list   (Slipway uses the index of your pip; the log has more)",
         )
 
     def _write_log(self) -> None:
-        # A log that cannot be written must not hide why the installation failed.
+        # An error while the log is written must not hide why the installation failed.
         with contextlib.suppress(OSError), open(self._log, "w", encoding="utf-8") as file:
             file.writelines(self._output)
 
 
 def unpacked(wheel: str, folder: str) -> str:
-    """A wheel as a folder: out of an archive, every start compiles each module anew."""
+    """Unpacks a wheel, because Python compiles modules in an archive again at every start."""
     if os.path.isdir(wheel):
         return wheel
     with zipfile.ZipFile(wheel) as archive:
@@ -400,7 +402,7 @@ def requirements(lock: str) -> Dict[str, str]:
 
 
 def index_settings(listing: str) -> Dict[str, str]:
-    """What `pip config list` says about the index; its environment wins over its files."""
+    """The settings of the index in `pip config list`; the environment overrides files."""
     chosen: Dict[str, str] = {}
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(.*)$", listing, re.MULTILINE):
@@ -410,7 +412,7 @@ def index_settings(listing: str) -> Dict[str, str]:
 
 
 def made_execution_root(call: Call) -> str:
-    """The folder in which the Pants of this workspace keeps its sandboxes."""
+    """The folder for the sandboxes of this workspace's Pants."""
     parent = os.path.join(call.cache, "run")
     key = hashlib.sha256(call.workspace.encode("utf-8", "surrogateescape")).hexdigest()
     root = os.path.join(parent, key[:12])
@@ -423,7 +425,7 @@ def made_execution_root(call: Call) -> str:
 
 
 def remove_orphans(parent: str) -> None:
-    """Removes the folders of workspaces that are gone, where no Pants lives any more."""
+    """Removes the folders of deleted workspaces, if no Pants of theirs is running."""
     for name in os.listdir(parent):
         root = os.path.join(parent, name)
         try:
@@ -440,7 +442,7 @@ def remove_orphans(parent: str) -> None:
 def write_stamp(
     call: Call, environment: str, root: str, interpreter: Interpreter, started: float
 ) -> None:
-    """Tells the next run what it may use without asking, as one value a line."""
+    """Writes the stamp, which the next run of `pants` trusts: a value on each line."""
     pex = os.path.join(environment, "pex")
     lines = [
         STAMP_FORM,
@@ -458,7 +460,7 @@ def write_stamp(
     try:
         with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.writelines(line + "\n" for line in lines)
-        # A file that was changed since the start counts as newer.
+        # The time of the start, so that a file that changed meanwhile is newer than the stamp.
         os.utime(scratch, (started, started))
         os.rename(scratch, call.stamp)
     except BaseException:
@@ -482,16 +484,16 @@ def explain(fault: OSError, cache: str) -> RunnerError:
         )
     if not os.path.join(place, "").startswith(os.path.join(cache, "")) and fault.filename:
         return RunnerError(
-            "a file that the runner needs cannot be used",
+            "cannot use a file that the runner needs",
             where=place,
             found=str(fault.strerror),
             next=f"ls -l '{place}'",
         )
     return RunnerError(
-        "the runner's cache cannot be used",
+        "cannot use the runner's cache",
         where=place,
         found=str(fault.strerror or fault),
-        next=f"make it yours: chown -R \"$(id -un)\" '{cache}', or export XDG_CACHE_HOME=…",
+        next=f"chown -R \"$(id -un)\" '{cache}'   (or export XDG_CACHE_HOME=<another folder>)",
     )
 
 

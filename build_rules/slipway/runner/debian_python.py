@@ -1,9 +1,9 @@
-"""Makes a CPython 3.9 from Debian 11's packages, for machines that have only newer ones.
+"""Makes a CPython 3.9 from packages of Debian 11, for machines with only newer versions.
 
-Pants 2.17.1 runs on CPython 3.7 to 3.9. The packages are pinned by hash and come from the mirror
-that the machine's own apt uses. Nothing is installed: they are unpacked into the user's cache, their
-maintainer scripts do not run, and each binary finds its libraries by a path relative to itself, so
-that neither root nor an environment variable is needed.
+Pants 2.17.1 runs on CPython 3.7 to 3.9. The packages are pinned by hash, and come from the mirror
+of the machine's apt. They are unpacked into the user's cache and not installed, and their
+maintainer scripts do not run. Each binary finds its libraries with a relative run path, so that
+neither root nor an environment variable is needed.
 """
 
 import base64
@@ -35,19 +35,19 @@ MODULES = "usr/lib/python3.9/"
 PIP_WHEELS = "usr/share/python-wheels/"
 PATCHELF = "usr/bin/patchelf"
 PATCHELF_FOLDER = "patchelf/"
-# What patchelf itself runs with; not kept.
+# Libraries that only patchelf needs; they are removed at the end.
 PATCHELF_LIBRARIES = re.compile(LIBRARIES + r"lib(stdc\+\+|gcc_s)\.so.*")
 LICENCES = re.compile(r"usr/share/doc/[^/]+/copyright")
 KEPT = (BINARY, PATCHELF, LIBRARIES, MODULES, PIP_WHEELS)
 
-# Where each kind of binary looks for its libraries, from its own folder.
+# The run path of each kind of binary, relative to its folder.
 RUN_PATHS = (
     (BINARY, "$ORIGIN/../lib/x86_64-linux-gnu"),
     (MODULES + "lib-dynload/", "$ORIGIN/../../x86_64-linux-gnu"),
     (LIBRARIES, "$ORIGIN"),
 )
 
-# Where the certificates of the system are; the first is Debian's own place.
+# The CA certificates of Linux distributions; the first path is Debian's.
 CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -55,7 +55,8 @@ CERTIFICATES = (
     "/etc/ssl/cert.pem",
 )
 
-# Debian's OpenSSL looks for them where only Debian has them.
+# Debian's OpenSSL looks for certificates only in Debian's folder. On other distributions, this
+# module sets the path.
 SITE_CUSTOMIZE = f"""\
 import os
 
@@ -66,23 +67,23 @@ if "SSL_CERT_FILE" not in os.environ and not os.path.isdir("/usr/lib/ssl/certs")
             break
 """
 
-OTHER_WAY = "uv python install 3.9   (or pyenv install 3.9: any CPython 3.9, 3.8 or 3.7 will do)"
+OTHER_WAY = "uv python install 3.9   (or pyenv install 3.9; any CPython 3.9, 3.8 or 3.7 works)"
 
 
 FAULTS = (OSError, ValueError, http.client.HTTPException)
 
 
-# What a mirror has for an answer: 60 seconds, and one more for each 20 kB.
+# The time limit for a response of a mirror: 60 seconds, and one more for each 20 kB.
 PATIENCE = 60.0
 LEAST_RATE = 20_000
 
 
 class TooSlow(OSError):
-    """A mirror answers byte by byte, so that no pause of it is long, and there is no end."""
+    """A mirror sends so slowly that the time limit is exceeded, although no pause is long."""
 
 
 class OtherContent(Exception):
-    """A mirror's file is whole, and not the one that the lock names."""
+    """A mirror's file is complete, but does not match the lock."""
 
 
 class Package(NamedTuple):
@@ -100,10 +101,10 @@ def read_lock(path: str) -> List[Package]:
 
 
 def make(folder: str, lock_file: str) -> None:
-    """Fills `folder`, which is empty and may be moved afterwards, with a CPython 3.9."""
+    """Makes a CPython 3.9 in `folder`, which is empty and may be moved afterwards."""
     packages = read_lock(lock_file)
     size = sum(package.size for package in packages) / 1e6
-    say(f"making a CPython 3.9 from Debian 11's packages (once, {size:.1f} MB) …")
+    say(f"making a CPython 3.9 from packages of Debian 11 (once, {size:.1f} MB) …")
     apt = Apt()
     mirrors = apt.mirrors()
     opener = urllib.request.build_opener(
@@ -113,7 +114,7 @@ def make(folder: str, lock_file: str) -> None:
         for content in pool.map(lambda package: fetch(package, mirrors, opener), packages):
             unpack(content, folder)
     set_run_paths(folder)
-    # Tools that search a folder for an interpreter ask for this name.
+    # Tools such as pex search a folder for an interpreter with this name.
     os.symlink(os.path.basename(BINARY), os.path.join(folder, os.path.dirname(BINARY), "python3"))
     with open(os.path.join(folder, MODULES, "sitecustomize.py"), "w") as file:
         file.write(SITE_CUSTOMIZE)
@@ -121,7 +122,10 @@ def make(folder: str, lock_file: str) -> None:
 
 
 class SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Takes no login along, not even that of a proxy, and goes from https to https alone."""
+    """Follows redirects without logins, and from https only to https.
+
+    urllib would send the Proxy-Authorization header to the new host.
+    """
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -129,18 +133,18 @@ class SafeRedirects(urllib.request.HTTPRedirectHandler):
         followed = super().redirect_request(req, fp, code, msg, headers, newurl)
         if followed is None:
             return None
-        # Of a request by a CONNECT tunnel, `type` is the scheme of what it asks for.
+        # For a request through a CONNECT tunnel, `type` is the scheme of its target.
         if req.type == "https" and followed.type != "https":
-            raise urllib.error.URLError("it redirects from https to http")
+            raise urllib.error.URLError("the mirror redirects from https to http")
         followed.remove_header("Proxy-authorization")
         return followed
 
 
 class Apt:
-    """What the machine's own apt is set up to do; empty where there is none."""
+    """The configuration of the machine's apt; empty without apt."""
 
     def __init__(self) -> None:
-        # The system's own folders come first: the first of PATH may hold anything.
+        # System folders come first, because the first folder of PATH can contain anything.
         self._path = "/usr/bin:/bin:" + os.environ.get("PATH", "")
 
     def mirrors(self) -> List[str]:
@@ -148,14 +152,14 @@ class Apt:
         if given:
             if not has_plain_host(given):
                 raise RunnerError(
-                    "the address of the Debian mirror cannot be read",
+                    "the address of the Debian mirror is not valid",
                     where=f"the variable {MIRROR_VARIABLE}",
-                    found="an address that ends in its login",
+                    found='an address with "@" after its host',
                     next='in a password, write "#" as %23, "/" as %2F, "?" as %3F and "@" as %40',
                 )
             return [given.rstrip("/")]
-        # apt reads both forms of its lists, their options and its own settings. Without release
-        # info it needs no downloaded index, which a fresh container lacks.
+        # apt reads both formats of its lists, their options and its settings. With
+        # --no-release-info it needs no downloaded index, which a fresh container lacks.
         listing = self._ask(
             "apt-get",
             "indextargets",
@@ -174,11 +178,11 @@ class Apt:
                 found.append(address)
         if not found:
             raise RunnerError(
-                "no CPython 3.9, 3.8 or 3.7 was found, and no Debian mirror to make one from",
-                found="apt names no mirror with a 'main' component",
+                "found no CPython 3.9, 3.8 or 3.7, and no Debian mirror with packages to make it",
+                found="apt has no mirror with a 'main' component",
                 next=f"export {MIRROR_VARIABLE}=<address of a Debian mirror>\n{OTHER_WAY}",
             )
-        # The archive itself before security updates and third parties.
+        # The main archive comes before security updates and third parties.
         return sorted(found, key=lambda address: not address.endswith("/debian"))
 
     def proxies(self) -> Dict[str, str]:
@@ -204,7 +208,7 @@ class Apt:
 
 
 def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
-    """The content of a package, from the first mirror that has it."""
+    """The content of a package from the first mirror that has it; raises RunnerError."""
     faults: List[Tuple[str, BaseException]] = []
     for mirror in mirrors:
         address = "{}/{}".format(re.sub("^copy:", "file:", mirror), package.filename)
@@ -220,20 +224,20 @@ def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
         faults.append((without_login(address), other))
     if all(isinstance(fault, OtherContent) for _, fault in faults):
         raise RunnerError(
-            "a package of Debian 11 is not the one that the lock names",
+            "a package of Debian 11 does not match the lock",
             where="\n".join(address for address, _ in faults),
             found="\n".join(str(fault) for _, fault in faults),
             next=f"export {MIRROR_VARIABLE}=<address of another mirror>\n{OTHER_WAY}",
         )
     if all(is_missing(fault) for _, fault in faults):
         raise RunnerError(
-            "this mirror has no Debian 11 (any more), which a CPython 3.9 would be made from",
+            "the mirror does not have Debian 11 (any more), which is needed for a CPython 3.9",
             where="\n".join(address for address, _ in faults),
             found="404",
             next=f"export {MIRROR_VARIABLE}=<address of a mirror or archive that has it>\n{OTHER_WAY}",
         )
     raise RunnerError(
-        "a package of Debian 11, which a CPython 3.9 is made from, could not be fetched",
+        "cannot fetch a package of Debian 11, which is needed for a CPython 3.9",
         where="\n".join(address for address, _ in faults),
         found="\n".join(str(fault) for _, fault in faults),
         next=f"export http_proxy=…, or {MIRROR_VARIABLE}=<address of another mirror>\n{OTHER_WAY}",
@@ -244,7 +248,7 @@ def download(address: str, size: int, opener: Any) -> bytes:
     request = urllib.request.Request(without_login(address))
     login = login_of(address)
     if login:
-        # Not to the host of a redirect, which has no login of the user's.
+        # Unredirected, because another host must not get the login.
         basic = "Basic " + base64.b64encode(login).decode("ascii")
         request.add_unredirected_header("Authorization", basic)
     for attempt in (1, 2, 3):
@@ -261,7 +265,10 @@ def download(address: str, size: int, opener: Any) -> bytes:
 
 
 def read_in_time(request: urllib.request.Request, size: int, opener: Any) -> bytes:
-    """The first bytes of the answer, one more than `size`, which shows one that is too long."""
+    """The first `size` + 1 bytes of the response, so that a too long response is noticed.
+
+    Raises TooSlow after the time limit.
+    """
     answer: Future[bytes] = Future()
 
     def read() -> None:
@@ -271,7 +278,7 @@ def read_in_time(request: urllib.request.Request, size: int, opener: Any) -> byt
         except BaseException as fault:
             answer.set_exception(fault)
 
-    # A daemon: nobody waits for it once its time is over.
+    # A daemon thread, so that Python does not wait for it at exit.
     threading.Thread(target=read, daemon=True).start()
     seconds = PATIENCE + size / LEAST_RATE
     if not futures.wait([answer], seconds).done:
@@ -282,12 +289,12 @@ def read_in_time(request: urllib.request.Request, size: int, opener: Any) -> byt
 def is_missing(fault: BaseException) -> bool:
     if isinstance(fault, urllib.error.HTTPError):
         return fault.code in (404, 410)
-    # A `file:` address without a file.
+    # A missing file at a `file:` address.
     return isinstance(getattr(fault, "reason", None), FileNotFoundError)
 
 
 def login_of(address: str) -> bytes:
-    """The user and password that apt's lists may hold in an address."""
+    """The user and password in an address from apt's lists; empty without login."""
     login, at, _ = urllib.parse.urlsplit(address).netloc.rpartition("@")
     return urllib.parse.unquote(login).encode("utf-8") if at else b""
 
@@ -297,7 +304,11 @@ def without_login(address: str) -> str:
 
 
 def has_plain_host(address: str) -> bool:
-    """Whether the login does not go on behind the host: else no part may be in a message."""
+    """Whether no part of the login is parsed as path or port.
+
+    Otherwise the password contains an unescaped "/", "#" or "?", and messages must not show any
+    part of the address.
+    """
     try:
         parts = urllib.parse.urlsplit(address)
         return "@" not in parts.path + parts.query + parts.fragment and parts.port != 0
@@ -306,7 +317,7 @@ def has_plain_host(address: str) -> bool:
 
 
 def unpack(deb: bytes, folder: str) -> None:
-    """Unpacks what is kept of a package into `folder`, with /lib and /usr/lib as one."""
+    """Unpacks the needed files of a package into `folder`; /lib becomes /usr/lib."""
     data = next(content for name, content in members(deb) if name.startswith("data.tar"))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
@@ -319,7 +330,7 @@ def unpack(deb: bytes, folder: str) -> None:
                 name = PATCHELF_FOLDER + os.path.basename(name)
             target = os.path.join(folder, name)
             if member.issym():
-                # An absolute link points to the host's own files.
+                # Absolute symlinks are skipped, because they lead to files of the machine.
                 if not member.linkname.startswith("/"):
                     os.makedirs(os.path.dirname(target), exist_ok=True)
                     os.symlink(member.linkname, target)
@@ -333,7 +344,7 @@ def unpack(deb: bytes, folder: str) -> None:
 
 
 def members(deb: bytes) -> Iterator[Tuple[str, bytes]]:
-    """The members of an `ar` archive: a header of 60 bytes, the content, padded to even."""
+    """The members of an `ar` archive: 60 bytes of header, then content with even length."""
     position = len(b"!<arch>\n")
     while position + 60 <= len(deb):
         header = deb[position : position + 60]
@@ -356,7 +367,7 @@ def set_run_paths(folder: str) -> None:
         status, output = output_of(patchelf + files, env=environment)
         if status != 0:
             raise RunnerError(
-                "patchelf failed on the CPython 3.9 made from Debian 11's packages",
+                "patchelf failed on the CPython 3.9 from packages of Debian 11",
                 where=folder,
                 found=output,
                 next=OTHER_WAY,
@@ -365,7 +376,7 @@ def set_run_paths(folder: str) -> None:
 
 
 def certificates() -> Dict[str, str]:
-    """The setting that Debian's pip needs where the system is no Debian."""
+    """The setting that Debian's pip needs on other distributions."""
     for bundle in CERTIFICATES:
         if os.path.exists(bundle):
             return {"cert": bundle}
@@ -390,10 +401,10 @@ def check(folder: str) -> None:
     status, output = output_of([os.path.join(folder, BINARY), "-I", "-c", "import " + modules])
     if status != 0:
         raise RunnerError(
-            "the CPython 3.9 made from Debian 11's packages does not run on this machine",
+            "the CPython 3.9 from packages of Debian 11 does not run on this machine",
             where=folder,
             found=output or f"exit status {status}",
-            next=OTHER_WAY + "\n(that of Debian 11 needs glibc 2.29 or newer)",
+            next=OTHER_WAY + "\n(the CPython of Debian 11 needs glibc 2.29 or newer)",
         )
 
 

@@ -1,14 +1,14 @@
-"""How the runner speaks: one line of progress, or one error that ends it.
+"""The messages of the runner: lines of progress, and errors.
 
-The layout is that of `slipway.core.errors`, which cannot be imported here: these files may have
-to run on whatever Python a machine has, from 3.6 on.
+The layout is the same as in `slipway.core.errors`. That module cannot be imported, because the
+runner must work on CPython 3.6, and `slipway.core` needs 3.7.
 """
 
 import sys
 
 
 class RunnerError(Exception):
-    """What failed, where, the value found, and the command or line that helps."""
+    """An error: what failed, where, what was found, and what to do next."""
 
     def __init__(self, what: str, where: str = "", found: str = "", next: str = "") -> None:
         lines = ["pants: " + what]
@@ -21,7 +21,7 @@ class RunnerError(Exception):
 
 
 def printable(text: str) -> str:
-    """Text of others, with control characters as escapes: a terminal would obey them."""
+    """Untrusted text with control characters as escapes, so that a terminal ignores them."""
     return "".join(
         letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text
     )
@@ -32,6 +32,7 @@ def _escaped(letter: str) -> str:
 
 
 def say(text: str) -> None:
-    # Standard output belongs to Pants: `./pants --version > file` must hold only the version.
+    # To stderr, because stdout is for Pants: `./pants --version > file` must write only the
+    # version.
     sys.stderr.write("pants: " + text + "\n")
     sys.stderr.flush()

@@ -1,9 +1,8 @@
-"""What starts in the runner's environment whenever Pants itself has to run in Python.
+"""The start script of every Python process of Pants in the runner's environment.
 
-Pants' native client calls it when no daemon answers, and the daemon is the same script again. It is
-the one place that every Python process of Pants passes, so the lock that says "a Pants of this
-workspace lives" is taken here, and what killed ones left behind is removed here. A copy of this file
-lies in the environment, as the module `slipway_serve`.
+The native client of Pants starts it if no daemon answers, and the daemon is the same script. So
+this script takes the lock that marks a running Pants of this workspace, and removes files that
+killed processes left. The environment has a copy of this file, as the module `slipway_serve`.
 """
 
 import fcntl
@@ -18,23 +17,24 @@ from typing import List, Match, Optional
 LOCK_NAME = ".slipway-lock"
 ROOT_VARIABLE = "PANTS_LOCAL_EXECUTION_ROOT_DIR"
 
-# What Pants makes in its execution folder, and removes itself unless it is killed.
+# Entries that Pants creates in its execution root, and removes unless it is killed.
 LEFT_BEHIND = ("immutable_inputs", "pants-sandbox-", "process-execution")
 CANARY = ".hardlink_canary"
 
-# A sandbox that the user asked Pants to keep has this file; it is spared for a week.
+# A sandbox that Pants keeps at the user's request has this file. It stays for a week.
 KEPT_MARK = "__run.sh"
 KEPT_SECONDS = 7 * 24 * 3600
 
 
 def hold(root: str) -> Optional[int]:
-    """Says that a Pants lives in `root`, for as long as the result stays open.
+    """Locks `root` for a running Pants; the lock lasts while the returned descriptor is open.
 
-    Nobody else there: what dead ones left is removed first. None: the folder is not the runner's
-    own, or its file system has no locks, and then nothing in it is touched.
+    If no other Pants is running, files of killed processes are removed first. Returns None, and
+    changes nothing, if the runner did not create the folder or its file system has no locks.
     """
     try:
-        # Not inherited by children: an application that outlives Pants must not count as one.
+        # Children do not inherit the descriptor, because an application that outlives Pants must
+        # not keep the lock.
         lock = os.open(os.path.join(root, LOCK_NAME), os.O_RDWR)
     except OSError:
         return None
@@ -53,20 +53,20 @@ def hold(root: str) -> Optional[int]:
 
 
 def sweep(root: str) -> None:
-    """Removes what dead Pants processes left in `root`; the caller holds its lock alone."""
+    """Removes files of killed Pants processes in `root`; the caller has the exclusive lock."""
     mounted = mount_points()
     for name in os.listdir(root):
         path = os.path.join(root, name)
         if not (name.startswith(LEFT_BEHIND) or name.endswith(CANARY)):
             continue
-        # Something mounted in there belongs to others: never delete through a mount.
+        # Never delete through a mount, because the mounted files belong to others.
         if any(point.startswith(path + "/") for point in mounted) or recently_kept(path):
             continue
         remove_tree(path)
 
 
 def remove_tree(path: str) -> None:
-    """Removes a file or folder, also one without write bits; what cannot be removed stays."""
+    """Removes a file or a folder, also without write permission; ignores errors."""
     if os.path.islink(path) or not os.path.isdir(path):
         try:
             os.unlink(path)
@@ -81,8 +81,8 @@ def remove_tree(path: str) -> None:
 
 
 def open_folder(path: str) -> None:
-    # Inputs of a process are folders that nothing can be removed from. A link is left alone:
-    # chmod would follow it.
+    # Pants makes immutable inputs read-only, so nothing can be removed from them before this. A
+    # symlink is skipped, because chmod follows it.
     try:
         if not os.path.islink(path):
             os.chmod(path, 0o700)
@@ -108,14 +108,14 @@ def mount_points() -> List[str]:
 
 
 def from_octal(match: Match[bytes]) -> bytes:
-    # The kernel writes blank, tab, newline and backslash so.
+    # In mountinfo, the kernel writes space, tab, newline and backslash as octal escapes.
     return bytes([int(match.group(1), 8)])
 
 
 def speak_utf8() -> None:
-    """Starts the interpreter anew in its UTF-8 mode where the locale has another encoding.
+    """Restarts the interpreter in UTF-8 mode if the locale has another encoding.
 
-    Pants refuses those locales, but only its own messages depend on them.
+    Pants rejects such locales, although only its messages depend on the encoding.
     """
     if locale.getpreferredencoding(False).lower().replace("-", "") != "utf8":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.argv])
@@ -124,7 +124,7 @@ def speak_utf8() -> None:
 def main() -> None:
     speak_utf8()
     root = os.environ.get(ROOT_VARIABLE)
-    # The name is kept: closing the descriptor would give the lock up.
+    # The descriptor stays open, because closing it releases the lock.
     _held = hold(root) if root else None
     from pants.bin import pants_loader  # noqa: PLC0415  (only the environment has it)
 
