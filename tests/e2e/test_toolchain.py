@@ -117,7 +117,7 @@ def test_a_library_that_links_silently_with_what_is_newer_is_refused(workspace: 
         "binaries of the contract tests do not load on the oldest host",
         "in:    toolchains/gcc48:gcc48, field abi_policy",
         "contract/silent.node: needs getentropy, which no library of the oldest host has",
-        "next:  correct the link surface of the image, or the policy",
+        "next:  correct the link surface of the image, or the ABI policy",
         "✕ toolchains/gcc48:gcc48 failed",
     ):
         assert line in said.output

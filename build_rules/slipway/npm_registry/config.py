@@ -124,10 +124,11 @@ class NpmConfig(NetworkSettings):
         for name in setting.variables:
             if not any(fnmatch.fnmatchcase(name, pattern) for pattern in known):
                 raise SlipwayError(
-                    f'the project\'s npm setting "{key}" must not use this environment variable',
+                    f'the project\'s npm setting "{key}" uses a variable that is not allowed there',
                     where=setting.source,
                     found="${" + name + "}",
-                    next="if the variable may be sent to the hosts that the project names, add to "
+                    next="by default, a project may use only variables for registries, in logins and "
+                    "in https addresses of registries;\nto allow this variable everywhere, add to "
                     f'pants.toml: [slipway] npmrc_variables.add = ["{name}"]',
                 )
 

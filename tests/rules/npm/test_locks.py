@@ -282,5 +282,5 @@ def test_a_definition_that_is_no_toml_is_told_with_its_line(
 
 def test_a_definition_without_a_hash_is_refused(workspace: Workspace) -> None:
     workspace.write({"app/own.toml": make_definition().replace(f'sha256 = "{SHA256}"\n', "", 1)})
-    with pytest.raises(Exception, match=r"an archive without one is refused"):
+    with pytest.raises(Exception, match=r"is not a SHA-256, which every archive needs"):
         find(workspace, "16.20.2", "app/own.toml")

@@ -105,7 +105,7 @@ REFUSED: Dict[str, Any] = {
     ),
     "no patch": (
         {"source.toml": DEFINITION.replace("one.patch", "two.patch")},
-        ("files that the definition", "node/two.patch"),
+        ("files of the definition", "node/two.patch"),
     ),
     "no toolchain": (
         {"BUILD": BUILD.replace(', toolchain="//toolchains/gcc48"', "")},
@@ -117,7 +117,7 @@ REFUSED: Dict[str, Any] = {
     ),
     "no hash": (
         {"source.toml": DEFINITION.replace(DIGEST, "")},
-        ("an archive without one is refused",),
+        ("is not a SHA-256, which every archive needs",),
     ),
     "unknown words": (
         {"source.toml": DEFINITION + 'test = "maybe"\nconfigur = []\n'},

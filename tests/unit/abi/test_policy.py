@@ -44,7 +44,7 @@ WRONG: Dict[str, Any] = {
         {"interpreter": "ld.so"},
         "interpreter: 'ld.so' is not the absolute path",
     ),
-    "no libraries": ({"libraries": []}, "name libc.so.6 at least"),
+    "no libraries": ({"libraries": []}, "needs at least libc.so.6"),
     "a string of libraries": ({"libraries": "libc.so.6"}, "libraries: must be a list"),
     "a path of a library": ({"libraries": ["/lib/libc.so.6"]}, "is not the name of a library"),
     "a library twice": (

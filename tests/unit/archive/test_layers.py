@@ -111,7 +111,7 @@ def test_names_that_could_be_misread_are_refused(tmp_path: Path, name: bytes, me
 def test_a_fifo_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     os.mkfifo(tmp_path / "tree" / "pipe")
-    with pytest.raises(SlipwayError, match='"pipe" is no file'):
+    with pytest.raises(SlipwayError, match='"pipe" is not a file'):
         layers.walk(str(tmp_path / "tree"))
 
 

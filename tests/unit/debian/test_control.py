@@ -60,6 +60,6 @@ def test_a_relation_has_name_operator_and_version() -> None:
 
 @pytest.mark.parametrize("text", ["a (1)", "a (== 1)", "A", "a |", "a (>= 1", "a b"])
 def test_an_unreadable_relation_names_the_package(text: str) -> None:
-    with pytest.raises(SlipwayError, match="cannot be read") as caught:
+    with pytest.raises(SlipwayError, match="cannot parse the dependency") as caught:
         parse_relations(text, "bash: Depends")
     assert caught.value.where == "bash: Depends"

@@ -188,14 +188,14 @@ BAD: Dict[str, Any] = {
         {},
         'cannot parse the dependency "a (~ 1)"',
         "a (~ 1)",
-        "try another mirror",
+        "use another mirror",
     ),
     "list without a hash": (
         [{"Package": "tool", "Version": "1", "Architecture": "all"}],
         {},
         'the package index is incomplete for "tool"',
         "no usable Filename, SHA256, Size",
-        "try another mirror",
+        "use another mirror",
     ),
     **{
         f"a size of {size[:5]}": (
@@ -203,7 +203,7 @@ BAD: Dict[str, Any] = {
             {},
             'the package index is incomplete for "tool"',
             "no usable Size",
-            "try another mirror",
+            "use another mirror",
         )
         for size in ("", "-1", "1_0", "\u0661", "9" * 13, "8" * 100000)
     },
@@ -212,7 +212,7 @@ BAD: Dict[str, Any] = {
         {},
         '"999',
         "",
-        "try another mirror",
+        "use another mirror",
     ),
 }
 

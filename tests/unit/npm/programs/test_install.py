@@ -168,7 +168,7 @@ def test_an_odd_tarball_is_told_before_what_npm_says_of_it(
     step: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     write_tarball(type=tarfile.FIFOTYPE)
-    with pytest.raises(SlipwayErrors, match=r'the package "koa@1\.0\.0" holds entries'):
+    with pytest.raises(SlipwayErrors, match=r'the package "koa@1\.0\.0" contains entries'):
         install(monkeypatch, status=status)
     assert not Path("out/install.json").exists()
 

@@ -186,7 +186,10 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
         lambda: forge("app", [*APP, hard_link("x", "package.json")]),
         '"x": a hard link to "package.json"',
     ),
-    "a name twice": (lambda: forge("app", [*APP, *APP]), '"package.json": an entry of that name'),
+    "a name twice": (
+        lambda: forge("app", [*APP, *APP]),
+        '"package.json": an earlier entry has the same name',
+    ),
     "a file below a link": (
         lambda: forge("app", [link("x", "."), file("x/y")]),
         '"x/y": it is below "x", a symbolic link',

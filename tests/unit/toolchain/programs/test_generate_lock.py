@@ -142,7 +142,7 @@ def test_the_age_of_the_old_lock_counts_where_it_is_of_the_same_suite(
         lock.write_text("{" if old == "damaged" else text)
         done = run(tmp_path, server.address + "/debian")
     assert done.returncode == 0
-    assert ("of 2024-08-31, and the lock of 2024-09-01" in done.stderr) is (old == "newer")
+    assert ("2024-08-31; the lock was made from 2024-09-01" in done.stderr) is (old == "newer")
 
 
 FAULTS: Dict[str, Any] = {
