@@ -343,8 +343,7 @@ def test_a_mirror_without_debian_11(bench: Bench, served: Served) -> None:
         f"  in:    {served.address}/pool/main/o/one/one_1.0_amd64.deb\n"
         "  found: 404\n"
         "  next:  export SLIPWAY_DEBIAN_MIRROR=<address of a mirror or archive that has it>\n"
-        "         uv python install 3.9   (or pyenv install 3.9; any CPython 3.9, 3.8 or 3.7 works"
-        " do)\n"
+        "         uv python install 3.9   (or pyenv install 3.9; any CPython 3.9, 3.8 or 3.7 works)\n"
     )
     assert_nothing_was_made(bench)
     served.handler.status = None  # type: ignore[attr-defined]
@@ -508,8 +507,7 @@ def test_no_mirror_is_known(bench: Bench, mirror: Path) -> None:
         "pants: found no CPython 3.9, 3.8 or 3.7, and no Debian mirror with packages to make it\n"
         "  found: apt has no mirror with a 'main' component\n"
         "  next:  export SLIPWAY_DEBIAN_MIRROR=<address of a Debian mirror>\n"
-        "         uv python install 3.9   (or pyenv install 3.9; any CPython 3.9, 3.8 or 3.7 works"
-        " do)\n"
+        "         uv python install 3.9   (or pyenv install 3.9; any CPython 3.9, 3.8 or 3.7 works)\n"
     )
     assert_nothing_was_made(bench)
     # The command that it names.

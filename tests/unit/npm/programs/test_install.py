@@ -212,7 +212,7 @@ def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
 
     write_tarball(type=tarfile.FIFOTYPE)
     monkeypatch.setattr(node_process, "npm", npm)
-    with pytest.raises(SlipwayErrors, match="holds entries"):
+    with pytest.raises(SlipwayErrors, match="contains entries"):
         install_packages.install(arguments(tarball()))
 
 
