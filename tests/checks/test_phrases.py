@@ -17,28 +17,12 @@ PAGES = ("*.md", "apps/**/*.md", "docs/**/*.md", "examples/**/*.md", "toolchains
 SHELL_SCRIPTS = ("pants", ".ci/isolator", ".ci/run")
 # Rooms and files whose texts are still to be written; take out what is done.
 NOT_YET = (
-    "build_rules/slipway/abi",
-    "build_rules/slipway/archive",
     "build_rules/slipway/bundle",
-    "build_rules/slipway/core",
-    "build_rules/slipway/debian",
     "build_rules/slipway/deploy",
-    "build_rules/slipway/elf",
-    "build_rules/slipway/fetch",
-    "build_rules/slipway/isolation",
     "build_rules/slipway/npm",
-    "build_rules/slipway/npm_registry",
-    "build_rules/slipway/oci",
     "build_rules/slipway/release",
-    "build_rules/slipway/runner",
-    "build_rules/slipway/runtime",
-    "build_rules/slipway/step",
-    "build_rules/slipway/subsystem.py",
-    "build_rules/slipway/toolchain",
     "docs/how-to/smoke-script.md",
-    "docs/reference/options.md",
     "docs/reference/targets.md",
-    "pants",
 )
 
 

@@ -132,7 +132,7 @@ def test_a_path_that_pants_cannot_read_is_refused(warm: Bench, name: str) -> Non
     (folder / "pants.toml").write_text('[GLOBAL]\npythonpath = ["%(buildroot)s"]\n')
     result = warm.run(cwd=folder)
     assert result.status == 1
-    assert "'%(buildroot)s' where the workspace's path has a quote" in result.err
+    assert "'%(buildroot)s' if the workspace's path has a quote" in result.err
     assert f"  found: {folder}\n  next:  rename the folder\n" in result.err
     (folder / "pants.toml").write_text("[GLOBAL]\n")
     assert warm.run(cwd=folder).ok

@@ -1,7 +1,7 @@
-"""The reader of TOML files, with errors that name file, line and column.
+"""Reads TOML files, with errors that name file, line and column.
 
-CPython 3.11 and newer can read TOML.  Older ones use the module `toml`, which Pants depends on and
-which the packed coordinator contains.
+CPython 3.11 and newer can read TOML. Older versions use the module `toml`, which Pants depends on
+and which the packed coordinator contains.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def read_toml(
         raise _not_toml(what, path, line, None, "not UTF-8", next) from None
     try:
         return dict(_loads(text))
-    # On some invalid files, `toml` raises IndexError, TypeError and other errors of its own code.
+    # For some invalid files, `toml` raises IndexError, TypeError and other errors from its own
+    # bugs.
     except Exception as error:
         line, column, reason = _place(text, error)
         shown = text.split("\n")[line - 1].strip()[:_MOST_SHOWN]
@@ -49,14 +50,15 @@ def _loads(text: str) -> Mapping[str, Any]:
 
 
 def _place(text: str, error: Exception) -> Tuple[int, Optional[int], str]:
-    """Line, column and reason of a fault; the reason of an error without position says nothing."""
+    """Line, column and reason of a fault; an error without position has no useful reason."""
     match = _POSITION.search(str(error))
     if match:
         reason = str(error)[: match.start()].rstrip(". ")
         return int(match.group(1)), int(match.group(2)), f"{reason}: "
     lines = text.split("\n")
     for count in range(1, len(lines)):
-        # The same error comes from the beginning of the file as soon as that has the faulty line.
+        # `toml` has not given a position. The shortest start of the file with the same error ends
+        # with the faulty line.
         try:
             _loads("\n".join(lines[:count]))
         except Exception as other:

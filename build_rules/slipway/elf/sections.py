@@ -105,14 +105,14 @@ class SectionedElf:
         if table is None or versions is None:
             return []
         names, _ = self.versions()
-        found = []
+        exported = []
         for number, symbol in enumerate(self.symbols(table)):
             (index,) = struct.unpack_from("<H", self.data, versions.offset + 2 * number)
             version = names.get(index & ~HIDDEN, "")
             if symbol.section in (UNDEFINED, ABSOLUTE) or symbol.bind == LOCAL or not version:
                 continue
-            found.append(replace(symbol, version=version, default=not index & HIDDEN))
-        return found
+            exported.append(replace(symbol, version=version, default=not index & HIDDEN))
+        return exported
 
     def soname(self) -> str:
         table = self.first(DYNAMIC)

@@ -147,7 +147,7 @@ class NpmConfig(NetworkSettings):
         return setting
 
     def registry_for(self, name: str) -> Registry:
-        """The registry of a package: that of its scope, or else the default registry."""
+        """The registry of a package: the registry of its scope, or else the default registry."""
         scope = name.split("/", 1)[0] if name.startswith("@") else None
         setting = self.usable(f"{scope}:registry") if scope else None
         setting = setting or self.usable("registry")

@@ -138,7 +138,7 @@ class ImageRegistry:
         raise HttpProblem("status", f"{shown(url)}: HTTP 401 although a login was sent", 401)
 
     def _log_in(self, challenge: str, used: Optional[str]) -> bool:
-        """Gets a new header for a challenge, or takes that of another thread; False if none."""
+        """Gets a new header for a challenge, unless another thread has; False without a login."""
         with self._lock:
             if self._header != used:
                 return True

@@ -168,22 +168,22 @@ class Apt:
             "$(REPO_URI)|$(COMPONENT)",
             "Created-By: Packages",
         )
-        found = []
+        mirrors: List[str] = []
         for line in listing.splitlines():
             address, _, component = line.rpartition("|")
             address = address.rstrip("/")
             known = address.startswith(("http://", "https://", "file:", "copy:"))
             known = known and has_plain_host(address)
-            if known and component == "main" and address not in found:
-                found.append(address)
-        if not found:
+            if known and component == "main" and address not in mirrors:
+                mirrors.append(address)
+        if not mirrors:
             raise RunnerError(
                 "found no CPython 3.9, 3.8 or 3.7, and no Debian mirror with packages to make it",
                 found="apt has no mirror with a 'main' component",
                 next=f"export {MIRROR_VARIABLE}=<address of a Debian mirror>\n{OTHER_WAY}",
             )
         # The main archive comes before security updates and third parties.
-        return sorted(found, key=lambda address: not address.endswith("/debian"))
+        return sorted(mirrors, key=lambda address: not address.endswith("/debian"))
 
     def proxies(self) -> Dict[str, str]:
         chosen = dict(urllib.request.getproxies())

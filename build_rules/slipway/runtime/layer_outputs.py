@@ -1,4 +1,4 @@
-"""The names of what is left of a layer of releases, whoever writes it."""
+"""The names of the outputs of a step that writes a layer of a release."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slipway.step.interface import Output
 
 
 class LayerOutputs(NamedTuple):
-    """The layer itself, a member of releases, and what its binaries need."""
+    """The layer, which is a gzip member of a release, and the facts about its binaries."""
 
     layer: Output
     facts: Output

@@ -29,7 +29,7 @@ _NPM_SETTINGS = {
 
 
 def environment(extra: Mapping[str, str]) -> Dict[str, str]:
-    """The environment of node and npm: that of this process, npm's settings, and `extra`."""
+    """The environment of node and npm: this process's environment, npm's settings and `extra`."""
     # npm 6 does not accept a device such as /dev/null as userconfig, so this is an empty file.
     with open("/build/npmrc", "ab"):
         pass

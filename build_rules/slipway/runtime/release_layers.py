@@ -94,7 +94,7 @@ class CheckedLayer:
 
 
 def checked_of(name: str) -> ReportFile[CheckedLayer]:
-    """What is left of the check of a layer."""
+    """The output with the result of the check of a layer."""
     return ReportFile(f"{name}.checked.json", CheckedLayer)
 
 

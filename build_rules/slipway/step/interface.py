@@ -1,7 +1,7 @@
-"""What a program shows to the rules that start it: its arguments, and the files that it leaves.
+"""The interface between programs and the rules that start them: arguments and outputs.
 
-A program's module declares `Arguments`, a frozen dataclass, `PROGRAM` and its outputs; rules import
-them, so that a wrong name or type fails in mypy and not in a build step.
+The module of a program declares `Arguments` (a frozen dataclass), `PROGRAM` and its outputs. Rules
+import them, so that mypy finds a wrong name or type before a build step runs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Generic, Type, TypeVar
 from slipway.step import records
 
 ARGUMENTS = "arguments.json"
-"""The file with a program's arguments, in its own folder or among its inputs."""
+"""The file with a program's arguments, in its working folder or among its inputs."""
 
 OUT = "out"
-"""The folder of what a program leaves."""
+"""The folder for the outputs of a program."""
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Call:
-    """A program, by the name of its module, with its arguments as canonical JSON."""
+    """The module name of a program, and its arguments as canonical JSON."""
 
     program: str
     arguments: str = "{}"
@@ -32,7 +32,7 @@ class Call:
 
 @dataclass(frozen=True)
 class StepProgram(Generic[A]):
-    """A program of build steps; called with its arguments, it is what a step runs."""
+    """A program of build steps; calling it with arguments returns the Call for a step."""
 
     module: str
     kind: Type[A]
@@ -41,7 +41,7 @@ class StepProgram(Generic[A]):
         return Call(self.module, records.as_json(arguments))
 
     def read(self, arguments: str) -> A:
-        """The arguments in the JSON of a Call."""
+        """Parses the arguments of a Call; raises WrongRecord."""
         return records.read(self.kind, arguments)
 
     def read_file(self, path: str) -> A:
@@ -50,16 +50,16 @@ class StepProgram(Generic[A]):
 
 
 class Output(str):
-    """The name of a file that a program leaves in the folder OUT of its step."""
+    """The name of an output file of a program, in the folder OUT."""
 
     @property
     def path(self) -> str:
-        """Where the program writes it."""
+        """The path to which the program writes the file."""
         return os.path.join(OUT, self)
 
 
 class ReportFile(Output, Generic[R]):
-    """An output that is one record, as JSON."""
+    """An output file that contains a single record as JSON."""
 
     _kind: Type[R]
 

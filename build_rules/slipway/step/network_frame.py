@@ -1,4 +1,4 @@
-"""The frame of a program with the network: arguments from a file, the user's settings from a pipe."""
+"""The frame of programs with network access: reads arguments and the user's settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ A = TypeVar("A")
 
 
 def run(program: StepProgram[A], main: Callable[[A, Settings], None]) -> NoReturn:
-    """Calls `main` in the folder of the step; a user's mistake ends in its message."""
+    """Calls `main` with arguments and settings, and exits; prints a SlipwayError as its text."""
     settings = read_settings(sys.argv[1])
     arguments = program.read_file(ARGUMENTS)
     os.makedirs(OUT, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Frozen dataclasses as canonical JSON: what rules and programs hand to each other.
+"""Converts frozen dataclasses to canonical JSON and back, for rules and programs.
 
-A field is a str, int, float, bool or Enum, a record, an Optional of those, or a Tuple, FrozenSet or
-Mapping with str keys of those; Any is any JSON.  Fields that are None are left out.
+A field is a str, int, float, bool or Enum, a record, an Optional of these, or a Tuple, a FrozenSet
+or a Mapping with str keys. Any allows any JSON. Fields with the value None are omitted.
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ R = TypeVar("R")
 
 
 class WrongRecord(ValueError):
-    """JSON that is not the wanted record; the text says where."""
+    """The JSON does not match the record class; the text says where."""
 
 
 class _Frozen(Dict[str, Any]):
-    """Nothing changes it, and it can be hashed: Pants hashes what rules hand on."""
+    """A dictionary with a hash, which Pants needs for the values of rules; nothing changes it."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
 
 def as_json(record: object) -> str:
-    """Equal records give equal texts, whatever the order in their sets and mappings."""
+    """The record as JSON; equal records give equal texts, in any order of sets and mappings."""
     return json.dumps(as_plain(record), sort_keys=True, separators=(",", ":"))
 
 
 def as_plain(value: Any) -> Any:
-    """The value as dictionaries, lists and what else JSON knows."""
+    """The value as types of JSON: dictionaries, lists, strings, numbers and booleans."""
     if dataclasses.is_dataclass(value):
         names = (field.name for field in dataclasses.fields(value))
-        return {
-            one: as_plain(getattr(value, one)) for one in names if getattr(value, one) is not None
-        }
+        values = {name: getattr(value, name) for name in names}
+        return {name: as_plain(item) for name, item in values.items() if item is not None}
     if isinstance(value, Mapping):
         return {name: as_plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -50,9 +49,9 @@ def as_plain(value: Any) -> Any:
 
 
 def read(kind: Type[R], text: str) -> R:
-    """The record of class `kind` that `as_json` wrote.
+    """The record of class `kind` from the JSON of `as_json`.
 
-    Raises WrongRecord for a field too many or too few, and for a value of another type.
+    Raises WrongRecord for unknown or missing fields, and for values of another type.
     """
     try:
         return cast(R, _typed(kind, loads(text), kind.__name__))
@@ -77,8 +76,10 @@ def _typed(kind: Any, value: Any, place: str) -> Any:
         kinds = inner if origin is tuple and inner[-1] is not Ellipsis else inner[:1] * len(items)
         if len(kinds) != len(items):
             raise WrongRecord(f"{place}: {len(items)} values, not {len(kinds)}")
-        numbers = range(len(items))
-        return origin(_typed(kinds[one], items[one], f"{place}[{one}]") for one in numbers)
+        return origin(
+            _typed(item_kind, item, f"{place}[{number}]")
+            for number, (item_kind, item) in enumerate(zip(kinds, items))
+        )
     return kind(value) if issubclass(kind, enum.Enum) else _require(kind, value, place)
 
 
@@ -86,7 +87,7 @@ def _record(kind: Any, values: Mapping[str, Any], place: str) -> Any:
     kinds = get_type_hints(kind)
     for name in values:
         if name not in kinds:
-            raise WrongRecord(f"{place}: the unknown field {name}")
+            raise WrongRecord(f"{place}: unknown field {name}")
     return kind(**{key: _typed(kinds[key], values[key], f"{place}.{key}") for key in values})
 
 

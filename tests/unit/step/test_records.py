@@ -94,7 +94,7 @@ def test_the_text_is_canonical_and_leaves_out_what_is_none() -> None:
         ("", "Expecting value"),
         ("[]", "Part: list, not dict"),
         ('{"name": "a"}', "missing 1 required positional argument: 'size'"),
-        ('{"name": "a", "size": 1, "more": 1}', "Part: the unknown field more"),
+        ('{"name": "a", "size": 1, "more": 1}', "Part: unknown field more"),
         ('{"name": 1, "size": 1}', "Part.name: int, not str"),
         ('{"name": null, "size": 1}', "Part.name: NoneType, not str"),
         ('{"name": "a", "size": true}', "Part.size: bool, not int"),

@@ -34,9 +34,9 @@ _SEE_LOG = "read the whole log; its path is below"
 
 @dataclass(frozen=True)
 class Recipe:
-    """The commands of a build, as a definition has them; see SourceBuild.
+    """The commands of a build from a definition; see SourceBuild.
 
-    `sha256` is that of the archive.
+    `sha256` is the hash of the source archive.
     """
 
     sha256: str
@@ -53,7 +53,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Arguments:
-    """`label` is what messages call the runtime."""
+    """The recipe of the build; `label` is the name of the runtime in messages."""
 
     source: Recipe
     label: str
@@ -61,8 +61,10 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Report:
-    """`tests` is "passed", "failed" or "skipped"; `npm` is the version of the npm that came with it,
-    if any."""
+    """The result of a build; `tests` is "passed", "failed" or "skipped".
+
+    `npm` is the version of the npm in the source release, or "".
+    """
 
     tests: str
     npm: str

@@ -21,7 +21,7 @@ _TOP = ("bin", "include", "lib", "share")
 
 @dataclass(frozen=True)
 class Arguments:
-    """The versions that Node and npm have to answer with."""
+    """The versions that Node.js and npm must print."""
 
     version: str
     npm_version: str

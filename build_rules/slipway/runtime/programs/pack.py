@@ -16,7 +16,7 @@ _OF_RELEASE = ("bin", "include", "lib")
 
 @dataclass(frozen=True)
 class Arguments:
-    """`as_layer` is whether it becomes a layer of releases, and not an archive by itself."""
+    """With `as_layer`, the result is a layer of a release; otherwise, it is an archive."""
 
     as_layer: bool
 

@@ -1,4 +1,4 @@
-"""Layers of releases, each with what its binaries need."""
+"""Layers of releases, each with the facts about its binaries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.step.rules import outputs
 
 @dataclass(frozen=True)
 class Layer:
-    """`digest` holds the member of releases, `facts` what its binaries need; see `layer_outputs`."""
+    """A layer; `digest` has its gzip member, and `facts` the facts about its binaries."""
 
     name: str
     digest: Digest

@@ -56,7 +56,7 @@ in a container, start it with --security-opt seccomp=unconfined --security-opt s
 
 @dataclass(frozen=True)
 class LaidOutTree:
-    """A layer below `trees`, and the folder of the root that it is unpacked to."""
+    """A layer below `trees`, and the folder of the root for its content."""
 
     layer: str
     sha256: str
@@ -65,7 +65,7 @@ class LaidOutTree:
 
 @dataclass(frozen=True)
 class Arguments:
-    """The step, as it is in STEP; `log` is the one of its outputs that tells how far it is."""
+    """The step, as in the file STEP; `log` is the output that the step writes its log to."""
 
     argv: Tuple[str, ...]
     outputs: Tuple[str, ...]

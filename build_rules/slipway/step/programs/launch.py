@@ -1,9 +1,9 @@
-"""Starts a program by the name of its module: the one place that says where the modules are.
+"""Starts a program by its module name; only this file sets the path of the modules.
 
     python3 -I -S -B slipway/step/programs/launch.py slipway.npm.programs.install [ARGUMENT...]
 
-Python in isolated mode finds no module beside the file that it starts.  This file is beside every
-program, at the same place below the top, so that programs themselves are modules as any other.
+In isolated mode, Python does not find modules beside the file that it starts. Every program's
+digest contains this file at the same place below the top, so programs are ordinary modules.
 """
 
 import os

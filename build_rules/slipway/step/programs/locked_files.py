@@ -42,7 +42,7 @@ from slipway.step.network_frame import run
 
 @dataclass(frozen=True)
 class Request:
-    """One file: what it must be, and where it is found; what its kind does not have is empty."""
+    """A file to fetch: its hash and size, and its location; fields of other kinds are empty."""
 
     kind: str
     path: str

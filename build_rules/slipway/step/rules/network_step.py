@@ -44,7 +44,7 @@ class NetworkStep:
 
 @dataclass(frozen=True)
 class NetworkStepResult:
-    """What the program left and printed."""
+    """The outputs of the program, and what it printed."""
 
     digest: Digest
     stdout: str

@@ -1,4 +1,4 @@
-"""The outputs of a step, one by one: as a digest, or what a report says."""
+"""Reads single outputs of a step: as a digest, as bytes, or as a record."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ R = TypeVar("R")
 
 
 async def take(digest: Digest, *outputs: Output) -> Digest:
-    """These outputs alone, those that are there."""
+    """A digest with only these outputs, as far as they exist."""
     return await Get(Digest, DigestSubset(digest, PathGlobs(outputs)))
 
 
 async def read_content(digest: Digest, output: Output) -> Optional[bytes]:
-    """The content of an output; None where the step did not leave it."""
+    """The content of an output; None if the step did not write it."""
     contents = await Get(DigestContents, DigestSubset(digest, PathGlobs([output])))
     return contents[0].content if contents else None
 
 
 async def read_report(digest: Digest, report: ReportFile[R]) -> R:
-    """The record in a report that every success of the step leaves."""
+    """The record in a report, which every successful run of the step writes."""
     record = await find_report(digest, report)
     assert record is not None, report
     return record
 
 
 async def find_report(digest: Digest, report: ReportFile[R]) -> Optional[R]:
-    """The record in a report; None where the step did not leave it."""
+    """The record in a report; None if the step did not write it."""
     content = await read_content(digest, report)
     try:
         return None if content is None else report.read(content.decode(errors="replace"))

@@ -40,7 +40,7 @@ def path_of(module: str) -> str:
 
 
 def command(python: str, module: str, folder: str = "") -> Tuple[str, ...]:
-    """What starts a program, whose digest is laid out in `folder`; arguments may follow."""
+    """The command that starts a program, whose digest is in `folder`; arguments may follow."""
     return (python, *PYTHON_OPTIONS, os.path.join(folder, path_of(LAUNCHER)), module)
 
 

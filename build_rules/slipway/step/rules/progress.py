@@ -29,7 +29,7 @@ class Progress:
         self._link = link
         self._description = description
         self._done = threading.Event()
-        # In Pants, the destination of log lines is a thread-local value. A new thread has none.
+        # In Pants, the destination of log lines is a thread-local value, which a new thread lacks.
         self._destination = native_engine.stdio_thread_get_destination()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 

@@ -40,10 +40,10 @@ _RENEW = "./pants generate-lockfiles --resolve=toolchain:<the name of the target
 
 @dataclass(frozen=True)
 class Facts:
-    """About what was made, a layer or an archive.
+    """Facts about the result, a layer or an archive.
 
-    `layer_bytes` and `entries` are those of the layer, `name` is what an engine calls an archive's
-    image, and `left_out` counts what is in a ready image but not in its root.
+    `layer_bytes` and `entries` are the size of a layer and the number of its entries. `name` is the
+    image's name in an engine. `left_out` counts entries of a ready image that its root lacks.
     """
 
     image_id: str
@@ -58,9 +58,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Layer:
-    """The packages are in DEBS; `below` are layer tars, the lowest first.
+    """Requests a layer from the packages in DEBS; `below` are layer tars, lowest first.
 
-    `policy` is the ABI policy of the link surface, if there is one.
+    `policy` is the ABI policy of the link surface, if the spec has one.
     """
 
     below: Tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Archive:
-    """`output` is the name of the archive that is left."""
+    """Requests an image archive from the layers `below`; `output` is its file name."""
 
     below: Tuple[str, ...]
     output: str
@@ -77,9 +77,9 @@ class Archive:
 
 @dataclass(frozen=True)
 class Root:
-    """The ready image in the file `archive`; or its `config` and its layers, the lowest first.
+    """Requests the root of a ready image: the file `archive`, or its `config` and `parts`.
 
-    `image` is what messages call the image of the parts.
+    The layers in `parts` are lowest first. `image` is the name of the image in messages.
     """
 
     archive: str = ""
@@ -90,7 +90,7 @@ class Root:
 
 @dataclass(frozen=True)
 class Arguments:
-    """One of them."""
+    """Exactly one of these fields is set."""
 
     layer: Optional[Layer] = None
     archive: Optional[Archive] = None
@@ -98,7 +98,7 @@ class Arguments:
 
 
 class Outputs(NamedTuple):
-    """What is left of a root; of an archive, the facts alone beside it."""
+    """The outputs for a root; for an archive, only the facts are written."""
 
     layer: Output = Output("base.tar")
     facts: ReportFile[Facts] = ReportFile("base.json", Facts)
@@ -107,7 +107,7 @@ class Outputs(NamedTuple):
 PROGRAM = StepProgram(__name__, Arguments)
 OUTPUTS = Outputs()
 SPEC, LOCK, DEBS = "image.json", "packages.lock", "debs"
-"""The inputs: the image's JSON file, the lock of its packages, and the packages as <sha256>.deb."""
+"""The inputs: the image's JSON file, the lock, and a folder with packages as <sha256>.deb."""
 
 
 def main(arguments: Arguments) -> int:
