@@ -178,9 +178,9 @@ class Cgroup:
     files in a tmpfs count against the step's memory limit until they are removed.
     """
 
-    def __init__(self, folders: Sequence[_Folder], *, made: bool) -> None:
+    def __init__(self, folders: Sequence[_Folder], *, created: bool) -> None:
         self._folders = tuple(folders)
-        self._made = made
+        self._created = created
         self.enforced: FrozenSet[str] = frozenset().union(*(folder.kinds for folder in folders))
 
     @classmethod
@@ -194,7 +194,7 @@ class Cgroup:
             if folder:
                 folders.append(folder)
                 held |= folder.kinds
-        return cls(folders, made=True)
+        return cls(folders, created=True)
 
     @classmethod
     def of_this_process(cls) -> Cgroup:
@@ -207,7 +207,7 @@ class Cgroup:
                 limited = [kind for kind in kinds if _is_limit(folder.limit_of(kind))]
                 folder.kinds = frozenset(limited)
                 folders.append(folder)
-        return cls(folders, made=False)
+        return cls(folders, created=False)
 
     def add(self, pid: int = 0) -> None:
         """Moves a process, and all its later children; 0 is the calling process.
@@ -215,13 +215,13 @@ class Cgroup:
         Raises OSError if the process is gone or the kernel refuses. Does nothing for
         of_this_process(), whose cgroups contain the process already.
         """
-        if self._made:
+        if self._created:
             for folder in self._folders:
                 folder.add(pid)
 
     def takes_processes(self) -> bool:
         """Whether a child of this process can join; another namespace may forbid it."""
-        return not self._made or all(folder.takes_processes() for folder in self._folders)
+        return not self._created or all(folder.takes_processes() for folder in self._folders)
 
     def pids(self) -> List[int]:
         """The processes inside, as IDs of the caller's process namespace."""
@@ -238,7 +238,7 @@ class Cgroup:
     def close(self) -> None:
         """Kills all processes inside and removes the cgroups; only their creator may call it."""
         for folder in self._folders:
-            if self._made:
+            if self._created:
                 folder.empty()
                 folder.remove()
             folder.close()

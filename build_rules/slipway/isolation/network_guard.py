@@ -104,13 +104,13 @@ class GuardRefused(Exception):
 
 def guarded_fork(
     become: Callable[[], None],
-    tell: Callable[[Attempt], None],
+    report: Callable[[Attempt], None],
     subject: Subject = NOBODY,
     surroundings: Surroundings = OWN_LOOPBACK,
 ) -> int:
     """Forks a child that calls `become` under the guard; returns its process ID.
 
-    `tell` is called in a thread of this process, once for each distinct attempt. Raises
+    `report` is called in a thread of this process, once for each distinct attempt. Raises
     GuardRefused.
     """
     _require_kernel(os.uname().release)
@@ -119,7 +119,7 @@ def guarded_fork(
     except OSError as error:
         raise GuardRefused(os.strerror(error.errno or 0)) from None
     assert listener is not None
-    guard = _Guard(listener, tell, subject, surroundings)
+    guard = _Guard(listener, report, subject, surroundings)
     threading.Thread(target=guard.serve, daemon=True).start()
     return child
 
@@ -131,25 +131,25 @@ def _filtered_fork(become: Callable[[], None], *, notify: bool) -> Tuple[int, Op
     and forks. The thread never ends, because for the kernel the parent of a child is a thread: its
     end would trigger the child's parent-death signal.
     """
-    made: List[Tuple[int, Optional[int]]] = []
+    children: List[Tuple[int, Optional[int]]] = []
     failed: List[OSError] = []
     forked, forever = threading.Event(), threading.Event()
 
     def fork() -> None:
         try:
             listener = syscall_filter.install(notify=notify)
-            made.append((_fork(become), listener))
+            children.append((_fork(become), listener))
         except OSError as error:
             failed.append(error)
         forked.set()
-        if made:
+        if children:
             forever.wait()
 
     threading.Thread(target=fork, daemon=True).start()
     forked.wait()
     if failed:
         raise failed[0]
-    return made[0]
+    return children[0]
 
 
 def _require_kernel(release: str) -> None:
@@ -254,15 +254,15 @@ class _Guard:
     def __init__(
         self,
         listener: int,
-        tell: Callable[[Attempt], None],
+        report: Callable[[Attempt], None],
         subject: Subject,
         surroundings: Surroundings,
     ) -> None:
         self._listener = listener
-        self._tell = tell
+        self._report = report
         self._subject = subject
         self._surroundings = surroundings
-        self._told: Set[Attempt] = set()
+        self._reported: Set[Attempt] = set()
         self._interfaces = _Interfaces()
 
     def serve(self) -> None:
@@ -296,11 +296,11 @@ class _Guard:
 
     def _note(self, call: _Notification, target: str) -> None:
         attempt = Attempt(target, _command(call.pid), *self._who(call.pid))
-        if attempt not in self._told and len(self._told) < _MOST_ATTEMPTS:
-            self._told.add(attempt)
+        if attempt not in self._reported and len(self._reported) < _MOST_ATTEMPTS:
+            self._reported.add(attempt)
             with contextlib.suppress(OSError):
                 fcntl.ioctl(self._listener, _IS_VALID, struct.pack("=Q", call.id))
-                self._tell(attempt)
+                self._report(attempt)
 
     def _who(self, pid: int) -> Tuple[str, str, str, str]:
         package, version, scripts = self._subject

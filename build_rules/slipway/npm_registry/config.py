@@ -511,14 +511,14 @@ class AskNpm:
     def __init__(self, env: Mapping[str, str], home: Optional[str]) -> None:
         self._env, self._home = env, home
         self._lock = threading.Lock()
-        self._asked = False
+        self._has_run = False
         self._answer: Optional[Registry] = None
 
     def __call__(self) -> Optional[Registry]:
         with self._lock:
-            if not self._asked:
+            if not self._has_run:
                 self._answer = self._ask()
-                self._asked = True
+                self._has_run = True
             return self._answer
 
     def _ask(self) -> Optional[Registry]:

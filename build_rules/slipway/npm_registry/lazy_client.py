@@ -25,7 +25,7 @@ class LazyClient:
     ) -> None:
         self._settings, self._cache, self._wanted = settings, cache, tuple(wanted)
         self._lock = threading.Lock()
-        self._made: Optional[Tuple[RegistryClient, Transport, npm_config.NpmConfig]] = None
+        self._parts: Optional[Tuple[RegistryClient, Transport, npm_config.NpmConfig]] = None
 
     def get(self) -> RegistryClient:
         return self._make()[0]
@@ -75,7 +75,7 @@ class LazyClient:
 
     def _make(self) -> Tuple[RegistryClient, Transport, npm_config.NpmConfig]:
         with self._lock:
-            if self._made is None:
+            if self._parts is None:
                 config = npm_config.load(
                     option_registry=self._settings.registry,
                     project_npmrc=self._settings.project_npmrc,
@@ -85,8 +85,8 @@ class LazyClient:
                 )
                 transport = Transport(config, self._settings.patience)
                 client = RegistryClient(config, transport, self._cache, self._wanted)
-                self._made = client, transport, config
-            return self._made
+                self._parts = client, transport, config
+            return self._parts
 
 
 def _no_mirror(package: str, variable: str, path: str) -> FetchFault:

@@ -64,12 +64,12 @@ INDEX_SETTINGS = (
 class Call(NamedTuple):
     """The arguments from the script `pants`: paths, and whether this Python can run Pants."""
 
-    found: str
+    kind: str
     runner: str
     workspace: str
     cache: str
     stamp: str
-    asked_python: str
+    requested_python: str
 
 
 class Interpreter(NamedTuple):
@@ -86,9 +86,9 @@ def main(call: Call) -> None:
     os.makedirs(call.cache, mode=0o700, exist_ok=True)
     check_cache(call.cache)
     with locked(os.path.join(call.cache, "lock")) as lock:
-        interpreter = own_interpreter() if call.found == "pants" else made_interpreter(call)
-        environment = made_environment(call, interpreter, lock)
-        root = made_execution_root(call)
+        interpreter = find_own_interpreter() if call.kind == "pants" else make_interpreter(call)
+        environment = make_environment(call, interpreter, lock)
+        root = make_execution_root(call)
         write_stamp(call, environment, root, interpreter, started)
 
 
@@ -166,7 +166,7 @@ def new_folder(folder: str) -> Iterator[str]:
         serve.remove_tree(scratch)
 
 
-def own_interpreter() -> Interpreter:
+def find_own_interpreter() -> Interpreter:
     # The real interpreter, and not the symlink of a virtual environment, which can be deleted.
     path = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     try:
@@ -184,7 +184,7 @@ def own_interpreter() -> Interpreter:
     return Interpreter(path, os.path.dirname(os.path.dirname(os.path.abspath(pip.__file__))))
 
 
-def made_interpreter(call: Call) -> Interpreter:
+def make_interpreter(call: Call) -> Interpreter:
     lock = os.path.join(call.runner, "3rdparty", "debian", "cpython39.lock")
     folder = os.path.join(call.cache, "python", "cpython-3.9-" + digest_of(lock)[:12])
     path = os.path.join(folder, debian_python.BINARY)
@@ -195,7 +195,7 @@ def made_interpreter(call: Call) -> Interpreter:
     return Interpreter(path, glob.glob(os.path.join(glob.escape(wheels), "pip-*.whl"))[0])
 
 
-def made_environment(call: Call, interpreter: Interpreter, lock: int) -> str:
+def make_environment(call: Call, interpreter: Interpreter, lock: int) -> str:
     locked_packages = os.path.join(call.runner, "3rdparty", "python", "pants.lock")
     identity = (RECIPE, digest_of(locked_packages), digest_of(serve.__file__), interpreter.path)
     key = hashlib.sha256("\n".join(identity).encode("utf-8", "surrogateescape")).hexdigest()
@@ -411,7 +411,7 @@ def index_settings(listing: str) -> Dict[str, str]:
     return chosen
 
 
-def made_execution_root(call: Call) -> str:
+def make_execution_root(call: Call) -> str:
     """The folder for the sandboxes of this workspace's Pants."""
     parent = os.path.join(call.cache, "run")
     key = hashlib.sha256(call.workspace.encode("utf-8", "surrogateescape")).hexdigest()
@@ -447,7 +447,7 @@ def write_stamp(
     lines = [
         STAMP_FORM,
         call.runner,
-        call.asked_python,
+        call.requested_python,
         environment,
         root,
         "file://" + urllib.parse.quote(pex),

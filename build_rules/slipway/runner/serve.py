@@ -92,10 +92,10 @@ def open_folder(path: str) -> None:
 
 def recently_kept(path: str) -> bool:
     try:
-        made = os.stat(os.path.join(path, KEPT_MARK)).st_mtime
+        created = os.stat(os.path.join(path, KEPT_MARK)).st_mtime
     except OSError:
         return False
-    return time.time() - made < KEPT_SECONDS
+    return time.time() - created < KEPT_SECONDS
 
 
 def mount_points() -> List[str]:

@@ -93,18 +93,18 @@ class _Surface:
     def _stub(self, path: str) -> Stub:
         content = self._read(path)
         try:
-            made = make_stub(
+            stub = make_stub(
                 content,
                 self._policy.allows,
                 self._spec.static_instead,
             )
         except ElfError as error:
             raise self._fault(f'cannot read the library "{path}": {error}') from None
-        if not made.provided:
+        if not stub.provided:
             raise self._fault(f'the oldest host has no symbol of the library "{path}"')
-        self._tree.put(self._place(made), file_entry(Content(len(made.data), data=made.data)))
-        self._stubs[made.soname] = made
-        return made
+        self._tree.put(self._place(stub), file_entry(Content(len(stub.data), data=stub.data)))
+        self._stubs[stub.soname] = stub
+        return stub
 
     def _place(self, stub: Stub) -> str:
         return f"{self._spec.folder}/{stub.soname}"

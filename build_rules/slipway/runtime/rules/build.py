@@ -97,7 +97,7 @@ def _locked_source(source: SourceBuild) -> Tuple[LockedFile, ...]:
 
 
 def _recipe(source: SourceBuild) -> Recipe:
-    """What the step does, without where the archive comes from."""
+    """The parts of a definition that change the result of the build."""
     return Recipe(
         sha256=source.sha256,
         patches=source.patches,
