@@ -149,7 +149,7 @@ def _add_packages(
                 )
     if faults:
         raise SlipwayErrors(
-            "packages of the image have different files at the same path",
+            "packages of the image have different entries at the same path",
             faults,
             where=spec.file,
             next='add one of the packages to "cut", or the path to "leave_out"',

@@ -173,21 +173,21 @@ BAD: Dict[str, Tuple[Mapping[str, List[Tuple[str, File]]], Dict[str, Any], str, 
     "one path, two contents": (
         {"one": [("./f", b"1"), ("./g", b"1")], "two": [("./f", b"2"), ("./g", b"2")]},
         {},
-        "packages of the image have different files at the same path",
+        "packages of the image have different entries at the same path",
         "1. /f differs between two and one\n2. /g differs between two and one",
         'or the path to "leave_out"',
     ),
     "one path, two modes": (
         {"one": [("./f", program(0o644))], "two": [("./f", program(0o755))]},
         {},
-        "contradict",
+        "different entries",
         "/f is in two",
         "leave_out",
     ),
     "a folder in place of a file": (
         {"one": [("./f", b"1")], "two": [("./f", folder())]},
         {},
-        "contradict",
+        "different entries",
         "/f differs between two and one",
         "leave_out",
     ),
@@ -268,7 +268,7 @@ def test_a_fault_is_told_with_what_to_change(case: str, tmp_path: Path) -> None:
 
 
 WRONG_FILES: Dict[str, Tuple[Callable[[Path], object], str, str]] = {
-    "missing": (lambda path: path.unlink(), "cannot be read", "No such file"),
+    "missing": (lambda path: path.unlink(), "cannot read the package", "No such file"),
     "shorter": (
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         "does not match the lock",

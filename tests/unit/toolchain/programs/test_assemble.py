@@ -216,7 +216,7 @@ FAULTS: Dict[str, Tuple[Callable[[Path], Any], str]] = {
     ),
     "package missing": (
         lambda top: next((top / "debs").iterdir()).unlink(),
-        "cannot be read",
+        "cannot read the package",
     ),
     "no folder for the result": (lambda top: (top / "out").rmdir(), "out/base.tar"),
 }
