@@ -360,7 +360,7 @@ class Workspace:
 
 
 def make_build(bundle: str = "", release: str = "") -> str:
-    """A BUILD file with a bundle and a release; a field that stands twice counts the last time."""
+    """A BUILD file with a bundle and a release; if a field occurs twice, the last value counts."""
     return (
         'node_app_bundle(**dict(dict(name="bundle", runtime="//toolchains/node", '
         f'toolchain="//toolchains/gcc48"), {bundle}))\n'

@@ -161,7 +161,7 @@ def test_any_python_can_make_it(bench: Bench, mirror: Path, version: str) -> Non
         *Path(PYTHON).parents[2].glob(f"{version}.*/bin/python{version}"),
     ]
     if not found:
-        pytest.skip(f"needs a CPython {version} in /usr/bin, or beside that of the tests")
+        pytest.skip(f"needs a CPython {version} in /usr/bin, or beside the Python of the tests")
     (bench.programs / "python3").unlink()
     (bench.programs / f"python{version}").symlink_to(found[0])
     assert bench.run(SLIPWAY_DEBIAN_MIRROR=mirror.as_uri()).ok

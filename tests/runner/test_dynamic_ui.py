@@ -35,6 +35,6 @@ def test_what_the_user_chose_stays(warm: Bench, chosen: str) -> None:
 
 
 def test_arguments_stay_as_they_are(warm: Bench) -> None:
-    """A flag of the user wins over a variable, so the runner has none to look for."""
+    """A flag of the user overrides a variable, so the runner need not look for flags."""
     assert warm.run("--dynamic-ui", "goal").arguments == ["--dynamic-ui", "goal"]
     assert warm.run("--version").arguments == ["--version"]

@@ -218,7 +218,7 @@ ARCHIVE = {
 
 @pytest.mark.parametrize("first", ["terminal", "pipe"])
 def test_output_is_complete_whatever_the_daemon_s_first_client_was(real: Real, first: str) -> None:
-    """`archive` is a target of Pants itself, whose package is told by a log line."""
+    """`archive` is a target of Pants itself; Pants logs a line when it is packaged."""
     workspace = real.workspace(f"first {first}", ARCHIVE)
     command = [str(real.folder / "slipway/pants"), "package", "//:a"]
     pids = set()
@@ -305,7 +305,7 @@ def test_pants_test_with_the_settings_of_this_repository(real: Real) -> None:
 
 @pytest.mark.long
 def test_only_a_newer_python_fakes_on_path_and_a_plain_user() -> None:
-    """Without root, without a fitting Python, and with a PATH that lies."""
+    """Without root, without a suitable Python, and with a wrong PATH."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
     newer_python()

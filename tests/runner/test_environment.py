@@ -300,7 +300,7 @@ def test_a_cache_that_cannot_be_written(bench: Bench) -> None:
 
 @pytest.mark.parametrize("whose", ["the folder", "the stamp"])
 def test_a_cache_of_another_user_runs_nothing(warm: Bench, shell: str, whose: str) -> None:
-    """As root with a user's HOME: what stands in the cache is that user's to choose."""
+    """As root with a user's HOME, whose cache contains files of that user's choice."""
     if os.geteuid() != 0:
         pytest.skip("only root gives files away")
     assert warm.run("goal").ok

@@ -217,7 +217,7 @@ def test_a_virtual_environment_on_path_is_only_the_way_to_its_base(warm: Bench) 
 
 
 def test_a_runner_that_dies_while_it_asks_leaves_nobody_who_kills(bench: Bench) -> None:
-    """After ten seconds the number of what was asked may be that of another program."""
+    """After ten seconds, the process ID of the probe may belong to another program."""
     add_program(bench.programs / "python3.9", f'echo $$ >"{bench.folder}/asked"\nexec sleep 14')
     run = bench.start()
     wait_until(lambda: (bench.folder / "asked").exists() and lines_of(bench.folder / "asked") != [])

@@ -35,7 +35,7 @@ PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executab
 # The folders a test's PATH may have: no interpreter of the machine is found by accident.
 TOOLS = ("sh", "env", "sleep", "readlink", "dash", "bash", "busybox")
 
-# What a machine needs to reach its index; the home of a test has none of the user's files.
+# What a machine needs to reach its index; the home of a test does not contain the user's files.
 NETWORK = {
     name: value
     for name, value in os.environ.items()
@@ -342,7 +342,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.002)
 
 

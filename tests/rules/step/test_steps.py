@@ -1,4 +1,4 @@
-"""Steps as processes: what stands in their keys, and what may not."""
+"""Steps as processes: what is part of their cache keys, and what must not be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Toolchain images: what they stand on, their policies, and their contract tests."""
+"""Toolchain images: the images below them, their policies, and their contract tests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         POLICY,
         ('the ABI policy "a/gone.toml" does not exist', "in:    a:image, field abi_policy"),
     ),
-    "a policy that is no TOML": (
+    "a policy that is not TOML": (
         'abi_policy="abi.toml"',
         "format = ",
         ('the ABI policy "a/abi.toml" is not TOML', "in:    a/abi.toml:1"),

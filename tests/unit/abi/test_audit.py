@@ -50,7 +50,7 @@ def test_what_fits_is_listed_with_what_it_needs() -> None:
     assert (node.verdict, node.package, node.highest) == ("fits", "", {})
 
 
-# What a file is like, and the reasons that are told.
+# The properties of a file, and the expected reasons.
 BREACHES: Dict[str, Tuple[Dict[str, Any], Tuple[str, ...]]] = {
     "a version above the ceiling": (
         {"needed_versions": (("libc.so.6", "GLIBC_2.28", "fcntl64", 1),)},

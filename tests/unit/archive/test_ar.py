@@ -1,4 +1,4 @@
-"""`ar` archives: what is written can be read, by binutils too, and damage is told as such."""
+"""`ar` archives: this package and binutils read what it writes, and damage raises an error."""
 
 from __future__ import annotations
 

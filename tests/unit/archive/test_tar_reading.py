@@ -128,7 +128,7 @@ BAD: Dict[str, Callable[[], bytes]] = {
     "negative size": lambda: patched({SIZE: b"\xff" * 12}),
     "absurd size": lambda: patched({SIZE: b"\x80" + b"\xff" * 11}),
     "size larger than the file": lambda: patched({SIZE: b"77777777777\0"}),
-    "size that is no number": lambda: patched({SIZE: b"1x\0"}),
+    "size that is not a number": lambda: patched({SIZE: b"1x\0"}),
     "unknown kind": lambda: patched({KIND: b"V"}),
     "sparse file": lambda: patched({KIND: b"S"}),
     "endless long name": lambda: patched({SIZE: b"00100000000\0", KIND: b"L"}),
@@ -136,7 +136,7 @@ BAD: Dict[str, Callable[[], bytes]] = {
     "pax record too long": lambda: pax(b"99 path=x\n"),
     "pax record of length zero": lambda: pax(b"0 path=x\n"),
     "pax record without end": lambda: pax(b"9 path=x "),
-    "pax size that is no number": lambda: pax(b"11 size=-5\n"),
+    "pax size that is not a number": lambda: pax(b"11 size=-5\n"),
     "pax sparse file": lambda: pax(b"22 GNU.sparse.major=1\n"),
 }
 

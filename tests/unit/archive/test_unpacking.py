@@ -178,7 +178,7 @@ UNSOUND: Dict[str, Case] = {
         lambda: patched(own_tar([file("a")]), SIZE, b"\x80" + b"\x7f" * 11),
         "is truncated",
     ),
-    "size that is no number": (
+    "size that is not a number": (
         lambda: patched(own_tar([file("a")]), SIZE, b"1x\0"),
         "is not an octal number",
     ),

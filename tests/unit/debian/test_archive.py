@@ -132,7 +132,7 @@ BAD: Dict[str, Tuple[Dict[str, Any], str]] = {
     "no date": ({"Date": None}, "has no valid date"),
     "a date of no calendar": ({"Date": "Sat, 99 Aug 2024 09:32:03 UTC"}, "has no valid date"),
     "no date of its end": ({"Valid-Until": "soon"}, 'has no valid date as "Valid-Until"'),
-    "a size that is no number": (
+    "a size that is not a number": (
         {"SHA256": f"\n {'0' * 64} \u00b2 {LIST}"},
         "has no such package index",
     ),
@@ -398,7 +398,7 @@ def test_a_signature_that_does_not_count_ends_it(
 def test_one_good_signature_beside_one_of_an_unknown_key_is_enough(
     command: Any, archive: Signer, tmp_path: Path
 ) -> None:
-    """As Debian signs: by the key of this release and by that of the next."""
+    """As Debian signs: with the keys of this release and of the next release."""
     with signers() as make:
         secret = make("next").gpg("--export-secret-keys", "--armor").decode()
     archive.gpg("--import", text=secret)

@@ -97,7 +97,7 @@ BAD: Dict[str, Tuple[Callable[[], bytes], str]] = {
         lambda: parts(control_tar=make_tar([("control", b"Package: a\n\nPackage: b\n")])),
         "has no control file with exactly one stanza",
     ),
-    "data that is no archive": (lambda: parts(data_tar=b"x" * 1024), "not a valid tar archive"),
+    "data that is not an archive": (lambda: parts(data_tar=b"x" * 1024), "not a valid tar archive"),
     "data in zstd": (lambda: make_deb(compression=".zst"), "zstd, which Slipway does not"),
 }
 

@@ -139,14 +139,14 @@ def patched(change: Callable[[bytearray], None]) -> bytes:
 
 
 def segment(data: bytearray, kind: int) -> int:
-    """Where the program header of that kind stands."""
+    """The offset of the program header of that kind."""
     table, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
     places = [table + 56 * number for number in range(count)]
     return next(at for at in places if struct.unpack_from("<I", data, at)[0] == kind)
 
 
 def tag(data: bytearray, kind: int) -> int:
-    """Where the entry of that kind stands in the dynamic section."""
+    """The offset of the entry of that kind in the dynamic section."""
     at = struct.unpack_from("<Q", data, segment(data, 2) + 8)[0]
     while struct.unpack_from("<q", data, at)[0] != kind:
         at += 16
@@ -275,7 +275,7 @@ DAMAGED: Dict[str, Tuple[Callable[[bytearray], None], str]] = {
 
 
 def file_offset(data: bytearray, kind: int) -> int:
-    """Where the table that a dynamic tag names lies, which is loaded by the first segment."""
+    """The offset of the table of a dynamic tag, which the first segment loads."""
     return int(struct.unpack_from("<Q", data, tag(data, kind) + 8)[0])
 
 

@@ -28,7 +28,7 @@ NAMES: Dict[str, Callable[[Path], object]] = {
     "a device": lambda name: name.write_text("/dev/zero"),
     "a path": lambda name: name.write_text("../../../content"),
     "more than a hash": lambda name: name.write_text("a" * 65),
-    "what is no text": lambda name: name.write_bytes(b"\xff" * 64),
+    "bytes that are not text": lambda name: name.write_bytes(b"\xff" * 64),
     "a pipe": os.mkfifo,
     "a folder": os.mkdir,
     "a link to a device": lambda name: name.symlink_to("/dev/zero"),

@@ -1,4 +1,4 @@
-"""Servers that drag an answer out, cut it off, or send what is no HTTP: each ends in an HttpProblem."""
+"""Servers that delay a response, cut it off, or do not send HTTP: each raises an HttpProblem."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_a_host_that_is_not_ascii_is_encoded_without_its_port() -> None:
 
 
 def test_an_ipv6_address_without_a_port_is_asked_at_the_usual_one() -> None:
-    """Its last group is no port."""
+    """The last group of an address must not become a port."""
     with pytest.raises(HttpProblem) as caught:
         Transport(Direct(), Patience(connect=1, tries=1)).get(
             "http://[100::cafe]/", print, limit=9, restart=list

@@ -327,7 +327,7 @@ def processes(mark: str) -> List[str]:
 def wait_until(reached: Callable[[], object], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not reached():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 

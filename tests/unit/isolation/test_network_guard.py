@@ -1,4 +1,4 @@
-"""The network guard: who tried what is told, loopback goes on, and nothing else does."""
+"""The network guard: it reports attempts, allows loopback, and blocks everything else."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class TestRegistry:
 
 BAD = {
     "registry=ftp://r.example/": ("is not an http or https address", "ftp://r.example/"),
-    # What is no address may be a secret in the wrong place.
+    # A value that is not an address may be a secret in the wrong place.
     "registry=r.example": ("is not an http or https address", ""),
     f"registry={TOKEN}": ("is not an http or https address", ""),
     "registry=https://": ("is not an http or https address", ""),
@@ -411,10 +411,10 @@ class TestProjects:
         assert caught.value.where == f"{project}:1"
         assert "add to ~/.npmrc: cafile=" in caught.value.next
         assert config.login("https://other.example/left.tgz", None) is None
-        # A login that the project has itself is no secret from it.
+        # A project knows its own login, so this login is not secret for it.
         project = self.project(tmp_path, line, self.LOGIN)
         assert _load(home, project=project).login(TARBALL, None) == f"Bearer {TOKEN}"
-        # A password of the user's is one, whoever wrote the name.
+        # A password of the user is secret, even if the project wrote the user name.
         project = self.project(tmp_path, line, "//r.example/:username=user")
         config = _load(home, f"//r.example/:_password={PASSWORD}", project=project)
         with pytest.raises(SlipwayError, match="sets the trusted CA"):

@@ -1,4 +1,4 @@
-"""References to images and the locks of their parts: what is taken, and what is told."""
+"""References to images and the locks of their parts: valid and invalid values."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_the_parts_of_an_image(login: str, tmp_path: Path) -> None:
         cache = ContentCache(str(tmp_path / "cache"))
         stored = found.fetch("layer-0", Content(sha256(LAYER), len(LAYER)), cache)
         assert stored.sha256 == sha256(LAYER)
-        # Once logged in, no request is made in vain any more.
+        # After the first login, no request fails with 401.
         assert sum("token" in path for path in images.paths()) == (login == "bearer")
 
 

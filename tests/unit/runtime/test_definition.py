@@ -177,7 +177,7 @@ BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
         change("npm", "default", value="9.0.0"),
         ["npm.default: '9.0.0' is not in npm.versions"],
     ),
-    "an npm that is no version": (
+    "an npm without a valid version": (
         change("npm", "versions", "latest", value={"url": "x"}),
         ["npm.versions.latest: 'latest' is not a version such as 16.20.2"],
     ),

@@ -27,7 +27,7 @@ def test_all_fields_are_read() -> None:
     assert spec.files == {"etc/hosts": "127.0.0.1 localhost\n::1 localhost\n"}
 
 
-EDIT = {"find": "^#define X 1$", "replace": "#define X 0", "why": "the old host has none"}
+EDIT = {"find": "^#define X 1$", "replace": "#define X 0", "why": "the old host lacks X"}
 SURFACE = {
     "folder": "usr/lib/link-surface",
     "links_in": "usr/lib",
@@ -132,7 +132,7 @@ def test_a_stale_lock_is_explained_reason_by_reason() -> None:
 
 
 def test_a_lock_of_the_same_wishes_is_current() -> None:
-    spec = make_spec(wanted={"tool": "another reason is no other wish"})
+    spec = make_spec(wanted={"tool": "another reason does not change the packages"})
     check_lock_is_current(spec, make_lock([locked(b"1")]), "packages.lock", next="")
 
 

@@ -1,6 +1,6 @@
 """Runtimes: archives of Node and npm put together, tried, and laid out as releases need them.
 
-A shell script stands in for node.
+A shell script replaces node.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_a_content_of_the_cache_is_held_against_the_integrity_too(run: Run) -> N
 
 
 class TestBinaries:
-    """Files of install scripts, whose address stands in a variable."""
+    """Files of install scripts, whose address is in a variable."""
 
     VARIABLE = "npm_config_bcrypt_binary_host"
 
@@ -311,7 +311,7 @@ def test_no_registry_at_all(run: Run) -> None:
 
 
 class TestElsewhere:
-    """Tarballs that do not lie at the usual path."""
+    """Tarballs that are not at the usual path."""
 
     def test_the_description_of_the_package_says_where(self, run: Run) -> None:
         run.want()
@@ -434,7 +434,7 @@ class TestElsewhere:
 
     @pytest.mark.parametrize(
         "text",
-        ["<html>please log in</html>", "[" * 200_000, f'{{"versions": {"9" * 21}}}', "[]"],
+        ["<html>log in first</html>", "[" * 200_000, f'{{"versions": {"9" * 21}}}', "[]"],
         ids=["html", "deep", "huge number", "list"],
     )
     def test_a_description_that_is_no_json(self, run: Run, text: str) -> None:
@@ -677,7 +677,7 @@ class TestAddresses:
         assert TOKEN not in message
 
     def test_an_address_that_nothing_can_read_is_told(self, run: Run) -> None:
-        """A lock may have it from whoever wrote it."""
+        """Anyone may have written the address in a lock."""
         run.npmrc("registry=http://registry.example/")
         run.want(kind="url", url=f"http://user:{TOKEN}@[bad/left.tgz")
         message = run.fails()
