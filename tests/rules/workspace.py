@@ -345,14 +345,14 @@ class Workspace:
         return {one.path: one.content.decode() for one in self.request(DigestContents, digest)}
 
     def steps(self, program: str = "") -> List[Step]:
-        """The steps that were asked for since the start, in their order."""
+        """The steps that were requested since the start, in order."""
         return [step for step in _steps if not program or step.call.program == program]
 
     def host_steps(self) -> List[HostStep]:
         return list(_host_steps)
 
     def made_root(self) -> bool:
-        """Whether the root of build steps was asked for, which fetches its packages."""
+        """Whether the root of build steps was requested, which fetches its packages."""
         return bool(_roots)
 
     def processes(self) -> List[Process]:

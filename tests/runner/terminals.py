@@ -1,4 +1,4 @@
-"""Runs a command whose output goes to a terminal, a pipe or a file, for each stream its own."""
+"""Runs a command with each output stream connected to a terminal, a pipe or a file."""
 
 from __future__ import annotations
 

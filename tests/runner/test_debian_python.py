@@ -1,4 +1,4 @@
-"""Making a CPython 3.9 from Debian 11's packages, where the machine has only a newer one."""
+"""Making a CPython 3.9 from packages of Debian 11, on a machine with only a newer version."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def assert_made(bench: Bench) -> None:
 
 
 def make_only(bench: Bench, **environ: str) -> bool:
-    """Makes the interpreter, and stops at the lock of Pants, which is not there: much quicker."""
+    """Makes the interpreter, and stops at the missing lock of Pants, which is much faster."""
     bench.lock.unlink()
     bench.environ.update(environ)
     result = bench.run()

@@ -1,4 +1,4 @@
-"""Making the environment: once, whole or not at all, from the user's own index."""
+"""Creating the environment: once, completely or not at all, from the user's index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.runner.workbench import (
 
 
 def assert_whole_and_alone(bench: Bench) -> None:
-    """One environment that works, and no piece of another attempt."""
+    """A single working environment, and no files of another attempt."""
     assert bench.run("goal").ok
     assert bench.run("goal", STUB_SERVE="1").out == b"pants goal\n"
     assert len(bench.environments) == 1

@@ -1,4 +1,4 @@
-"""What holds for the script and the locks as files."""
+"""Properties of the script and of the lock files."""
 
 from __future__ import annotations
 

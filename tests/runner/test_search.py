@@ -1,4 +1,4 @@
-"""Which interpreter the runner takes, and what it says when there is none."""
+"""Which interpreter the runner uses, and its error if there is none."""
 
 from __future__ import annotations
 

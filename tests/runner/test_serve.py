@@ -1,4 +1,4 @@
-"""The lock that says "a Pants of this workspace lives", and the sweep when none does."""
+"""The lock that marks a running Pants of this workspace, and the cleanup without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which workspace the runner works in, and what of a call and its environment reaches Pants."""
+"""Which workspace the runner uses, and which arguments and variables reach Pants."""
 
 from __future__ import annotations
 

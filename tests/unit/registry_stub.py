@@ -1,4 +1,4 @@
-"""A small npm registry on loopback that can misbehave in every way that tests need.
+"""A small npm registry on loopback with all faults that tests need.
 
     with Registry({"left": {"1.0.0": b"…"}}) as registry:
         registry.faults["/left/-/left-1.0.0.tgz"] = ["500"]   # the first request only

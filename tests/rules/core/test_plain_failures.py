@@ -1,4 +1,4 @@
-"""A failure of the user's opens with Slipway's message; any other prints as Pants prints it."""
+"""A user's mistake prints only Slipway's message; Pants prints any other failure as usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program that fetches is given of the user's settings."""
+"""Which settings of the user a fetching program receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A long step tells where it is while it runs, and no longer."""
+"""The progress of a long step is logged while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ABI gate's judgement, file by file: what fits, what does not and why, and what is for others."""
+"""The ABI audit, file by file: which files fit, which do not and why, and which are foreign."""
 
 from __future__ import annotations
 

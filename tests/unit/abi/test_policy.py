@@ -1,4 +1,4 @@
-"""ABI policies: what they allow, and what in a policy makes no sense."""
+"""ABI policies: which versions they allow, and which policies are invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives as Slipway writes them, sound and hostile, and what the standard library reads in them."""
+"""Archives in Slipway's format, valid and hostile, and how the standard library reads them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def special(name: str, kind: bytes = FIFO) -> Item:
 
 
 def own_tar(items: Sequence[Item], mtime: int = 499162500, end: bytes = END_OF_ARCHIVE) -> bytes:
-    """A tar whose headers are Slipway's, whatever they say."""
+    """A tar with headers in Slipway's format and any content."""
     out = io.BytesIO()
     writer = TarWriter(cast(BinaryIO, out), mtime)
     for name, kind, mode, target, content in items:
@@ -54,7 +54,7 @@ def own_gzip(content: bytes) -> bytes:
 
 
 def patched(archive: bytes, at: int, new: bytes) -> bytes:
-    """The archive with a field of its first header changed, and the checksum made right again."""
+    """The archive with a changed field in its first header, and a correct checksum."""
     changed = bytearray(archive)
     changed[at : at + len(new)] = new
     total = sum(changed[:148]) + 8 * 32 + sum(changed[156:512])

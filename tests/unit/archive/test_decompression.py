@@ -1,4 +1,4 @@
-"""Unpacking gzip and xz: in full, up to a limit, and with words for what is damaged."""
+"""Decompressing gzip and xz: completely, up to a limit, and with errors for damaged data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def unpack(data: bytes, size: int = 1 << 16, most: int = 1 << 30) -> bytes:
 @pytest.mark.parametrize("form", ["", ".gz", ".xz"])
 @given(data=st.binary(max_size=2000), size=st.integers(1, 700))
 def test_the_content_comes_back_in_whatever_pieces(form: str, data: bytes, size: int) -> None:
-    # A first piece shorter than the magic does not happen: files are read in large pieces.
+    # The first piece is never shorter than the magic, because files are read in large pieces.
     data = b"plain" + data
     assert unpack(COMPRESS[form](data), max(size, 8)) == data
 

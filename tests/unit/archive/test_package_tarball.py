@@ -1,4 +1,4 @@
-"""Archives from outside: what is odd is refused as a whole, in bounded time and memory."""
+"""Archives from outside: unusual archives are rejected, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, time.process_t
 
 
 def check_apart(path: Path) -> Tuple[str, int, float]:
-    """The message, the memory in MB and the seconds of a check in a process of its own."""
+    """The message, the memory in MB and the seconds of a check in a separate process."""
     argv = [sys.executable, "-I", "-S", "-B", "-c", _CHECK, TOP, str(path)]
     # No file of more than 3 GB: a bomb must not fill the disk first.
     limit = (3 << 30, 3 << 30)
@@ -224,7 +224,7 @@ def test_ten_gigabytes_are_given_up_at_one(tmp_path: Path) -> None:
     with open(tmp_path / "bomb.tgz", "wb") as file:
         file.write(packer.compress(header))
         zeros = bytes(1 << 24)
-        # Blocks of one stream that were flushed alike can be repeated: the whole takes no time.
+        # Blocks that were flushed in the same way can be repeated, so writing the file is fast.
         file.write(packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH))
         block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
         for _ in range(10 << 30 >> 24):

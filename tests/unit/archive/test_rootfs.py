@@ -1,4 +1,4 @@
-"""A tree of entries: links are followed inside, tricks are refused, layers come out alike."""
+"""A tree of entries: links resolve inside it, tricks are rejected, layers are reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strict tar reader against archives of other writers, and against damaged ones."""
+"""The strict tar reader, with archives from other programs and with damaged archives."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ BAD: Dict[str, Callable[[], bytes]] = {
     "cut off before the end": lambda: make_tar([("a", b"1")])[:1024],
     "no tar at all": lambda: b"\x7fELF" + b"x" * 4096,
     "wrong checksum": lambda: b"N" + make_tar([("name", b"")])[1:],
-    # With CPython's tarfile, this one goes round for ever.
+    # CPython's tarfile loops forever on this archive.
     "negative size": lambda: patched({SIZE: b"\xff" * 12}),
     "absurd size": lambda: patched({SIZE: b"\x80" + b"\xff" * 11}),
     "size larger than the file": lambda: patched({SIZE: b"77777777777\0"}),

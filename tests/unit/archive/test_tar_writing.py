@@ -1,4 +1,4 @@
-"""The tar writer: read by other tools, and the same bytes whenever and wherever."""
+"""The tar writer: other tools can read its output, and the bytes are reproducible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def written() -> bytes:
 
 
 def test_the_bytes_are_pinned() -> None:
-    # A change of this hash changes every layer that was ever made: it must be wanted.
+    # If this hash changes, the bytes of every layer change, so it must be deliberate.
     expected = "6c69846a429a6c88f2b6ece8e55f0995fd693b7e153317e8cb70935e48d7a29e"
     assert hashlib.sha256(written()).hexdigest() == expected
     assert len(written()) % 10240 == 0

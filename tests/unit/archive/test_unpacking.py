@@ -1,4 +1,4 @@
-"""Hostile archives: refused before anything is written, and never written outside of the target."""
+"""Hostile archives: rejected before anything is written, and never written outside the target."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SIZE, MODE, KIND, UID, MTIME, OWNER = 124, 100, 156, 108, 136, 265
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """A folder to unpack into, beside one that nothing may write to."""
+    """A folder to unpack into, beside a folder that nothing may write to."""
     (tmp_path / "canary").mkdir()
     (tmp_path / "canary" / "file").write_text("as it was")
     (tmp_path / "target").mkdir()
@@ -70,7 +70,7 @@ def pax(records: bytes) -> bytes:
 
 
 Case = Tuple[Callable[[], bytes], str]
-# What a member is, and what is said of it.
+# A member, and the expected fault.
 HOSTILE: Dict[str, Case] = {
     "absolute": (lambda: own_tar([file("/etc/cron.d/x")]), '"/etc/cron.d/x": an absolute name'),
     "parent": (lambda: own_tar([file("../x")]), '"../x": its name leaves the archive'),
@@ -314,7 +314,7 @@ def test_what_is_already_there_is_replaced_and_not_followed(target: Path) -> Non
 
 
 def test_a_folder_in_the_way_that_becomes_a_link_is_not_followed(target: Path) -> None:
-    """What no check sees, since somebody else writes to the target meanwhile."""
+    """A change that no check can see, because another process writes to the target."""
     writer = unpacking._Writer(str(target), keep_times=False)
     (target / "a").symlink_to("../canary")
     (member,) = unpacking.check([_written(target, own_tar([folder("a")]))])[0][1]
@@ -362,7 +362,7 @@ PACKED_HOSTILE: Dict[str, Tuple[bytes, Form, str]] = {
     "wrong checksum": (LAYER[:-8] + bytes(8), Form.LAYER, "incorrect data check"),
     "a second member": (LAYER + LAYER, Form.LAYER, "data that is not a gzip member"),
     "more after it": (LAYER + b"more", Form.LAYER, "data that is not a gzip member"),
-    # GNU gzip takes what follows zeros for nothing, Python reads on.
+    # GNU gzip ignores data after zeros, but Python reads it.
     "hidden after zeros": (LAYER + bytes(8) + LAYER, Form.TARBALL, "data that is not a gzip"),
     "a name in the header": (
         LAYER[:3] + b"\x08" + LAYER[4:10] + b"name\0" + LAYER[10:],

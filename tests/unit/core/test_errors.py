@@ -1,4 +1,4 @@
-"""The one shape of messages: what, where, found, next, always in this order."""
+"""The shape of messages: what, where, found, next, always in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose folders a cache relies on."""
+"""Which folders are safe for a cache, by owner and mode."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_sweep_of_downloads_removes_nothing_behind_a_link(tmp_path: Path, name
 
 
 def test_a_sweep_goes_by_the_age_of_a_link_itself(tmp_path: Path) -> None:
-    """What it leads to may be older than a day."""
+    """The target of the link may be older than a day."""
     cache = ContentCache(str(tmp_path / "cache"))
     old = tmp_path / "old"
     old.touch()

@@ -1,4 +1,4 @@
-"""Control characters of others are shown, not obeyed."""
+"""Control characters of untrusted text are shown as escapes."""
 
 from __future__ import annotations
 

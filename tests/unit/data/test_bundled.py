@@ -1,4 +1,4 @@
-"""Bundled files are found by name; what is not there is no error."""
+"""Bundled files are found by name; a missing file is not an error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Builders for the tests of images: packages, specs, locks and archives with defaults.
 
 A test shows only what differs.  What is built here is built by the standard library's own tar, so
-that the project's reader and writer are held against something else than each other.
+that the project's reader and writer are not only tested with each other.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def make_docker_archive(
     config: Optional[Mapping[str, Any]] = None,
     leave_out: Sequence[str] = (),
 ) -> bytes:
-    """As `docker save` writes it; `layers` are plain tars."""
+    """An archive as `docker save` writes it; `layers` are plain tars."""
     files = _config_and_layers(layers, diff_ids, config)
     names = [f"layer{number}/layer.tar" for number in range(len(layers))]
     manifest = [{"Config": "config.json", "RepoTags": ["t:1"], "Layers": names}]
@@ -189,7 +189,7 @@ def make_docker_archive(
 def make_oci_archive(
     layers: Sequence[bytes], *, compression: str = ".gz", nested: bool = False
 ) -> bytes:
-    """As OCI tools write it, with the image below an index of platforms if `nested`."""
+    """An archive as OCI tools write it; with `nested`, the image is below an index of platforms."""
     blobs: List[Tuple[str, bytes]] = []
 
     def blob(content: bytes, **more: Any) -> Dict[str, Any]:

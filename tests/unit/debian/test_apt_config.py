@@ -1,4 +1,4 @@
-"""What apt on this machine is set up for: mirrors, proxies, logins, and no secret in any text."""
+"""The configuration of apt: mirrors, proxies, logins, and no secret in any message."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_an_option_that_is_no_address_is_refused(mirror: str, tmp_path: Path) ->
     ],
 )
 def test_of_an_address_that_cannot_be_read_no_part_is_told(address: str, tmp_path: Path) -> None:
-    """A password that is not escaped: where it ends is not known."""
+    """An unescaped password, whose end is unknown."""
     with pytest.raises(SlipwayError, match="is not a valid address") as caught:
         read(tmp_path, mirror=address)
     assert "sesame" not in str(caught.value)
@@ -273,7 +273,7 @@ AUTH = """
 
 LOGINS = (
     ("https://repo.example/debian/pool/x.deb", "anna:s3cret"),
-    ("http://repo.example/debian/pool/x.deb", None),  # never over the open wire unless asked for
+    ("http://repo.example/debian/pool/x.deb", None),  # never without TLS, unless the user allows it
     ("https://repo.example.evil.example/x", None),
     ("https://other.example/debian/x", "bert:hunter2"),
     ("https://other.example/debian-security/x", None),

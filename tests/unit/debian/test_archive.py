@@ -1,4 +1,4 @@
-"""What an archive says it holds: signature, hashes, dates; and words when one does not fit."""
+"""The index of an archive: signature, hashes and dates, and an error for each mismatch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def release_text(packed: bytes, **changed: Optional[str]) -> str:
 
 
 def armoured(text: str) -> str:
-    """As gpg writes a clear signature; nobody can check this one."""
+    """The format of a clear signature of gpg, without a valid signature."""
     return (
         f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{text}"
         "-----BEGIN PGP SIGNATURE-----\n\nabc=\n-----END PGP SIGNATURE-----\n"
@@ -184,7 +184,7 @@ def test_a_list_without_end_is_not_read(
 
 
 def test_a_package_without_end_takes_no_more_memory_than_one(tmp_path: Path) -> None:
-    """64 MB as one text with a wide character, and what is made of it, would take some 600 MB."""
+    """As a text with a wide character, 64 MB would need about 600 MB with all objects from it."""
     endless = lzma.compress(f"Package: tool\nX: \U0001f600{'a' * (1 << 26)}".encode(), preset=0)
     tracemalloc.start()
     try:
@@ -205,7 +205,7 @@ def test_a_suite_that_the_mirror_has_no_more_is_told_with_the_way_out(tmp_path: 
 
 
 class Signer:
-    """A key of its own, and signatures with it; `since` is when the key is of, for gpg's clock."""
+    """A new key, and signatures with it; `since` is the date of the key for gpg."""
 
     def __init__(
         self, home: Path, name: str, *, ends: str = "never", since: str = "", kind: str = "rsa2048"
@@ -213,7 +213,7 @@ class Signer:
         self.home = home
         home.mkdir(mode=0o700)
         self.name, self.clock = name, [f"--faked-system-time={since}!"] if since else []
-        # RSA: gpg signs SHA-1 digests with no other kind.
+        # RSA, because gpg signs SHA-1 digests only with RSA keys.
         self.gpg(*self.clock, "--quick-gen-key", "--passphrase", "", name, kind, "sign", ends)
         self.keyring = str(home / "public-key.gpg")
         self.export()
@@ -235,7 +235,7 @@ class Signer:
         return self.gpg(*self.clock, *options, "--clearsign", text=text).decode()
 
     def revoke(self) -> None:
-        """By the certificate that gpg makes beforehand for every key."""
+        """With the revocation certificate that gpg creates for every key."""
         (written,) = (self.home / "openpgp-revocs.d").iterdir()
         self.gpg("--import", text=written.read_text().replace(":-----BEGIN", "-----BEGIN"))
         self.export()
@@ -246,7 +246,7 @@ class Signer:
 
 @contextlib.contextmanager
 def signers() -> Iterator[Callable[..., Signer]]:
-    """Makes signers, and ends gpg's agents, which listen in their folders: of short paths."""
+    """Creates signers in folders with short paths, and stops gpg's agents in them."""
     made: List[Signer] = []
     with tempfile.TemporaryDirectory(prefix="g") as folder:
 
@@ -269,7 +269,7 @@ def archive() -> Iterator[Signer]:
 
 @pytest.fixture(scope="module", params=["the machine's gpgv", "gpgv of locked packages"])
 def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """How gpgv is started: both must say the same of every signature."""
+    """The two ways to start gpgv, which must agree on every signature."""
     found = signature.of_machine(os.environ)
     assert found is not None, "apt-get install gpgv debian-archive-keyring"
     if request.param == "the machine's gpgv":
@@ -417,14 +417,14 @@ def test_what_has_expired_ends_it(command: Any, archive: Signer, tmp_path: Path)
     with pytest.raises(Untrusted, match='"bullseye" has expired') as caught:
         read(tmp_path / "2", archive.sign, trusting(command, archive, now=ends + 1), **until)
     assert caught.value.found == "Valid-Until: Sat, 7 Sep 2024 09:32:03 UTC"
-    # In any case, as apt reads it.
+    # In upper or lower case, as apt reads it.
     until = {"valid-until": until["Valid-Until"]}
     with pytest.raises(Untrusted, match='"bullseye" has expired'):
         read(tmp_path / "3", archive.sign, trusting(command, archive, now=ends + 1), **until)
 
 
 def test_what_is_of_a_day_to_come_ends_it(command: Any, archive: Signer, tmp_path: Path) -> None:
-    """A lock of that day would refuse every later archive."""
+    """A lock with that date would reject every later archive."""
     date = {"Date": "Wed, 10 Jun 2099 09:32:03 UTC"}
     with pytest.raises(Untrusted, match="a date in the future") as caught:
         read(tmp_path, archive.sign, trusting(command, archive), **date)
@@ -456,7 +456,7 @@ def test_kinds_of_keys_that_count(kind: str, command: Any, tmp_path: Path) -> No
 
 
 def test_keys_of_others_on_this_machine_do_not_count() -> None:
-    """apt's own folder has those of every archive that the machine takes packages from."""
+    """apt's folder has the keys of every archive that the machine uses."""
     for pattern in signature.KEYRINGS:
         assert fnmatch.fnmatch(f"{os.path.dirname(pattern)}/debian-archive-trixie.gpg", pattern)
         assert not fnmatch.fnmatch(f"{os.path.dirname(pattern)}/docker.gpg", pattern)

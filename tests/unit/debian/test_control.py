@@ -1,4 +1,4 @@
-"""Paragraphs and relations, as archives write them."""
+"""Paragraphs and dependencies, as in archives."""
 
 from __future__ import annotations
 

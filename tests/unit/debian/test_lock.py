@@ -1,4 +1,4 @@
-"""The lock of an image: one package a line, and every fault with its place."""
+"""The lock of an image: a line for each package, and every fault with its position."""
 
 from __future__ import annotations
 

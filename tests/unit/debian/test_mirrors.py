@@ -1,4 +1,4 @@
-"""A package from the first mirror that has it, and words when none does."""
+"""A package from the first mirror that has it, and an error if no mirror has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading packages: real ones as dpkg reads them, and faulty ones with words."""
+"""Reading packages: real packages as dpkg reads them, and errors for invalid packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from slipway.debian.package import read_package
 from tests.unit.debian.builders import link, make_ar, make_deb, make_tar
 from tests.unit.debian.real_packages import fetch_packages
 
-# Small ones that have folders, symbolic and hard links, programs and set-uid bits between them.
+# Small packages that together have folders, links of both kinds, programs and set-uid bits.
 REAL = ("base-files", "dash", "gzip", "hostname", "libc-bin", "procps", "zlib1g")
 
 

@@ -1,4 +1,4 @@
-"""From wanted packages to all that have to be there."""
+"""Resolving wanted packages to all necessary packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Debian's order of versions, held against dpkg's own answer."""
+"""Debian's order of versions, compared with dpkg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ELF files of a layer, by their content: under any name, and in archives."""
+"""ELF files of a layer, recognized by content: with any name, and in archives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of other systems, told by their first bytes."""
+"""Programs for other systems, recognized by their first bytes."""
 
 from __future__ import annotations
 

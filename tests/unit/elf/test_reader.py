@@ -1,4 +1,4 @@
-"""The reader of ELF files, against readelf on this machine's own libraries and against damage."""
+"""The reader of ELF files, compared with readelf on libraries of this machine, and damaged files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def system_files() -> Iterator[str]:
     yield from found[:: max(1, len(found) // COMPARED)]
 
 
-# --- Sound files.
+# --- Valid files.
 
 
 def readelf(path: str, *options: str) -> List[str]:
@@ -88,7 +88,7 @@ def test_this_machine_s_libraries_read_as_readelf_says() -> None:
         assert [found.soname] == tags.get("SONAME", [""]), path
         undefined, exported = symbols_by_readelf(path)
         assert shown(found.undefined) == undefined, path
-        # A version's own name is an absolute symbol, which is nothing to link with.
+        # The name of a version is an absolute symbol, which nothing links with.
         ours = shown(found.exported)
         assert ours <= exported, path
         assert {name for name in exported if "@" in name} <= ours, path
@@ -189,7 +189,7 @@ def set_u64(data: bytearray, at: int, value: int) -> None:
     struct.pack_into("<Q", data, at, value)
 
 
-# --- Files for others, and files that are none.
+# --- Files for other machines, and invalid files.
 
 HEADERS: Dict[str, Tuple[Callable[[bytearray], None], Tuple[str, str, int, bool]]] = {
     "arm64": (lambda data: struct.pack_into("<H", data, 18, 183), ("library", "arm64", 64, False)),

@@ -1,4 +1,4 @@
-"""A web server on the loopback interface that behaves as a test says, well or badly."""
+"""A web server on the loopback interface with the behaviour that a test chooses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Page = Union[bytes, int, Behaviour]
 
 
 class Server:
-    """`requests` are the paths that were asked for, and the headers that came along."""
+    """`requests` are the requested paths, with their headers."""
 
     def __init__(self, pages: Dict[str, Page]) -> None:
         self.pages = pages
@@ -29,7 +29,7 @@ class Server:
 
 @contextmanager
 def serve(pages: Dict[str, Page], certificate: Optional[str] = None) -> Iterator[Server]:
-    """`certificate` is a PEM file with a certificate and its key; with one, TLS is spoken."""
+    """`certificate` is a PEM file with a certificate and its key; with it, the server uses TLS."""
     server = Server(pages)
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def send(handler: BaseHTTPRequestHandler, content: bytes, promised: int = -1) ->
 
 
 def cut_off(content: bytes) -> Behaviour:
-    """Promises all and closes in the middle."""
+    """Sends the full length, and closes after half of the body."""
 
     def behave(handler: BaseHTTPRequestHandler) -> None:
         send(handler, content[: len(content) // 2], promised=len(content))
@@ -84,7 +84,7 @@ def cut_off(content: bytes) -> Behaviour:
 
 
 def endless(handler: BaseHTTPRequestHandler) -> None:
-    """Sends without an end and without a length."""
+    """Sends an endless body without a length."""
     handler.close_connection = True
     handler.send_response(200)
     handler.end_headers()
@@ -92,11 +92,11 @@ def endless(handler: BaseHTTPRequestHandler) -> None:
         while True:
             handler.wfile.write(b"x" * 65536)
     except OSError:
-        pass  # the reader has gone, as it should
+        pass  # the client has closed the connection, as it should
 
 
 def stalled(seconds: float) -> Behaviour:
-    """Begins an answer and says no more."""
+    """Begins a response and then sends nothing."""
 
     def behave(handler: BaseHTTPRequestHandler) -> None:
         handler.close_connection = True

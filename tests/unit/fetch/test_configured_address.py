@@ -1,4 +1,4 @@
-"""Addresses that users write, and what of them may be in a message."""
+"""Addresses from users, and which parts of them may be in a message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_address_is_shown_without_login_and_query(address: str) -> None:
         "http://user:S3CRET#x@r.example:9",
         "http://user:S3CRET/x@r.example:9",
         "http://user:S3CRET?x@r.example:9",
-        # Such a number is a port.
+        # A parser takes this number for a port.
         "http://user:12345#x@r.example:9",
         "http://user:12345/x@r.example:9",
         "http://user:12345?x@r.example:9",

@@ -1,4 +1,4 @@
-"""What a cache of downloads makes of files that are not its own, as one that was restored may have."""
+"""The download cache with unexpected files, which a restored cache can contain."""
 
 from __future__ import annotations
 

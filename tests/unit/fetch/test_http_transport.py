@@ -23,7 +23,7 @@ from slipway.fetch.http_transport import (
 from tests.unit.registry_stub import CA_FILE, TLS
 
 QUICK = Patience(connect=5, stall=5, tries=1, head=0.6, body=0.6, least_bytes_per_second=1e9)
-SLOWEST = 3.0  # seconds that a request may last by these, on a busy machine
+SLOWEST = 3.0  # seconds that a request may last with these settings, on a busy machine
 Serve = Callable[[socket.socket], None]
 
 
@@ -46,7 +46,7 @@ class Direct(NetworkSettings):
 def serving(
     serve: Serve, *, tls: bool = False, host: str = "127.0.0.1"
 ) -> Iterator[Tuple[str, List[bytes]]]:
-    """Its address, and the heads of the requests that came."""
+    """The server's address, and the headers of its requests."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.bind((host, 0))
@@ -86,7 +86,7 @@ def send(text: str) -> Serve:
 
 
 def drip(before: str, again: str) -> Serve:
-    """Sends `before`, and then a little for as long as anybody listens."""
+    """Sends `before`, and then a byte again and again while a client listens."""
 
     def serve(connection: socket.socket) -> None:
         connection.sendall(before.encode())
@@ -176,7 +176,7 @@ def test_a_slow_answer_that_is_fast_enough_comes_whole() -> None:
 
 
 def test_a_tls_connection_that_is_cut_is_no_whole_answer() -> None:
-    """Without a length, only TLS's own goodbye tells the end from a cut."""
+    """Without a length, only TLS close_notify distinguishes the end from a cut connection."""
 
     def cut(connection: socket.socket) -> None:
         connection.sendall((HEAD + "Connection: close\r\n\r\nhalf of the fi").encode())

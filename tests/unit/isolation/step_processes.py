@@ -1,4 +1,4 @@
-"""Processes that use up something, for the tests of the limits."""
+"""Processes that use up a resource, for the tests of the limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of an engine's answers, with a client that answers as asked for."""
+"""The handling of an engine's answers, with a client whose answers the test chooses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def client(folder: Path, answers: Dict[str, str]) -> Client:
-    """A docker whose subcommands run lines of shell; every other one fails without a word."""
+    """A docker program whose subcommands run lines of shell; other subcommands fail silently."""
     cases = "".join(f'"{name}"*) {script};;\n' for name, script in answers.items())
     program = folder / "docker"
     program.write_text(
@@ -150,7 +150,7 @@ def test_a_container_beyond_its_time_limit_is_removed(tmp_path: Path, job: Job) 
 
 
 def sent(job: Job, *items: Item) -> List[Tuple[str, str, bytes]]:
-    """What a container gets of a tree of two layers: names below /build, targets and contents."""
+    """The content of a two-layer tree in a container: names below /build, targets and contents."""
     content = own_tar(items)
     path = Path(job.out).parent / "runtime.tar"
     path.write_bytes(content)
@@ -166,7 +166,7 @@ def sent(job: Job, *items: Item) -> List[Tuple[str, str, bytes]]:
         return [
             (info.name, info.linkname, contents.get(info.name, b""))
             for info in tar
-            # The first process of the container has its own modules sent along.
+            # The input also contains the modules of the container's first process.
             if not info.name.startswith(f"{container_side.MODULES}/")
         ]
 

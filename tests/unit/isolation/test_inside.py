@@ -1,4 +1,4 @@
-"""Whether a machine is the image of a step: by every file of it."""
+"""The check that a machine is the image of a step, file by file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def layers(tmp_path: Path) -> List[Layer]:
 
 @pytest.fixture
 def root(layers: List[Layer], tmp_path: Path) -> Path:
-    """A container of the image: with what engines write, and what a job brings."""
+    """A container of the image, with additional files from the engine and from a job."""
     with all_unpacked(str(tmp_path / "trees"), {"/": layers}) as trees:
         (tmp_path / "root").mkdir()
         os.system(f"cp -r {trees['/']}/. {tmp_path}/root")

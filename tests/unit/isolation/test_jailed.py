@@ -1,4 +1,4 @@
-"""A program's output passes through as it comes, and its last lines are kept."""
+"""The output of a program is passed on as it arrives, and its last lines are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jails by users: what a command reaches, and that nothing of it is left. These tests need root."""
+"""Jails with separate users: what a command can reach, and that it leaves nothing. Needs root."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_program_can_be_neither_signalled_nor_traced_nor_read(
 
 
 def test_all_that_a_command_started_has_ended(users: BuildUsers, folder: Path) -> None:
-    """Daemons, what ignores signals, and what forks on and on."""
+    """Daemons, processes that ignore signals, and fork bombs."""
     bomb = "b() { b & b; }; (setsid sh -c 'trap \"\" TERM HUP; b() { sleep 0.01; b & b; }; b' &)"
     script = f"setsid sleep 300.97531 & {bomb}; sleep 0.3; exit 7"
     assert run(users, folder, script).status == 7

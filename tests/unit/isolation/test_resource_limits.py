@@ -1,4 +1,4 @@
-"""The limits of a step as the options spell them, and the message when one is exceeded."""
+"""The limits of a step in the syntax of the options, and the message when a step exceeds them."""
 
 from __future__ import annotations
 

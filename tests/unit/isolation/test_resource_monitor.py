@@ -1,4 +1,4 @@
-"""What the monitor finds of real processes that use up something, where no cgroup holds them."""
+"""The monitor with real processes that use up a resource, without cgroups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where fetching is configured: which source wins, which login goes where."""
+"""The configuration of fetching: which source wins, and which login is sent where."""
 
 from __future__ import annotations
 
@@ -434,7 +434,7 @@ class TestProjects:
             config.login(f"{url}left.tgz", registry)
         assert caught.value.where == f"{project}:2"
         assert "add to ~/.npmrc: proxy=" in caught.value.next
-        # By a proxy of the user's, or none, it is sent.
+        # Through a proxy of the user, or without proxy, it is sent.
         config = _load(home, *lines, "proxy=http://p.example/")
         assert config.login(f"{url}left.tgz", registry) == f"Bearer {TOKEN}"
         config = _load(home, *lines, project=project, env={"npm_config_noproxy": "r.example"})
@@ -458,7 +458,7 @@ class TestProjects:
         assert caught.value.where == f"{project}:1"
         assert caught.value.next.endswith("add there: //r.example/npm/:_authToken=${NPM_TOKEN}")
         assert config.login(f"{plain}left.tgz", None) is None
-        # The user can say the same, and the project can have a login of its own sent so.
+        # The user may configure this, and so may the project for its own login.
         config = _load(home, f"registry={plain}", self.LOGIN, project=project)
         assert config.login(f"{plain}left.tgz", registry) == f"Bearer {TOKEN}"
         project = self.project(tmp_path, f"{key}={plain}", self.LOGIN)

@@ -1,4 +1,4 @@
-"""A ready image as a root: layers one above the other, and nothing hostile passes."""
+"""A ready image as a root: stacked layers, and rejection of hostile images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of images from a registry: logins as registries ask for them, and nothing but by digest."""
+"""Parts of images from a registry: the logins of registries, and the check of every digest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MANIFEST = json.dumps({"config": descriptor(CONFIG), "layers": [descriptor(LAYER
 
 
 class Images(Server):
-    """Blobs and manifests of `team/image` by digest; `login` is how it asks for one, if at all."""
+    """Blobs and manifests of `team/image` by digest; `login` is the kind of login it requires."""
 
     def __init__(self, login: str = "") -> None:
         super().__init__(Handler)
@@ -179,7 +179,7 @@ def test_an_answer_without_a_token_is_no_login(answer: str, tmp_path: Path) -> N
 
 
 def test_a_token_that_cannot_be_had_is_asked_for_once(tmp_path: Path) -> None:
-    """The parts of an image wait for it one after the other."""
+    """Otherwise each part of an image would wait for its own timeout."""
     with Images("bearer") as images:
         log_in(tmp_path, images)
         images.token_status = 503
@@ -191,7 +191,7 @@ def test_a_token_that_cannot_be_had_is_asked_for_once(tmp_path: Path) -> None:
 
 
 def test_the_registry_says_which_host_gets_the_login_for_a_token(tmp_path: Path) -> None:
-    """So it is in docker's own protocol."""
+    """As in docker's protocol."""
     with Images("bearer") as images, Images("bearer") as tokens:
         log_in(tmp_path, images)
         images.realm = tokens.realm

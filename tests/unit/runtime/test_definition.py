@@ -1,4 +1,4 @@
-"""Node definitions: what a good one gives, and what is said of each bad one."""
+"""Node definitions: the content of a valid definition, and the errors of invalid definitions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTEGRITY = "sha512-" + "A" * 86 + "=="
 
 
 def make_document() -> Dict[str, Any]:
-    """A sound definition; tests change one thing in it."""
+    """A valid definition, which tests change in a single place."""
     return {
         "version": "16.20.2",
         "binary": {

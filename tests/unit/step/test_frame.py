@@ -1,4 +1,4 @@
-"""The frame of a step's program: whatever happens ends in one message, and nothing can trace it."""
+"""The frame of a step's program: every error is a message, and no process can trace the program."""
 
 from __future__ import annotations
 

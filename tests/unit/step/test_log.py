@@ -1,4 +1,4 @@
-"""Where a long step is, by its log."""
+"""The progress of a long step, from its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: what is written is read back as it was, and nothing else is taken for a record."""
+"""Records: reading returns what was written, and rejects everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a team writes about an image, and when its lock no longer belongs to it."""
+"""The spec of an image, and when its lock is out of date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The link surface: stubs of this machine's own libraries, static remainders, and what linkers find."""
+"""The link surface: stubs of this machine's libraries, static parts, and what linkers find."""
 
 from __future__ import annotations
 

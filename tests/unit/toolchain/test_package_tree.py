@@ -1,4 +1,4 @@
-"""From packages and a spec to a tree: what is taken, what is left out, what is refused."""
+"""Building a tree from packages and a spec: which files are included, omitted or rejected."""
 
 from __future__ import annotations
 

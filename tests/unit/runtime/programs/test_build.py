@@ -1,4 +1,4 @@
-"""Runtimes from source: each step of the build, its failures, and what stays."""
+"""Runtimes from source: each step of the build, its failures, and its outputs."""
 
 from __future__ import annotations
 

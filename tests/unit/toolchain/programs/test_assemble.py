@@ -1,4 +1,4 @@
-"""The program that makes layers: its files, its words, and the same bytes wherever it runs."""
+"""The program that creates layers: its files, its messages, and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ DEBS = {
 
 
 def prepare(top: Path, debs: Dict[str, bytes] = DEBS, **spec: Any) -> Path:
-    """A folder as a build step sees it: the program, its inputs, an empty `out`."""
+    """A folder as in a build step: the program, its inputs, an empty `out`."""
     top.mkdir(parents=True, exist_ok=True)
     shutil.copytree(SOURCES / "slipway", top / "slipway")
     spec.setdefault("folders", {"tmp": "1777"})

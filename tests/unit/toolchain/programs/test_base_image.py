@@ -18,7 +18,7 @@ from slipway.toolchain.programs import assemble
 from tests.places import started
 from tests.unit.debian.real_packages import BASE, base_lock, fetch_packages
 
-# All that a build step may count on; a change here is a change for every build script.
+# Everything that a build step may use. A change here changes every build script.
 PROGRAMS = [
     "/bin/bash",
     "/bin/sh",
@@ -135,7 +135,7 @@ def facts(base: Path) -> Dict[str, Any]:
 
 
 def inside(base: Path, *command: str) -> str:
-    """What `command` says inside the root; a root user needs no namespace for that."""
+    """The output of `command` inside the root; root needs no namespace for this."""
     enter: List[str] = ["chroot", str(base / "root")]
     if os.geteuid() != 0:
         enter = ["unshare", "--map-root-user", *enter]

@@ -1,4 +1,4 @@
-"""Contract tests of an image: each script in a folder of its own, and what they leave audited."""
+"""Contract tests of an image: a folder for each script, and the audit of their binaries."""
 
 from __future__ import annotations
 
