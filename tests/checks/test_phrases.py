@@ -17,11 +17,7 @@ PAGES = ("*.md", "apps/**/*.md", "docs/**/*.md", "examples/**/*.md", "toolchains
 SHELL_SCRIPTS = ("pants", ".ci/isolator", ".ci/run")
 # Rooms and files whose texts are still to be written; take out what is done.
 NOT_YET = (
-    "build_rules/slipway/bundle",
-    "build_rules/slipway/deploy",
-    "build_rules/slipway/npm",
-    "build_rules/slipway/release",
-    "docs/how-to/smoke-script.md",
+    "build_rules/slipway/release/programs/app.sh",  # its bytes are in every release
     "docs/reference/targets.md",
 )
 

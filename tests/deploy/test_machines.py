@@ -183,7 +183,7 @@ def test_a_device_whose_name_has_spaces(site: Site) -> None:
     finally:
         site._run(f"umount {site.top}")
     assert host.status == "refused"
-    assert host.text.startswith("1024 kB free, and ")
+    assert host.text.startswith("not enough disk space: 1024 kB free, ")
 
 
 def test_a_temporary_folder_that_is_full_is_not_taken(site: Site) -> None:

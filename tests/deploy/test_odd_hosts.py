@@ -46,7 +46,7 @@ def test_current_is_a_folder(fleet: Fleet, host: Host) -> None:
     host.run(f"cd {TOP} && cp -a $(readlink current) copy && rm current && mv copy current")
     with pytest.raises(SlipwayError, match=f"{TOP}/current is not a symlink: move it") as raised:
         fleet.deploy(fleet.release("1.1.0"))
-    assert "no further host is touched" in str(raised.value)
+    assert "Slipway changes no further host" in str(raised.value)
     assert len(list(host.path(f"{TOP}/releases").iterdir())) == 1
 
 

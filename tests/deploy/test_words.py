@@ -54,7 +54,7 @@ def test_a_host_key_that_is_not_known(plain: Site, host: PlainHost) -> None:
         said = plain.ship("1.0.0")
     finally:
         known.write_text(text)
-    assert (said.status, said.text[:26]) == ("unreachable", "the host key is not in known_hosts:")
+    assert (said.status, said.text[:34]) == ("unreachable", "the host key is not in known_hosts")
 
 
 def test_a_host_key_that_has_changed(plain: Site, host: PlainHost, tmp_path: Path) -> None:

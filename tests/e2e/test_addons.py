@@ -242,7 +242,7 @@ def test_what_was_compiled_here_is_taken_as_a_prebuilt_binary_there(
     decide(folder, {**dict.fromkeys(FOUR, "source"), name: "prebuilt"})
 
     said = workspace.pants("package", release).failed()
-    asked = re.search(r"found: +1?\.? ?(\S+), by npm_config_(\S+)", said.output)
+    asked = re.search(r"found: +1?\.? ?(\S+), from the mirror in npm_config_(\S+)", said.output)
     assert asked is not None, said.output
     wanted, variable = asked.groups()
     packed = pack_binary(packed_in + Path(path).name, compiled)

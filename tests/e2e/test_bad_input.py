@@ -149,14 +149,14 @@ FILES: Dict[str, Case] = {
     "a yarn lock": Case(
         instead("package-lock.json", "yarn.lock"),
         (
-            '"apps/a-yarn-lock/yarn.lock" is not an npm lock',
+            '"apps/a-yarn-lock/yarn.lock" is not an npm lockfile',
             f"next:  cd apps/a-yarn-lock && {REWRITE}",
         ),
     ),
     "a pnpm lock": Case(
         instead("package-lock.json", "pnpm-lock.yaml"),
         (
-            '"apps/a-pnpm-lock/pnpm-lock.yaml" is not an npm lock',
+            '"apps/a-pnpm-lock/pnpm-lock.yaml" is not an npm lockfile',
             f"next:  cd apps/a-pnpm-lock && {REWRITE}",
         ),
     ),
@@ -181,7 +181,7 @@ FILES: Dict[str, Case] = {
     "a lock out of step": Case(
         lock(lambda one: one["packages"][""].update(dependencies={"right": "^1.0.0"})),
         (
-            'the lock "apps/a-lock-out-of-step/package-lock.json" is out of step with package.json',
+            'the lockfile "apps/a-lock-out-of-step/package-lock.json" is out of date with package.json',
             "right",
             f"next:  cd apps/a-lock-out-of-step && {REWRITE}",
         ),
@@ -197,7 +197,7 @@ FILES: Dict[str, Case] = {
     "no fetch lock": Case(
         gone("npm-fetch.lock"),
         (
-            'the lock "apps/no-fetch-lock/package-lock.json" has no fetch lock',
+            'the lockfile "apps/no-fetch-lock/package-lock.json" has no fetch lock',
             "in:    apps/no-fetch-lock/npm-fetch.lock",
             "next:  ./pants generate-lockfiles --resolve=npm:apps/no-fetch-lock",
         ),
@@ -205,7 +205,7 @@ FILES: Dict[str, Case] = {
     "a stale fetch lock": Case(
         put("npm-fetch.lock", "# slipway fetch lock 1: of before\n"),
         (
-            'the fetch lock "apps/a-stale-fetch-lock/npm-fetch.lock" does not fit',
+            'the fetch lock "apps/a-stale-fetch-lock/npm-fetch.lock" is out of date: it does not match',
             "left@1.0.0: missing from apps/a-stale-fetch-lock/npm-fetch.lock",
             "next:  ./pants generate-lockfiles --resolve=npm:apps/a-stale-fetch-lock",
         ),
@@ -226,7 +226,7 @@ FILES: Dict[str, Case] = {
             'the script "build" failed with exit status 3',
             "in:    apps/a-failing-build-script/package.json, scripts",
             "the last line",
-            "next:  try it by hand: ./pants export --resolve=npm:apps/a-failing-build-script",
+            "next:  run the script by hand: ./pants export --resolve=npm:apps/a-failing-build-script",
         ),
     ),
     "a hanging build script": Case(
@@ -241,17 +241,17 @@ FILES: Dict[str, Case] = {
     "an output that is not there": Case(
         scripts(build="mkdir disk; :"),
         (
-            'the script "build" did not leave the declared outputs',
+            'the script "build" did not write the declared outputs',
             "in:    apps/an-output-that-is-not-there:bundle, field build_outputs",
-            '"dist" is not there after the script; there is disk',
-            "next:  correct the field, or let the script write there",
+            '"dist" does not exist; did you mean disk',
+            "next:  correct the field, or change the output paths of the script",
         ),
     ),
     "an output that leads outside": Case(
         scripts(build="mkdir dist; ln -s /etc/passwd dist/users; :"),
         (
             "in:    apps/an-output-that-leads-outside:bundle, field build_outputs",
-            '"dist/users" is a link to "/etc/passwd", outside of the folder',
+            '"dist/users" is a symlink to "/etc/passwd", outside the application folder',
         ),
     ),
     "an output whose name is not UTF-8": Case(
@@ -265,9 +265,9 @@ FILES: Dict[str, Case] = {
     "a source whose name is not UTF-8": Case(
         odd_name(b"service/\xff.js"),
         (
-            '"apps/a-source-whose-name-is-not-UTF-8" holds files whose names are not UTF-8',
+            '"apps/a-source-whose-name-is-not-UTF-8" contains files whose names are not UTF-8',
             "apps/a-source-whose-name-is-not-UTF-8/service/b'\\xff.js'",
-            "next:  rename them",
+            "next:  rename the files",
         ),
     ),
     "an unknown version of Node": Case(
@@ -293,15 +293,15 @@ FILES: Dict[str, Case] = {
     "a misspelt server_env": Case(
         fields(release='server_env="prd"'),
         (
-            '"prd" is no server_env',
+            'unknown server_env "prd"',
             "in:    apps/a-misspelt-server-env:release, field server_env",
-            "next:  did you mean prod? Known are stable, sit, pre, prod",
+            "next:  did you mean prod? Use one of stable, sit, pre, prod",
         ),
     ),
     "no server sources": Case(
         fields("runtime_sources=[]"),
         (
-            'the bundle "apps/no-server-sources:bundle" has no runtime sources',
+            'the field runtime_sources of "apps/no-server-sources:bundle" matches no file',
             "in:    apps/no-server-sources:bundle, field runtime_sources",
             'next:  list the files that the application runs, such as runtime_sources=["service/**"]',
         ),
@@ -312,7 +312,7 @@ FILES: Dict[str, Case] = {
             fields(release='smoke_script="smoke"'),
         ),
         (
-            'the smoke script "smoke" failed with exit status 1 in the staged release',
+            'the smoke script "smoke" failed with exit status 1 in the unpacked release',
             "in:    apps/a-smoke-script-that-fails:release, field smoke_script",
             "Cannot find module 'not-there'",
             "next:  ",
@@ -330,9 +330,9 @@ FILES: Dict[str, Case] = {
             ),
         ),
         (
-            "the built pages refer to static files that are not there",
+            "the built pages refer to missing static files",
             "in:    apps/a-page-that-refers-to-nothing:bundle, field static_base_url",
-            "service/views/index.html:1: //static.example.com/dist/b.js is not in the static files",
+            "service/views/index.html:1: //static.example.com/dist/b.js: no static file",
             "next:  ",
         ),
     ),

@@ -50,7 +50,7 @@ def assert_all_told(said: Result) -> None:
     failed = f"the install scripts of {len(hostile_packages.OUTWARD)} packages failed"
     assert failed in words, said.output
     for name, target in hostile_packages.TOLD.items():
-        wants = f'"{name}@1.0.0" wants to download what is not declared'
+        wants = f'"{name}@1.0.0" tried to download files that are not declared'
         assert wants in words, said.output
         assert f"{name}@1.0.0 (install script " in words
         assert f"tried to reach {target}" in words, (name, said.output)
@@ -160,7 +160,7 @@ def test_a_script_without_a_decision_is_an_error_with_the_lines_to_add(
     release, folder = write_hostile(workspace, packages)
     decide(folder, {})
     said = workspace.pants("package", release).failed()
-    assert "packages have install scripts that nobody has decided on" in said.output
+    assert "packages with install scripts have no entry in install_scripts" in said.output
     assert 'quiet@1.0.0, install: "node-gyp-build || echo x"' in said.output
     assert '"quiet": "source",' in said.output
     decide(folder, {"quiet": "skip"})
@@ -197,8 +197,8 @@ def test_a_binary_is_pinned_and_reaches_the_script_that_asks_for_it(
     decide(folder, {**DECIDED, "bcrypt": "prebuilt"})
 
     said = workspace.pants("package", release).failed()
-    assert '"bcrypt@5.1.1" asks for a binary that is not pinned' in said.output
-    assert f"{ASSET}, by npm_config_bcrypt_lib_binary_host_mirror" in said.output
+    assert '"bcrypt@5.1.1" requests a binary that is not pinned' in said.output
+    assert f"{ASSET}, from the mirror in npm_config_bcrypt_lib_binary_host_mirror" in said.output
     add = ("install-scripts", "--pin=bcrypt", bundle_of(release))
     assert f"./pants {' '.join(add[:2])} apps/node16:bundle" in said.output
 
@@ -281,9 +281,11 @@ def test_a_page_that_says_404_is_never_kept_as_a_binary(
     tarball = hostile_packages.tarball("keeps", {"fetch.js": KEEPS}, "node fetch.js")
     release, folder = write_hostile(workspace, {"keeps": tarball}, "prebuilt")
     said = workspace.pants("package", release).failed()
-    assert 'nothing is known that tells "keeps@1.0.0" where to fetch its binary' in said.output
+    assert (
+        'no variable is known that names the mirror for the binary of "keeps@1.0.0"' in said.output
+    )
     said = workspace.pants(KNOWN, "package", release).failed()
-    assert '"keeps@1.0.0" asks for a binary that is not pinned' in said.output
+    assert '"keeps@1.0.0" requests a binary that is not pinned' in said.output
     assert "v1/addon.node, by KEEPS_MIRROR" in said.output
 
     # A local file replaces the mirror, and the mirror of an option replaces the client's own.
@@ -294,7 +296,7 @@ def test_a_page_that_says_404_is_never_kept_as_a_binary(
     pinned = (folder / "npm-fetch.lock").read_text()
     assert "KEEPS_MIRROR v1/addon.node" in pinned
     said = workspace.pants(*add, f"--from-file={scratch}/none", bundle_of(release)).ok()
-    assert "nothing is missing" in said.output
+    assert "all binaries are pinned already" in said.output
     workspace.pants(KNOWN, "package", release).ok()
     assert read_released(workspace, "node_modules/keeps/addon.node") == local.read_text()
 
@@ -331,7 +333,7 @@ def test_the_table_lists_every_package_with_a_script(workspace: Workspace) -> No
     assert "did you mean bcrypt" in said.output
     for name in ("@corp/bcrypt", "corp/bcrypt"):
         said = workspace.pants("install-scripts", f"--pin={name}", bundle_of(release)).failed()
-        assert 'the lock has no package "@corp/bcrypt"' in said.output
+        assert 'the lockfile has no package "@corp/bcrypt"' in said.output
 
 
 # --- A build that has the network.
@@ -359,7 +361,7 @@ def test_a_build_with_the_network_is_made_anew_in_each_session(
     app.bundle += ', network="allow"'
     app.write()
     said = workspace.pants(*package).failed()
-    assert "the bundle of a release has the network while it is built" in said.output
+    assert "the bundle of a release has network access during its build" in said.output
 
     app.release_fields += ", allow_network=True"
     app.write()

@@ -1,8 +1,7 @@
-"""Finds references to published static files and says which of them will not be there.
+"""Finds references to published static files, and reports the references without a file.
 
-A page that names a script which is not at its address is a broken page that no build notices: the
-folder that is published must repeat the path of the address (`https://host/dist/js/a.js` is
-`dist/js/a.js` in the static folder).
+A page that refers to a missing script is broken, and no build tool notices. The static folder must
+repeat the path of the URL: `https://host/dist/js/a.js` is `dist/js/a.js` in the static folder.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ class Reference:
     file: str
     line: int
     address: str
-    path: str  # in the static folder
+    path: str  # relative to the static folder
 
 
 @dataclass(frozen=True)
 class StaticBase:
-    """A base address such as `https://static.example.com/dist/`."""
+    """A base URL such as `https://static.example.com/dist/`."""
 
     address: str
 
@@ -39,15 +38,15 @@ class StaticBase:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https", "") or not parts.netloc or parts.query:
             raise SlipwayError(
-                "the address of the static files is no base address",
+                "static_base_url is not a base URL",
                 where=where,
                 found=address,
-                next='write it as "https://static.example.com/dist/"',
+                next='use the form "https://static.example.com/dist/"',
             )
         return StaticBase(address if address.endswith("/") else address + "/")
 
     def pattern(self) -> Pattern[str]:
-        """Matches the address with its scheme, and as `//host/path/`."""
+        """Matches the URL with a scheme, and as `//host/path/`."""
         parts = urlsplit(self.address)
         return re.compile(rf"(?:https?:)?//{re.escape(parts.netloc + parts.path)}{_END}")
 
@@ -58,12 +57,12 @@ class StaticBase:
                 address = match.group()
                 parts = urlsplit(address)
                 path = unquote(parts.path).lstrip("/")
-                # What a template fills in, and the bare base address, name no file.
+                # Skip URLs that a template completes, and the base URL itself: they name no file.
                 if _TEMPLATE.search(line[match.start() : match.end() + 2]) or path.endswith("/"):
                     continue
                 yield Reference(file, number, address, posixpath.normpath(path))
 
 
 def missing(references: Iterator[Reference], published: AbstractSet[str]) -> List[Reference]:
-    """References to files that the static folder lacks."""
+    """The references to files that are not in the static folder."""
     return [one for one in references if one.path not in published]

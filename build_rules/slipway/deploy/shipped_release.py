@@ -73,7 +73,7 @@ class ShippedRelease:
 
     @property
     def static(self) -> str:
-        """The path of the static archive; empty if the release has none."""
+        """The path of the static archive; empty if there is no static archive."""
         named = self.facts.get("static")
         return os.path.join(self.folder, named["file"]) if named else ""
 

@@ -1,4 +1,4 @@
-"""What an install reports: its packages, their install scripts, and what a release takes of them."""
+"""The report of an install: the packages of a release, and the packages with install scripts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Mapping, Optional, Tuple
 
 @dataclass(frozen=True)
 class InstalledPackage:
-    """A package of a release, as release.json lists it.
+    """A package of a release, in the form of a release.json.
 
-    `bytes` are those of its files, nested packages apart.  `decision` is what was decided on its
-    install script, where that ran.
+    `bytes` is the size of its files without nested packages. `decision` is the decision on its install
+    script, if the script ran.
     """
 
     path: str
@@ -23,9 +23,9 @@ class InstalledPackage:
 
 @dataclass(frozen=True)
 class ScriptedPackage:
-    """A package with install scripts, by event.
+    """A package with install scripts, which are keyed by event.
 
-    `production` is whether a release has it; `variables` steer what its scripts fetch.
+    `production` says whether a release contains the package; `variables` name the mirrors of its scripts.
     """
 
     path: str
@@ -42,10 +42,10 @@ class ScriptedPackage:
 
 @dataclass(frozen=True)
 class InstallReport:
-    """`packages` are those of a release, and `file_bytes` and `files` count what they have there.
+    """The report; `packages` are in the release, with `files` files of `file_bytes` bytes.
 
-    `foreign` are paths that were dropped from a release; `native` maps the paths of packages whose
-    scripts are to run, as far as they were installed, to their versions.
+    `foreign` are the paths dropped from the release. `native` maps the paths of installed packages whose
+    scripts will run to their versions.
     """
 
     file_bytes: int

@@ -1,4 +1,4 @@
-"""The tree that npm installed: all of it, its production subset, and what each package weighs."""
+"""The tree that npm installed: all files, the production subset, and the size of each package."""
 
 from __future__ import annotations
 
@@ -25,21 +25,26 @@ from slipway.npm.lockfiles.production import owner, production_bins
 from slipway.step import left_files
 from slipway.step.left_files import NotAFile
 
-# npm's own record of the tree and tools' caches: neither is a part of any package.
+# npm's record of the installed tree, and caches of tools: neither belongs to a package.
 _LEFT_OUT = ("node_modules/.package-lock.json", "node_modules/.cache")
 
 
 @dataclass(frozen=True)
 class LockedPackage:
-    """A package by its lock; a version 1 lock has no version of an application's own tarballs."""
+    """A package in the lockfile.
+
+    A version 1 lockfile has no version for tarballs in the application's folder.
+    """
 
     name: str
     version: Optional[str] = None
 
 
 class InstalledTree:
-    """The `node_modules` folders below `top`, which nothing changes any more; `packages` maps the
-    lock's paths to versions."""
+    """The `node_modules` folders below `top`, which must not change any more.
+
+    `packages` maps the paths in the lockfile to the `name` and `version` of each package.
+    """
 
     def __init__(self, top: str, packages: Mapping[str, LockedPackage]) -> None:
         self._top = top
@@ -47,7 +52,7 @@ class InstalledTree:
         self._manifests: Optional[Dict[str, Dict[str, Any]]] = None
 
     def entries(self) -> List[Entry]:
-        """Files and links below any `node_modules`, without npm's own record."""
+        """Files and symlinks in all `node_modules` folders, without npm's own record."""
         return [
             entry
             for entry in layers.walk(self._top, keep=lambda path: path not in _LEFT_OUT)
@@ -57,7 +62,10 @@ class InstalledTree:
     def production(
         self, entries: Iterable[Entry], paths: FrozenSet[str], npm_major: int
     ) -> List[Entry]:
-        """What `npm ci --omit=dev` would have installed, `paths` being the lock's own word."""
+        """The entries that `npm ci --omit=dev` would have installed.
+
+        `paths` are the paths of production packages according to the lockfile.
+        """
         known = frozenset(self._packages)
         kept: List[Entry] = []
         links: Dict[str, str] = {}
@@ -82,19 +90,19 @@ class InstalledTree:
         return kept
 
     def only(self, entries: Iterable[Entry], paths: Collection[str]) -> List[Entry]:
-        """Those of the packages at `paths`, with the .bin links to them."""
+        """The entries of the packages at `paths`, with the .bin links to them."""
         known = frozenset(self._packages)
         return [entry for entry in entries if owner(known, _file_of(entry)) in paths]
 
     def without(self, entries: Iterable[Entry], paths: Collection[str]) -> List[Entry]:
-        """Those of all other packages; .bin links stay."""
+        """The entries of all packages except those at `paths`; keeps all .bin links."""
         if not paths:
             return list(entries)
         known = frozenset(self._packages)
         return [entry for entry in entries if owner(known, entry.name) not in paths]
 
     def manifests(self) -> Mapping[str, Dict[str, Any]]:
-        """The package.json of each package of the lock that is there, by its path, in order."""
+        """The package.json of each installed package of the lockfile, by path, in order."""
         if self._manifests is None:
             self._manifests = dict(self._read_manifests())
         return self._manifests
@@ -105,12 +113,12 @@ class InstalledTree:
                 place = os.path.join(self._top, path, "package.json")
                 manifest = loads(left_files.read(place, self._top))
             except (NotAFile, ValueError):
-                continue  # not installed here: optional, for another system
+                continue  # npm skips optional packages for other systems
             if isinstance(manifest, dict):
                 yield path, manifest
 
     def sizes(self, entries: Iterable[Entry]) -> List[InstalledPackage]:
-        """Bytes per package, nested packages counted by themselves, by path."""
+        """The bytes of each package, sorted by path; a nested package counts separately."""
         known = frozenset(self._packages)
         sizes: Dict[str, int] = {}
         for entry in entries:
@@ -130,7 +138,7 @@ class InstalledTree:
 
 
 def _file_of(entry: Entry) -> str:
-    """The file that a .bin link leads to, or the entry's own name."""
+    """The target of a .bin link; for other entries their name."""
     folder = os.path.dirname(entry.name)
     if entry.kind != "link" or not folder.endswith("node_modules/.bin"):
         return entry.name

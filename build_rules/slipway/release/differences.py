@@ -1,4 +1,4 @@
-"""What two releases of one application differ in, for people who consider another Node."""
+"""The differences between two releases of an application, for `try-runtime`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Contents:
-    """A release's release.json, and the SHA-256 of its files by name, the runtime's left out."""
+    """A release's release.json, and the SHA-256 of each file outside the runtime."""
 
     manifest: Mapping[str, Any]
     files: Mapping[str, str]
 
 
 def render(before: Contents, after: Contents) -> str:
-    """A table of facts, then the files that differ."""
+    """A table of facts, followed by the files that differ."""
     rows = _facts(before.manifest, after.manifest)
     table = text_table.render([("", _name(before), _name(after)), *rows])
     changed = _changed(before.files, after.files)
     if not changed:
-        return "\n".join([table, "", "all files besides Node itself are the same"])
+        return "\n".join([table, "", "all files outside the Node runtime are the same"])
     shown = changed[:_MOST_NAMED]
     if len(changed) > len(shown):
         shown.append(f"… and {len(changed) - len(shown)} more")

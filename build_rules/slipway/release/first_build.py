@@ -1,7 +1,7 @@
-"""What `tailor` writes about an application at first sight: only where it departs from the defaults.
+"""The fields that `tailor` writes for a new application: only those that differ from the defaults.
 
-A first BUILD file that packages as it stands is worth more than an empty one, also for applications
-of another layout than `src/`, `build/` and `service/`.
+A first BUILD file should work unchanged, also for applications with other folders than `src/`, `build/`
+and `service/`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from slipway.npm.lockfiles.package import text_map
 
 _SERVER = "service"
 _CODE = (".js", ".cjs", ".mjs")
-# Folders that no server needs to run.
+# Folders that a server does not need at run time.
 _NOT_SERVED = frozenset(
     (
         *(
@@ -35,7 +35,7 @@ _NOT_SERVED = frozenset(
 def bundle_fields(
     manifest: Mapping[str, Any], files: Iterable[str], folders: Iterable[str]
 ) -> Dict[str, Any]:
-    """Fields of the bundle; `files` and `folders` are the names in the application's folder."""
+    """The fields of the bundle; `files` and `folders` are names in the application's folder."""
     fields: Dict[str, Any] = {}
     builds = "build" in text_map(manifest.get("scripts"))
     if not builds:
@@ -49,7 +49,7 @@ def bundle_fields(
 
 
 def release_fields(manifest: Mapping[str, Any]) -> Dict[str, Any]:
-    """Fields of the release, besides its bundle."""
+    """The fields of the release, except `bundle`."""
     scripts = text_map(manifest.get("scripts"))
     return {"run_script": "start"} if "start" in scripts and "serve" not in scripts else {}
 

@@ -1,4 +1,4 @@
-"""`bin/app` of a release, and what its template leaves open."""
+"""`bin/app` of a release, and the values for its template."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from slipway.core import placeholders
 
 @dataclass(frozen=True)
 class Launcher:
-    """`env_file` is a path on the host, or empty; `run_script` is the npm script that it runs."""
+    """`env_file` is a path on the host, or empty; `run_script` runs the application in the foreground."""
 
     server_env: str
     env_file: str

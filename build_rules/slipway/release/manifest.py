@@ -1,4 +1,4 @@
-"""The release.json of a release: what it is made of, and what a host has to know of it."""
+"""The release.json of a release: its inputs, its layers, and its requirements on hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """`tests` is what became of the tests of a runtime that was built from source."""
+    """`tests` is the test result of a runtime that was built from source."""
 
     version: str
     npm: str
@@ -25,7 +25,7 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class AbiFacts:
-    """`highest` are the newest versions that hosts need, by namespace."""
+    """`highest` has the newest symbol version that hosts need, by namespace."""
 
     highest: Mapping[str, str]
     waived: Tuple[WaivedFile, ...]
@@ -40,10 +40,10 @@ class PackageName:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a release.json says of the inputs of a release.
+    """The inputs of a release in its release.json.
 
-    `network` is "allow" where its scripts had the network; `install_scripts_not_run` are those of
-    packages that it has.
+    `network` is "allow" if its scripts had network access. `install_scripts_not_run` lists packages of the
+    release whose install scripts did not run.
     """
 
     app: str
@@ -58,6 +58,6 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def as_dict(self) -> Dict[str, Any]:
-        """With keys in their order, as hosts have known them since the first release."""
+        """The document with its keys in the order of the first release; the bytes must not change."""
         document: Dict[str, Any] = json.loads(records.as_json(self))
         return document

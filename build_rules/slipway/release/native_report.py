@@ -1,4 +1,4 @@
-"""The binaries of a release, one by one: who brought them, how they were made, what they need."""
+"""The list of a release's binaries: their package, their origin, and what they need."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ def render(
     scripts: Iterable[ScriptedPackage],
     toolchain: str,
 ) -> str:
-    """JSON. `packages` say of each path what was decided on, if at all; `scripts` are the packages
-    with install scripts; `toolchain` is the address of what compiled."""
+    """The report as JSON.
+
+    `packages` have the decision for each path, if there is one. `scripts` are the packages with install
+    scripts. `toolchain` is the address of the node_toolchain.
+    """
     decided = {package.path: package.decision for package in packages if package.decision}
     records = [_record(file, decided, toolchain) for file in files if file.verdict != FOREIGN]
     ran = [

@@ -1,8 +1,8 @@
-"""Sizes of packaged files, and how they differ from those of the last other build.
+"""Sizes of packaged files, and the difference from the previous build.
 
-What is in `dist` cannot tell: a run that changes nothing would be compared with itself, and a new
-version has another file name. So a record of the workspace keeps, for each target, the files of
-its last two builds that differ.
+The files in `dist` are not enough for this: a build without changes would be compared with itself, and
+a new version has another file name. So Slipway keeps a record per target in the workspace, with the
+files of its last two builds that differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 @dataclass(frozen=True)
 class PackedFile:
-    """`kind` stays when the version changes, such as `.tar.gz`; `size` is in bytes."""
+    """`kind`, such as `.tar.gz`, is the same in all versions; `size` is in bytes."""
 
     kind: str
     name: str
@@ -31,16 +31,16 @@ class PackedFile:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The SHA-256 and size of each file of a build, by its kind."""
+    """The SHA-256 and size of each file of a build, by kind."""
 
     files: Mapping[str, Tuple[str, int]] = field(default_factory=dict)
 
 
 def update_record(path: str, files: Sequence[PackedFile]) -> Sizes:
-    """The build before this one whose content was another; empty if none is known.
+    """Records the files, and returns the last build with another content; empty if unknown.
 
-    Notes the files in the record at `path`. A record that cannot be read counts as empty, and one
-    that cannot be written is left as it is: a size for people must not fail a build.
+    A record that cannot be read counts as empty, and a failed write is ignored: the size table must not
+    fail a build.
     """
     last, before = _read(path)
     new = Sizes({file.kind: (file.sha256, file.size) for file in files})
@@ -52,7 +52,7 @@ def update_record(path: str, files: Sequence[PackedFile]) -> Sizes:
 
 
 def render(files: Sequence[PackedFile], before: Sizes) -> str:
-    """A table of the files, without a line break at its end."""
+    """A table of the files, without a final line break."""
     rows = [("file", "size", "difference")]
     for file in files:
         difference = _difference(file, before.files.get(file.kind))
@@ -61,9 +61,9 @@ def render(files: Sequence[PackedFile], before: Sizes) -> str:
 
 
 def format_size(size: int) -> str:
-    """Such as `31.2 MB`, in powers of 1000 as `ls --si` and registries count."""
+    """A size such as `31.2 MB`, in powers of 1000 like `ls --si`."""
     for unit, name in _UNITS:
-        # 999,950 bytes would be rounded to "1000.0 kB".
+        # From 999,950 bytes on, "kB" would be rounded to "1000.0 kB".
         if size >= unit * 0.99995:
             return f"{size / unit:.1f} {name}"
     return f"{size} B"
@@ -94,7 +94,7 @@ def _sizes(record: Mapping[str, Any]) -> Sizes:
 def _write(path: str, last: Sizes, before: Sizes) -> None:
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
-    # Two Pants processes may write at once: each replaces the whole record.
+    # Two Pants processes may write at the same time, so replace the whole file atomically.
     handle, scratch = tempfile.mkstemp(dir=folder)
     try:
         with open(handle, "w", encoding="utf-8") as file:

@@ -152,28 +152,28 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         "",
         'server_env="prd"',
         (
-            '"prd" is no server_env',
+            'unknown server_env "prd"',
             "in:    app:release, field server_env",
             "found: prd",
             (
-                "next:  did you mean prod? Known are stable, sit, pre, prod; "
-                "[slipway] server_envs in pants.toml adds more"
+                "next:  did you mean prod? Use one of stable, sit, pre, prod, "
+                "or add the name to [slipway] server_envs in pants.toml"
             ),
         ),
     ),
     "a misspelt server_env of both": (
         'server_env="stabel"',
         'server_env="stabel"',
-        ('"stabel" is no server_env', "did you mean stable?"),
+        ('unknown server_env "stabel"', "did you mean stable?"),
     ),
     "a bundle for another environment": (
         'server_env="sit"',
         "",
         (
-            "a release and its bundle must be for the same server_env",
+            "the release and its bundle have different values of server_env",
             "in:    app:release, field bundle",
-            "found: prod, but app:bundle is for sit",
-            'next:  server_env=parametrize("sit", "prod") in the bundle',
+            'found: release: "prod", app:bundle: "sit"',
+            'next:  set server_env=parametrize("sit", "prod") in the bundle',
         ),
     ),
     "a bundle that is a runtime": (
@@ -207,16 +207,16 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         'runtime_sources=["server/**"]',
         "",
         (
-            'the bundle "app:bundle" has no runtime sources',
+            'the field runtime_sources of "app:bundle" matches no file',
             "in:    app:bundle, field runtime_sources",
-            "found: no file matches server/**",
+            "found: server/**",
             'next:  list the files that the application runs, such as runtime_sources=["service/**"]',
         ),
     ),
     "an empty list of runtime sources": (
         "runtime_sources=[]",
         "",
-        ('the bundle "app:bundle" has no runtime sources', "field runtime_sources"),
+        ('the field runtime_sources of "app:bundle" matches no file', "field runtime_sources"),
     ),
     "a misspelt build script": (
         'build_script="biuld"',
@@ -242,20 +242,20 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         'build_outputs=["../dist"]',
         "",
         (
-            '"../dist" is no plain path below the application\'s folder',
+            '"../dist" is not a normalised path in the application\'s folder',
             "in:    app:bundle, field build_outputs",
         ),
     ),
     "an absolute static folder": (
         'static_dir="/dist"',
         "",
-        ('"/dist" is no plain path', "in:    app:bundle, field static_dir"),
+        ('"/dist" is not a normalised path', "in:    app:bundle, field static_dir"),
     ),
     "a quote in a path for bin/app": (
         "",
         'env_file="/etc/it\'s"',
         (
-            'the field "env_file" holds a quote or a line break',
+            'the field "env_file" contains a single quote or a line break',
             "in:    app:release, field env_file",
         ),
     ),

@@ -17,7 +17,7 @@ ALLOWED = 'network="allow"'
 
 def test_a_release_has_to_agree(workspace: Workspace) -> None:
     workspace.write_app("app", BUILD=make_build(ALLOWED))
-    with pytest.raises(Exception, match="has the network while it is built") as caught:
+    with pytest.raises(Exception, match="has network access during its build") as caught:
         workspace.package("app:release")
     assert "app:bundle, field network" in str(caught.value)
     assert "allow_network=True in app:release" in str(caught.value)

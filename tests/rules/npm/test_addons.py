@@ -115,7 +115,7 @@ def refusal(workspace: Workspace) -> str:
 def test_a_linked_folder_that_has_to_be_compiled_is_told(addon: Workspace) -> None:
     write_app(addon, "")
     said = refusal(addon)
-    assert "folders that are linked into the application have to be compiled" in said
+    assert "linked folders contain native addons that are not in the field addons" in said
     assert "app/addons/hello/binding.gyp" in said
     assert 'addons=["//app/addons/hello"]' in said
 
@@ -123,7 +123,7 @@ def test_a_linked_folder_that_has_to_be_compiled_is_told(addon: Workspace) -> No
 def test_an_addon_that_is_not_linked_is_told(addon: Workspace) -> None:
     write_app(addon, 'addons=["//app/addons/hello"]', **{"addons/other": {"version": "1.0.0"}})
     said = refusal(addon)
-    assert 'the addon "app/addons/hello:hello" is not linked into the application' in said
+    assert 'the application does not link the addon "app/addons/hello:hello"' in said
     assert "cd app && npm install ./addons/hello" in said
 
 
@@ -133,7 +133,7 @@ def test_another_target_than_an_addon_is_told(addon: Workspace) -> None:
 
 
 WRONG = {
-    "runtimes=[]": "has no runtimes to be packaged for",
+    "runtimes=[]": "has no runtimes",
     'runtimes=["//toolchains/gcc48"]': "toolchains/gcc48:gcc48, a node_toolchain",
     "toolchain=None": "has no toolchain",
     'toolchain="//toolchains/node"': "must be a node_toolchain",

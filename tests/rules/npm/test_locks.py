@@ -72,15 +72,15 @@ BAD: Dict[str, Tuple[Dict[str, str], Tuple[str, ...]]] = {
     "out of step": (
         {"package.json": manifest(dependencies={"koa": "^2.0.0"})},
         (
-            'the lock "app/package-lock.json" is out of step with package.json',
-            "package.json: dependencies: koa ^2.0.0: the lock has it not at all",
+            'the lockfile "app/package-lock.json" is out of date with package.json',
+            "package.json: dependencies: koa ^2.0.0: missing from the lockfile",
             "next:  ",
         ),
     ),
     "no fetch lock line": (
         with_koa(),
         (
-            'the fetch lock "app/npm-fetch.lock" does not fit "app/package-lock.json"',
+            'the fetch lock "app/npm-fetch.lock" is out of date: it does not match "app/package-lock.json"',
             "1. koa@2.14.2: missing from app/npm-fetch.lock",
             RENEW,
         ),
@@ -100,11 +100,11 @@ BAD: Dict[str, Tuple[Dict[str, str], Tuple[str, ...]]] = {
     ),
     "a conflict in the fetch lock": (
         {"npm-fetch.lock": make_fetch_lock("app", "<<<<<<< HEAD")},
-        ("app/npm-fetch.lock:2: a merge conflict is not resolved", RENEW),
+        ("app/npm-fetch.lock:2: unresolved merge conflict", RENEW),
     ),
     "a fetch lock of something else": (
         {"npm-fetch.lock": "hello\n"},
-        ('"app/npm-fetch.lock" does not begin as a fetch lock', "found: hello", RENEW),
+        ('"app/npm-fetch.lock" is not a fetch lock', "found: hello", RENEW),
     ),
 }
 
@@ -142,7 +142,7 @@ MISSING: Dict[str, Tuple[str, Dict[str, Optional[str]], Tuple[str, ...]]] = {
         "npm-fetch.lock",
         {},
         (
-            'the lock "app/package-lock.json" has no fetch lock',
+            'the lockfile "app/package-lock.json" has no fetch lock',
             "in:    app/npm-fetch.lock",
             RENEW,
         ),
@@ -150,7 +150,10 @@ MISSING: Dict[str, Tuple[str, Dict[str, Optional[str]], Tuple[str, ...]]] = {
     "no manifest": (
         "package.json",
         {},
-        ('the lock "app/package-lock.json" needs package.json files', "app/package.json"),
+        (
+            'package.json files of the lockfile "app/package-lock.json" are missing',
+            "app/package.json",
+        ),
     ),
 }
 
@@ -166,7 +169,9 @@ def test_a_missing_file_is_told_with_what_makes_it(
 def test_a_lock_in_another_folder_than_its_manifest_is_refused(workspace: Workspace) -> None:
     workspace.write_app("app")
     workspace.write({"app/locks/package-lock.json": make_lock()})
-    with pytest.raises(Exception, match=r"package\.json and its lock must lie in one folder"):
+    with pytest.raises(
+        Exception, match=r"package\.json and its lockfile must be in the same folder"
+    ):
         workspace.request(
             ReadNpmLock,
             NpmLockRequest("app/locks/package-lock.json", "app/package.json", "app:bundle"),
@@ -183,7 +188,7 @@ def test_lint_tells_every_fault_and_the_lock_of_two_bundles_once(workspace: Work
     workspace.write_app("worse", **{"package-lock.json": "{"})
     result = workspace.lint("good:bundle", "bad:one", "bad:two", "worse:bundle")
     assert result.exit_code == 1
-    assert result.stdout.count('"bad/npm-fetch.lock" does not begin as a fetch lock') == 1
+    assert result.stdout.count('"bad/npm-fetch.lock" is not a fetch lock') == 1
     assert '"worse/package-lock.json" is not JSON' in result.stdout
     assert "good" not in result.stdout
 
@@ -197,7 +202,10 @@ def test_lint_refuses_a_line_that_names_two_contents(
     workspace.write_app("app")
     said = workspace.lint("app:bundle")
     assert said.exit_code == 1
-    assert 'the fetch lock "app/npm-fetch.lock" names different contents in one line' in said.stdout
+    assert (
+        'the fetch lock "app/npm-fetch.lock" has hashes of different contents in one line'
+        in said.stdout
+    )
     assert fault in said.stdout
     assert "next:  git checkout -- app/npm-fetch.lock" in said.stdout
     assert "rm app/npm-fetch.lock; ./pants generate-lockfiles --resolve=npm:app" in said.stdout
@@ -210,7 +218,7 @@ def test_lint_says_how_much_it_could_not_compare(
     workspace.write_app("app")
     said = workspace.lint("app:bundle")
     assert said.exit_code == 0
-    assert "app/npm-fetch.lock: 3 of 0 contents were never fetched on this machine" in said.stdout
+    assert "app/npm-fetch.lock: cannot compare the SHA-256 of 3 of 0 tarballs" in said.stdout
 
 
 def test_lint_of_sound_locks_says_nothing(workspace: Workspace) -> None:

@@ -109,7 +109,7 @@ def test_an_address_that_is_no_base_is_refused(address: str) -> None:
         StaticBase.parse(address, "//app:bundle, field static_base_url")
     assert caught.value.where == "//app:bundle, field static_base_url"
     assert caught.value.found == address
-    assert 'write it as "https://static.example.com/dist/"' in caught.value.next
+    assert 'use the form "https://static.example.com/dist/"' in caught.value.next
 
 
 @settings(deadline=None)

@@ -39,7 +39,7 @@ def test_facts_stand_side_by_side_and_files_below() -> None:
 
 def test_equal_files_are_told_in_one_line() -> None:
     one, other = (make(node, "8", {"a": "1"}) for node in ("16.20.2", "14.21.3"))
-    assert render(one, other).splitlines()[-1] == "all files besides Node itself are the same"
+    assert render(one, other).splitlines()[-1] == "all files outside the Node runtime are the same"
 
 
 def test_many_files_are_counted() -> None:

@@ -1,6 +1,6 @@
-"""Runs an application's build script and takes its declared outputs.
+"""Runs an application's build script and collects its declared outputs.
 
-Leaves `built.tar` with the outputs and `build.json` with what else the script wrote.
+Writes `built.tar` with the outputs, and `build.json` with the other files that the script wrote.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _State = Tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Arguments:
-    """The npm script with its arguments, and those to run before it.
+    """The npm script with its arguments, and the scripts to run before it.
 
-    `outputs` are the files and folders that it has to leave; `executables` are those of the sources
-    that are.
+    `outputs` are the files and folders that the script must write; `executables` are the executable
+    files among the sources.
     """
 
     script: str
@@ -44,7 +44,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Report:
-    """What the script wrote beside its outputs."""
+    """The files that the script wrote outside its outputs."""
 
     undeclared: Tuple[str, ...]
 
@@ -90,7 +90,7 @@ def _collect(before: Mapping[str, _State], arguments: Arguments) -> None:
 
 
 def _subject() -> Subject:
-    """The application, by its package.json as it is before any script has run."""
+    """The application by its package.json, read before any script can change that file."""
     with open("in/sources/package.json", encoding="utf-8") as file:
         manifest = json.load(file)
     name, version = str(manifest.get("name", "")), str(manifest.get("version", ""))
@@ -105,8 +105,8 @@ def _run_script(script: str, more: Sequence[str], subject: Subject, arguments: A
         raise SlipwayError(
             f'the script "{script}" failed with exit status {status}',
             where=f"{placeholders.PACKAGE_JSON}, scripts",
-            found="\n".join([f"{said}, whose last lines were", *last]),
-            next=f"try it by hand: ./pants export --resolve={placeholders.RESOLVE}",
+            found="\n".join([f"last lines of {said}:", *last]),
+            next=f"run the script by hand: ./pants export --resolve={placeholders.RESOLVE}",
         )
 
 
@@ -118,8 +118,8 @@ def _check_outputs(arguments: Arguments) -> None:
         place = os.path.join(_APP, output)
         if not os.path.lexists(place):
             guesses = nearest(output, there)
-            hint = f"; there is {', '.join(guesses)}" if guesses else ""
-            faults.append(f'"{output}" is not there after the script{hint}')
+            hint = f"; did you mean {', '.join(guesses)}?" if guesses else ""
+            faults.append(f'"{output}" does not exist{hint}')
             continue
         for shown in there:
             path = os.path.join(_APP, shown)
@@ -127,21 +127,23 @@ def _check_outputs(arguments: Arguments) -> None:
                 continue
             target = os.readlink(path)
             if not (os.path.realpath(path) + "/").startswith(top + "/"):
-                faults.append(f'"{shown}" is a link to "{target}", outside of the folder')
+                faults.append(
+                    f'"{shown}" is a symlink to "{target}", outside the application folder'
+                )
             elif target.startswith("/"):
-                # It leads to a place of the build, which no host has.
-                faults.append(f'"{shown}" is a link to "{target}", which must be relative')
+                # An absolute target is a path in the sandbox, which does not exist on hosts.
+                faults.append(f'"{shown}" is a symlink to "{target}", which must be relative')
     if faults:
         raise SlipwayErrors(
-            f'the script "{arguments.script}" did not leave the declared outputs',
+            f'the script "{arguments.script}" did not write the declared outputs',
             faults,
             where=f"{placeholders.ORIGIN}, field build_outputs",
-            next="correct the field, or let the script write there",
+            next="correct the field, or change the output paths of the script",
         )
 
 
 def _files() -> Dict[str, _State]:
-    """Size, time and mode of each file outside of node_modules."""
+    """Size, modification time and mode of each file outside of node_modules."""
     found = {}
     for path in _all_paths():
         place = os.path.join(_APP, path)

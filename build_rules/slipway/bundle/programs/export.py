@@ -1,7 +1,7 @@
-"""Unpacks what `export` laid out: the runtime below `node_runtime`, all else in the folder itself.
+"""Unpacks the archives of `export`: the runtime to `node_runtime`, the others to the folder itself.
 
-Started by `export`, outside of any sandbox, with that folder.  It is in a folder of its own there,
-which it removes at last, with the archives.
+`export` starts this program outside of any sandbox, with the folder as argument. The program's modules
+are in a subfolder; at the end the program removes the subfolder and the archives.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Fetches a binary that is to be pinned, and says by which hash.
+"""Fetches a binary to pin, and writes its SHA-256 and size.
 
-A local file can be taken instead of the mirror's; it is kept for the steps that follow.
+Can take a local file instead of the mirror's, and stores it in the download cache for later steps.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from slipway.step.network_frame import run
 
 @dataclass(frozen=True)
 class Arguments:
-    """The package `name`, whose binary is at `path` below the address that `variable` has; or else
-    the local `file`."""
+    """The binary of the package `name`, at `path` relative to the URL in `variable`; or the local `file`."""
 
     name: str
     variable: str
@@ -61,7 +60,7 @@ def _keep(path: str, cache: ContentCache) -> Stored:
             return cache.store(Content(), lambda sink: shutil.copyfileobj(file, sink))
     except OSError as error:
         raise SlipwayError(
-            f'the file "{path}" cannot be read',
+            f'cannot read the file "{path}"',
             where="the option --from-file",
             found=str(error.strerror),
             next=f"ls -l {path}",

@@ -1,8 +1,8 @@
-"""Packs what belongs to one application and environment: its own files, and its static files.
+"""Packs the files of one application and environment: its own files, and its static files.
 
-Leaves `app.layer` (package.json, server files, what the build wrote for the server),
-`static.layer` (the static files as a part of a release) and `static.tar.gz` (the same by
-themselves), and what the binaries of both layers need, as `<layer>.elf.json`.
+Writes `app.layer` (package.json, server files, build outputs for the server), `static.layer` (the static
+files as a layer of a release), `static.tar.gz` (the static files as a separate archive), and the needs
+of the binaries of both layers as `<layer>.elf.json`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def pack(arguments: Arguments) -> None:
 
 
 def _addons(paths: Sequence[str]) -> Iterator[Entry]:
-    """The files of native addons, at the paths of their folders."""
+    """The files of native addons, at the addons' paths in the application."""
     for index, path in enumerate(paths):
         folder = f"addon-{index}"
         os.mkdir(folder)
@@ -89,7 +89,7 @@ def _addons(paths: Sequence[str]) -> Iterator[Entry]:
 
 
 def _is_in(entry: Entry, folder: str) -> bool:
-    if not folder:  # browsers load nothing of what is built
+    if not folder:  # an empty static_dir: the server needs all build outputs
         return False
     return entry.name == folder or entry.name.startswith(folder + "/")
 
@@ -99,7 +99,10 @@ def _renamed(entry: Entry, name: str) -> Entry:
 
 
 def _check_references(arguments: Arguments, app: Iterable[Entry], static: Iterable[Entry]) -> None:
-    """Views, HTML and CSS: files that the build wrote, and HTML and CSS of the server."""
+    """Raises SlipwayErrors for references to missing static files.
+
+    Checks all views of the server, and the HTML and CSS among the static files.
+    """
     base = StaticBase.parse(
         arguments.static_base_url, f"{placeholders.ORIGIN}, field static_base_url"
     )
@@ -112,23 +115,23 @@ def _check_references(arguments: Arguments, app: Iterable[Entry], static: Iterab
         with open(entry.source, encoding="utf-8", errors="replace") as file:
             references = base.references(entry.name, file.read())
         broken.extend(
-            f"{one.file}:{one.line}: {one.address} is not in the static files as {one.path}"
+            f"{one.file}:{one.line}: {one.address}: no static file {one.path}"
             for one in missing(references, files)
         )
     if broken:
         raise SlipwayErrors(
-            "the built pages refer to static files that are not there",
+            "the built pages refer to missing static files",
             broken,
             where=f"{placeholders.ORIGIN}, field static_base_url",
-            next=f"let the build write those files below {arguments.static_dir}/, "
-            "or correct the address",
+            next=f"let the build write these files to {arguments.static_dir}/, "
+            "or correct static_base_url",
         )
 
 
 def _is_view(entry: Entry) -> bool:
     if entry.source is None or "node_modules" in entry.name.split("/"):
         return False
-    # What the build wrote for the server is a view, whatever its template engine calls it.
+    # Every build output for the server counts: template engines use any file extension.
     return entry.source.startswith("built/") or entry.name.endswith(_CHECKED)
 
 

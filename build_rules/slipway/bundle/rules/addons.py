@@ -1,4 +1,4 @@
-"""The native addons of folders that an application links: compiled for its own Node."""
+"""The native addons that an application links, compiled for the Node of its bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from slipway.runtime.rules.node import Runtime
 
 @dataclass(frozen=True)
 class AddonOfApp:
-    """`path` is its folder in the application."""
+    """An addon; `path` is its folder in the application."""
 
     path: str
     addon: Addon
@@ -32,7 +32,7 @@ class AddonOfApp:
 
 @dataclass(frozen=True)
 class AddonsOfApp:
-    """The native addons of folders that are linked into an application."""
+    """The native addons of an application."""
 
     addons: Tuple[AddonOfApp, ...]
 
@@ -40,17 +40,20 @@ class AddonsOfApp:
 async def _require_compiled(
     app: App, compiled: Sequence[str], field_set: NodeAppBundleFieldSet
 ) -> None:
-    """A linked folder with a binding.gyp is of no use in a release before it is compiled."""
+    """Raises SlipwayErrors for linked folders with a binding.gyp that are not in `addons`.
+
+    Without compilation such a folder would fail to load in a release.
+    """
     left = [one for one in app.read.lock.link_targets if one not in compiled]
     there = await Get(
         Paths, PathGlobs([os.path.join(field_set.folder, one, "binding.gyp") for one in left])
     )
     if there.files:
         raise SlipwayErrors(
-            "folders that are linked into the application have to be compiled",
+            "linked folders contain native addons that are not in the field addons",
             there.files,
             where=f"{field_set.origin}, field addons",
-            next=f"a BUILD file with node_addon() in each, and "
+            next=f"add a BUILD file with node_addon() to each folder, and set "
             f'addons=["//{os.path.dirname(there.files[0])}"] in the bundle',
         )
 
@@ -80,9 +83,9 @@ async def find_addons(request: AppRequest) -> AddonsOfApp:
         path = os.path.relpath(addon.folder, field_set.folder)
         if path not in app.read.lock.link_targets:
             raise SlipwayError(
-                f'the addon "{addon.origin}" is not linked into the application',
+                f'the application does not link the addon "{addon.origin}"',
                 where=where,
-                found=f"{app.read.lock.path} has no link to {path}",
+                found=f"no link to {path} in {app.read.lock.path}",
                 next=f"cd {field_set.folder} && npm install ./{path}",
             )
         found.append((path, addon))

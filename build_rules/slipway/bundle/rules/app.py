@@ -1,4 +1,4 @@
-"""Applications: what they are before any environment comes in, and what they stand on."""
+"""Applications: manifest and lockfile, runtime and toolchain, without any environment."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class NodeAppBundleFieldSet(FieldSet):
 
 @dataclass(frozen=True)
 class AppRequest:
-    """Asks for what an application is before any environment comes in."""
+    """A request for the parts of an application that do not depend on the environment."""
 
     field_set: NodeAppBundleFieldSet
 
@@ -102,7 +102,7 @@ class App:
 
 @dataclass(frozen=True)
 class ToolchainOfApp:
-    """The target that compiles an application's native packages, and says what its hosts have."""
+    """The target that compiles native packages and defines the ABI policy."""
 
     field_set: ToolchainFieldSet
 
@@ -114,7 +114,7 @@ async def find_runtime(request: AppRequest) -> Runtime:
         raise SlipwayError(
             f'the bundle "{request.field_set.origin}" has no runtime',
             where=f"{request.field_set.origin}, field runtime",
-            next='runtime="//toolchains/node:16.20.2" there, or for all in the top BUILD file: '
+            next='set runtime="//toolchains/node:16.20.2", or for all bundles in the top BUILD file: '
             '__defaults__({node_app_bundle: {"runtime": "//toolchains/node:16.20.2"}})',
         )
     named = RuntimesNamed(
@@ -133,7 +133,7 @@ async def find_toolchain(request: AppRequest) -> ToolchainOfApp:
         raise SlipwayError(
             f'the bundle "{field_set.origin}" has no toolchain',
             where=f"{field_set.origin}, field toolchain",
-            next='toolchain="//toolchains/gcc48" there, or for all in the top BUILD file: '
+            next='set toolchain="//toolchains/gcc48", or for all bundles in the top BUILD file: '
             '__defaults__({node_app_bundle: {"toolchain": "//toolchains/gcc48"}})',
         )
     named = ToolchainNamed(
@@ -172,7 +172,7 @@ async def read_app(request: AppRequest) -> App:
         ReadNpmLock,
         NpmLockRequest(field_set.lockfile.path or "", path, field_set.origin),
     )
-    # The install reads it too; a stale one is told here, before anything is fetched.
+    # Only the install needs the fetch lock; reading it here reports an outdated one before any download.
     await Get(FetchLock, FetchLockRequest(read.lock))
     return App(manifest, read)
 

@@ -47,7 +47,7 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuiltClient:
-    """`digest` holds `built.tar`, or nothing where there is no build script."""
+    """`digest` contains `built.tar`; empty without a build script."""
 
     digest: Digest
 
@@ -59,8 +59,11 @@ class BundleRequest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """`layers` are those of the runtime, the installed packages and the application's own, in the
-    order of a release; `static_archive` holds the static files by themselves."""
+    """An application built for one environment.
+
+    `layers` are the layers of the runtime, the installed packages and the application, in the order of a
+    release. `static_archive` contains the separate static archive.
+    """
 
     app: App
     runtime: Runtime
@@ -76,7 +79,7 @@ class Bundle:
 
     @property
     def packages(self) -> Tuple[InstalledPackage, ...]:
-        """As a release.json lists them."""
+        """The packages and addons in the form of a release.json."""
         linked = (
             InstalledPackage(
                 linked.path,
@@ -99,7 +102,7 @@ def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequen
             app.manifest,
             script,
             f"{where} build_script",
-            otherwise='build_script="" if there is nothing to build',
+            otherwise='set build_script="" if there is nothing to build',
         )
     for name in field_set.lifecycle_scripts.value or ():
         check_script(app.manifest, name, f"{where} lifecycle_scripts")
@@ -166,7 +169,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
 
 
 def _manifest_paths(field_set: NodeAppBundleFieldSet, app: App) -> Tuple[str, ...]:
-    """The package.json files of the application and of folders that are linked into it."""
+    """The package.json files of the application and of its linked folders."""
     return tuple(os.path.join(field_set.folder, one) for one in app.read.lock.manifests)
 
 
@@ -176,7 +179,7 @@ def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -
         more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
         logger.warning(
             f"{field_set.origin}: the build script also wrote {', '.join(shown)}{more}; "
-            "what is not in the field build_outputs is not in the release"
+            "the release contains only files of the field build_outputs"
         )
 
 
@@ -194,7 +197,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         ),
     )
     _check_server_files(server.files, app, field_set)
-    # Nothing is fetched or run before all that can be refused has been looked at.
+    # Check all fields first: a mistake is reported before Slipway fetches or runs anything.
     toolchain = await Get(ToolchainOfApp, AppRequest(field_set))
     runtime = await Get(Runtime, AppRequest(field_set))
     base = await Get(BaseRoot)
@@ -252,9 +255,10 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
 def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:
     if not set(files) - set(app.read.lock.manifests):
         raise SlipwayError(
-            f'the bundle "{field_set.origin}" has no runtime sources',
+            f'the field runtime_sources of "{field_set.origin}" matches no file',
             where=f"{field_set.origin}, field runtime_sources",
-            found=f"no file matches {', '.join(field_set.runtime_sources.value or ()) or 'nothing'}",
+            found=", ".join(field_set.runtime_sources.value or ())
+            or "no globs (the field is empty)",
             next='list the files that the application runs, such as runtime_sources=["service/**"]',
         )
 

@@ -1,4 +1,4 @@
-"""What fields of bundles and releases must hold; each refusal says what would be right."""
+"""Checks of fields that bundles and releases share."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def check_server_env(field: ServerEnvField, known: Sequence[str], target: Addres
         guesses = nearest(value, known)
         hint = f"did you mean {guesses[0]}? " if guesses else ""
         raise SlipwayError(
-            f'"{value}" is no server_env',
+            f'unknown server_env "{value}"',
             where=f"{target}, field server_env",
             found=value,
-            next=f"{hint}Known are {', '.join(known)}; [slipway] server_envs in pants.toml adds more",
+            next=f"{hint}Use one of {', '.join(known)}, or add the name to [slipway] server_envs in pants.toml",
         )
     return value
 
@@ -29,8 +29,8 @@ def check_plain_paths(paths: Iterable[str], where: str) -> None:
         parts = path.split("/")
         if {"", ".", "..", "node_modules"} & set(parts):
             raise SlipwayError(
-                f'"{path}" is no plain path below the application\'s folder',
+                f'"{path}" is not a normalised path in the application\'s folder',
                 where=where,
                 found=path,
-                next='write it as "dist" or "service/views"',
+                next='use a path such as "dist" or "service/views"',
             )

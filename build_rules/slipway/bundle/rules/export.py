@@ -1,4 +1,4 @@
-"""`export` of an application: the pinned runtime and the full install, for an editor and by hand.
+"""`export` of an application: the pinned runtime and the full install, for editors and manual use.
 
 ./pants export --resolve=npm:apps/koa-kkl
 env DEBUG=true dist/export/node/apps.koa-kkl/node_runtime/bin/node app.js
@@ -29,7 +29,7 @@ from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
 
-# Beside what is exported; the program removes it.
+# The folder of the program in the exported folder; the program removes it.
 _FOLDER = ".slipway-unpack"
 
 

@@ -1,9 +1,10 @@
-"""The goal `install-scripts`: which packages have install scripts, and the binaries that those take.
+"""The goal `install-scripts`: lists packages with install scripts, and pins their binaries.
 
 ./pants install-scripts //apps/report:bundle
 ./pants install-scripts --pin=sqlite3 //apps/report:bundle
 
-What a package would fetch is not computed: its own script is run and asked, file by file.
+Slipway does not compute which files a package downloads. It runs the package's own script and records
+the requests, file by file.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ _MOST_FILES = 8
 
 @dataclass(frozen=True)
 class ScriptedPackages:
-    """Rows of the table, each a package: its label, kind, variable, decision and pinned files."""
+    """The rows of the table: label, kind of script, variable, decision and pinned files."""
 
     rows: Tuple[Tuple[str, str, str, str, str], ...]
 
 
 def _table(found: ScriptedPackages) -> str:
-    head = ("package", "install script", "steered by", "decision", "pinned")
+    head = ("package", "install script", "mirror variable", "decision", "pinned")
     return text_table.render([head, *found.rows])
 
 
@@ -76,7 +77,7 @@ async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
                 scripted.label,
                 mirrors.kind(scripted.scripts),
                 ", ".join(scripted.variables[:1]) or "-",
-                decision.value if decision else "none yet",
+                decision.value if decision else "missing",
                 ", ".join(f"{pin.path} {pin.sha256[:12]}" for pin in pinned) or "-",
             )
         )
@@ -88,9 +89,9 @@ async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
 
 @dataclass(frozen=True)
 class PinRequest:
-    """Asks for the binaries of the package `name`, or for the local file `from_file` as one.
+    """A request to pin the binaries of the package `name`, or the local file `from_file`.
 
-    `already` are those that the same run has pinned: bundles may share a lock.
+    `already` are the binaries that this run has pinned before: bundles may share a lockfile.
     """
 
     field_set: NodeAppBundleFieldSet
@@ -101,7 +102,7 @@ class PinRequest:
 
 @dataclass(frozen=True)
 class NewPins:
-    """The fetch lock with them, and what became of it in words."""
+    """The new fetch lock, the new pins, and a message about them."""
 
     digest: Digest
     pins: Tuple[PinnedBinary, ...]
@@ -142,12 +143,12 @@ async def pin_binaries(request: PinRequest) -> NewPins:
     text = fetch_lock.render(fetched.entries, command, [*before, *pins])
     digest = await Get(Digest, CreateDigest([FileContent(fetched.path, text.encode())]))
     told = ", ".join(f"{one.path} ({one.size} bytes, SHA-256 {one.sha256})" for one in pins)
-    said = f"pinned in {fetched.path}: {told}" if told else "nothing is missing"
+    said = f"pinned in {fetched.path}: {told}" if told else "all binaries are pinned already"
     return NewPins(digest, tuple(pins), said)
 
 
 def package_name(text: str) -> str:
-    """The npm name: only a scoped one has a slash, so the `@` before it may be left out."""
+    """The npm name for an option; only scoped names contain a slash, so `@` may be omitted."""
     return f"@{text}" if "/" in text and not text.startswith("@") else text
 
 
@@ -160,7 +161,7 @@ def _named(packages: Sequence[Package], request: PinRequest) -> List[Package]:
     if not found:
         near = nearest(request.name, {one.name for one in packages if one.in_node_modules})
         raise SlipwayError(
-            f'the lock has no package "{request.name}"',
+            f'the lockfile has no package "{request.name}"',
             where=f"{request.field_set.address}, option --pin",
             found=request.name,
             next=f"did you mean {', '.join(near)}?" if near else "correct the name",
@@ -214,7 +215,7 @@ async def list_install_scripts(
     chosen = [one for one in targets if NodeAppBundleFieldSet.is_applicable(one)]
     if not chosen:
         raise SlipwayError(
-            "there is nothing to look at",
+            "./pants install-scripts needs a node_app_bundle",
             found="no node_app_bundle among the targets",
             next="./pants install-scripts //apps/koa-kkl:bundle",
         )

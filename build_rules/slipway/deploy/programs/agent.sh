@@ -595,7 +595,7 @@ may_run() {
 }
 
 foreign_to_root() {
-  why="users other than root can change $1 and so run programs as root: log in as its owner, or let only root own and write it"
+  why="users other than root can change $1 and so run programs as root: log in as its owner, or make root its only owner and writer"
 }
 
 are_above_roots() {

@@ -1,1 +1,1 @@
-"""npm's locks and the fetch lock beside them, read and compared as npm does."""
+"""npm lockfiles and the fetch lock beside them, read and compared by npm's rules."""

@@ -1,11 +1,11 @@
-"""The fetch lock: what an npm lock lacks to fetch its tarballs by SHA-256 and size.
+"""The fetch lock: the SHA-256 and size of each tarball, which an npm lockfile does not have.
 
-It stands beside the npm lock, names no host, and has one tarball a line, sorted, so that git merges
-two branches' changes as it merges any list:
+The file is beside the npm lockfile and names no host. It has one tarball per line, sorted, so that git
+can merge the changes of two branches:
 
-    name version sha512-… sha256 size [the integrity that the npm lock has, where it is weaker]
+    name version sha512-… sha256 size [the integrity in the npm lockfile, if it is weaker]
 
-Below stand the binaries that install scripts may take, with the variable that says where from:
+Binaries for install scripts follow, with the variable that names their mirror:
 
     + name version sha256 size variable path
 """
@@ -30,14 +30,14 @@ _SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
 _SIZE = re.compile(r"^[1-9][0-9]{0,11}\Z")
 _VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z")
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]*\Z")
-# It goes into an address: no empty part, none that is `..`, nothing that an address gives a meaning.
+# The path becomes part of a URL: no empty part, no `..`, no character with a meaning in URLs.
 _PATH = re.compile(r"^(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9@._~+%=,-]+(/[A-Za-z0-9@._~+%=,-]+)*\Z")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
 @dataclass(frozen=True, order=True)
 class FetchEntry:
-    """One tarball: what npm calls it, and what it takes to fetch it."""
+    """One tarball: its name and version in npm, and the hashes and size to fetch it."""
 
     name: str
     version: str
@@ -48,7 +48,7 @@ class FetchEntry:
 
     @property
     def accepts(self) -> Tuple[str, ...]:
-        """The integrities under which an npm lock may name this content."""
+        """The integrity values by which an npm lockfile may name this content."""
         return (self.integrity,) + ((self.locked_integrity,) if self.locked_integrity else ())
 
     def line(self) -> str:
@@ -58,8 +58,10 @@ class FetchEntry:
 
 @dataclass(frozen=True, order=True)
 class PinnedBinary:
-    """A file that the install script of a package takes, at `path` below the address that its
-    environment has as `variable`."""
+    """A file that a package's install script downloads.
+
+    `path` is relative to the URL in the environment variable `variable`.
+    """
 
     name: str
     version: str
@@ -75,7 +77,7 @@ class PinnedBinary:
 
 @dataclass(frozen=True)
 class FetchLock:
-    """A fetch lock that was read."""
+    """The content of a fetch lock."""
 
     path: str
     entries: Tuple[FetchEntry, ...]
@@ -94,9 +96,10 @@ class FetchLock:
 
 @dataclass(frozen=True, order=True)
 class CachedTarball:
-    """A tarball at its place in npm's cache, and what to fetch it by.
+    """A tarball, its path in npm's cache, and the hashes and size to fetch it.
 
-    Several tarballs can have one content and thus one place: the content must be that of each.
+    Several tarballs can have the same content and thus the same path. The content must then match the
+    hashes of each of them.
     """
 
     path: str
@@ -112,16 +115,16 @@ def renew_command(lock_path: str) -> str:
 
 
 def start_over(path: str) -> str:
-    """What to do about a fetch lock at `path` whose hashes are wrong: renewing it keeps lines."""
+    """What to do about wrong hashes in a fetch lock; renewing alone would keep those lines."""
     folder = path.rpartition("/")[0]
     return (
         f"git checkout -- {path}\n"
-        f"or, to ask the registry anew: rm {path}; {renew_command(f'{folder}/package-lock.json')}"
+        f"or, to fetch all hashes again: rm {path}; {renew_command(f'{folder}/package-lock.json')}"
     )
 
 
 def key(name: str, version: str, integrity: str) -> Tuple[str, str, str]:
-    """What a tarball is known by: the first of its strongest hashes decides."""
+    """The key of a tarball; the first of its strongest hashes counts."""
     return name, version, str(sri.parse(integrity)[0])
 
 
@@ -139,14 +142,14 @@ def render(
 
 
 def parse(text: str, path: str, command: str) -> FetchLock:
-    """The fetch lock in `text`; `command` is what renews it."""
+    """Reads the fetch lock in `text`; `command` renews it and goes into messages."""
     faults: List[str] = []
     entries: Dict[Tuple[str, str, str], FetchEntry] = {}
     binaries: Dict[Tuple[str, str, str], PinnedBinary] = {}
     lines = text.split("\n")
     _check_head(lines[0], path, command)
     if lines[-1] != "":
-        faults.append(f"{path}:{len(lines)}: the last line is cut off")
+        faults.append(f"{path}:{len(lines)}: the last line is incomplete")
     for number, line in enumerate(lines[1:], 2):
         if not line or line.startswith("#"):
             continue
@@ -156,12 +159,12 @@ def parse(text: str, path: str, command: str) -> FetchLock:
             continue
         if isinstance(entry, PinnedBinary):
             if binaries.setdefault((entry.name, entry.version, entry.path), entry) != entry:
-                faults.append(f"{path}:{number}: {entry.path} stands here twice")
+                faults.append(f"{path}:{number}: duplicate entry for {entry.path}")
             continue
         known = entries.setdefault((entry.name, entry.version, entry.integrity), entry)
         if (known, known.locked_integrity) != (entry, entry.locked_integrity):
             faults.append(
-                f"{path}:{number}: {entry.name}@{entry.version} stands here twice, with "
+                f"{path}:{number}: duplicate entry for {entry.name}@{entry.version} with "
                 "different values"
             )
     faults.extend(_contradictions(path, entries.values()))
@@ -175,7 +178,7 @@ def parse(text: str, path: str, command: str) -> FetchLock:
 
 
 def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
-    """Why the fetch lock does not fit the npm lock, one reason a tarball; empty if it does."""
+    """Why the fetch lock does not match the npm lockfile, one reason per tarball."""
     reasons: List[str] = []
     index = fetch_lock.index()
     by_name: Dict[Tuple[str, str], List[FetchEntry]] = {}
@@ -214,11 +217,11 @@ def is_wanted(binary: PinnedBinary, lock: NpmLock) -> bool:
 
 
 def require_fresh(lock: NpmLock, fetch_lock: FetchLock) -> None:
-    """Raises with all the reasons and the command if the fetch lock is stale."""
+    """Raises SlipwayErrors with all reasons if the fetch lock is out of date."""
     reasons = check(lock, fetch_lock)
     if reasons:
         raise SlipwayErrors(
-            f'the fetch lock "{fetch_lock.path}" does not fit "{lock.path}"',
+            f'the fetch lock "{fetch_lock.path}" is out of date: it does not match "{lock.path}"',
             reasons,
             where=fetch_lock.path,
             next=renew_command(lock.path),
@@ -226,8 +229,10 @@ def require_fresh(lock: NpmLock, fetch_lock: FetchLock) -> None:
 
 
 def require_known_variables(fetch_lock: FetchLock, more: Mapping[str, Iterable[str]]) -> None:
-    """Raises for binaries whose address would come by a variable that no table knows for their
-    package; `more` is the user's table."""
+    """Raises SlipwayErrors for binaries whose variable is in no table for their package.
+
+    `more` is the user's table.
+    """
     unknown = [
         one for one in fetch_lock.binaries if not mirrors.is_known(one.name, one.variable, more)
     ]
@@ -235,16 +240,16 @@ def require_known_variables(fetch_lock: FetchLock, more: Mapping[str, Iterable[s
         first = unknown[0]
         table = f"{{'{first.name}': ['{first.variable}']}}"
         raise SlipwayErrors(
-            "binaries are pinned by variables that are not known to name a mirror of theirs",
+            "pinned binaries use variables that are not known for their packages",
             [f"{one.name}@{one.version}, {one.path}: {one.variable}" for one in unknown],
             where=fetch_lock.path,
-            next="remove their lines, or if the package does take its binary by this variable: "
+            next="remove these lines; or if the package does read its mirror from this variable: "
             f'--install-scripts-variables="{table}"',
         )
 
 
 def cached_tarballs(lock: NpmLock, fetch_lock: FetchLock, npm_major: int) -> List[CachedTarball]:
-    """Every tarball of the lock at the place where an offline npm looks for it, sorted by place."""
+    """Every tarball of the lockfile, with its path in the cache of an offline npm, sorted by path."""
     cached: List[CachedTarball] = []
     index = fetch_lock.index()
     for tarball in lock.tarballs:
@@ -255,30 +260,30 @@ def cached_tarballs(lock: NpmLock, fetch_lock: FetchLock, npm_major: int) -> Lis
 
 
 def installed_hash(tarball: Tarball, entry: FetchEntry, npm_major: int) -> sri.Hash:
-    """The hash under which npm is told of a content.
+    """The hash of a tarball in the lockfile that npm reads.
 
-    npm 6 writes the integrity into the package.json that it installs, so there the lock's own one
-    stays; npm 7 and later get the sha512 even where the lock knows only a weaker one.
+    npm 6 writes the integrity into each package.json that it installs, so it gets the value of the
+    original lockfile. npm 7 and later get the sha512, even if the original has only a weaker hash.
     """
     return sri.parse(tarball.integrity if npm_major < 7 else entry.integrity)[0]
 
 
 def _contradictions(path: str, entries: Iterable[FetchEntry]) -> Iterator[str]:
-    """Entries that share one hash of their content, and differ in another."""
+    """Reports entries that have one hash in common and differ in another."""
     first: Dict[Tuple[str, str], Tuple[object, FetchEntry]] = {}
     for entry in entries:
         for fact, value in _facts(entry):
             known, other = first.setdefault(fact, (value, entry))
             if known != value:
                 yield (
-                    f"{path}: {entry.name}@{entry.version} and {other.name}@{other.version} share "
-                    "one hash of their content, but differ in another hash or in size"
+                    f"{path}: {entry.name}@{entry.version} and {other.name}@{other.version} have "
+                    "one hash in common, but differ in another hash or in size"
                 )
                 break
 
 
 def _facts(entry: FetchEntry) -> Iterator[Tuple[Tuple[str, str], object]]:
-    """What follows from each hash of a content: a hash and an algorithm, with the one value."""
+    """What each hash of a content implies: (hash, algorithm) pairs and their only valid value."""
     yield (entry.integrity, "sha256"), (entry.sha256, entry.size)
     yield (entry.sha256, "sha512"), entry.integrity
     for word in entry.accepts[1:]:
@@ -292,7 +297,7 @@ def _check_head(line: str, path: str, command: str) -> None:
     if matched and int(matched.group(1)) == FORMAT:
         return
     raise SlipwayError(
-        f'"{path}" does not begin as a fetch lock of format {FORMAT}',
+        f'"{path}" is not a fetch lock of format {FORMAT}',
         where=f"{path}:1",
         found=line[:120] or "nothing",
         next=command,
@@ -300,37 +305,37 @@ def _check_head(line: str, path: str, command: str) -> None:
 
 
 def _binary(line: str) -> Union[PinnedBinary, str]:
-    """A pinned binary, or what is wrong with its line."""
+    """A pinned binary, or the error in its line."""
     words = line.split(" ")
     if len(words) != 7:
-        return f"{len(words)} words, not 7"
+        return f"expected 7 words, found {len(words)}"
     _, name, version, sha256, size, variable, path = words
     if not spec.is_valid_name(name):
-        return f'"{name}" is no name that npm allows'
+        return f'"{name}" is not a valid npm package name'
     for value, pattern, what in (
         (version, _VERSION, "version"),
-        (sha256, _SHA256, "SHA-256 in hexadecimal"),
+        (sha256, _SHA256, "hexadecimal SHA-256"),
         (size, _SIZE, "size"),
-        (variable, _VARIABLE, "name of a variable"),
-        (path, _PATH, "path below an address"),
+        (variable, _VARIABLE, "variable name"),
+        (path, _PATH, "relative URL path"),
     ):
         if not pattern.match(value):
-            return f'"{value}" is no {what}'
+            return f'"{value}" is not a valid {what}'
     return PinnedBinary(name, version, sha256, int(size), variable, path)
 
 
 def _entry(line: str) -> Union[FetchEntry, str]:  # noqa: PLR0911
-    """An entry, or what is wrong with its line."""
+    """An entry, or the error in its line."""
     if line.startswith(_CONFLICT):
-        return "a merge conflict is not resolved"
+        return "unresolved merge conflict"
     words = line.split(" ")
     if len(words) not in (5, 6):
-        return f"{len(words)} words, not 5 or 6"
+        return f"expected 5 or 6 words, found {len(words)}"
     name, version, integrity, sha256, size = words[:5]
     if not spec.is_valid_name(name):
-        return f'"{name}" is no name that npm allows'
+        return f'"{name}" is not a valid npm package name'
     if not _VERSION.match(version):
-        return f'"{version}" is no version'
+        return f'"{version}" is not a valid version'
     for word in [integrity] + words[5:]:
         try:
             hashes = sri.parse(word)
@@ -338,16 +343,16 @@ def _entry(line: str) -> Union[FetchEntry, str]:  # noqa: PLR0911
             return str(error)
         strong = hashes[0].algorithm == "sha512"
         if word is integrity and (not strong or str(hashes[0]) != word):
-            return f'"{word}" is no sha512 integrity'
+            return f'"{word}" is not a sha512 integrity'
         if word is not integrity and strong:
-            # It would stand in for the content that package-lock.json names.
+            # A sha512 here would replace the content that package-lock.json names.
             return (
-                f'"{word}" stands last, where only a hash weaker than sha512 may stand: of '
-                f"{name}@{version}, package-lock.json names the content itself"
+                f'the last word "{word}" must be a weaker hash than sha512: package-lock.json '
+                f"decides on the content of {name}@{version}"
             )
     if not _SHA256.match(sha256):
-        return f'"{sha256}" is no SHA-256 in hexadecimal'
+        return f'"{sha256}" is not a valid hexadecimal SHA-256'
     if not _SIZE.match(size):
-        return f'"{size}" is no size'
+        return f'"{size}" is not a valid size'
     locked = words[5] if len(words) == 6 else None
     return FetchEntry(name, version, integrity, sha256, int(size), locked)

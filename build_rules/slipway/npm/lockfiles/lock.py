@@ -1,7 +1,7 @@
-"""package-lock.json and npm-shrinkwrap.json as data, whatever their version.
+"""package-lock.json and npm-shrinkwrap.json of all versions as data.
 
-A lock is read before anything is fetched or run, so that whatever cannot be installed offline, or
-would leave the application's folder, is refused with its way out and not met halfway.
+Slipway reads the lockfile before it fetches or runs anything. It rejects dependencies that npm cannot
+install offline, and paths outside the application's folder, and says what to do instead.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from slipway.npm.lockfiles.package import (
     Tarball,
 )
 
-LOCK_NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm's own order
+LOCK_NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm prefers the first
 
 
 @dataclass(frozen=True)
 class NpmLock:
-    """A lock that was read and found installable. Equal text means an equal lock."""
+    """A valid, installable lockfile. Lockfiles with equal text are equal."""
 
     path: str
     text: str = field(repr=False)
@@ -43,12 +43,12 @@ class NpmLock:
 
     @property
     def link_targets(self) -> Tuple[str, ...]:
-        """Folders of the application that become links in node_modules."""
+        """Folders of the application that npm links into node_modules."""
         return tuple(sorted({p.target for p in self.packages if p.kind == LINK and p.target}))
 
     @property
     def manifests(self) -> Tuple[str, ...]:
-        """The package.json files that an install reads, relative to the lock's folder."""
+        """The package.json files that an install reads, relative to the lockfile's folder."""
         return ("package.json",) + tuple(f"{one}/package.json" for one in self.link_targets)
 
     @property
@@ -57,7 +57,7 @@ class NpmLock:
 
     @property
     def tarballs(self) -> Tuple[Tarball, ...]:
-        """What has to be fetched, each content once, sorted."""
+        """The tarballs to fetch, each content once, sorted."""
         found: Dict[Tuple[str, str, str], Tarball] = {}
         for one in self.packages:
             if one.kind in (REGISTRY, ALIAS, REMOTE_TARBALL) and one.integrity:
@@ -70,12 +70,12 @@ class NpmLock:
 
     @property
     def with_install_script(self) -> Tuple[Package, ...]:
-        """Packages that the lock says have an install script (version 2 and 3 say so)."""
+        """Packages with an install script according to the lockfile; only versions 2 and 3 know."""
         return tuple(p for p in self.packages if p.has_install_script)
 
 
 def rewrite_lock(path: str) -> str:
-    """The command that makes a lock anew, to stand in messages."""
+    """The command that regenerates a lockfile, for messages."""
     folder, _, name = path.rpartition("/")
     enter = f"cd {folder} && " if folder else ""
     shrinkwrap = " && npm shrinkwrap" if name == "npm-shrinkwrap.json" else ""
@@ -83,12 +83,15 @@ def rewrite_lock(path: str) -> str:
 
 
 def parse(text: str, path: str) -> NpmLock:
-    """The lock in `text`; `path`, relative to the workspace, is for messages and its folder."""
+    """Reads the lockfile in `text`; `path` is relative to the workspace.
+
+    Raises SlipwayError or SlipwayErrors if the lockfile cannot be installed offline.
+    """
     document = load_object(text, path, next=rewrite_lock(path))
     version = document.get("lockfileVersion")
     if isinstance(version, bool) or version not in (1, 2, 3):
         raise SlipwayError(
-            f'"{path}" has a lockfileVersion that is not known',
+            f'"{path}" has an unsupported lockfileVersion',
             where=f"{path}: lockfileVersion",
             found="none" if version is None else repr(version),
             next=f"{rewrite_lock(path)} --lockfile-version=3",
@@ -97,14 +100,14 @@ def parse(text: str, path: str) -> NpmLock:
     packages = v1.packages(document, faults) if version == 1 else v3.packages(document, faults)
     _check_integrity(packages, faults, path)
     _check_sources(packages, faults)
-    faults.raise_if_any(f'the lock "{path}" cannot be installed')
+    faults.raise_if_any(f'cannot install from the lockfile "{path}"')
     return NpmLock(path=path, text=text, version=version, packages=tuple(packages))
 
 
 def require_equal_tables(lock: NpmLock) -> None:
-    """Raises if a version 2 lock gives npm 6 other packages than those that were checked.
+    """Raises SlipwayErrors if a version 2 lockfile has other packages for npm 6.
 
-    npm 6 reads its table "dependencies"; later ones, and all of this, read "packages".
+    npm 6 reads the table "dependencies"; npm 7 and later, and Slipway, read "packages".
     """
     faults = FaultList(lock.text, lock.path)
     checked = {one.path: one for one in lock.packages if one.in_node_modules}
@@ -115,18 +118,19 @@ def require_equal_tables(lock: NpmLock) -> None:
         missing.pop(one.path, None)
         other = checked.get(one.path)
         if other is None:
-            faults.add(one.path, 'is in "dependencies" alone', way_out)
+            faults.add(one.path, 'is only in "dependencies"', way_out)
         elif _identity(one) != _identity(other):
-            faults.add(one.path, 'is another in "dependencies" than in "packages"', way_out)
+            faults.add(one.path, 'differs between "dependencies" and "packages"', way_out)
     for path in missing:
-        faults.add(path, 'is in "packages" alone', way_out)
+        faults.add(path, 'is only in "packages"', way_out)
     faults.raise_if_any(
-        f'the two tables of the lock "{lock.path}" differ, of which npm 6 reads "dependencies"'
+        f'the tables "packages" and "dependencies" of the lockfile "{lock.path}" differ, and npm 6 '
+        'reads "dependencies"'
     )
 
 
 def _identity(package: Package) -> Tuple[object, ...]:
-    """What decides on the content of a package; both tables say it in their own ways."""
+    """The facts that define the content of a package, in both tables."""
     named = package.kind in (REGISTRY, ALIAS)
     return (
         package.kind,
@@ -138,26 +142,26 @@ def _identity(package: Package) -> Tuple[object, ...]:
 
 
 def refuse_foreign_lock(names: Iterable[str], folder: str) -> None:
-    """Raises if another package manager's lock is there and no npm lock; `names` are file names."""
+    """Raises SlipwayError if a folder has no npm lockfile; a lockfile of another package manager is named."""
     present = set(names)
     if present & set(LOCK_NAMES):
         return
     prefix = f"{folder}/" if folder else ""
     enter = f"cd {folder} && " if folder else ""
     fresh = "npm install --package-lock-only --ignore-scripts"
-    # npm 7 and later take the versions of a yarn.lock over; of the others it knows nothing.
+    # npm 7 and later import the versions of a yarn.lock; npm does not read the other lockfiles.
     foreign = {
-        "yarn.lock": "its versions are kept",
-        "pnpm-lock.yaml": "npm chooses the versions anew",
-        "bun.lockb": "npm chooses the versions anew",
-        "bun.lock": "npm chooses the versions anew",
+        "yarn.lock": "npm keeps the versions",
+        "pnpm-lock.yaml": "npm chooses new versions",
+        "bun.lockb": "npm chooses new versions",
+        "bun.lock": "npm chooses new versions",
     }
     for name, consequence in foreign.items():
         if name in present:
             raise SlipwayError(
-                f'"{prefix}{name}" is not an npm lock',
+                f'"{prefix}{name}" is not an npm lockfile',
                 where=prefix + name,
-                found=f"{name}, and no package-lock.json beside it",
+                found=f"{name} and no package-lock.json",
                 next=f"{enter}{fresh}   # with npm 7 or later: {consequence}",
             )
     raise SlipwayError(
@@ -177,7 +181,7 @@ def _check_integrity(packages: Iterable[Package], faults: FaultList, path: str) 
         try:
             sri.parse(one.integrity)
         except ValueError as error:
-            faults.add(one.path, f"integrity: {error}", "restore the lock from version control")
+            faults.add(one.path, f"integrity: {error}", "restore the lockfile from version control")
 
 
 def _check_sources(packages: Iterable[Package], faults: FaultList) -> None:
@@ -186,6 +190,6 @@ def _check_sources(packages: Iterable[Package], faults: FaultList) -> None:
             faults.add(
                 one.path,
                 f"is a git dependency ({spec.without_login(one.source or '')})",
-                "publish it to the registry, or `npm pack` it into the application's folder and "
+                "publish the package to a registry, or `npm pack` it into the application's folder and "
                 'depend on "file:<name>-<version>.tgz"',
             )

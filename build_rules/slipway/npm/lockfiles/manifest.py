@@ -1,8 +1,8 @@
-"""Is a package-lock.json in step with the package.json files that it was made from.
+"""Whether a lockfile is up to date with its package.json files.
 
-npm would say so too, but only once everything is fetched; and production subsets are cut by the
-lock's own flags, which are only right while both agree. Ranges are compared by what they allow:
-npm accepts an edited range that the locked version still satisfies, and so does this.
+npm checks this too, but only after Slipway has fetched everything. Slipway also selects production
+packages by the lockfile's flags, which are only right if both files agree. Like npm, this check accepts
+an edited range if the locked version still satisfies it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def load(text: str, path: str) -> Dict[str, Any]:
 
 
 def dependencies(manifest: Mapping[str, Any]) -> Dict[str, Dict[str, str]]:
-    """The dependency tables of a package.json as npm sees them: optional ones count once."""
+    """The dependency tables of a package.json.
+
+    As in npm, an optional dependency counts only in `optionalDependencies`.
+    """
     tables = {kind: npm_package.text_map(manifest.get(kind)) for kind in _KINDS}
     for name in tables["optionalDependencies"]:
         tables["dependencies"].pop(name, None)
@@ -36,7 +39,7 @@ def dependencies(manifest: Mapping[str, Any]) -> Dict[str, Dict[str, str]]:
 
 
 def workspaces(manifest: Mapping[str, Any]) -> List[str]:
-    """The patterns of the `workspaces` field, in both its forms."""
+    """The patterns of the `workspaces` field, which is a list or a table with `packages`."""
     value = manifest.get("workspaces")
     if isinstance(value, Mapping):
         value = value.get("packages")
@@ -44,15 +47,15 @@ def workspaces(manifest: Mapping[str, Any]) -> List[str]:
 
 
 def require_in_step(lock: NpmLock, manifests: Mapping[str, str]) -> None:
-    """Raises, reason by reason, if lock and package.json files disagree.
+    """Raises SlipwayErrors with all differences between the lockfile and the package.json files.
 
-    `manifests` holds the text of each of `lock.manifests` by its path in the lock's folder.
+    `manifests` has the text of each of `lock.manifests`, by path relative to the lockfile's folder.
     """
     prefix = f"{lock.folder}/" if lock.folder else ""
     missing = [path for path in lock.manifests if path not in manifests]
     if missing:
         raise SlipwayErrors(
-            f'the lock "{lock.path}" needs package.json files that are not there',
+            f'package.json files of the lockfile "{lock.path}" are missing',
             [f"{prefix}{path}" for path in missing],
             where=lock.path,
             next=npm_lock.rewrite_lock(lock.path),
@@ -61,7 +64,7 @@ def require_in_step(lock: NpmLock, manifests: Mapping[str, str]) -> None:
     reasons = _reasons_v1(lock, parsed) if lock.version == 1 else _reasons_v3(lock, parsed)
     if reasons:
         raise SlipwayErrors(
-            f'the lock "{lock.path}" is out of step with package.json',
+            f'the lockfile "{lock.path}" is out of date with package.json',
             reasons,
             where=lock.path,
             next=npm_lock.rewrite_lock(lock.path),
@@ -69,12 +72,12 @@ def require_in_step(lock: NpmLock, manifests: Mapping[str, str]) -> None:
 
 
 def require_npm(lock: NpmLock, npm_version: str) -> None:
-    """Raises if this npm cannot install this lock offline and completely."""
+    """Raises SlipwayError if this npm version cannot install this lockfile offline."""
     major = npm_major(npm_version)
     if lock.version == 1 and major >= 7:
         raise SlipwayError(
-            f'npm {npm_version} cannot install the version 1 lock "{lock.path}" offline '
-            "(it would ask the registry for what such a lock lacks)",
+            f'npm {npm_version} cannot install the version 1 lockfile "{lock.path}" offline '
+            "(it would query the registry for data that is not in the lockfile)",
             where=f"{lock.path}: lockfileVersion",
             found="1",
             next=f"{npm_lock.rewrite_lock(lock.path)} --lockfile-version=3\n"
@@ -82,7 +85,7 @@ def require_npm(lock: NpmLock, npm_version: str) -> None:
         )
     if lock.version == 3 and major < 7:
         raise SlipwayError(
-            f'npm {npm_version} cannot read the version 3 lock "{lock.path}"',
+            f'npm {npm_version} cannot read the version 3 lockfile "{lock.path}"',
             where=f"{lock.path}: lockfileVersion",
             found="3",
             next=f"{npm_lock.rewrite_lock(lock.path)} --lockfile-version=1\n"
@@ -94,7 +97,7 @@ def require_npm(lock: NpmLock, npm_version: str) -> None:
         and any(p.kind == npm_package.WORKSPACE for p in lock.packages)
     ):
         raise SlipwayError(
-            f'npm {npm_version} knows no workspaces, which the lock "{lock.path}" has',
+            f'npm {npm_version} does not support the workspaces in the lockfile "{lock.path}"',
             where=f"{lock.path}: packages",
             found=", ".join(p.path for p in lock.packages if p.kind == npm_package.WORKSPACE),
             next='set npm_version = "8.19.4" on the runtime',
@@ -119,29 +122,33 @@ def _reasons_v3(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> Li
             for name, spec in wanted[kind].items():
                 if name not in locked[kind]:
                     elsewhere = [k for k in _KINDS if name in locked[k] and name not in wanted[k]]
-                    has = f"among {elsewhere[0]}" if elsewhere else "not at all"
-                    reasons.append(f"{path}: {kind}: {name} {spec}: the lock has it {has}")
+                    locked_as = (
+                        f"the lockfile has it in {elsewhere[0]}"
+                        if elsewhere
+                        else "missing from the lockfile"
+                    )
+                    reasons.append(f"{path}: {kind}: {name} {spec}: {locked_as}")
                 elif locked[kind][name] != spec:
                     found = find_from(folder, name, places)
                     verdict = _fits(places[found], spec, folder) if found else False
                     if verdict is False:
                         reasons.append(
-                            f"{path}: {kind}: {name} {spec}: the lock was made for "
+                            f"{path}: {kind}: {name} {spec}: the lockfile was made for "
                             f"{locked[kind][name]}"
                         )
             for name in locked[kind]:
                 if all(name not in wanted[other] for other in _KINDS):
-                    reasons.append(f"{path}: {kind}: {name}: only the lock still has it")
+                    reasons.append(f"{path}: {kind}: {name}: only in the lockfile")
     if sorted(workspaces(manifests["package.json"])) != sorted(workspaces(table[""])):
         reasons.append(
-            f"package.json: workspaces {workspaces(manifests['package.json'])}: the lock was "
+            f"package.json: workspaces {workspaces(manifests['package.json'])}: the lockfile was "
             f"made for {workspaces(table[''])}"
         )
     return reasons
 
 
 def _reasons_v1(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> List[str]:
-    """A version 1 lock does not say what was asked for, only what was found."""
+    """A version 1 lockfile records only the resolved versions, not the requested ranges."""
     places = {package.path: package for package in lock.packages}
     tables = dependencies(manifests["package.json"])
     reasons: List[str] = []
@@ -150,20 +157,26 @@ def _reasons_v1(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> Li
             found = places.get(f"node_modules/{name}")
             if found is None:
                 if kind != "optionalDependencies":
-                    reasons.append(f"package.json: {kind}: {name} {spec}: the lock lacks it")
+                    reasons.append(
+                        f"package.json: {kind}: {name} {spec}: missing from the lockfile"
+                    )
             elif _fits(found, spec, "") is False:
-                reasons.append(f"package.json: {kind}: {name} {spec}: the lock has {_shown(found)}")
+                reasons.append(
+                    f"package.json: {kind}: {name} {spec}: the lockfile has {_shown(found)}"
+                )
             elif kind == "dependencies" and found.dev:
-                reasons.append(f"package.json: {kind}: {name}: the lock has it as dev only")
+                reasons.append(
+                    f"package.json: {kind}: {name}: the lockfile has it only as dev dependency"
+                )
     return reasons
 
 
 def _fits(package: Package, spec: str, folder: str) -> Optional[bool]:
-    """Whether a locked package is what a specifier asks for; None where only npm can tell."""
+    """Whether a locked package satisfies a specifier; None if only npm can decide."""
     wanted = npm_spec.parse(spec)
     if wanted.kind == npm_spec.REGISTRY:
         if package.kind in (npm_package.LINK, npm_package.BUNDLED):
-            # A workspace may stand in for a range, by the version in its package.json.
+            # npm uses a workspace for a range that the version in its package.json satisfies.
             return None
         return package.kind == npm_package.REGISTRY and _allows(wanted.target, package.version)
     if wanted.kind == npm_spec.ALIAS:

@@ -1,8 +1,7 @@
-"""What an offline `npm ci --ignore-scripts` reads of package.json and lock, and nothing else.
+"""The parts of package.json and the lockfile that an offline `npm ci --ignore-scripts` reads.
 
-The install's cache key is made of these bytes. Editing a version, a script or a description, or
-moving to another registry host, must leave them as they were; anything that could change the
-installed tree must not.
+These bytes go into the cache key of the install. A new version, script or description, or another
+registry host, must not change the bytes. Anything that could change the installed tree must change them.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from slipway.npm.lockfiles.package import Package, Tarball
 from slipway.npm_registry import npmrc
 from slipway.npm_registry.names import tarball_path
 
-# npm wants an address even where it then finds the content by its hash. No host can have this name.
+# npm requires a URL even if it finds the content in its cache by hash. The domain .invalid is reserved, so
+# no host can have this name.
 NO_HOST = "https://registry.invalid/"
 
-# npm's tree builder reads these of any package.json, the root's or a link target's. What the root
-# bundles matters when it is packed; here it would make npm ask the registry, by name alone, for
-# what a bundled package bundles itself.
+# npm's tree builder reads these fields of the root's and a link target's package.json. The root's
+# `bundleDependencies` are left out: they matter only when the root is packed, and here they would make
+# npm query the registry for the dependencies of bundled packages.
 _READ = (
     "dependencies",
     "devDependencies",
@@ -39,7 +39,7 @@ _READ = (
     "cpu",
     "libc",
 )
-# What a project's .npmrc may say that changes which tree `npm ci` makes, or whether it makes one.
+# The settings in a project's .npmrc that change the tree of `npm ci`, or whether it succeeds.
 _TREE_SETTINGS = (
     "bin-links",
     "engine-strict",
@@ -51,7 +51,7 @@ _TREE_SETTINGS = (
     "legacy-peer-deps",
     "strict-peer-deps",
 )
-# A folder that is linked into node_modules has a name, may satisfy a range, and its bins are linked.
+# For a folder that is linked into node_modules, npm also reads its name and version, and links its bins.
 _READ_OF_TARGETS = (
     "name",
     "version",
@@ -66,7 +66,7 @@ _NOT_READ_OF_ENTRIES = ("resolved", "integrity", "deprecated", "funding", "licen
 
 @dataclass(frozen=True)
 class NormalisedInstall:
-    """The files of an install, by their path in the lock's folder, and the lock's name in it."""
+    """The input files of an install, by path relative to the lockfile's folder."""
 
     files: Tuple[Tuple[str, bytes], ...]
 
@@ -81,11 +81,11 @@ def normalise(
     npm_version: str,
     project_npmrc: str = "",
 ) -> NormalisedInstall:
-    """The package.json files and the lock, reduced to what this npm reads of them.
+    """The package.json files and the lockfile, reduced to the parts that this npm reads.
 
-    The lock comes out as package-lock.json whatever it was called. `manifests` as for
-    `npm_manifest.require_in_step`. Of the project's .npmrc, given as text, only settings about the
-    tree remain, and no .npmrc comes out where there are none.
+    The lockfile is always named package-lock.json in the result. `manifests` is the same as for
+    `npm_manifest.require_in_step`. `project_npmrc` is the text of the project's .npmrc; the result has a
+    .npmrc only if that text has settings about the tree.
     """
     major = npm_manifest.npm_major(npm_version)
     prefix = f"{lock.folder}/" if lock.folder else ""
@@ -114,7 +114,7 @@ def _tree_settings(text: str) -> bytes:
 
 
 def bin_files(manifest: Mapping[str, Any]) -> Tuple[str, ...]:
-    """The files of a link target that npm links into .bin, if they are there at install time."""
+    """The files of a link target that npm links into .bin if they exist during the install."""
     named = npm_package.bin_map(str(manifest.get("name", "")), manifest.get("bin"))
     return tuple(sorted({file for _, file in named}))
 
@@ -126,7 +126,7 @@ def _only(document: Mapping[str, Any], fields: Tuple[str, ...]) -> Dict[str, Any
 def _lock_for_npm_7(
     document: Mapping[str, Any], lock: NpmLock, fetch_lock: FetchLock
 ) -> Dict[str, Any]:
-    """npm 7 and later read the `packages` table alone, so that version 2 becomes version 3."""
+    """npm 7 and later read only the table `packages`, so a version 2 lockfile becomes version 3."""
     places = {package.path: package for package in lock.packages}
     index = fetch_lock.index()
     packages: Dict[str, Any] = {}
@@ -156,7 +156,7 @@ def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) ->
     found = index[key(tarball.name, tarball.version, tarball.integrity)]
     address = NO_HOST + tarball_path(package.name, package.version)
     if package.kind == npm_package.REMOTE_TARBALL:
-        # The address is what the dependency asks for; npm compares the two.
+        # npm compares the URL with the specifier of the dependency, so keep it.
         address = str(entry["resolved"])
     return {"resolved": address, "integrity": str(installed_hash(tarball, found, 7))}
 
@@ -164,9 +164,10 @@ def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) ->
 def _lock_for_npm_6(
     document: Mapping[str, Any], lock: NpmLock, fetch_lock: FetchLock
 ) -> Dict[str, Any]:
-    """npm 6 writes `resolved` and `integrity` into each package.json that it installs.
+    """The lockfile for npm 6, which writes `resolved` and `integrity` into each package.json.
 
-    To give the tree that `npm ci` gives, both stay as they are, less any login in the address.
+    Both stay unchanged, so that the tree is the same as after a plain `npm ci`; only a login in the URL is
+    removed.
     """
     return {
         "lockfileVersion": 1,

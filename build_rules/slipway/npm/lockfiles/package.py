@@ -1,4 +1,4 @@
-"""One package of an npm lock, and what all lock versions agree on about paths and fields."""
+"""One package of an npm lockfile, and the rules for paths and fields in all lockfile versions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LINK = "link"
 
 @dataclass(frozen=True)
 class Package:
-    """One place in the tree that the lock describes.
+    """One path in the tree that the lockfile describes.
 
-    `path` is relative to the lock's folder. A `link` is a symbolic link to the `folder` or
-    `workspace` at `target`. `source` is the file of a file tarball or the address of a remote one.
+    `path` is relative to the lockfile's folder. A `link` is a symlink to the `folder` or `workspace` at
+    `target`. `source` is the path of a file tarball, or the URL of a remote tarball or git repository.
     """
 
     path: str
@@ -53,7 +53,7 @@ class Package:
 
 @dataclass(frozen=True, order=True)
 class Tarball:
-    """One tarball to fetch: by name, version and integrity; `url` only where the user wrote it."""
+    """One tarball to fetch; `url` is set only if package.json names the URL."""
 
     name: str
     version: str
@@ -62,7 +62,7 @@ class Tarball:
 
 
 class FaultList:
-    """Gathers faults with their places and ways out, to tell them all at once."""
+    """Collects faults with their places and next steps, to report all of them in one error."""
 
     def __init__(self, text: str, path: str) -> None:
         self._text, self._path = text, path
@@ -70,8 +70,8 @@ class FaultList:
         self._ways_out: Dict[str, None] = {}
 
     def add(self, at: str, what: str, way_out: str) -> None:
-        """`at` is a path in the tree, or a key of the lock."""
-        # Version 1 locks have names for keys, later ones paths.
+        """Adds a fault; `at` is a path in the tree, or a key of the lockfile."""
+        # The keys are names in version 1 lockfiles, and paths in later versions.
         lines = lines_of_key(self._text, at)
         lines = lines or lines_of_key(self._text, at.rpartition("node_modules/")[2])
         line = f":{lines[0]}" if len(lines) == 1 else ""
@@ -86,21 +86,21 @@ class FaultList:
 
 
 def bad_path(path: str) -> Optional[str]:
-    """Why a folder or file path of a lock must not be used; None if it may."""
+    """Why Slipway must not use a path of the lockfile; None if the path is valid."""
     if path.startswith(("/", "\\")) or path[1:2] == ":":
         return "is an absolute path"
     if "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
-        return "holds a character that no path should"
+        return "contains a backslash or a control character"
     segments = path.split("/")
     if ".." in segments:
         return "leaves the application's folder"
     if any(segment in ("", ".") for segment in segments):
-        return "is not in its plain form"
+        return 'contains an empty part or "."'
     return None
 
 
 def inside(path: str) -> Optional[str]:
-    """A `file:` path in its plain form, '' for the folder itself; None if it leaves the folder."""
+    """A normalised `file:` path; '' is the folder itself, None if the path leaves the folder."""
     if path.startswith(("/", "~", "\\")):
         return None
     parts: List[str] = []
@@ -118,24 +118,24 @@ def inside(path: str) -> Optional[str]:
 
 
 def leaves_the_app(target: str) -> Tuple[str, str]:
-    """What to say of a local dependency outside the application's folder, and the way out."""
+    """The fault and the next step for a local dependency outside the application's folder."""
     what = f'points to "{target}", outside the application\'s folder'
     way_out = (
-        "move the folder below the application's, or `npm pack` it there and depend on "
-        '"file:<name>-<version>.tgz", or publish it'
+        "move the package into the application's folder, or `npm pack` it there and depend on "
+        '"file:<name>-<version>.tgz", or publish the package'
     )
     return what, way_out
 
 
 def text_map(value: Any) -> Dict[str, str]:
-    """A JSON object of strings; whatever else stands in it is left out."""
+    """The string values of a JSON object; other values are left out."""
     if not isinstance(value, Mapping):
         return {}
     return {str(k): v for k, v in value.items() if isinstance(v, str)}
 
 
 def text_list(value: Any) -> Tuple[str, ...]:
-    """A JSON list of strings, or one string, as npm takes both."""
+    """The strings of a JSON list, or a single string; npm accepts both."""
     if isinstance(value, str):
         return (value,)
     if isinstance(value, list):
@@ -144,7 +144,7 @@ def text_list(value: Any) -> Tuple[str, ...]:
 
 
 def bin_map(name: str, value: Any) -> Tuple[Tuple[str, str], ...]:
-    """The `bin` field as (link name, file) pairs, in order, by npm's rules for both forms."""
+    """The `bin` field, a string or an object, as (link name, file) pairs by npm's rules."""
     if isinstance(value, str):
         value = {name.rpartition("/")[2]: value}
     pairs = []
@@ -157,7 +157,7 @@ def bin_map(name: str, value: Any) -> Tuple[Tuple[str, str], ...]:
 
 
 def inside_root(file: str) -> str:
-    """A file path with `..` stopped at the package's root, as npm reads `bin`."""
+    """A file path in which `..` stops at the package's root, as npm reads `bin`."""
     parts: List[str] = []
     for segment in file.replace("\\", "/").split("/"):
         if segment == "..":

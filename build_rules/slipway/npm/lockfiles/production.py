@@ -1,7 +1,7 @@
-"""Which part of a full install is what `npm ci --omit=dev` would have installed.
+"""The part of a full install that `npm ci --omit=dev` would have installed.
 
-The release carries the production subset, hard-linked out of the full install instead of being
-installed a second time; the lock's own flags say what belongs to it.
+A release contains this production subset. Slipway takes it from the full install instead of installing
+a second time. The flags in the lockfile define the subset.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from slipway.npm.lockfiles.package import Package
 
 
 def production_paths(lock: NpmLock, npm_major: int) -> FrozenSet[str]:
-    """The paths of the lock that a production install has.
+    """The paths of the lockfile that a production install has.
 
-    Some may be absent from an install: optional packages for another system. npm 7 and later omit
-    development packages only from the application's own node_modules, not from those of its
-    workspaces and folders.
+    Optional packages for another system may still be absent from an install. npm 7 and later omit dev
+    dependencies only from the application's own node_modules, not from those of its workspaces and
+    folders.
     """
     return frozenset(p.path for p in lock.packages if not _is_omitted(p, npm_major))
 
@@ -59,15 +59,16 @@ def production_bins(
     manifest_of: Callable[[str], Mapping[str, Any]],
     is_file: Callable[[str], bool],
 ) -> Dict[str, str]:
-    """The .bin links of the production subset: path -> link text.
+    """The .bin links of the production subset: path -> link target.
 
-    `packages` are all paths of the lock, `kept` the production ones, `links` the .bin links of the
-    full install. `manifest_of` gives the installed package.json of a path, empty if there is none;
-    `is_file` tells whether a path is there: npm links no bin that its package lacks.
+    `packages` are all paths of the lockfile, `kept` are the production paths, and `links` are the .bin
+    links of the full install. `manifest_of` returns the installed package.json of a path, or an empty
+    mapping. `is_file` says whether a path exists: npm creates no link to a bin that is missing from its
+    package.
 
-    Where a development package and another have a bin of one name, npm 6 gives it to the other,
-    as if the first had never been. npm 7 and later clear away all bin names of the packages that
-    they omit, and so leave the other without its link; the subset follows them in that too.
+    If a dev dependency and a production package have a bin with the same name, npm 6 links the bin of
+    the production package. npm 7 and later remove all bin names of the packages that they omit, so the
+    production package has no link. The subset follows both.
     """
     kept = frozenset(kept)
     everything = frozenset(packages)
@@ -96,9 +97,9 @@ def _bins(manifest: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
 
 
 def bin_links(bins: Mapping[str, Iterable[Tuple[str, str]]]) -> Dict[str, str]:
-    """The .bin links of the packages in `bins` (path -> bin pairs): link path -> link text.
+    """The .bin links of the packages in `bins` (path -> bin pairs): link path -> link target.
 
-    Where two packages of one folder have a bin of the same name, the first by path has it.
+    If two packages in one folder have a bin with the same name, the first by path gets the link.
     """
     links: Dict[str, str] = {}
     for path in sorted(bins):
@@ -112,6 +113,6 @@ def bin_links(bins: Mapping[str, Iterable[Tuple[str, str]]]) -> Dict[str, str]:
 
 
 def bin_folder(path: str) -> Optional[str]:
-    """Where npm links the bins of the package at `path`; None for what is in no node_modules."""
+    """The folder of .bin links for the package at `path`; None outside of node_modules."""
     before, slash, _ = ("/" + path).rpartition("/node_modules/")
     return f"{before}/node_modules/.bin"[1:] if slash else None

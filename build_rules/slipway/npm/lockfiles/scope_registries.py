@@ -1,7 +1,7 @@
-"""Names of a scope that are asked for where the lock did not have them from.
+"""Warns about scoped packages that npm would fetch from another registry than the lockfile names.
 
-Anyone may publish `@corp/x` at a public registry, as long as nobody owns the scope there: without
-the line that binds a scope to its registry, whoever does so is who a team's packages come from.
+Anyone can publish `@corp/x` at a public registry if nobody owns the scope there. Without a setting that
+binds the scope to its registry, a team would install the package of an attacker.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def doubts(
     is_bound: Callable[[str], bool],
     registry_for: Callable[[str], Registry],
 ) -> List[str]:
-    """One text for each scope that no setting binds and that the lock had from a host of its own.
+    """One warning for each unbound scope that the lockfile has from a separate host.
 
-    `is_bound` says of a scope whether a setting names its registry.  A lock that has all packages
-    from one host tells nothing: the registry may be a mirror of that.
+    `is_bound` says whether a setting names the registry of a scope. If the lockfile has all packages
+    from one host, there is no warning: the registry may be a mirror of that host.
     """
     hosts = _hosts(json_text.loads(lock_text))
     names: Dict[str, Set[str]] = {}
@@ -37,16 +37,16 @@ def doubts(
         elsewhere = sorted(hosts[scope] - hosts.get("", set()) - {registry.host})
         if elsewhere:
             found.append(
-                f"{', '.join(sorted(names[scope]))}: asked for at the registry of {registry.source}, "
-                f"while the lock has {scope} from {', '.join(elsewhere)}; whoever publishes such a "
-                f"name at that registry is who it comes from. Where that is not meant, add to "
+                f"{', '.join(sorted(names[scope]))}: fetched from the registry of {registry.source}, "
+                f"but the lockfile has {scope} from {', '.join(elsewhere)}; anyone who can publish "
+                f"this name at that registry controls the package. To use the other registry, add to "
                 f"~/.npmrc: {scope}:registry=https://{elsewhere[0]}/"
             )
     return found
 
 
 def _hosts(lock: Mapping[str, Any]) -> Dict[str, Set[str]]:
-    """By scope, and "" for names without one, the hosts that `resolved` names."""
+    """The hosts in `resolved`, by scope; the key "" has packages without a scope."""
     found: Dict[str, Set[str]] = {}
 
     def take(name: str, entry: Mapping[str, Any]) -> None:

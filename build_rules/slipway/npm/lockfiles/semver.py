@@ -1,8 +1,7 @@
-"""Whether a version satisfies an npm range, by the rules of npm's module `semver`.
+"""Whether a version satisfies a range by npm's rules.
 
-Slipway only uses it to report early, and with a reason, what npm would refuse or ignore later; npm
-itself decides again during the install.  Pants depends on the module `nodesemver`, so it needs no
-place in a lock.
+Slipway uses this to report an outdated lockfile early and with a reason; npm checks again during the
+install. Pants depends on the module `nodesemver`, so it needs no entry in a lock.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from nodesemver import ANY, Range
 
 
 def satisfies(version: str, spec: str) -> Optional[bool]:
-    """None if `version` is no version or `spec` is no range, such as a tag."""
+    """Whether `version` is in the range `spec`; None if either cannot be parsed, such as a tag."""
     try:
         wanted = Range(spec.strip(), loose=False)
         # npm drops all other alternatives of a range that has `*` as one, and with them the

@@ -1,7 +1,7 @@
-"""Package names and dependency specifiers, read as npm reads them.
+"""Package names and dependency specifiers by npm's rules.
 
-A lock says where each package came from only by the form of a string; what may be installed,
-what is a file of the application and what is refused hangs on these few rules.
+A lockfile records the origin of a package only as a string. The form of this string decides whether
+Slipway fetches the package, takes it from the application's folder, or rejects it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REMOTE_TARBALL = "remote-tarball"
 GIT = "git"
 WORKSPACE = "workspace"
 
-# What encodeURIComponent leaves alone: names of old packages may hold all of it.
+# The characters that encodeURIComponent does not escape; names of old packages may contain all of them.
 _PLAIN = r"[A-Za-z0-9\-~!*'()][A-Za-z0-9\-_.~!*'()]*"
 _NAME = re.compile(rf"^(?:@{_PLAIN}/)?{_PLAIN}\Z")
 _NEVER = frozenset(["node_modules", "favicon.ico"])
@@ -30,14 +30,14 @@ _HOSTED = re.compile(r"^(?:github|gitlab|bitbucket|gist|sourcehut):", re.IGNOREC
 _GIT_URL = re.compile(r"^(?:git|git\+[a-z]+|ssh)(?:://|:)", re.IGNORECASE)
 _SCP = re.compile(r"^[^@\s/]+@[^:\s/]+:[^\s]+\Z")
 _SHORTHAND = re.compile(r"^[^@:/\s]+/[^@:/\s#]+(?:#.*)?\Z")
-# Of these hosts npm takes the address of a repository for git, most deeper addresses for tarballs.
+# For these hosts npm treats the URL of a repository as git, and most longer URLs as tarballs.
 _REPOSITORY = re.compile(
     r"^https?://(?:[^@/]*@)?(?:www\.)?"
     r"(?:(?:github\.com|bitbucket\.org)/[^/?#]+/[^/?#]+/?(?:[?#].*)?"
     r"|gitlab\.com/(?![^?#]*/-/)(?![^?#]*/archive\.tar\.gz)[^/?#]+(?:/[^/?#]+)+(?:[?#].*)?)\Z",
     re.IGNORECASE,
 )
-# Of any text: a lock may hold addresses that nothing can read.
+# Matches any text, because a lockfile may contain invalid URLs.
 _LOGIN = re.compile(r"^([^/?#]*//)[^/?#]*@")
 
 
@@ -45,8 +45,8 @@ _LOGIN = re.compile(r"^([^/?#]*//)[^/?#]*@")
 class Spec:
     """A dependency specifier: its kind, and what it points to.
 
-    `target` is a range or tag for registry and alias, a path for folder and file tarball, an
-    address for remote tarball and git. `name` is the registry's name of an alias.
+    `target` is a range or tag for registry and alias, a path for folder and file tarball, and a URL
+    for remote tarball and git. `name` is the name of an alias in the registry.
     """
 
     kind: str
@@ -55,14 +55,14 @@ class Spec:
 
 
 def is_valid_name(name: str) -> bool:
-    """Names that npm would ever install; also those that only old packages have."""
+    """Whether npm installs packages of this name; includes names that only old packages have."""
     if len(name) > 214 or not _NAME.match(name):
         return False
     return name.rpartition("/")[2].lower() not in _NEVER
 
 
 def parse(spec: str) -> Spec:  # noqa: PLR0911
-    """The kind of a specifier, whether from a package.json or from a version 1 lock."""
+    """Parses a specifier from a package.json or from a version 1 lockfile."""
     spec = spec.strip()
     alias = _ALIAS.match(spec)
     if alias:
@@ -92,5 +92,5 @@ def _local(path: str, link: bool = False) -> Spec:
 
 
 def without_login(address: str) -> str:
-    """An address without the user and password that may stand in it."""
+    """The URL without user and password."""
     return _LOGIN.sub(r"\1", address)

@@ -1,7 +1,7 @@
-"""The nested `dependencies` tables of lock version 1, as npm 5 and 6 write and read them.
+"""The nested `dependencies` tables of lockfile version 1, which npm 5 and 6 write and read.
 
-A version 1 entry tells its kind by its version: a version, `npm:` for an alias, `file:` for a folder
-or a tarball, an address for a remote tarball, anything git for git.
+The `version` of an entry also shows its kind: a plain version, `npm:` for an alias, `file:` for a
+folder or a tarball, a URL for a remote tarball, or a git URL.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from slipway.npm.lockfiles import package as npm_package
 from slipway.npm.lockfiles import spec as npm_spec
 from slipway.npm.lockfiles.package import FaultList, Package
 
-_WRITTEN_BY_HAND = "restore the lock from version control, or make it anew"
+_WRITTEN_BY_HAND = "restore the lockfile from version control, or regenerate it"
 _VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z")
 
 
 def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
-    """The packages of a lock, parents before children; what is wrong goes to `faults`."""
+    """The packages of a lockfile, parents before children; adds errors to `faults`."""
     found: List[Package] = []
     _gather(document, "", found, faults)
     return found
@@ -33,14 +33,14 @@ def _gather(table: Mapping[str, Any], folder: str, found: List[Package], faults:
     for name, entry in dependencies.items():
         path = f"{prefix}node_modules/{name}"
         if not npm_spec.is_valid_name(name):
-            faults.add(path, f'"{name}" is no name that npm allows', _WRITTEN_BY_HAND)
+            faults.add(path, f'"{name}" is not a valid npm package name', _WRITTEN_BY_HAND)
         elif not isinstance(entry, Mapping):
             faults.add(path, "is not an object", _WRITTEN_BY_HAND)
         else:
             package = _package(path, name, entry, faults)
             if package:
                 found.append(package)
-                # What hangs below a link lies in the folder that it points to.
+                # The dependencies of a link are installed in the folder that it points to.
                 below = path if package.target is None else package.target
                 _gather(entry, below, found, faults)
 
@@ -59,7 +59,7 @@ def _package(
     elif kind == npm_package.ALIAS:
         name, version = spec.name or "", spec.target
         if not npm_spec.is_valid_name(name):
-            faults.add(path, f'"{name}" is no name that npm allows', _WRITTEN_BY_HAND)
+            faults.add(path, f'"{name}" is not a valid npm package name', _WRITTEN_BY_HAND)
             return None
     elif kind in (npm_package.FOLDER, npm_package.FILE_TARBALL):
         plain = npm_package.inside(spec.target)
@@ -93,7 +93,7 @@ def _package(
 
 
 def version_of_address(address: str, name: str) -> str:
-    """A version to show for a remote tarball, of which version 1 locks tell the address only."""
+    """A version to show for a remote tarball; version 1 lockfiles have only its URL."""
     bare = re.escape(name.rpartition("/")[2])
     matched = re.search(rf"/{bare}-v?([0-9][0-9A-Za-z.\-]*?)\.(?:tgz|tar\.gz|tar)$", address)
     return matched.group(1) if matched else "0"

@@ -1,4 +1,7 @@
-"""The `packages` table of lock versions 2 and 3: one entry per path, links and targets apart."""
+"""The table `packages` of lockfile versions 2 and 3.
+
+It has one entry per path; a link and its target are separate entries.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from slipway.npm.lockfiles import package as npm_package
 from slipway.npm.lockfiles import spec as npm_spec
 from slipway.npm.lockfiles.package import FaultList, Package
 
-_WRITTEN_BY_HAND = "restore the lock from version control, or make it anew"
+_WRITTEN_BY_HAND = "restore the lockfile from version control, or regenerate it"
 _REMOTE = re.compile(r"^https?://", re.IGNORECASE)
 
 
 def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
-    """The packages of a lock, in its own order; what is wrong goes to `faults`."""
+    """The packages of a lockfile in its order; adds errors to `faults`."""
     table = document.get("packages")
     if not isinstance(table, Mapping) or not isinstance(table.get(""), Mapping):
         faults.add("packages", 'has no "packages" table with an entry ""', _WRITTEN_BY_HAND)
@@ -36,7 +39,7 @@ def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
 
 
 def find_from(folder: str, name: str, table: Mapping[str, Any]) -> Optional[str]:
-    """The path that Node would find `name` at from `folder`, among the paths of a lock."""
+    """The path at which Node finds `name` from `folder`, among the paths of a lockfile."""
     segments = folder.split("/") if folder else []
     for length in range(len(segments), -1, -1):
         if length and segments[length - 1] == "node_modules":
@@ -56,18 +59,18 @@ def _check_path(path: str, table: Mapping[str, Any], faults: FaultList) -> bool:
             faults.add(path, reason, _WRITTEN_BY_HAND)
         return False
     if path.rpartition("/")[2] == "node_modules":
-        faults.add(path, "names no package", _WRITTEN_BY_HAND)
+        faults.add(path, "does not name a package", _WRITTEN_BY_HAND)
         return False
     parts = ("/" + path).split("/node_modules/")
     for name in parts[1:]:
         if not npm_spec.is_valid_name(name):
-            faults.add(path, f'"{name}" is no name that npm allows', _WRITTEN_BY_HAND)
+            faults.add(path, f'"{name}" is not a valid npm package name', _WRITTEN_BY_HAND)
             return False
     for end in range(2, len(parts)):
         above = "/node_modules/".join(parts[:end])[1:]
         entry = table.get(above)
         if isinstance(entry, Mapping) and entry.get("link"):
-            faults.add(path, f'lies behind the link "{above}"', _WRITTEN_BY_HAND)
+            faults.add(path, f'is inside the link "{above}"', _WRITTEN_BY_HAND)
             return False
     return True
 
@@ -88,7 +91,7 @@ def _package(
     if not isinstance(name, str):
         name = folder_name if in_node_modules else path.rpartition("/")[2]
     if not npm_spec.is_valid_name(name):
-        faults.add(path, f'"{name}" is no name that npm allows', _WRITTEN_BY_HAND)
+        faults.add(path, f'"{name}" is not a valid npm package name', _WRITTEN_BY_HAND)
         return None
     kind, source, target = npm_package.REGISTRY, None, None
     if entry.get("link"):
@@ -102,7 +105,7 @@ def _package(
     elif not in_node_modules:
         kind = npm_package.WORKSPACE if path in workspaces else npm_package.FOLDER
     elif entry.get("inBundle") and not entry.get("integrity"):
-        # What the application itself bundles is fetched like anything else, and has integrity.
+        # Packages that the application itself bundles have an integrity and are fetched as usual.
         kind = npm_package.BUNDLED
     elif resolved and npm_spec.parse(resolved).kind == npm_package.GIT:
         kind, source = npm_package.GIT, resolved
@@ -148,7 +151,7 @@ def _package(
 
 
 def _is_word(version: str) -> bool:
-    # The version becomes a column of the fetch lock and part of an address.
+    # The version becomes a column of the fetch lock and part of a URL.
     return bool(re.match(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z", version))
 
 
@@ -173,7 +176,7 @@ def _link_target(
 
 
 def _workspace_folders(table: Mapping[str, Any]) -> Dict[str, None]:
-    """Folders that are links by a workspace, not by a `file:` dependency of someone."""
+    """Folders that are linked as a workspace, and not through a `file:` dependency."""
     root = table[""]
     if not root.get("workspaces"):
         return {}
@@ -195,7 +198,7 @@ def _workspace_folders(table: Mapping[str, Any]) -> Dict[str, None]:
 
 
 def _addresses(table: Mapping[str, Any]) -> Dict[str, str]:
-    """Paths that some dependency asks for by an address, and not by a range of versions."""
+    """Paths of packages that a dependency requests by URL instead of a version range."""
     found: Dict[str, str] = {}
     for path, entry in table.items():
         for name, spec in _dependencies(entry).items():

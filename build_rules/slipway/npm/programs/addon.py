@@ -1,9 +1,8 @@
-"""Compiles a native addon of the workspace for one Node, and tries it there.
+"""Compiles a native addon of the workspace for one Node version, and tests it.
 
-The addon lies in `node_modules`, among what it depends on, and npm runs its install script as it
-would in an install.  Leaves `addon.tar`, its folder as a release has it, with `addon.elf.json`;
-`addon.tar.gz`, what the compilation left, by itself; and `addon.json`, what it weighs and the number
-of Node's binary interface.
+The addon is in `node_modules` beside its dependencies, and npm runs its install script as an install
+would. Writes `addon.tar`, the addon's folder as in a release, with `addon.elf.json`; `addon.tar.gz`,
+only the compiled files; and `addon.json`, the size and the number of Node's binary interface.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ _APP = "app"
 
 @dataclass(frozen=True)
 class Arguments:
-    """The addon `name`, of whose files `executables` are.
+    """The addon to compile; `executables` lists its executable files.
 
-    `node` is the version of Node, `python` what node-gyp runs on; `test_script` may be empty.
+    `node` is the version of Node, and `python` the Python for node-gyp; `test_script` may be empty.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Report:
-    """`bytes` are those of the addon's folder; `modules` is the number of Node's binary interface."""
+    """`bytes` is the size of the addon's folder; `modules` is the number of Node's binary interface."""
 
     bytes: int
     modules: int
@@ -107,9 +106,9 @@ def _install_scripts(place: str, label: str) -> Dict[str, str]:
     if not scripts:
         raise SlipwayError(
             f'the addon "{label}" has nothing to compile',
-            where=f"{ORIGIN}, field sources",
-            found="neither a binding.gyp nor an install script in package.json",
-            next="write binding.gyp, or name it in the field",
+            where=f"{ORIGIN}, field addon_sources",
+            found="no binding.gyp, and no install script in package.json",
+            next="add a binding.gyp, and list the file in the field",
         )
     return scripts
 
@@ -122,7 +121,7 @@ def _test(script: str, place: str, subject: Subject) -> None:
             f"status {status}",
             where=f"{ORIGIN}, field test_script",
             found="\n".join(last),
-            next="correct what it finds",
+            next="correct the addon or its test",
         )
 
 
@@ -131,7 +130,7 @@ def _modules() -> int:
     status, said = jailed.capture([node, "-p", "process.versions.modules"], _APP, os.environ)
     if status != 0 or not (said.isascii() and said.isdigit()):
         raise SlipwayError(
-            "Node.js does not tell the number of its binary interface",
+            "cannot read the binary interface number (process.versions.modules) of Node.js",
             where=f"{ORIGIN}, field runtime",
             found=said or f"exit status {status}",
             next="correct the definition of the runtime",

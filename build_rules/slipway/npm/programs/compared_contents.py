@@ -1,7 +1,7 @@
-"""Holds a fetch lock's hashes against the contents that this machine has, without a network.
+"""Compares a fetch lock's hashes with the tarballs in this machine's cache, without network access.
 
-A fetch lock names each content twice, by sha512 and by SHA-256, and only the content itself tells
-whether both are of one.
+A fetch lock has two hashes of each tarball, sha512 and SHA-256. Only the tarball itself shows whether
+both belong to the same content.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slipway.step.network_frame import run
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a fetch lock; its content has all of `integrities`."""
+    """One line of a fetch lock; its content must match all `integrities`."""
 
     name: str
     version: str
@@ -35,8 +35,8 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Report:
-    """`faults` are tarballs whose hashes are of different contents; `unknown` counts contents that
-    were never fetched here."""
+    """`faults` are tarballs with hashes of different contents; `unknown` is the number of tarballs that
+    are not in the cache."""
 
     faults: Tuple[str, ...]
     unknown: int
@@ -61,7 +61,7 @@ def compare(arguments: Arguments, settings: Settings) -> None:
 
 
 def _compare(entry: Entry, cache: ContentCache) -> Optional[str]:
-    """What is wrong; empty if nothing is, None where the content is not here."""
+    """The mismatch; empty if there is none, None if the content is not in the cache."""
     named = [sri.parse(word)[0] for word in entry.integrities]
     digests = cache.digests(entry.sha256, {one.algorithm for one in named})
     if digests is not None:

@@ -1,10 +1,10 @@
-"""Runs the install scripts of one npm package, with a compiler at hand and no network.
+"""Runs the install scripts of one npm package with a compiler and without network access.
 
-npm runs them, as it would in an install.  Leaves `<layer>.tar`, the package's folder as the build
-script finds it; `<layer>.layer`, the same as a member of releases, with `<layer>.elf.json`; and
-`compile.json`, what the package weighs and what its scripts wrote elsewhere.  A script that is to
-take a binary finds those that are pinned on loopback, where it looks anyway; `asked.json` has what
-it asked for, also when it fails.
+npm runs the scripts as an install would. Writes `<layer>.tar`, the package's folder for the build
+script; `<layer>.layer`, the same as a layer of releases, with `<layer>.elf.json`; and `compile.json`,
+the size of the package and the files that its scripts wrote elsewhere. With the decision `prebuilt`, a
+server on loopback has the pinned binaries, and the script's mirror variables point to it. `asked.json`
+lists the requested files, also if the script fails.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _State = Tuple[int, int]
 
 @dataclass(frozen=True)
 class Arguments:
-    """The package `name` at `path` of the tree, of which `layer` is left.
+    """The package `name` at `path` in the tree; `layer` is the name of its layer.
 
-    `from_source` has its scripts compile it.  `takes_binary` has them find `binaries`, files by the
-    paths that they ask for; `variables` are the user's, which say where a package looks for its own.
-    `node` is the version of Node, `python` what node-gyp runs on.
+    `from_source` makes its scripts compile the package. With `takes_binary` the scripts can download
+    `binaries`, which maps request paths to files; `variables` is the user's table of mirror variables.
+    `node` is the version of Node, and `python` the Python for node-gyp.
     """
 
     path: str
@@ -62,8 +62,8 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Report:
-    """`bytes` are those of the layer; `foreign` are paths dropped from it; `elsewhere` are what the
-    scripts wrote outside of the package."""
+    """`bytes` is the size of the layer; `foreign` are the paths dropped from it; `elsewhere` are files
+    that the scripts wrote outside of the package's folder."""
 
     bytes: int
     elsewhere: Tuple[str, ...]
@@ -102,9 +102,9 @@ def compile_package(arguments: Arguments) -> None:
         names = ()
     elif not names:
         raise SlipwayError(
-            f'nothing is known that tells "{label}" where to fetch its binary from',
+            f'no variable is known that names the mirror for the binary of "{label}"',
             where=f"{placeholders.ORIGIN}, field install_scripts",
-            next=f'install_scripts={{"{arguments.name}": "source"}}, or its variable in '
+            next=f'set install_scripts={{"{arguments.name}": "source"}}, or name the variable in '
             f"pants.toml: [install-scripts] variables = "
             f'{{"{arguments.name}" = ["NAME_OF_THE_VARIABLE"]}}',
         )
@@ -153,13 +153,13 @@ def _install_scripts(manifest: Dict[str, Any], path: str, label: str) -> Dict[st
         raise SlipwayError(
             f'"{label}" has no install script',
             where=f"{placeholders.ORIGIN}, field install_scripts",
-            next="remove it there",
+            next="remove its entry",
         )
     return scripts
 
 
 def _write_outputs(arguments: Arguments, own: List[Entry]) -> Tuple[List[Entry], List[str]]:
-    """What the release has of the package, and the paths that were dropped."""
+    """The files of the package in the release, and the paths of dropped files."""
     outputs = outputs_of(arguments.layer)
     layers.write_tar(outputs.compiled.path, own)
     facts = elf_facts.facts_of_layer(own)
@@ -173,7 +173,7 @@ def _write_outputs(arguments: Arguments, own: List[Entry]) -> Tuple[List[Entry],
 
 
 def _states() -> Dict[str, _State]:
-    """Size and time of each file and link."""
+    """Size and modification time of each file and symlink."""
     found = {}
     for folder, folders, files in os.walk(_APP):
         for name in folders + files:
@@ -185,7 +185,7 @@ def _states() -> Dict[str, _State]:
 
 
 def _is_npms(name: str) -> bool:
-    """What npm itself writes: its record of the tree, and links to programs."""
+    """Whether npm itself writes the file: its record of the tree, or a .bin link."""
     return name == "node_modules/.package-lock.json" or "/.bin/" in name
 
 

@@ -1,7 +1,7 @@
-"""Writes the fetch lock of an npm lock: fetches what is new in it once, and notes hash and size.
+"""Writes the fetch lock of an npm lockfile: fetches new tarballs once, and records hash and size.
 
-Lines of the old fetch lock that still fit are kept
-without fetching anything. The last line of the output is a JSON object with the counts.
+Lines of the old fetch lock that still match are kept without fetching. The last line of the output is a
+JSON object with the counts.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from slipway.step.network_frame import run
 
 @dataclass(frozen=True)
 class Arguments:
-    """`lock` and `old` are files, the npm lock and the fetch lock as it was; `path` is what messages
-    call the npm lock."""
+    """`lock` and `old` are the files of the npm lockfile and of the old fetch lock; `path` is the name of
+    the npm lockfile in messages."""
 
     lock: str
     path: str
@@ -78,14 +78,14 @@ def _read(path: str) -> str:
 
 
 def _read_old(old: str, command: str) -> FetchLock:
-    """The old fetch lock; a damaged one is written anew from nothing."""
+    """The old fetch lock; empty if the file is damaged, so that all tarballs are fetched again."""
     nothing = FetchLock(old, ())
     if not old or not os.path.exists(old):
         return nothing
     try:
         return fetch_locks.parse(_read(old), old, command)
     except SlipwayError as error:
-        _tell(f"{error.what}: all of it is fetched again")
+        _tell(f"{error.what}: fetching all tarballs again")
         return nothing
 
 
@@ -116,7 +116,7 @@ def _entry(tarball: Tarball, stored: Stored) -> FetchEntry:
 
 
 def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
-    """Once, when they are written: afterwards sha512 counts."""
+    """Reports tarballs with a weak hash when their line is written; from then on sha512 counts."""
     weak = sorted(
         f"{one.name}@{one.version}"
         for one in new
@@ -124,20 +124,20 @@ def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
     )
     if weak:
         _tell(
-            f"accepted by a weaker hash than sha512, which is all that {lock_path} has; "
-            f"pinned by sha512 from now on ({len(weak)}):"
+            f"{lock_path} has only a weaker hash than sha512 for these packages; the fetch lock "
+            f"now pins them with sha512 ({len(weak)}):"
         )
         for one in weak:
             _tell(f"  {one}")
 
 
 def _tell(line: str) -> None:
-    """Locks name hosts and packages with any characters."""
+    """Prints one line; a lockfile may contain control characters in names of hosts and packages."""
     print(one_line(line), file=sys.stderr)
 
 
 def _doubts_of_scopes(client: LazyClient, lock_text: str, tarballs: Sequence[Tarball]) -> List[str]:
-    """What speaks against asking for scoped packages where the configuration has them."""
+    """Warnings about scoped packages that would come from another registry than before."""
     if not any(one.name.startswith("@") for one in tarballs):
         return []
     config = client.config()

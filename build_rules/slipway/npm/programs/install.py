@@ -1,10 +1,10 @@
-"""Installs an application's packages offline and cuts the production subset out of the tree.
+"""Installs an application's packages offline and selects the production subset of the tree.
 
-npm finds tarballs by their integrity in a cache that holds contents alone.  Leaves
-`installed.tar`, the full tree for the build script; `dependencies.layer`, the production subset as
-a member of releases, and `dependencies.elf.json`, what its binaries need; and `install.json`, what
-was installed.  Packages whose install scripts are to run are in neither archive: each lies by
-itself in a `<layer name>.tar`, with what it depends on.
+npm finds tarballs by their integrity in its cache, which needs no index. Writes `installed.tar`, the
+full tree for the build script; `dependencies.layer`, the production subset as a layer of releases, with
+`dependencies.elf.json`, the needs of its binaries; and `install.json`, the installed packages. Packages
+whose install scripts will run are in neither archive. Each of them is in its own `<layer name>.tar`,
+with its dependencies.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONTENTS = "_cacache/content-v2"
 
 @dataclass(frozen=True)
 class Tarball:
-    """Of one package, at `path`; its content has all of these `integrities`."""
+    """The tarball of one package, at `path`; its content must match all `integrities`."""
 
     path: str
     package: str
@@ -42,10 +42,10 @@ class Tarball:
 
 @dataclass(frozen=True)
 class Arguments:
-    """`packages` are those of the lock, `production` of them in a release; all are paths.
+    """`packages` are the packages of the lockfile by path, and `production` the paths in a release.
 
-    `native` are those whose install scripts are to run.  `drop_foreign` leaves binaries for other
-    systems out of a release.
+    `native` are the paths of packages whose install scripts will run. `drop_foreign` leaves binaries for
+    other systems out of a release.
     """
 
     packages: Mapping[str, LockedPackage]
@@ -69,12 +69,12 @@ OUTPUTS = Outputs(*layer_outputs.outputs_of(LAYER))
 
 
 def closure_of(path: str) -> Output:
-    """What is left of the package at a path whose scripts are to run, with what it depends on."""
+    """The archive of a package whose scripts will run, with its dependencies."""
     return Output(f"{native_packages.layer_name(path)}.tar")
 
 
 class Beside(threading.Thread):
-    """Work on another core; what it raises is raised again where it is waited for."""
+    """Runs work in a second thread; `finish` raises its exception again."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         super().__init__(daemon=True)
@@ -93,7 +93,7 @@ class Beside(threading.Thread):
                 self._then()
 
     def if_it_fails(self, then: Callable[[], None]) -> None:
-        """Calls `then` once the work has failed; at once if it has already."""
+        """Calls `then` when the work fails, or immediately if it has failed already."""
         with self._failing:
             self._then = then
             if self._fault is not None:
@@ -106,15 +106,15 @@ class Beside(threading.Thread):
 
 
 def _check_tarballs(tarballs: Sequence[Tarball]) -> None:
-    """`tarballs` can have a path twice: two packages of the lock that have one content."""
-    # The largest first: what unpacks to gigabytes is found before npm has unpacked much of it.
+    """Checks the tarballs; two packages of the lockfile can have the same content and thus path."""
+    # Largest first: this finds a tarball that unpacks to gigabytes before npm has unpacked much of it.
     for tarball in sorted(tarballs, key=lambda one: -os.path.getsize(one.path)):
         for wanted in tarball.integrities:
             found = sri.mismatch(tarball.path, wanted)
             if found:
                 raise SlipwayError(
-                    f"the SHA-256 of {tarball.package} is that of another content than "
-                    f"{placeholders.NPM_LOCK} names",
+                    f"hash mismatch: the fetch lock has another content for {tarball.package} than "
+                    f"{placeholders.NPM_LOCK}",
                     where=placeholders.FETCH_LOCK,
                     found=f"{found}, not {wanted}",
                     next=placeholders.RENEW_FETCH_LOCK,
@@ -129,7 +129,7 @@ def install(arguments: Arguments) -> None:
     status, last = node_process.npm(
         ["ci", "--ignore-scripts"], _APP, {}, app=_APP, started=check.if_it_fails
     )
-    # What is odd in a tarball explains npm's failure better than npm does.
+    # If a tarball is invalid, report that: npm's own error would not name the cause.
     check.finish()
     if status != 0:
         raise SlipwayError(
@@ -142,7 +142,7 @@ def install(arguments: Arguments) -> None:
 
 
 def _fill_cache() -> None:
-    """Copies the tarballs, for npm adds to the folders: each tarball of the application's own."""
+    """Copies the tarballs: npm adds local tarballs to the same cache folders, and inputs are read-only."""
     os.makedirs("npm_cache/_cacache/tmp")
     source = os.path.join("in/cache", _CONTENTS)
     for folder, _, files in os.walk(source):
@@ -191,7 +191,7 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
 def _install_scripts(
     tree: InstalledTree, production: FrozenSet[str]
 ) -> Tuple[ScriptedPackage, ...]:
-    """Packages with install scripts, and the variables that steer what those fetch."""
+    """Packages with install scripts, and the variables that name their mirrors."""
     found = []
     for path, manifest in tree.manifests().items():
         has_gyp_file = os.path.exists(os.path.join(_APP, path, "binding.gyp"))

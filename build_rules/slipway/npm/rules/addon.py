@@ -1,7 +1,7 @@
-"""Native addons that a workspace keeps itself: compiled in the toolchain, for one Node at a time.
+"""Native addons of the workspace, compiled in the toolchain for one Node version at a time.
 
-The key holds the addon's files, what it depends on, the runtime and the toolchain; a release that
-takes the addon and the addon's own package share the result.
+The cache key contains the addon's files, its dependencies, the runtime and the toolchain. A release
+with the addon and `package` of the addon itself share the result.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ class AddonRequest:
 
 @dataclass(frozen=True)
 class Addon:
-    """An addon as it is compiled for one Node, whose binary interface has the number `modules`.
+    """An addon, compiled for one Node version; `modules` is the number of its binary interface.
 
-    `folder` holds `addon.tar`, its folder as a release has it; `binaries` holds `addon.tar.gz`, what
-    the compilation left; `facts` holds `addon.elf.json`; `bytes` are those of the folder.
+    `folder` contains `addon.tar`, the addon's folder as in a release; `binaries` contains
+    `addon.tar.gz`, only the compiled files; `facts` contains `addon.elf.json`; `bytes` is the size of
+    the folder.
     """
 
     manifest: Manifest
@@ -102,7 +103,7 @@ async def find_toolchain_of_addon(field_set: NodeAddonFieldSet) -> ToolchainFiel
         raise SlipwayError(
             f'the addon "{field_set.origin}" has no toolchain',
             where=f"{field_set.origin}, field toolchain",
-            next='toolchain="//toolchains/gcc48" there, or for all in the top BUILD file: '
+            next='set toolchain="//toolchains/gcc48", or for all addons in the top BUILD file: '
             '__defaults__({node_addon: {"toolchain": "//toolchains/gcc48"}})',
         )
     named = ToolchainNamed(

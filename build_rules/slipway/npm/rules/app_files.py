@@ -1,4 +1,4 @@
-"""The files of an application, by what they are for, relative to its folder."""
+"""Collects files of an application, relative to its folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from slipway.core.errors import SlipwayErrors
 
 @dataclass(frozen=True)
 class AppFilesRequest:
-    """`globs` are relative to the build root, `folder` is the application's."""
+    """`globs` are relative to the build root; `folder` is the application's folder."""
 
     folder: str
     globs: Tuple[str, ...]
@@ -32,8 +32,11 @@ class AppFilesRequest:
 
 @dataclass(frozen=True)
 class AppFiles:
-    """`executables` are those of `files` that are: in a step's folder, large files all seem to be
-    where Pants could link them from its store, and none of them elsewhere."""
+    """Files of an application; `executables` lists the executable ones.
+
+    The modes in a sandbox are not reliable: Pants links large files from its store, where all files
+    have the same mode.
+    """
 
     digest: Digest
     files: Tuple[str, ...]
@@ -42,19 +45,20 @@ class AppFiles:
 
 @dataclass(frozen=True)
 class OddNamesRequest:
-    """Folders, relative to the build root."""
+    """`folders` are relative to the build root."""
 
     folders: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class OddNames:
-    """Names in those folders that are not UTF-8, as Python writes bytes."""
+    """Names that are not UTF-8, in the form of Python bytes literals."""
 
     names: Tuple[str, ...]
 
 
-# Pants leaves such files out without a word and without noticing that they came: so look each time.
+# Pants silently ignores files whose names are not UTF-8, and its file watcher does not report them. So this
+# rule is uncacheable and looks each time.
 @_uncacheable_rule
 async def find_odd_names(request: OddNamesRequest) -> OddNames:
     odd: List[str] = []
@@ -62,7 +66,7 @@ async def find_odd_names(request: OddNamesRequest) -> OddNames:
         try:
             names = os.listdir(os.fsencode(os.path.join(get_buildroot(), folder)))
         except OSError:
-            continue  # removed a moment ago; Pants sees that by itself
+            continue  # the folder was just removed; Pants notices that and runs the rule again
         for name in sorted(names):
             try:
                 name.decode("utf-8")
@@ -84,9 +88,9 @@ async def gather_app_files(request: AppFilesRequest) -> AppFiles:
     odd = await Get(OddNames, OddNamesRequest(tuple(inside)))
     if odd.names:
         raise SlipwayErrors(
-            f'"{request.folder}" holds files whose names are not UTF-8',
+            f'"{request.folder}" contains files whose names are not UTF-8',
             odd.names,
-            next="rename them; they would be missing from the release",
+            next="rename the files; Pants ignores them, so the release would not contain them",
         )
     digest = await Get(Digest, RemovePrefix(snapshot.digest, request.folder))
     files = [

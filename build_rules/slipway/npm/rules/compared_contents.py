@@ -1,4 +1,4 @@
-"""Holds a fetch lock against the npm tarballs that this machine has, for `lint`."""
+"""Compares a fetch lock with the npm tarballs in this machine's cache, for `lint`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
 @dataclass(frozen=True)
 class ComparedContents:
-    """What the contents that this machine has say of a fetch lock."""
+    """The result of the comparison: mismatches, and the number of tarballs that were not compared."""
 
     faults: Tuple[str, ...]
     unknown: int
@@ -25,20 +25,20 @@ class ComparedContents:
     def require_equal(self, fetched: FetchLock) -> None:
         if self.faults:
             raise SlipwayErrors(
-                f'the fetch lock "{fetched.path}" names different contents in one line',
+                f'hash mismatch: the fetch lock "{fetched.path}" has hashes of different contents in one line',
                 self.faults,
                 where=fetched.path,
                 next=start_over(fetched.path),
             )
 
     def told(self, fetched: FetchLock) -> List[str]:
-        """A line for people on what could not be compared, if there is any."""
+        """A line about tarballs that could not be compared, if there are any."""
         if not self.unknown:
             return []
         line = (
-            f"{fetched.path}: {self.unknown} of {len(fetched.entries)} contents were never fetched "
-            "on this machine: their SHA-256 could not be compared with their integrity; the first "
-            "build that installs them does it"
+            f"{fetched.path}: cannot compare the SHA-256 of {self.unknown} of "
+            f"{len(fetched.entries)} tarballs with their integrity: this machine has not fetched them "
+            "yet; the first build that installs them compares both"
         )
         return [line]
 

@@ -1,7 +1,7 @@
-"""Runs the install scripts of the packages that a bundle names, each in a step of its own.
+"""Runs the install scripts of packages, each in a separate build step.
 
-The key of such a step holds the package, what it depends on, the runtime and the toolchain: an edit
-of the lock elsewhere compiles nothing again.
+The cache key of such a step contains the package, its dependencies, the runtime and the toolchain. A
+change elsewhere in the lockfile does not compile the package again.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CompileRequest:
-    """Asks for one package of an install; `closure` holds it with what it depends on, `binaries`
-    are those that it may take."""
+    """A request to run the install script of one package.
+
+    `closure` contains the package and its dependencies; `binaries` are its pinned binaries.
+    """
 
     package: Package
     decision: Decision
@@ -70,7 +72,7 @@ class CompileStep:
 
 @dataclass(frozen=True)
 class AskRequest:
-    """Asks which files the install script of a package takes, when it has those that are known."""
+    """A request for the files that an install script downloads, if it has the `known` ones."""
 
     install: InstallRequest
     package: Package
@@ -84,7 +86,7 @@ class AskedFiles:
 
 @dataclass(frozen=True)
 class ClosureRequest:
-    """Asks for the archive of one package among `closures`."""
+    """A request for the archive of one package among `closures`."""
 
     closures: Digest
     package: Package
@@ -92,8 +94,8 @@ class ClosureRequest:
 
 @dataclass(frozen=True)
 class CompiledPackage:
-    """`compiled` holds the package's folder for the build script; `foreign` are the paths dropped
-    from `layer`, and `bytes` are those of the layer."""
+    """`compiled` contains the package's folder for the build script; `foreign` are the paths dropped from
+    `layer`, and `bytes` is the size of the layer."""
 
     compiled: Digest
     layer: Layer
@@ -103,7 +105,7 @@ class CompiledPackage:
 
 @dataclass(frozen=True)
 class CompileOutcome:
-    """The package, or else what is wrong with its scripts in words."""
+    """The compiled package, or the error message of its script."""
 
     compiled: Optional[CompiledPackage]
     fault: str = ""
@@ -111,9 +113,9 @@ class CompileOutcome:
 
 @dataclass(frozen=True)
 class InstalledPackages:
-    """An application's packages, as its build script and its releases need them.
+    """An application's packages, for its build script and for its releases.
 
-    `everything` holds archives that make the full tree together; `layers` are those of a release.
+    `everything` contains archives that together are the full tree; `layers` are the layers of a release.
     """
 
     everything: Digest
@@ -144,33 +146,36 @@ def _locked(binary: PinnedBinary) -> LockedFile:
 async def _read_asked(request: CompileRequest, result: FallibleStepResult) -> Tuple[Asked, ...]:
     if request.decision is not Decision.PREBUILT:
         return ()
-    # A step that failed may have left nothing.
+    # A failed step may have written no output.
     asked = await outputs.find_report(result.digest, ASKED)
     return () if asked is None else asked.files
 
 
 def _not_pinned(request: CompileRequest, missing: Sequence[Asked]) -> SlipwayError:
-    """A script that asked for a file that is not pinned was ended."""
+    """The error for a script that requested a file that is not pinned, and was ended."""
     name, origin = request.package.name, request.install.origin
     return SlipwayErrors(
-        f'"{request.label}" asks for a binary that is not pinned',
-        [f"{one.path}, by {one.variable}" for one in missing],
+        f'"{request.label}" requests a binary that is not pinned',
+        [f"{one.path}, from the mirror in {one.variable}" for one in missing],
         where=f"{origin}, field install_scripts",
-        next=f"pin it:                  ./pants install-scripts --pin={name} {origin}\n"
+        next=f"pin the binary:          ./pants install-scripts --pin={name} {origin}\n"
         f'or compile from source:  install_scripts={{"{name}": "source"}}',
     )
 
 
 def _wants_to_download(request: CompileRequest, result: FallibleStepResult) -> SlipwayError:
-    """A script that swallows the failure of its download leaves something, but not what it wants."""
+    """The error for a script that tried to use the network.
+
+    A script can ignore a failed download and succeed with incomplete files.
+    """
     name, origin = request.package.name, request.install.origin
     return SlipwayErrors(
-        f'"{request.label}" wants to download what is not declared',
+        f'"{request.label}" tried to download files that are not declared',
         network_words.listed(result.network),
         where=f"{origin}, field install_scripts",
-        next=f'compile it from source:  install_scripts={{"{name}": "source"}}\n'
+        next=f'compile from source:     install_scripts={{"{name}": "source"}}\n'
         f"or pin its binary:       ./pants install-scripts --pin={name} {origin}\n"
-        f'or do without:           install_scripts={{"{name}": "skip"}}',
+        f'or skip the script:      install_scripts={{"{name}": "skip"}}',
     )
 
 
@@ -249,7 +254,7 @@ async def ask_for_files(request: AskRequest) -> AskedFiles:
 
 
 def _tell(request: CompileRequest, result: FallibleStepResult) -> None:
-    """In the log: what ran and for how long, whether now or when the cached result was made."""
+    """Logs the script and its duration; for a cached result, the duration of the original run."""
     seconds = (result.metadata.total_elapsed_ms or 0) / 1000
     logger.info(
         f"{request.install.origin}: the install script of {request.label} "
@@ -271,7 +276,7 @@ async def compile_package(request: CompileRequest) -> CompileOutcome:
     if report.elsewhere:
         logger.warning(
             f"{request.install.origin}: the install script of {request.label} also wrote "
-            f"{', '.join(report.elsewhere[:10])}; only its own folder is kept"
+            f"{', '.join(report.elsewhere[:10])}; Slipway keeps only files in the package's folder"
         )
     _tell(request, result)
     made = CompiledPackage(compiled, layer, report.bytes, report.foreign)
@@ -279,7 +284,7 @@ async def compile_package(request: CompileRequest) -> CompileOutcome:
 
 
 def _all_compiled(outcomes: Iterable[CompileOutcome], origin: str) -> Tuple[CompiledPackage, ...]:
-    """All of them, or one error with every fault."""
+    """All compiled packages; raises one error with every fault."""
     listed = tuple(outcomes)
     faults = [one.fault for one in listed if one.fault]
     if len(faults) == 1:

@@ -1,4 +1,4 @@
-"""`generate-lockfiles` for npm: writes the fetch lock beside each application's npm lock."""
+"""`generate-lockfiles` for npm: writes the fetch lock beside each application's npm lockfile."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class RequestedNpmResolves(RequestedUserResolveNames):
 
 @dataclass(frozen=True)
 class GenerateFetchLock(GenerateLockfile):
-    """`lockfile_dest` is the fetch lock, `request` names the npm lock."""
+    """`lockfile_dest` is the path of the fetch lock; `request` names the npm lockfile."""
 
     request: NpmLockRequest
 
 
 @dataclass(frozen=True)
 class NpmResolves:
-    """Every npm lock of the workspace, by the name of its resolve."""
+    """Every npm lockfile of the workspace, by the name of its resolve."""
 
     by_name: tuple[tuple[str, NpmLockRequest], ...]
 

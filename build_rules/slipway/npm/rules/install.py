@@ -1,7 +1,7 @@
 """Unpacks an application's packages once, for the build and for the release.
 
-The key is made of what an offline `npm ci` reads: locks and manifests reduced to that, hashes of
-tarballs, the runtime.  Tarballs are fetched only when the install has to run.
+The cache key contains only what an offline `npm ci` reads: the reduced lockfile and manifests, the
+hashes of tarballs, and the runtime. Slipway fetches tarballs only if the install is not cached.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
 
 @dataclass(frozen=True)
 class InstallRequest:
-    """`decisions` say of which packages the scripts run, in the image of `toolchain`; `network`
-    lets those have the machine's."""
+    """A request to install an application's packages.
+
+    `decisions` say which install scripts run, in the image of `toolchain`; `network` gives these scripts
+    network access.
+    """
 
     read: ReadNpmLock
     runtime: Runtime
@@ -61,7 +64,7 @@ class InstallRequest:
     network: bool = False
 
     def decided(self) -> Dict[str, Optional[Decision]]:
-        """What is decided on the scripts of each package, by its path; None where nothing is."""
+        """The decision for each package, by path; None if there is no decision."""
         return {
             one.path: script_decisions.decide(self.decisions, one)
             for one in self.read.lock.packages
@@ -69,7 +72,7 @@ class InstallRequest:
         }
 
     def taking_prebuilt(self, package: Package) -> InstallRequest:
-        """The same install, were it decided that this package takes a binary."""
+        """The same install with the decision `prebuilt` for this package."""
         others = [one for one in self.decisions if one.name != package.name]
         taking = Rule(package.name, str(package.version), Decision.PREBUILT)
         return dataclasses.replace(self, decisions=(*others, taking))
@@ -77,11 +80,11 @@ class InstallRequest:
 
 @dataclass(frozen=True)
 class UnpackedPackages:
-    """What npm installed, before any script ran.
+    """The packages that npm installed, before any script has run.
 
-    `everything` holds `installed.tar`, `layer` is that of a release, neither with the packages in `native`, whose scripts are decided to run: those lie in `closures`,
-    as `<layer name>.tar`, and are only those that this platform has. `production` are the paths that
-    a release has.
+    `everything` contains `installed.tar`, and `layer` is the layer of a release. Packages whose scripts
+    will run are in neither: `native` lists those that npm installs on this platform, and `closures`
+    contains them as `<layer name>.tar`. `production` has the paths of a production install.
     """
 
     everything: Digest
@@ -93,7 +96,7 @@ class UnpackedPackages:
 
 
 async def _local_tarballs(lock: NpmLock) -> Digest:
-    """Tarballs that the application itself keeps, at their places."""
+    """The tarballs in the application's folder, at their paths."""
     paths = sorted({one.source for one in lock.local_tarballs if one.source})
     snapshot = await Get(Snapshot, PathGlobs([os.path.join(lock.folder, path) for path in paths]))
     digest = await Get(Digest, RemovePrefix(snapshot.digest, lock.folder))
@@ -101,17 +104,19 @@ async def _local_tarballs(lock: NpmLock) -> Digest:
     missing = [path for path in paths if path not in there]
     if missing:
         raise SlipwayErrors(
-            f'the lock "{lock.path}" names tarballs that are not there',
+            f'tarballs of the lockfile "{lock.path}" are missing',
             [os.path.join(lock.folder, path) for path in missing],
             where=lock.path,
-            next="put them there, or remove the dependency",
+            next="add the files, or remove the dependencies",
         )
     return digest
 
 
 async def _bins_of_folders(read: ReadNpmLock) -> Digest:
-    """Empty files in place of the programs of folders that npm links: it links only what is there,
-    and their contents are no matter of the install."""
+    """Empty files in place of the bins of linked folders.
+
+    npm creates a link only if its target exists; the content does not affect the install.
+    """
     wanted = [
         os.path.join(read.lock.folder, folder, file)
         for folder in read.lock.link_targets
@@ -166,7 +171,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
                 npm_lock=lock.path,
                 rewrite_lock=npm_lock.rewrite_lock(lock.path),
                 fetch_lock=fetched.path,
-                # Below the first line of a message's last part.
+                # Indented like the text after "next:" in a message.
                 renew_fetch_lock=fetch_lock.start_over(fetched.path).replace("\n", "\n" + " " * 9),
             ),
         ),
@@ -176,7 +181,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     return UnpackedPackages(
         await outputs.take(result.digest, left.installed),
         await take_layer(result.digest, install.LAYER),
-        # A version 1 lock does not have the versions of an application's own tarballs.
+        # A version 1 lockfile has no version for tarballs in the application's folder.
         tuple(
             (dataclasses.replace(package, version=report.native[package.path]), decision)
             for package, decision in native.items()
@@ -191,7 +196,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
 def _native(
     packages: Iterable[Package], decided: Mapping[str, Optional[Decision]]
 ) -> Dict[Package, Decision]:
-    """The packages whose scripts are decided to run."""
+    """The packages whose install scripts will run."""
     decisions = {package: decided.get(package.path) for package in packages}
     return {
         package: decision
@@ -219,8 +224,8 @@ def _arguments(
             Tarball(
                 path=f"in/cache/{cached.path}",
                 package=f"{cached.tarball.name}@{cached.tarball.version}",
-                # Both: of a content found in the store, a SHA-256 of the fetch lock is all that
-                # was held against it.
+                # Check both: a tarball from the store was only compared with the SHA-256 of the
+                # fetch lock.
                 integrities=tuple(sorted({cached.tarball.integrity, cached.integrity})),
             )
             for cached in tarballs

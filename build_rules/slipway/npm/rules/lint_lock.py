@@ -1,4 +1,4 @@
-"""`lint` for npm locks: in step with package.json, and with a fetch lock that fits."""
+"""`lint` for npm lockfiles: up to date with package.json, and with a matching fetch lock."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def lint_npm_lock(
 
 
 def _require_used(fetched: FetchLock, lock: NpmLock, decisions: Sequence[Tuple[Rule, ...]]) -> None:
-    """Refuses binaries that are pinned for packages which no bundle of the lock has take one."""
+    """Rejects pinned binaries of packages for which no bundle has the decision `prebuilt`."""
     taken = {
         (package.name, package.version)
         for package in lock.packages
@@ -95,10 +95,10 @@ def _require_used(fetched: FetchLock, lock: NpmLock, decisions: Sequence[Tuple[R
     unused = [one for one in fetched.binaries if (one.name, one.version) not in taken]
     if unused:
         raise SlipwayErrors(
-            "binaries are pinned that nobody takes",
+            "no bundle uses these pinned binaries",
             [f"{one.name}@{one.version}: {one.path}" for one in unused],
             where=fetched.path,
-            next='remove their lines, or decide for them: install_scripts={"'
+            next='remove their lines, or set install_scripts={"'
             + unused[0].name
             + '": "prebuilt"}',
         )

@@ -1,4 +1,4 @@
-"""Reads an application's npm lock, fetch lock and manifests, and holds them against each other."""
+"""Reads an application's npm lockfile, fetch lock and manifests, and compares them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from slipway.subsystem import InstallScripts
 
 @dataclass(frozen=True)
 class NpmLockRequest:
-    """`path` of the npm lock and of the root manifest, relative to the build root."""
+    """The paths of the npm lockfile and the root manifest, relative to the build root."""
 
     path: str
     package_json: str
@@ -29,9 +29,10 @@ class NpmLockRequest:
 
 @dataclass(frozen=True)
 class ReadNpmLock:
-    """A lock in step with its manifests, which are keyed by their path in the lock's folder.
+    """A lockfile that is up to date with its manifests.
 
-    `npmrc` is the text of the project's own settings, empty if there are none.
+    The keys of `manifests` are paths relative to the lockfile's folder. `npmrc` is the text of the
+    project's .npmrc; empty if there is no such file.
     """
 
     lock: NpmLock
@@ -45,7 +46,7 @@ class FetchLockRequest:
 
 
 def resolve_name(lock_path: str) -> str:
-    """The name under which `--resolve` knows the fetch lock of a folder."""
+    """The name of a folder's fetch lock for the option `--resolve`."""
     return f"npm:{os.path.dirname(lock_path)}"
 
 
@@ -57,7 +58,10 @@ async def _read(paths: list[str]) -> Dict[str, str]:
             texts[file.path] = file.content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise SlipwayError(
-                f'"{file.path}" is not UTF-8', where=file.path, found=str(error), next="convert it"
+                f'"{file.path}" is not UTF-8',
+                where=file.path,
+                found=str(error),
+                next="convert the file to UTF-8",
             ) from None
     return texts
 
@@ -65,23 +69,23 @@ async def _read(paths: list[str]) -> Dict[str, str]:
 @rule
 async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
     folder = os.path.dirname(request.path)
-    # A node_modules that is a link to an exported one is nothing that Pants could read.
+    # Exclude node_modules: it may be a symlink to an export outside the build root, which Pants rejects.
     installed = "!" + os.path.join(folder, "node_modules")
     beside = await Get(Paths, PathGlobs([os.path.join(folder, "*"), installed]))
     names = [os.path.basename(path) for path in beside.files]
     if os.path.basename(request.path) not in names:
         npm_lock.refuse_foreign_lock(names, folder)
         raise SlipwayError(
-            f'the lock "{request.path}" is not there',
+            f'the lockfile "{request.path}" does not exist',
             where=f"{request.origin}, field lockfile",
             next=npm_lock.rewrite_lock(request.path),
         )
     if os.path.dirname(request.package_json) != folder:
         raise SlipwayError(
-            "package.json and its lock must lie in one folder",
+            "package.json and its lockfile must be in the same folder",
             where=f"{request.origin}, fields package_json and lockfile",
             found=f"{request.package_json} and {request.path}",
-            next="move one beside the other",
+            next="move one file to the folder of the other",
         )
     texts = await _read([request.path])
     lock = npm_lock.parse(texts[request.path], request.path)
@@ -100,7 +104,7 @@ async def read_fetch_lock(request: FetchLockRequest, mirrors: InstallScripts) ->
     text = (await _read([path])).get(path)
     if text is None:
         raise SlipwayError(
-            f'the lock "{request.lock.path}" has no fetch lock',
+            f'the lockfile "{request.lock.path}" has no fetch lock',
             where=path,
             found="no such file",
             next=command,

@@ -1,4 +1,4 @@
-"""The package.json of a target, and what names its results."""
+"""Reads the package.json of a target: name, version and scripts."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ async def read_manifest(request: ManifestRequest) -> Manifest:
     contents = await Get(DigestContents, PathGlobs([path]))
     if not contents:
         raise SlipwayError(
-            f'the manifest "{path}" is not there',
+            f'the manifest "{path}" does not exist',
             where=f"{request.origin}, field package_json",
-            next=f"write {path}, or correct the field",
+            next=f"create {path}, or correct the field",
         )
     text = contents[0].content.decode("utf-8", "replace")
     manifest = load_object(text, path, next=f"correct {path}")
     for key in ("name", "version"):
         if not isinstance(manifest.get(key), str) or not manifest[key]:
             raise SlipwayError(
-                f'"{path}" has no {key}, which names the release',
+                f'"{path}" has no valid {key}, which Slipway needs to name the release',
                 where=path,
                 found=repr(manifest.get(key)),
-                next=f'add "{key}" to it',
+                next=f'add "{key}" to {path}',
             )
     scripts = FrozenDict(text_map(manifest.get("scripts")))
     return Manifest(path, manifest["name"], manifest["version"], scripts)
@@ -57,9 +57,12 @@ def check_script(
     manifest: Manifest,
     script: str,
     where: str,
-    otherwise: str = "name another one in the field",
+    otherwise: str = "name another script in the field",
 ) -> None:
-    """`where` names target and field, `otherwise` what to do where no script is meant."""
+    """Raises SlipwayError if package.json has no such script.
+
+    `where` names the target and field; `otherwise` is the alternative to adding the script.
+    """
     scripts = manifest.scripts
     if script not in scripts:
         known = ", ".join(sorted(scripts)) or "none"
@@ -69,7 +72,7 @@ def check_script(
             f'package.json has no script "{script}"',
             where=where,
             found=f"the scripts of {manifest.path} are {known}",
-            next=f"{hint}Add the script there, or {otherwise}",
+            next=f"{hint}Add the script to {manifest.path}, or {otherwise}",
         )
 
 

@@ -1,1 +1,1 @@
-"""Install scripts of packages: what becomes of each, and what it may take while it runs."""
+"""Install scripts of packages: which of them run, with which files and mirrors."""

@@ -1,7 +1,7 @@
-"""What becomes of each package's install script: decided by name and version, never by default.
+"""How to handle each package's install script, by package name and version range.
 
-npm runs whatever a package brings.  Here every package with an install script needs a decision; for
-a few, whose scripts do nothing that a release needs, it is made in a table.
+npm runs every install script. Slipway requires a decision for each package with an install script; a
+table in this module has the decision for a few packages whose scripts a release does not need.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from slipway.npm.lockfiles.package import Package
 
 
 class Decision(enum.Enum):
-    """`source` compiles, `prebuilt` takes a pinned binary, `run` runs the script as it is, and
-    `skip` does not run it."""
+    """How to handle an install script; the help text of `install_scripts` explains the values."""
 
     SOURCE = "source"
     PREBUILT = "prebuilt"
@@ -29,25 +28,25 @@ class Decision(enum.Enum):
 
 CHOICES = tuple(one.value for one in Decision)
 _ADVERTISES = "prints a request for donations"
-# Packages as the npm registry has them; each was read.
+# These install scripts were read: none changes what a release needs.
 _NEEDLESS = {
     "core-js": _ADVERTISES,
     "core-js-bundle": _ADVERTISES,
     "core-js-pure": _ADVERTISES,
     "ejs": _ADVERTISES,
     "es5-ext": "prints a message to some of its users",
-    "fsevents": "does nothing but on macOS",
+    "fsevents": "works only on macOS",
     "nodemon": _ADVERTISES,
-    "protobufjs": "warns of an unusual version range in package.json",
+    "protobufjs": "warns about an unusual version range in package.json",
     "styled-components": _ADVERTISES,
-    "uglifyjs-webpack-plugin": "warns of an old Node.js",
-    "vue-demi": "looks for the version of vue, and writes what it comes with where there is none",
+    "uglifyjs-webpack-plugin": "warns about an old Node.js",
+    "vue-demi": "looks for the version of vue; without vue it writes the files that it already has",
 }
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One entry of the field; `range` is an npm range, empty for every version."""
+    """One entry of the field; `range` is an npm version range, empty for all versions."""
 
     name: str
     range: str
@@ -64,16 +63,19 @@ class Rule:
 
 
 def parse(field: Mapping[str, str], where: str) -> Tuple[Rule, ...]:
-    """The entries of the field `install_scripts`, by `name` or `name@range`; all faults at once."""
+    """The entries of the field `install_scripts`.
+
+    The keys are `name` or `name@range`. Raises SlipwayErrors with all invalid entries.
+    """
     rules: List[Rule] = []
     faults: List[str] = []
     for key, value in sorted(field.items()):
         at = key.find("@", 1)
         name, spec = (key, "") if at < 0 else (key[:at], key[at + 1 :])
         if not npm_spec.is_valid_name(name):
-            faults.append(f'"{key}": "{name}" is no name that npm allows')
+            faults.append(f'"{key}": "{name}" is not a valid npm package name')
         elif at >= 0 and semver.satisfies("1.0.0", spec) is None:
-            faults.append(f'"{key}": "{spec}" is no range of versions')
+            faults.append(f'"{key}": "{spec}" is not a version range')
         elif value not in CHOICES:
             near = nearest(value, CHOICES, 1)
             faults.append(f'"{key}": "{value}"' + (f"; did you mean {near[0]}?" if near else ""))
@@ -81,16 +83,16 @@ def parse(field: Mapping[str, str], where: str) -> Tuple[Rule, ...]:
             rules.append(Rule(name, spec, Decision(value)))
     if faults:
         raise SlipwayErrors(
-            "install scripts are decided on in ways that are not known",
+            "the field install_scripts has invalid entries",
             faults,
             where=where,
-            next=f'"<name>" or "<name>@<range>": one of {", ".join(CHOICES)}',
+            next=f'use "<name>" or "<name>@<range>" as key, and one of {", ".join(CHOICES)} as value',
         )
     return tuple(rules)
 
 
 def check(rules: Sequence[Rule], packages: Iterable[Package], where: str) -> None:
-    """Refuses entries that no package of the lock fits, and packages that two ranges fit."""
+    """Raises SlipwayErrors for entries without a package in the lockfile, and for ambiguous ones."""
     known = [one for one in packages if one.in_node_modules]
     names = {one.name for one in known}
     faults: List[str] = []
@@ -99,18 +101,16 @@ def check(rules: Sequence[Rule], packages: Iterable[Package], where: str) -> Non
             there = sorted({str(one.version) for one in known if one.name == rule.name})
             near = nearest(rule.name, names)
             if there:
-                faults.append(f'"{rule.key}": the lock has {", ".join(there)}')
+                faults.append(f'"{rule.key}": the lockfile has {", ".join(there)}')
             else:
                 guess = f"; did you mean {', '.join(near)}?" if near else ""
                 faults.append(f'"{rule.key}"{guess}')
     for label, fitting in sorted(_by_range(rules, known).items()):
         if len(fitting) > 1:
-            faults.append(f"{label} fits " + " and ".join(f'"{one}"' for one in fitting))
+            faults.append(f"{label} matches " + " and ".join(f'"{one}"' for one in fitting))
     if faults:
         raise SlipwayErrors(
-            "packages that the lock does not have cannot run an install script"
-            if len(faults) == 1 and " fits " not in faults[0]
-            else "entries do not fit the packages of the lock",
+            "the field install_scripts has entries that do not match the packages of the lockfile",
             faults,
             where=where,
             next="correct the names and ranges, or remove them",
@@ -127,7 +127,7 @@ def _by_range(rules: Sequence[Rule], packages: Iterable[Package]) -> Dict[str, L
 
 
 def decide(rules: Sequence[Rule], package: Package) -> Optional[Decision]:
-    """An entry with a range stands above one without, and both above the table."""
+    """The decision for a package: an entry with a range wins over one without, both over the table."""
     fitting = sorted((rule for rule in rules if rule.fits(package)), key=lambda one: not one.range)
     if fitting:
         return fitting[0].decision
@@ -141,7 +141,7 @@ def require_decisions(undecided: Sequence[ScriptedPackage], where: str) -> None:
     names = sorted({package.name for package in undecided})
     entries = "".join(f'\n    "{name}": "{_likely(name, undecided)}",' for name in names)
     raise SlipwayErrors(
-        "packages have install scripts that nobody has decided on",
+        "packages with install scripts have no entry in install_scripts",
         [
             package.label
             + ("" if package.production else " (dev)")
@@ -150,8 +150,8 @@ def require_decisions(undecided: Sequence[ScriptedPackage], where: str) -> None:
         ],
         where=where,
         next=f"install_scripts={{{entries}\n}}\n"
-        "source compiles it, prebuilt takes a binary that is pinned by hash, run runs the script\n"
-        "as it is, without a network, and skip does not",
+        "source compiles the package, prebuilt takes a binary that is pinned by hash, run runs the\n"
+        "script unchanged and without network access, skip does not run the script",
     )
 
 

@@ -1,4 +1,4 @@
-"""Serves on loopback what the install script of one package may take: pinned binaries, headers."""
+"""An HTTP server on loopback with the files for one install script: pinned binaries, headers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ ASKED = ReportFile("asked.json", AskedFiles)
 
 
 class LoopbackServer:
-    """`variables` are those that steer the script to its binary; `binaries` maps paths to files.
+    """`variables` are the variables that name the script's mirror; `binaries` maps paths to files.
 
-    A binary that is not there ends the script: a page that says so would be kept by some.
+    A request for an unknown binary ends the script, because some scripts would save the error page as
+    their binary.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class LoopbackServer:
         self._stop = stop
 
     def find(self, request: str) -> Optional[bytes]:
-        """The file for the path of a request; without a binary, the script is ended."""
+        """The file for the path of a request; ends the script if there is no such binary."""
         path = unquote(request)
         if path.startswith(f"/{FOLDER}/"):
             return self._headers.find(path[len(FOLDER) + 2 :].lstrip("/"))
@@ -104,4 +105,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """What was asked for is told by the step."""
+        """Prints nothing; the step reports the requests."""

@@ -1,8 +1,8 @@
-"""Which variables tell an install script where to fetch its binary from.
+"""The environment variables that tell an install script where to download its binary from.
 
-Two tools leave it to a convention, which their packages' manifests show; others have names of their
-own.  Sources: the code of node-pre-gyp, prebuild-install and node-sass as the npm registry has it,
-and the names (not the addresses) in the npm package binary-mirror-config 2.20.0, MIT.
+node-pre-gyp and prebuild-install derive the name by a convention from a package's manifest; other
+packages use individual names. Sources: the published code of node-pre-gyp, prebuild-install and
+node-sass, and the names (not the URLs) in the npm package binary-mirror-config 2.20.0, MIT.
 """
 
 from __future__ import annotations
@@ -33,38 +33,38 @@ _OWN: Dict[str, Tuple[str, ...]] = {
     "saucectl": ("SAUCECTL_INSTALL_BINARY_MIRROR",),
     "sharp": ("npm_config_sharp_binary_host", "npm_config_sharp_libvips_binary_host"),
 }
-# They join the address and a path without a slash of their own.
+# Scripts that join the URL and a path without a slash in between.
 _WANT_SLASH = frozenset(("ELECTRON_MIRROR", "npm_config_electron_mirror"))
-# What node-pre-gyp and prebuild-install make of a module's name.
+# The variables that node-pre-gyp and prebuild-install derive from a module's name.
 _CONVENTION = re.compile(rf"{CONFIG_PREFIX}[A-Za-z0-9_.-]+_binary_host(_mirror)?\Z")
 _TOOLS = (
     ("node-pre-gyp", "node-pre-gyp"),
     ("prebuild-install", "prebuild-install"),
-    ("node-gyp-build", "carries its binaries"),
+    ("node-gyp-build", "contains its binaries"),
     ("node-gyp", "node-gyp"),
     ("cmake-js", "cmake-js"),
 )
 
 
 def kind(scripts: Mapping[str, str]) -> str:
-    """What an install script is, by the first tool that it names."""
+    """The kind of an install script: the first known tool that it calls."""
     text = " ".join(scripts.values())
     for word, name in _TOOLS:
         if word in text:
             return name
-    return "own script"
+    return "custom script"
 
 
 def variables(
     name: str, manifest: Mapping[str, Any], more: Mapping[str, Iterable[str]]
 ) -> Tuple[str, ...]:
-    """The variables that steer the download of the package `name`; `more` is the user's table."""
+    """The variables that name the mirror of the package `name`; `more` is the user's table."""
     found: List[str] = [*more.get(name, ()), *_OWN.get(name, ())]
     scripts = " ".join(text_map(manifest.get("scripts")).values())
     binary = manifest.get("binary")
     module = binary.get("module_name") if isinstance(binary, dict) else None
     if isinstance(module, str) and "node-pre-gyp" in scripts:
-        # Releases differ in how many dashes they replace.
+        # node-pre-gyp versions replace only the first dash, all dashes, or none.
         spellings = (module.replace("-", "_", 1), module.replace("-", "_"), module)
         found += [f"{CONFIG_PREFIX}{one}_binary_host_mirror" for one in spellings]
     if "prebuild-install" in scripts:
@@ -74,10 +74,10 @@ def variables(
 
 
 def is_known(name: str, variable: str, more: Mapping[str, Iterable[str]]) -> bool:
-    """Whether the package `name` may say by `variable` where its binary comes from.
+    """Whether `variable` is known as a mirror variable of the package `name`.
 
-    Only such variables are ever read from the user's environment: a lock that names another would
-    send its value to wherever an address leads.  `more` is the user's table.
+    Slipway reads no other variables from the user's environment: a fetch lock that names another
+    variable could send its value, such as a password, to a server. `more` is the user's table.
     """
     own = (*more.get(name, ()), *_OWN.get(name, ()))
     return variable in own or bool(_CONVENTION.match(variable))
@@ -85,7 +85,7 @@ def is_known(name: str, variable: str, more: Mapping[str, Iterable[str]]) -> boo
 
 @dataclass(frozen=True)
 class Asked:
-    """A file that a script asked for, and whether it was there to be given."""
+    """A file that a script requested, and whether the server had it."""
 
     variable: str
     path: str
@@ -93,7 +93,7 @@ class Asked:
 
 
 def addresses(variables: Iterable[str], address: str) -> Dict[str, str]:
-    """What each variable is set to, so that a request tells which of them it came by."""
+    """The value of each variable; its number in the URL shows which variable a request used."""
     return {
         name: f"{address}/{number}" + ("/" if name in _WANT_SLASH else "")
         for number, name in enumerate(variables)
@@ -101,9 +101,9 @@ def addresses(variables: Iterable[str], address: str) -> Dict[str, str]:
 
 
 def split_request(path: str, variables: Tuple[str, ...]) -> Tuple[str, str]:
-    """The variable by which a request came, and the path below the address that it had."""
+    """The variable that a request used, and the path relative to its URL."""
     parts = [part for part in path.partition("?")[0].split("/") if part]
-    # Other scripts have digits too, and int() reads not all of them.
+    # str.isdigit accepts digits of other scripts, such as superscripts, which int() rejects.
     if parts and parts[0].isascii() and parts[0].isdigit() and int(parts[0]) < len(variables):
         return variables[int(parts[0])], "/".join(parts[1:])
     return variables[0], "/".join(parts)

@@ -1,7 +1,7 @@
-"""Packages whose install scripts run: what each of them can see, and what stays of its folder.
+"""Packages whose install scripts run: the files that they see, and the files to keep.
 
-Such a package is compiled apart from the rest of the tree, with only what it depends on around it,
-so that it is compiled again when one of those changes and not with every edit of the lock.
+Slipway compiles such a package separately, with only its dependencies around it. So it compiles the
+package again only when one of these changes, and not after every edit of the lockfile.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from slipway.archive.layers import Entry
 from slipway.npm.lockfiles.package import text_map
 
 LISTING = "closure.json"
-"""Beside the `node_modules` of a closure: the paths of its packages."""
+"""The file beside the `node_modules` of a closure that lists the paths of its packages."""
 _SCRIPTS = ("preinstall", "install", "postinstall")
 _DEPENDENCIES = ("dependencies", "optionalDependencies", "peerDependencies")
-# What node-gyp and make leave beside their results: it tells of the build's own environment, and
-# nothing loads it. Folders end in a slash.
+# Files that node-gyp and make leave beside their results. They contain details of the build environment,
+# which would make releases differ, and nothing loads them. Folders end with a slash.
 _BY_PRODUCTS = (
     "build*/Makefile",
     "*.Makefile",
@@ -35,7 +35,7 @@ _BY_PRODUCTS = (
 
 
 def gyp_python(npm_major: int) -> str:
-    """The Python that the node-gyp of an npm runs on: that of npm 5 and older knows 2 alone."""
+    """The Python for node-gyp; the node-gyp of npm 5 and older supports only Python 2."""
     return "python3" if npm_major >= 6 else "python2.7"
 
 
@@ -43,14 +43,14 @@ def install_scripts(manifest: Mapping[str, Any], has_gyp_file: bool) -> Dict[str
     """The scripts that npm runs when it installs the package, by their event."""
     scripts = text_map(manifest.get("scripts"))
     own = {name: scripts[name] for name in _SCRIPTS if scripts.get(name)}
-    # npm runs node-gyp for a package that has only this file.
+    # npm runs node-gyp if a package has a binding.gyp and no install script.
     return own or ({"install": "node-gyp rebuild"} if has_gyp_file else {})
 
 
 def closure(path: str, manifests: Mapping[str, Mapping[str, Any]]) -> FrozenSet[str]:
-    """The package at `path` and all that it may require, by Node's rule of the nearest folder.
+    """The paths of the package at `path` and of all its dependencies, as Node resolves them.
 
-    `manifests` are those of the installed packages, by path.
+    `manifests` has the package.json of each installed package, by path.
     """
     found: Set[str] = set()
     queue = [path]
@@ -79,12 +79,12 @@ def _resolve(name: str, path: str, known: Mapping[str, object]) -> Optional[str]
 
 
 def listing(paths: Iterable[str]) -> Entry:
-    """The paths of a closure, as a file that travels with it."""
+    """A file with the paths of a closure, for its archive."""
     return Entry(LISTING, "file", content=json.dumps(sorted(paths)).encode())
 
 
 def is_by_product(file: str) -> bool:
-    """Whether a file, relative to its package's folder, is left by the compilation alone."""
+    """Whether a file is a by-product of compilation; `file` is relative to the package's folder."""
     return any(
         fnmatch.fnmatchcase(file, pattern + "*" if pattern.endswith("/") else pattern)
         for pattern in _BY_PRODUCTS
@@ -92,5 +92,5 @@ def is_by_product(file: str) -> bool:
 
 
 def layer_name(path: str) -> str:
-    """`addon-<name>` for the package at a path of the tree, unique and fit for a file's name."""
+    """`addon-<name>` for the package at `path`; unique and valid as a file name."""
     return "addon-" + path.replace("node_modules/", "").replace("/", "+")

@@ -1,4 +1,4 @@
-"""Has npm run the install scripts of one package, as it would in an install."""
+"""Runs the install scripts of one package with npm, as an install would."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.runtime import node_process
 def rebuild(
     subject: Subject, app: str, server: LoopbackServer, *, python: str, from_source: bool
 ) -> None:
-    """`subject` is a package in the `node_modules` of the folder `app`."""
+    """Runs the scripts of `subject`, a package in the `node_modules` of the folder `app`."""
     label = f"{subject.package}@{subject.version}"
     extra = {
         "npm_config_foreground_scripts": "true",
@@ -24,7 +24,7 @@ def rebuild(
         **server.environment,
     }
     if from_source:
-        # Packages that would rather fetch a binary: node-pre-gyp, prebuild-install and others.
+        # By default node-pre-gyp and prebuild-install download a binary; this makes them compile.
         extra["npm_config_build_from_source"] = "true"
     status, last = node_process.npm(
         ["rebuild", label], app, extra, app=app, subject=subject, started=server.stop_at_fault
@@ -34,6 +34,6 @@ def rebuild(
             f'the install script of "{label}" failed with exit status {status}',
             where=f"{placeholders.ORIGIN}, field install_scripts",
             found="\n".join(last),
-            next="see what it misses: it has the compiler of the toolchain, the headers of the "
-            "pinned Node.js and no network",
+            next="see what is missing: the script has the toolchain's compiler, the headers of the "
+            "pinned Node.js, and no network access",
         )

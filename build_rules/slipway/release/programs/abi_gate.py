@@ -1,8 +1,8 @@
-"""Holds the binaries of a release against an ABI policy, and writes the table of them.
+"""Checks the binaries of a release against an ABI policy, and writes a table of them.
 
-They come from an archive, or from what was noted down when the layers of a release were written.
-The names that the oldest host has are those of this root's own libraries within the policy.  Leaves
-`audit.json`; a breach is no failure here, since the table is wanted then most of all.
+The facts about the binaries come from an archive, or from files that were written with the layers. The
+symbols of the oldest host are those of the libraries in this root, as far as the policy allows them.
+Writes `audit.json`. A violation is not a failure here, because the rule needs the table to report it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
 @dataclass(frozen=True)
 class Arguments:
-    """An `archive` by its name; or else `layers` by theirs, and npm's `packages` by their paths."""
+    """The name of an `archive`; or the names of `layers`, and the npm `packages` by path."""
 
     policy: AbiPolicy
     archive: str = ""
@@ -71,7 +71,7 @@ def _of_layers(names: Sequence[str]) -> List[ElfFacts]:
 
 
 def _of_archive(name: str) -> Tuple[List[ElfFacts], Dict[str, str]]:
-    """The facts about any archive, of Slipway or not; packages are those that release.json names."""
+    """The facts about the binaries in any archive, and the packages that its release.json names."""
     found: List[ElfFacts] = []
     packages: Dict[str, str] = {}
     try:
@@ -88,20 +88,20 @@ def _of_archive(name: str) -> Tuple[List[ElfFacts], Dict[str, str]]:
                     found.extend(facts.facts_of_file(path, content.read))
     except (SlipwayError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SlipwayError(
-            f'"{name}" is no tar archive that can be read',
+            f'cannot read "{name}" as a tar archive',
             found=getattr(error, "found", "") or str(error),
-            next="name a release, such as koa-kkl-1.4.0-prod.tar.gz",
+            next="pass a release, such as koa-kkl-1.4.0-prod.tar.gz",
         ) from None
     return sorted(found, key=lambda one: one.path), packages
 
 
 def _packages(about: Dict[str, Any]) -> Dict[str, str]:
-    """npm's paths and what lies there, as the release itself says."""
+    """The package at each npm path, according to the release.json."""
     return {one["path"]: f"{one['name']}@{one['version']}" for one in about.get("packages", ())}
 
 
 def provided_names(policy: AbiPolicy, folder: str = _LIBRARIES) -> Set[str]:
-    """The names that libraries of the oldest host have, whatever version is asked for."""
+    """The symbol names that the libraries of the oldest host export, in any allowed version."""
     found: Set[str] = set()
     for library in sorted(policy.libraries):
         path = os.path.join(folder, library)

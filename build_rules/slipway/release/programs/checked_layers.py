@@ -1,7 +1,7 @@
-"""Reads finished layers of a release again, apart from the step that puts it together.
+"""Checks finished layers of a release, in a separate step before the release is assembled.
 
-Those layers change rarely: what is checked once is not unpacked again for each edit of a server
-file.  Leaves `<layer>.checked.json`, what a release needs to know of each.
+These layers change rarely. With a separate step, a change of a server file does not check them again.
+Writes `<layer>.checked.json`, the facts that the release needs about each layer.
 """
 
 from __future__ import annotations

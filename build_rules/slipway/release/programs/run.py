@@ -1,8 +1,8 @@
-"""Unpacks a release to a scratch folder and runs it in the foreground until it ends or Ctrl-C.
+"""Unpacks a release to a temporary folder and runs it in the foreground until it ends, or Ctrl-C.
 
-Started by `run`, outside of any sandbox, on the runner's own CPython.  Whatever happens, neither
-the application nor the folder is left behind: the application gets the signal that came and two
-seconds to stop, since Pants kills this program three seconds after Ctrl-C.
+`run` starts this program outside of any sandbox, with the runner's CPython. The program always ends the
+application and removes the folder. After a signal, the application gets the same signal and has two
+seconds to stop, because Pants kills this program three seconds after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DROPPED = ("NODE_OPTIONS", "NODE_PATH", "NODE_ENV", "PID_FILE", "SERVER_ENV")
 
 def main(arguments: List[str]) -> int:
     tarball, *rest = arguments
-    # Held back while the folder comes and goes; in between, one that comes raises.
+    # Block signals while the folder is created and removed; in between, a signal raises.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     with tempfile.TemporaryDirectory(prefix="slipway-run-") as scratch:
         try:
@@ -56,7 +56,7 @@ def _run(release: str, scratch: str, arguments: List[str]) -> int:
         for one in group:
             _signal(one, number)
 
-    # Before the start: a signal that comes during it must not leave the application behind.
+    # Install the handlers before the start: a signal during the start must also end the application.
     for number in _ENDINGS:
         signal.signal(number, pass_on)
     process = subprocess.Popen(
@@ -69,8 +69,8 @@ def _run(release: str, scratch: str, arguments: List[str]) -> int:
     for early in list(asked):
         _signal(process.pid, early)
     deadline = None
-    # npm and the shell between us and the application may be gone before it: once asked to end,
-    # the whole group may take its time.
+    # npm and the shell between this program and the application may end first. So after a signal, wait
+    # for the whole process group.
     while process.poll() is None or (asked and _signal(process.pid, 0)):
         time.sleep(0.05)
         if asked and deadline is None:
@@ -85,7 +85,7 @@ def _run(release: str, scratch: str, arguments: List[str]) -> int:
 
 
 def _signal(group: int, number: int) -> bool:
-    """Sends a signal to a process group; False if nothing of it is left."""
+    """Sends a signal to a process group; False if the group has no process."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -94,7 +94,7 @@ def _signal(group: int, number: int) -> bool:
 
 
 def _environment(scratch: str) -> Dict[str, str]:
-    """The user's environment without what another Node left there; files go to the scratch folder."""
+    """The user's environment without variables for Node and npm; LOG_DIR is in the temporary folder."""
     env = {
         name: value
         for name, value in os.environ.items()

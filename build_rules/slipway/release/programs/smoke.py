@@ -1,4 +1,4 @@
-"""Stages a release as a host would unpack it and runs one script in it: only its own files count."""
+"""Lays out a release as on a host, and runs one script in it: the script sees only these files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RELEASE = "release"
 
 @dataclass(frozen=True)
 class Arguments:
-    """`env` is added to the script's environment; `launcher` has what `bin/app` is made with."""
+    """`env` is added to the script's environment; `launcher` has the values for `bin/app`."""
 
     script: str
     env: Mapping[str, str]
@@ -53,11 +53,11 @@ def smoke(arguments: Arguments) -> None:
     )
     if status != 0:
         raise SlipwayError(
-            f'the smoke script "{script}" failed with exit status {status} in the staged release',
+            f'the smoke script "{script}" failed with exit status {status} in the unpacked release',
             where=f"{placeholders.ORIGIN}, field smoke_script",
             found="\n".join(last),
-            next="a module that is not found may stand in devDependencies: only dependencies are "
-            "in a release",
+            next="if a module is not found, move it from devDependencies to dependencies: a release "
+            "contains only dependencies",
         )
     with open(OUTPUTS.passed.path, "w", encoding="utf-8") as file:
         file.write(f"{script}\n")

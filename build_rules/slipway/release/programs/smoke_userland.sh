@@ -1,8 +1,8 @@
-# Runs one script of a release as a host with this userland would: its own tar, gzip and sh alone.
+# Runs one script of a release in this userland, only with its own tar, gzip and sh.
 set -eu
 mkdir release
 gzip -dc /build/in/release/*.tar.gz | (cd release && tar xf -)
-# The release's own launcher, but for the environment file, which only real hosts have.
+# The launcher of the release without the environment file, which exists only on real hosts.
 cp /build/in/app release/bin/app
 chmod 755 release/bin/app
 if ! release/bin/app run "$1"; then

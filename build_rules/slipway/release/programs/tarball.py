@@ -1,7 +1,7 @@
-"""Concatenates the layers of a release and writes its manifest, inside and beside it.
+"""Concatenates the layers of a release, and writes its manifest inside and beside the tarball.
 
-Every layer was checked, or is checked here (see `release_layers`): those of one application alone
-here, all others in a step before, whose results are in `in/checked`.
+Slipway checks every layer (see `release_layers`). This program checks the application's own layers; an
+earlier step checks all others, and `in/checked` has its results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from slipway.step.interface import Output, StepProgram
 
 @dataclass(frozen=True)
 class Arguments:
-    """`layers` are their names, in the order of the release; `static_dir` may be empty."""
+    """`layers` has the names of the layers in the order of the release; `static_dir` may be empty."""
 
     stem: str
     layers: Tuple[str, ...]
@@ -36,7 +36,7 @@ class Arguments:
 
 
 class Outputs(NamedTuple):
-    """The release, and beside it what its `release.json` says and more."""
+    """The tarball, and the release.json beside it, which also describes the tarball."""
 
     tarball: Output
     manifest: Output
@@ -113,7 +113,7 @@ def _as_layer(entries: List[Entry]) -> CheckedLayer:
 
 
 def _launcher(launcher: Launcher) -> List[Entry]:
-    """`bin/app`, and the file list of what the end member brings."""
+    """`bin/app`, and the list of the files in the last gzip member."""
     with open("in/app.sh", encoding="utf-8") as file:
         content = launcher.fill(file.read()).encode()
     listing = layers.file_list({release_layers.LAUNCHER: hashlib.sha256(content).hexdigest()})

@@ -1,6 +1,6 @@
-"""Reads a release's own lists: its release.json, and the hash of every file that is not Node's.
+"""Reads the lists in a release: its release.json, and the hash of every file outside the runtime.
 
-Leaves `contents.json`.
+Writes `contents.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST_LIST = 256 << 20
 
 @dataclass(frozen=True)
 class Arguments:
-    """The release by the name of its tarball."""
+    """The name of the release's tarball."""
 
     file: str
 
@@ -56,7 +56,10 @@ def read(arguments: Arguments) -> None:
 
 
 def _hashes(listing: str) -> Dict[str, str]:
-    """Lines of sha256sum; a backslash before one marks backslashes in its name."""
+    """Parses lines of sha256sum.
+
+    sha256sum starts a line with a backslash if it escaped backslashes in the file name.
+    """
     found = {}
     for line in listing.splitlines():
         digest, _, name = line.partition("  ")

@@ -1,4 +1,4 @@
-"""The goal `abi-audit`: which old hosts the binaries of a release load on, file by file.
+"""The goal `abi-audit`: the oldest hosts on which each binary of a release loads.
 
 ./pants abi-audit //apps/koa-kkl:release
 ./pants abi-audit --file=some.tar.gz
@@ -31,12 +31,12 @@ _FOR_FILES = "//toolchains/gcc48"
 
 class AbiAuditSubsystem(LineOriented, GoalSubsystem):
     name = "abi-audit"
-    help = "Lists the binaries of releases, what they need of a host, and what breaks the policy."
+    help = "Lists the binaries of releases, what they need on a host, and violations of the ABI policy."
 
     file = StrListOption(
         help=help_text(
             """
-            Archives to look into instead of targets, by their paths.
+            The paths of archives to audit instead of targets.
 
             Example: `./pants abi-audit --file=dist/apps.koa-kkl/release/koa-kkl-1.4.0-prod.tar.gz`.
             """
@@ -46,8 +46,8 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
         default=None,
         help=help_text(
             """
-            The `node_toolchain` whose ABI policy counts. Without it, that of the release's bundle,
-            and `//toolchains/gcc48` for files.
+            The `node_toolchain` with the ABI policy to check. The default is the toolchain of the
+            release's bundle, and `//toolchains/gcc48` for files.
 
             Example: `./pants abi-audit --toolchain=//toolchains/gcc48 //apps/koa-kkl:release`.
             """
@@ -57,7 +57,7 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
         default=Format.TABLE,
         help=help_text(
             """
-            A table for people, or JSON.
+            The output format: a table for people, or JSON.
 
             Example: `./pants abi-audit --format=json //apps/koa-kkl:release`.
             """
@@ -72,14 +72,14 @@ class AbiAudit(Goal):
 
 @dataclass(frozen=True)
 class ReleaseFileRequest:
-    """An archive that lies anywhere, also where Pants does not look, such as below dist/."""
+    """A request for an archive at any path, also in folders that Pants ignores, such as dist/."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class ReleaseFile:
-    """`digest` holds the archive as `name`; `label` is what the table calls it."""
+    """`digest` contains the archive as `name`; `label` is its name in the table."""
 
     name: str
     digest: Digest
@@ -93,10 +93,10 @@ async def read_release_file(request: ReleaseFileRequest) -> ReleaseFile:
             content = file.read()
     except OSError as error:
         raise SlipwayError(
-            f'the archive "{request.path}" cannot be read',
+            f'cannot read the archive "{request.path}"',
             where="the option `[abi-audit] file`",
             found=str(error.strerror),
-            next="name one that is there",
+            next="correct the path",
         ) from None
     name = os.path.basename(request.path)
     digest = await Get(Digest, CreateDigest([FileContent(name, content)]))
@@ -108,8 +108,8 @@ async def abi_audit(console: Console, goal: AbiAuditSubsystem, targets: Targets)
     chosen = [one for one in targets if ReleaseTarballFieldSet.is_applicable(one)]
     if not goal.file and not chosen:
         raise SlipwayError(
-            "there is nothing to audit",
-            found="no release_tarball among the targets, and no file",
+            "./pants abi-audit needs a release_tarball or --file",
+            found="no release_tarball among the targets, and no option --file",
             next="./pants abi-audit //apps/koa-kkl:release",
         )
     toolchain = None
@@ -118,7 +118,7 @@ async def abi_audit(console: Console, goal: AbiAuditSubsystem, targets: Targets)
         inputs = UnparsedAddressInputs(
             [goal.toolchain or _FOR_FILES], owning_address=None, description_of_origin=origin
         )
-        named = ToolchainNamed(inputs, "what holds the ABI policy", origin)
+        named = ToolchainNamed(inputs, "the toolchain with the ABI policy", origin)
         toolchain = await Get(ToolchainFieldSet, ToolchainNamed, named)
     of_targets = await MultiGet(
         Get(

@@ -1,7 +1,7 @@
-"""The ABI gate: the binaries of a release, held against the policy of a toolchain.
+"""The ABI gate: checks the binaries of a release against the ABI policy of a toolchain.
 
-The steps that write layers note down what their binaries need, so that nothing is unpacked again.
-The names that old hosts offer are those of the libraries in the image that the toolchain stands on.
+The steps that write layers also record what their binaries need, so this check unpacks nothing. The
+symbols of old hosts are those of the libraries in the toolchain's base image.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from slipway.toolchain.rules.image import (
 
 @dataclass(frozen=True)
 class LayersAuditRequest:
-    """`facts` holds `<name>.elf.json` for each of `layers`; `packages` is a release.json's list."""
+    """`facts` contains `<name>.elf.json` for each of `layers`; `packages` has the label of each path."""
 
     label: str
     toolchain: ToolchainFieldSet
@@ -41,7 +41,7 @@ class LayersAuditRequest:
 
 @dataclass(frozen=True)
 class FileAuditRequest:
-    """`digest` holds the archive `name`; `label` is what messages call it."""
+    """`digest` contains the archive `name`; `label` is its name in messages."""
 
     label: str
     toolchain: ToolchainFieldSet
@@ -51,7 +51,7 @@ class FileAuditRequest:
 
 @dataclass(frozen=True)
 class Audited:
-    """The table of the binaries, one line a file."""
+    """The table of the binaries, one line per file."""
 
     label: str
     files: Tuple[AuditedFile, ...]
@@ -59,7 +59,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class _Surface:
-    """A root with the libraries of the oldest hosts, and what the policy takes of them."""
+    """A root with the libraries of the oldest hosts, and the policy that selects their symbols."""
 
     layers: Tuple[Tree, ...]
     policy: AbiPolicy

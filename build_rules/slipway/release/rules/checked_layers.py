@@ -1,4 +1,4 @@
-"""Layers of a release that are checked once, and not for each edit of a server file."""
+"""Checks layers of a release once, and not again after each change of a server file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slipway.toolchain.rules.image import BaseRoot
 
 @dataclass(frozen=True)
 class CheckedLayersRequest:
-    """Asks for the check of each layer, by what it may hold."""
+    """A request to check layers; each scope defines the allowed content of its layer."""
 
     layers: Tuple[Tuple[Layer, Scope], ...]
     origin: str = field(compare=False)
@@ -26,7 +26,7 @@ class CheckedLayersRequest:
 
 @dataclass(frozen=True)
 class CheckedLayers:
-    """`digest` holds `<name>.checked.json` for each layer."""
+    """`digest` contains `<name>.checked.json` for each layer."""
 
     digest: Digest
 

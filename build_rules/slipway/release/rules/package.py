@@ -1,4 +1,4 @@
-"""`package` of a release: its files, in a folder of their own below the distribution folder."""
+"""`package` of a release: writes its files to a folder in the distribution folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StaticNamedRequest:
 
 @dataclass(frozen=True)
 class StaticNamed:
-    """The static archive of a release, by the name that release.json gives it; or nothing."""
+    """The static archive of a release under its name in release.json; empty if there is none."""
 
     digest: Digest
     names: Tuple[str, ...]
@@ -55,7 +55,7 @@ async def package_release(field_set: ReleaseTarballFieldSet) -> BuiltPackage:
         BuiltPackageArtifact(os.path.join(folder, name))
         for name in (*files, f"{release.stem}.release.json")
     ]
-    # Below the last file's line, in its log record: no line of another target comes between.
+    # Attached to the last artifact: Pants logs both together, so no line of another target comes between.
     last = os.path.join(folder, f"{release.stem}.native.json")
     artifacts.append(BuiltPackageArtifact(last, summary.lines))
     return BuiltPackage(await Get(Digest, AddPrefix(every, folder)), tuple(artifacts))

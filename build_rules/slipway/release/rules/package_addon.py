@@ -1,4 +1,4 @@
-"""`package` of a native addon: what was compiled for each Node, once it is known to load there."""
+"""`package` of a native addon: an archive of its binaries for each Node, after the ABI check."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AddonArchiveRequest:
 
 @dataclass(frozen=True)
 class AddonArchive:
-    """`digest` holds the archive `name`, whose binaries load on the oldest hosts."""
+    """`digest` contains the archive `name`; its binaries passed the ABI check."""
 
     digest: Digest
     name: str
@@ -51,7 +51,7 @@ class AddonArchive:
 @rule
 async def name_archive(request: AddonArchiveRequest) -> AddonArchive:
     field_set, runtime, origin = request.field_set, request.runtime, request.field_set.origin
-    # An addon takes from node itself what no library of a host has.
+    # An addon also links against symbols of the node executable, so audit it together with the runtime.
     addon, node = await MultiGet(
         Get(Addon, AddonRequest(field_set, runtime)),
         Get(Layer, RuntimeLayerRequest(runtime, origin)),
@@ -81,9 +81,9 @@ async def package_addon(field_set: NodeAddonFieldSet) -> BuiltPackage:
     origin, field = field_set.origin, field_set.runtimes
     if not field.value:
         raise SlipwayError(
-            f'the addon "{origin}" has no runtimes to be packaged for',
+            f'the addon "{origin}" has no runtimes',
             where=f"{origin}, field runtimes",
-            next='runtimes=["//toolchains/node:16.20.2"] there',
+            next='set runtimes=["//toolchains/node:16.20.2"]',
         )
     named = RuntimesNamed(
         field.to_unparsed_address_inputs(), "the runtimes of an addon", f"{origin}, field runtimes"
@@ -106,10 +106,10 @@ def _require_different(archives: tuple[AddonArchive, ...], origin: str) -> None:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise SlipwayError(
-            "runtimes of an addon have the same binary interface",
+            "several runtimes of an addon have the same binary interface number",
             where=f"{origin}, field runtimes",
             found=", ".join(doubled),
-            next="name one Node of each major version",
+            next="list only one Node version per major version",
         )
 
 

@@ -1,4 +1,4 @@
-"""What `package` shows at the end of a release: sizes, differences, and a command to try it."""
+"""The summary of `package`: sizes, differences, and a command that runs the release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from slipway.release.packed_sizes import PackedFile
 
 @dataclass(frozen=True)
 class PackedSummaryRequest:
-    """`names` are the archives in `digest` that hosts get; each begins with `stem`."""
+    """`names` are the archives in `digest` for hosts; each name starts with `stem`."""
 
     address: Address
     digest: Digest
@@ -30,12 +30,12 @@ class PackedSummaryRequest:
 
 @dataclass(frozen=True)
 class PackedSummary:
-    """Lines below the one that says where Pants wrote the last file."""
+    """The lines after the one in which Pants names the last file."""
 
     lines: Tuple[str, ...]
 
 
-# Uncacheable: the daemon would repeat what it compared when it first saw the same content.
+# Uncacheable: for a known content, the Pants daemon would return the comparison of the first run.
 @_uncacheable_rule
 async def summarise_packed_files(
     request: PackedSummaryRequest, global_options: GlobalOptions
@@ -55,7 +55,7 @@ async def summarise_packed_files(
     record = hashlib.sha256(address.encode()).hexdigest()[:16] + ".json"
     path = os.path.join(global_options.pants_workdir, "slipway", "sizes", record)
     table = packed_sizes.render(files, packed_sizes.update_record(path, files))
-    # Without `//`, Pants would take the address from the current folder on.
+    # Without `//`, Pants resolves the address relative to the current folder.
     target = shlex.quote("//" + address.lstrip("/"))
     return PackedSummary(
         (*(f"  {line}" for line in table.split("\n")), f"  try it: {bin_name()} run {target}")

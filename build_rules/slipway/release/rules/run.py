@@ -1,4 +1,4 @@
-"""`run` of a release: unpacked to a scratch folder, in the foreground, with its own Node."""
+"""`run` of a release: in the foreground, unpacked to a temporary folder, with its own Node."""
 
 from __future__ import annotations
 

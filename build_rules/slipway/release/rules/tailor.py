@@ -1,4 +1,4 @@
-"""`tailor` for Node.js applications: a bundle and a release for each npm lock that has none."""
+"""`tailor` for Node.js applications: a bundle and a release for each npm lockfile without targets."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class PutativeNodeAppsRequest(PutativeTargetsRequest):
 
 @dataclass(frozen=True)
 class _FirstLookRequest:
-    """`folder` of an application that has no targets."""
+    """`folder` is the folder of an application without targets."""
 
     folder: str
 
 
 @dataclass(frozen=True)
 class _FirstLook:
-    """Fields in which an application departs from the defaults."""
+    """The fields of an application that differ from the defaults."""
 
     bundle: FrozenDict[str, object]
     release: FrozenDict[str, object]
@@ -76,7 +76,7 @@ async def find_putative_apps(
                 "bundle",
                 NodeAppBundle.alias,
                 triggering_sources=[],
-                # Of files that another target owns too, tailor would write a `sources` field.
+                # Empty: for owned sources, tailor would write a field `sources` into the BUILD file.
                 owned_sources=[],
                 kwargs=seen.bundle,
             )

@@ -1,4 +1,4 @@
-"""Releases: layers concatenated to one tarball that carries its own Node, with its manifest."""
+"""Releases: concatenates layers to one tarball with its own Node, and writes its manifest."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ from slipway.toolchain.rules.image import (
     ToolchainNamed,
 )
 
-# The layers of one application alone, which the step that puts a release together checks.
+# Only one application uses these layers, so the step that assembles the release checks them.
 _CHECKED_HERE = (pack_app.APP, pack_app.STATIC)
 _RUNTIME_OF_RELEASE = "/build/release/node_runtime"
 
@@ -88,7 +88,7 @@ class ReleaseTarballFieldSet(PackageFieldSet):
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """`runtime` is the address of another Node than the bundle's own, to try it."""
+    """`runtime` is the address of another `node_runtime` to use in place of the bundle's."""
 
     field_set: ReleaseTarballFieldSet
     runtime: Optional[str] = None
@@ -96,16 +96,19 @@ class ReleaseRequest:
 
 @dataclass(frozen=True)
 class BundleOfRelease:
-    """The bundle target that a release is made of."""
+    """The bundle target of a release."""
 
     field_set: NodeAppBundleFieldSet
 
 
 @dataclass(frozen=True)
 class Release:
-    """`digest` holds `<stem>.tar.gz` and `<stem>.release.json`; `static` holds `static.tar.gz`
-    where the static files are separate, and nothing otherwise; `native` the list of binaries,
-    `<stem>.native.json`."""
+    """The files of a release.
+
+    `digest` contains `<stem>.tar.gz` and `<stem>.release.json`. `static` contains `static.tar.gz` if the
+    static files are separate; otherwise it is empty. `native` contains `<stem>.native.json`, the list of
+    binaries.
+    """
 
     digest: Digest
     static: Digest
@@ -115,7 +118,7 @@ class Release:
 
 @dataclass(frozen=True)
 class ReleaseAuditRequest:
-    """Asks how the binaries of a release fit; `toolchain` counts in place of the bundle's."""
+    """A request to audit a release; `toolchain` replaces the toolchain of the bundle."""
 
     field_set: ReleaseTarballFieldSet
     toolchain: Optional[ToolchainFieldSet] = None
@@ -130,7 +133,7 @@ class SmokeRequest:
 
 @dataclass(frozen=True)
 class UserlandSmokeRequest:
-    """Asks for the smoke test of a finished tarball in the userland that its target names."""
+    """A request to smoke-test a finished tarball in its target's `old_userland`."""
 
     field_set: ReleaseTarballFieldSet
     bundle: Bundle
@@ -139,7 +142,7 @@ class UserlandSmokeRequest:
 
 @dataclass(frozen=True)
 class SmokeTested:
-    """The staged release ran its smoke script with success, or has none."""
+    """The smoke script succeeded, or the release has no smoke script."""
 
 
 @rule
@@ -160,19 +163,19 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRele
     )
     if bundle.server_env.value != server_env:
         raise SlipwayError(
-            "a release and its bundle must be for the same server_env",
+            "the release and its bundle have different values of server_env",
             where=origin,
-            found=f"{server_env}, but {addresses[0]} is for {bundle.server_env.value}",
-            next=f'server_env=parametrize("{bundle.server_env.value}", "{server_env}") '
+            found=f'release: "{server_env}", {addresses[0]}: "{bundle.server_env.value}"',
+            next=f'set server_env=parametrize("{bundle.server_env.value}", "{server_env}") '
             f"in the bundle",
         )
     if bundle.has_network and not field_set.allow_network.value:
         raise SlipwayError(
-            "the bundle of a release has the network while it is built",
+            "the bundle of a release has network access during its build",
             where=f"{bundle.origin}, field network",
-            found="what came from there stands in no lock, and may be another tomorrow",
-            next='network="deny" in the bundle, with what it downloads pinned; or, for a release that '
-            f"is not reproducible, allow_network=True in {field_set.address}",
+            found='network="allow": downloads are not locked, so a rebuild may differ',
+            next='set network="deny" in the bundle and pin its downloads; or accept a release that is '
+            f"not reproducible: allow_network=True in {field_set.address}",
         )
     if request.runtime:
         runtime = RuntimeField(request.runtime, bundle.address)
@@ -181,7 +184,7 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRele
 
 
 async def _placed(layers: Iterable[Layer]) -> Digest:
-    """The layers as the programs of a release find them, in the folder `layers`."""
+    """The layers in the folder `layers`, where the programs of a release read them."""
     return await Get(Digest, AddPrefix(await merge_layers(layers), "layers"))
 
 
@@ -227,7 +230,7 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
     script = field_set.smoke_script.value
     if not script:
         return SmokeTested()
-    # The runtime is a tree of the step.
+    # Without the runtime: the step has it as a tree.
     _, *others = _layers_of(field_set, bundle)
     layers, launcher = await _placed(others), await Get(Digest, CreateDigest, _app_sh())
     runtime = dataclasses.replace(bundle.runtime.tree, target=_RUNTIME_OF_RELEASE)
@@ -238,7 +241,7 @@ async def smoke_test(request: SmokeRequest, base: BaseRoot) -> SmokeTested:
                 smoke.Arguments(
                     script=script,
                     env=bundle.build_env,
-                    # No environment file: what it holds is the host's own, and secret.
+                    # No environment file: it exists only on hosts and contains secrets.
                     launcher=dataclasses.replace(_launcher(field_set), env_file=""),
                 )
             ),
@@ -261,9 +264,9 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     where = f"{field_set.address}, field old_userland"
     if not script:
         raise SlipwayError(
-            "an old userland runs the smoke script, and there is none",
+            "old_userland needs a smoke script, and the release has no smoke_script",
             where=where,
-            next='add smoke_script="smoke", or remove the field',
+            next='set smoke_script="smoke", or remove the field old_userland',
         )
     named = ToolchainNamed(place.to_unparsed_address_inputs(), "an old userland", where)
     userland = await Get(ToolchainFieldSet, ToolchainNamed, named)
@@ -325,7 +328,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     runtime, *_ = layers
     verdict, *checked = await MultiGet(
         Get(Verdict, ReleaseRequest, request),
-        # Apart: one runtime is in the releases of many applications.
+        # A separate step for the runtime, because releases of many applications share its layer.
         Get(
             CheckedLayers,
             CheckedLayersRequest(((runtime, Scope(runtime.name, release_layers.RUNTIME)),), origin),
@@ -380,7 +383,7 @@ async def make_release(request: ReleaseRequest) -> Release:
 
 
 def _scoped(bundle: Bundle) -> Tuple[Tuple[Layer, Scope], ...]:
-    """The layers of the installed packages, with what may be in them."""
+    """The layers of the installed packages, with the allowed paths in each layer."""
     paths = {native_packages.layer_name(one.path): one.path for one in bundle.packages}
     return tuple(
         (
@@ -417,10 +420,10 @@ def _launcher(field_set: ReleaseTarballFieldSet) -> Launcher:
     for name, value in dataclasses.asdict(launcher).items():
         if "'" in value or "\n" in value:
             raise SlipwayError(
-                f'the field "{name}" holds a quote or a line break',
+                f'the field "{name}" contains a single quote or a line break',
                 where=f"{field_set.address}, field {name}",
                 found=repr(value),
-                next="write it without",
+                next="remove these characters",
             )
     return launcher
 

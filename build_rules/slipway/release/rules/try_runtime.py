@@ -1,4 +1,4 @@
-"""The goal `try-runtime`: an application built and smoke-tested under another Node, and what differs.
+"""The goal `try-runtime`: builds and smoke-tests a release with another Node, and compares.
 
 ./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release
 """
@@ -26,7 +26,7 @@ from slipway.toolchain.rules.image import BaseRoot
 
 class TryRuntimeSubsystem(LineOriented, GoalSubsystem):
     name = "try-runtime"
-    help = "Builds and smoke-tests releases under another Node, and prints what differs."
+    help = "Builds and smoke-tests releases with another Node version, and prints the differences."
 
     runtime = StrOption(
         default=None,
@@ -47,7 +47,7 @@ class TryRuntime(Goal):
 
 @dataclass(frozen=True)
 class ReleaseContents:
-    """A release's own lists."""
+    """The lists in a release."""
 
     contents: Contents
 
@@ -75,7 +75,7 @@ async def try_runtime(console: Console, goal: TryRuntimeSubsystem, targets: Targ
     chosen = [one for one in targets if ReleaseTarballFieldSet.is_applicable(one)]
     if not goal.runtime or not chosen:
         raise SlipwayError(
-            "there is nothing to try",
+            "./pants try-runtime needs --runtime and a release_tarball",
             found="no option --runtime" if chosen else "no release_tarball among the targets",
             next="./pants try-runtime --runtime=//toolchains/node:16.20.2 //apps/koa-kkl:release",
         )
@@ -87,7 +87,7 @@ async def try_runtime(console: Console, goal: TryRuntimeSubsystem, targets: Targ
     with goal.line_oriented(console) as print_line:
         for field_set, one, other in zip(field_sets, before, after):
             smoke = "and passed its smoke script " if field_set.smoke_script.value else ""
-            print_line(f"{field_set.address} was built {smoke}under both")
+            print_line(f"{field_set.address} was built {smoke}with both Node versions")
             print_line(render(one.contents, other.contents))
     return TryRuntime(exit_code=0)
 

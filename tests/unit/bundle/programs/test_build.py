@@ -137,9 +137,9 @@ def test_a_failing_script_shows_its_last_lines_and_how_to_try_it(
         build()
     assert caught.value.what == 'the script "build" failed with exit status 2'
     assert caught.value.found.splitlines() == [
-        *("npm run build -- sit, whose last lines were", "first line", "last line")
+        *("last lines of npm run build -- sit:", "first line", "last line")
     ]
-    assert caught.value.next.startswith("try it by hand: ./pants export --resolve=")
+    assert caught.value.next.startswith("run the script by hand: ./pants export --resolve=")
 
 
 def _link(path: str, target: str) -> Script:
@@ -151,22 +151,22 @@ def _link(path: str, target: str) -> Script:
 
 
 BAD: Dict[str, Tuple[Script, str]] = {
-    "nothing": (lambda app: None, '"dist" is not there after the script'),
+    "nothing": (lambda app: None, '"dist" does not exist'),
     "another folder": (
         write("disk/a"),
-        '"dist" is not there after the script; there is disk, disk/a',
+        '"dist" does not exist; did you mean disk, disk/a?',
     ),
     "a link outwards": (
         _link("dist/out", "../../../etc/passwd"),
-        '"dist/out" is a link to "../../../etc/passwd", outside of the folder',
+        '"dist/out" is a symlink to "../../../etc/passwd", outside the application folder',
     ),
     "an absolute link outwards": (
         _link("dist/out", "/etc/passwd"),
-        '"dist/out" is a link to "/etc/passwd", outside of the folder',
+        '"dist/out" is a symlink to "/etc/passwd", outside the application folder',
     ),
     "the output itself a link": (
         lambda app: (app / "dist").symlink_to("/tmp"),
-        '"dist" is a link to "/tmp", outside of the folder',
+        '"dist" is a symlink to "/tmp", outside the application folder',
     ),
 }
 
@@ -178,7 +178,7 @@ def test_outputs_that_are_not_there_or_lead_away_are_refused(
     Npm(monkeypatch, script)
     with pytest.raises(SlipwayErrors) as caught:
         build()
-    assert caught.value.what == 'the script "build" did not leave the declared outputs'
+    assert caught.value.what == 'the script "build" did not write the declared outputs'
     assert caught.value.faults == (fault,)
     assert caught.value.where.endswith(", field build_outputs")
     assert not os.path.exists("out/built.tar")

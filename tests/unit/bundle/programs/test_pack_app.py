@@ -102,14 +102,14 @@ def test_all_broken_references_are_told_with_file_line_and_address(step: Path) -
             },
             BASE,
         )
-    assert caught.value.what == "the built pages refer to static files that are not there"
+    assert caught.value.what == "the built pages refer to missing static files"
     assert sorted(caught.value.faults) == [
-        f"dist/a.css:3: {BASE}gone.woff is not in the static files as dist/gone.woff",
-        f"service/error.html:2: {BASE}gone.png is not in the static files as dist/gone.png",
-        f"service/views/index.ejs:1: {BASE}a.js is not in the static files as dist/a.js",
+        f"dist/a.css:3: {BASE}gone.woff: no static file dist/gone.woff",
+        f"service/error.html:2: {BASE}gone.png: no static file dist/gone.png",
+        f"service/views/index.ejs:1: {BASE}a.js: no static file dist/a.js",
     ]
     assert caught.value.where.endswith(", field static_base_url")
-    assert caught.value.next.startswith("let the build write those files below dist/")
+    assert caught.value.next.startswith("let the build write these files to dist/")
 
 
 def test_bytes_that_are_no_text_do_not_stop_the_check(step: Path) -> None:

@@ -51,42 +51,42 @@ def test_empty_lines_and_comments_are_no_fault() -> None:
 
 
 BAD: Dict[str, Tuple[str, str, str]] = {
-    "empty": ("", "does not begin as a fetch lock of format 1", f"{PATH}:1"),
-    "no head": (f"{LINE}\n", "does not begin as a fetch lock", f"{PATH}:1"),
+    "empty": ("", "is not a fetch lock of format 1", f"{PATH}:1"),
+    "no head": (f"{LINE}\n", "is not a fetch lock", f"{PATH}:1"),
     "format 2": (f"# slipway fetch lock 2:\n{LINE}\n", "of format 1", f"{PATH}:1"),
-    "cut off": (f"{HEAD}\n{LINE}", "the last line is cut off", f"{PATH}:2"),
+    "cut off": (f"{HEAD}\n{LINE}", "the last line is incomplete", f"{PATH}:2"),
     "conflict": (
         f"{HEAD}\n<<<<<<< ours\n{LINE}\n=======\n>>>>>>> theirs\n",
-        "a merge conflict is not resolved",
+        "unresolved merge conflict",
         f"{PATH}:2",
     ),
-    "four words": (f"{HEAD}\n{LINE}\nleft 1.0.0 a b\n", "4 words, not 5 or 6", f"{PATH}:3"),
-    "a name": (f"{HEAD}\n{LINE.replace('left', '../x')}\n", '"../x" is no name', f"{PATH}:2"),
-    "a version": (f"{HEAD}\n{LINE.replace(' 1.0.0', ' ../1')}\n", "no version", f"{PATH}:2"),
-    "sha1": (f"{HEAD}\nleft 1.0.0 {sha1(b'')} {'0' * 64} 1\n", "no sha512", f"{PATH}:2"),
+    "four words": (f"{HEAD}\n{LINE}\nleft 1.0.0 a b\n", "expected 5 or 6 words, found 4", f"{PATH}:3"),
+    "a name": (f"{HEAD}\n{LINE.replace('left', '../x')}\n", '"../x" is not a valid npm package name', f"{PATH}:2"),
+    "a version": (f"{HEAD}\n{LINE.replace(' 1.0.0', ' ../1')}\n", "is not a valid version", f"{PATH}:2"),
+    "sha1": (f"{HEAD}\nleft 1.0.0 {sha1(b'')} {'0' * 64} 1\n", "not a sha512", f"{PATH}:2"),
     "integrity": (f"{HEAD}\nleft 1.0.0 sha512-AA== {'0' * 64} 1\n", "64 bytes", f"{PATH}:2"),
-    "sha256": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'G' * 64} 1\n", "no SHA-256", f"{PATH}:2"),
-    "size": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'0' * 64} -1\n", '"-1" is no size', f"{PATH}:2"),
-    "zero": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'0' * 64} 0\n", '"0" is no size', f"{PATH}:2"),
+    "sha256": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'G' * 64} 1\n", "not a valid hexadecimal SHA-256", f"{PATH}:2"),
+    "size": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'0' * 64} -1\n", '"-1" is not a valid size', f"{PATH}:2"),
+    "zero": (f"{HEAD}\nleft 1.0.0 {sha512(b'')} {'0' * 64} 0\n", '"0" is not a valid size', f"{PATH}:2"),
     "twice": (
-        f"{HEAD}\n{LINE}\n{LINE}7\n", "left@1.0.0 stands here twice, with different", f"{PATH}:3",
+        f"{HEAD}\n{LINE}\n{LINE}7\n", "duplicate entry for left@1.0.0 with different", f"{PATH}:3",
     ),
     "sha512 last": (
         f"{HEAD}\n{LINE} {sha512(b'that of package-lock.json')}\n",
-        "only a hash weaker than sha512 may stand",
+        "must be a weaker hash than sha512",
         f"{PATH}:2",
     ),
     "sha512 among others last": (
         f"{HEAD}\n{LINE} {sha1(b'x')} {sha512(b'that of package-lock.json')}\n",
-        "7 words, not 5 or 6",
+        "expected 5 or 6 words, found 7",
         f"{PATH}:2",
     ),
     "its own sha512 last": (
         f"{HEAD}\n{LINE} {LINE.split()[2]}\n",
-        "only a hash weaker than sha512 may stand",
+        "must be a weaker hash than sha512",
         f"{PATH}:2",
     ),
-    "carriage return": (f"{HEAD}\r\n{LINE}\r\n", "is no size", f"{PATH}:2"),
+    "carriage return": (f"{HEAD}\r\n{LINE}\r\n", "is not a valid size", f"{PATH}:2"),
 }  # fmt: skip
 
 
@@ -189,12 +189,12 @@ def test_lines_that_contradict_each_other_are_told(
     with pytest.raises(SlipwayErrors) as caught:
         _fetch(make_entry("left", **left), make_entry("right", **right))
     (fault,) = caught.value.faults
-    assert fault.startswith(f"{PATH}: right@1.0.0 and left@1.0.0 share one hash")
+    assert fault.startswith(f"{PATH}: right@1.0.0 and left@1.0.0 have one hash in common")
 
 
 def test_of_three_lines_the_last_two_can_contradict_each_other() -> None:
     weak = [make_entry(name, **SAME, locked_integrity=sha1(name.encode())) for name in ("b", "c")]
-    with pytest.raises(SlipwayErrors, match=r"c@1\.0\.0 and b@1\.0\.0 share one hash"):
+    with pytest.raises(SlipwayErrors, match=r"c@1\.0\.0 and b@1\.0\.0 have one hash in common"):
         _fetch(make_entry("a", **SAME), *weak)
 
 
@@ -282,14 +282,14 @@ def test_binaries_stand_below_the_tarballs_and_come_back() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("left", "1.0.0", SHA, "7", "V"), "6 words, not 7"),
-        (("Le ft", "1", SHA, "7", "V", "a"), "8 words, not 7"),
-        (("../x", "1.0.0", SHA, "7", "V", "a"), "no name that npm allows"),
-        (("left", "1.0.0", "abc", "7", "V", "a"), "no SHA-256"),
-        (("left", "1.0.0", SHA, "0", "V", "a"), "no size"),
-        (("left", "1.0.0", SHA, "7", "a=b", "a"), "no name of a variable"),
+        (("left", "1.0.0", SHA, "7", "V"), "expected 7 words, found 6"),
+        (("Le ft", "1", SHA, "7", "V", "a"), "expected 7 words, found 8"),
+        (("../x", "1.0.0", SHA, "7", "V", "a"), "not a valid npm package name"),
+        (("left", "1.0.0", "abc", "7", "V", "a"), "not a valid hexadecimal SHA-256"),
+        (("left", "1.0.0", SHA, "0", "V", "a"), "not a valid size"),
+        (("left", "1.0.0", SHA, "7", "a=b", "a"), "not a valid variable name"),
         *(
-            (("left", "1.0.0", SHA, "7", "V", path), "no path below an address")
+            (("left", "1.0.0", SHA, "7", "V", path), "not a valid relative URL path")
             for path in ("../a", "a/../b", "/a", "a//b", "a?b", "a#b", "a/.", "http://a/b")
         ),
     ],
@@ -303,7 +303,7 @@ def test_a_damaged_line_of_a_binary_is_told(words: Tuple[str, ...], told: str) -
 
 def test_one_file_with_two_hashes_is_told() -> None:
     other = dataclasses.replace(BINARY, sha256="cd" * 32)
-    with pytest.raises(SlipwayErrors, match="stands here twice"):
+    with pytest.raises(SlipwayErrors, match="duplicate entry"):
         _parse(f"{HEAD}\n{BINARY.line()}\n{other.line()}\n")
 
 

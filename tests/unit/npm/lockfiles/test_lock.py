@@ -184,10 +184,10 @@ def test_equal_text_means_an_equal_lock() -> None:
 BAD: Dict[str, Tuple[str, str, str, str]] = {
     "not JSON": ('{"lockfileVersion": 3,', "is not JSON", f"{PATH}:1:23", REWRITE),
     "a merge conflict": ("{\n<<<<<<< ours\n", "is not JSON", f"{PATH}:2:1", REWRITE),
-    "no version": ("{}", "a lockfileVersion that is not known", PATH, "--lockfile-version=3"),
-    "version 4": (lock_text(version=4), "lockfileVersion that is not known", PATH, REWRITE),
+    "no version": ("{}", "an unsupported lockfileVersion", PATH, "--lockfile-version=3"),
+    "version 4": (lock_text(version=4), "an unsupported lockfileVersion", PATH, REWRITE),
     "version true": (
-        '{"lockfileVersion": true}', "lockfileVersion that is not known", PATH, REWRITE,
+        '{"lockfileVersion": true}', "an unsupported lockfileVersion", PATH, REWRITE,
     ),
     "no table": ('{"lockfileVersion": 3}', 'has no "packages" table', PATH, "restore the lock"),
     "a table that is a list": (
@@ -212,10 +212,10 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
         REWRITE,
     ),
     "one path in two spellings": (
-        lock_text({"node_modules//left": entry()}), "not in its plain form", PATH, "restore",
+        lock_text({"node_modules//left": entry()}), "contains an empty part", PATH, "restore",
     ),
     "a path with a dot": (
-        lock_text({"node_modules/./left": entry()}), "not in its plain form", PATH, "restore",
+        lock_text({"node_modules/./left": entry()}), "contains an empty part", PATH, "restore",
     ),
     "a path upwards": (
         lock_text({"node_modules/../../left": entry()}),
@@ -230,27 +230,27 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
     ),
     "a drive": (lock_text({"C:/node_modules/x": entry()}), "absolute", PATH, "restore the lock"),
     "a backslash": (
-        lock_text({"node_modules\\..\\x": entry()}), "a character that no path", PATH, "restore",
+        lock_text({"node_modules\\..\\x": entry()}), "a backslash or a control character", PATH, "restore",
     ),
     "a line break": (
-        lock_text({"node_modules/a\nb": entry()}), "a character that no path", PATH, "restore",
+        lock_text({"node_modules/a\nb": entry()}), "a backslash or a control character", PATH, "restore",
     ),
     "npm's own folder": (
-        lock_text({"node_modules/.bin": entry()}), '".bin" is no name', PATH, "restore the lock",
+        lock_text({"node_modules/.bin": entry()}), '".bin" is not a valid npm package name', PATH, "restore the lock",
     ),
-    "no name": (lock_text({"node_modules": entry()}), "names no package", PATH, "restore"),
+    "no name": (lock_text({"node_modules": entry()}), "does not name a package", PATH, "restore"),
     "a name in a name": (
-        lock_text({"node_modules/a/b": entry()}), '"a/b" is no name', PATH, "restore the lock",
+        lock_text({"node_modules/a/b": entry()}), '"a/b" is not a valid npm package name', PATH, "restore the lock",
     ),
     "a bad real name": (
-        lock_text({"node_modules/a": {**entry(), "name": "../x"}}), '"../x" is no name', PATH,
+        lock_text({"node_modules/a": {**entry(), "name": "../x"}}), '"../x" is not a valid npm package name', PATH,
         "restore the lock",
     ),
     "a bad name in a version 1 lock": (
-        lock_text_v1({"../../x": entry()}), '"../../x" is no name', PATH, "restore the lock",
+        lock_text_v1({"../../x": entry()}), '"../../x" is not a valid npm package name', PATH, "restore the lock",
     ),
     "a bad alias in a version 1 lock": (
-        lock_text_v1({"a": {"version": "npm:../x@1.0.0"}}), '"../x" is no name', PATH, "restore",
+        lock_text_v1({"a": {"version": "npm:../x@1.0.0"}}), '"../x" is not a valid npm package name', PATH, "restore",
     ),
     "behind a link": (
         lock_text({
@@ -258,7 +258,7 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
             "node_modules/a": {"resolved": "libs/a", "link": True},
             "node_modules/a/node_modules/left": entry(),
         }),
-        'lies behind the link "node_modules/a"', PATH, "restore the lock",
+        'is inside the link "node_modules/a"', PATH, "restore the lock",
     ),
     "no integrity": (
         lock_text({"node_modules/left": entry(integrity=None)}),
@@ -290,7 +290,7 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
     ),
     "git in a version 1 lock": (
         lock_text_v1({"g": {"version": "github:a/g#0123", "from": "github:a/g"}}),
-        "is a git dependency (github:a/g#0123)", PATH, "publish it to the registry",
+        "is a git dependency (github:a/g#0123)", PATH, "publish the package to a registry",
     ),
     "git from nowhere": (
         lock_text({"node_modules/g": {"version": "1.0.0", "resolved": "git+ssh://git@[bad/g.git"}}),
@@ -298,7 +298,7 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
     ),
     "git from nowhere in a version 1 lock": (
         lock_text_v1({"g": {"version": "git+ssh://[bad/g.git"}}),
-        "is a git dependency (git+ssh://[bad/g.git)", PATH, "publish it to the registry",
+        "is a git dependency (git+ssh://[bad/g.git)", PATH, "publish the package to a registry",
     ),
     "a link upwards": (
         lock_text({"node_modules/own": {"resolved": "../own", "link": True}}),
@@ -306,19 +306,19 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
     ),
     "a folder above": (
         lock_text({"../own": {"version": "1.0.0"}}), 'points to "../own", outside', PATH,
-        "move the folder below the application's",
+        "move the package into the application's folder",
     ),
     "a link in disguise": (
         lock_text({"node_modules/own": {"resolved": "a/%2e%2e/../b", "link": True}}),
-        "outside the application's folder", PATH, "move the folder",
+        "outside the application's folder", PATH, "move the package",
     ),
     "a folder above in a version 1 lock": (
         lock_text_v1({"own": {"version": "file:../own"}}), 'points to "file:../own"', PATH,
-        "move the folder below",
+        "move the package into",
     ),
     "a tarball above": (
         lock_text({"node_modules/p": {**entry(), "resolved": "file:../p.tgz"}}),
-        'points to "file:../p.tgz"', PATH, "move the folder below",
+        'points to "file:../p.tgz"', PATH, "move the package into",
     ),
     "a link to nothing": (
         lock_text({"node_modules/own": {"resolved": "libs/own", "link": True}}),
@@ -375,7 +375,7 @@ class TestForeignLocks:
     def test_another_managers_lock_is_refused_with_the_command(self, name: str) -> None:
         with pytest.raises(SlipwayError) as caught:
             npm_lock.refuse_foreign_lock(["package.json", name], "apps/x")
-        assert caught.value.what == f'"apps/x/{name}" is not an npm lock'
+        assert caught.value.what == f'"apps/x/{name}" is not an npm lockfile'
         assert caught.value.next.startswith(f"{REWRITE}   # with npm 7 or later: ")
 
     def test_no_lock_at_all(self) -> None:

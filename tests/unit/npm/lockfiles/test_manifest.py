@@ -30,7 +30,8 @@ def test_the_way_out_is_to_make_the_lock_anew() -> None:
     with pytest.raises(SlipwayErrors) as caught:
         manifest.require_in_step(make_lock({}), {"package.json": '{"dependencies":{"a":"1"}}'})
     assert (
-        caught.value.what == 'the lock "apps/x/package-lock.json" is out of step with package.json'
+        caught.value.what
+        == 'the lockfile "apps/x/package-lock.json" is out of date with package.json'
     )
     assert caught.value.next == REWRITE
 
@@ -92,24 +93,22 @@ class TestVersion3:
 
     def test_an_edited_range_that_it_does_not_satisfy(self) -> None:
         assert self._edited(left="^2.0.0") == [
-            "package.json: dependencies: left ^2.0.0: the lock was made for ^1.0.0"
+            "package.json: dependencies: left ^2.0.0: the lockfile was made for ^1.0.0"
         ]
 
     def test_added(self) -> None:
         assert self._edited(new="^1.0.0") == [
-            "package.json: dependencies: new ^1.0.0: the lock has it not at all"
+            "package.json: dependencies: new ^1.0.0: missing from the lockfile"
         ]
 
     def test_removed(self) -> None:
-        assert self._edited(left=None) == [
-            "package.json: dependencies: left: only the lock still has it"
-        ]
+        assert self._edited(left=None) == ["package.json: dependencies: left: only in the lockfile"]
 
     def test_moved_from_development_to_production(self) -> None:
         root = self._good()
         root["dependencies"].update(root.pop("devDependencies"))
         assert self._check(root) == [
-            "package.json: dependencies: right ^1.0.0: the lock has it among devDependencies"
+            "package.json: dependencies: right ^1.0.0: the lockfile has it in devDependencies"
         ]
 
     @pytest.mark.parametrize(
@@ -126,12 +125,12 @@ class TestVersion3:
 
     def test_peer_dependencies_count(self) -> None:
         assert self._edited("peerDependencies", friend="^1") == [
-            "package.json: peerDependencies: friend ^1: the lock has it not at all"
+            "package.json: peerDependencies: friend ^1: missing from the lockfile"
         ]
 
     def test_a_linked_folder_has_a_package_json_too(self) -> None:
         assert self._check(self._good(), new="^1.0.0") == [
-            "libs/own/package.json: dependencies: new ^1.0.0: the lock has it not at all"
+            "libs/own/package.json: dependencies: new ^1.0.0: missing from the lockfile"
         ]
 
     def test_it_has_to_be_there(self) -> None:
@@ -155,7 +154,7 @@ def test_workspaces_are_compared_in_both_forms() -> None:
     lock = make_lock({}, {"workspaces": ["packages/*"]})
     assert _reasons(lock, {"workspaces": {"packages": ["packages/*"]}}) == []
     assert _reasons(lock, {"workspaces": ["apps/*"]}) == [
-        "package.json: workspaces ['apps/*']: the lock was made for ['packages/*']"
+        "package.json: workspaces ['apps/*']: the lockfile was made for ['packages/*']"
     ]
 
 
@@ -172,17 +171,17 @@ class TestVersion1:
 
     def test_missing(self) -> None:
         assert _reasons(self.lock, {"dependencies": {"new": "^1.0.0"}}) == [
-            "package.json: dependencies: new ^1.0.0: the lock lacks it"
+            "package.json: dependencies: new ^1.0.0: missing from the lockfile"
         ]
 
     def test_another_version(self) -> None:
         assert _reasons(self.lock, {"devDependencies": {"left": "^2.0.0"}}) == [
-            "package.json: devDependencies: left ^2.0.0: the lock has left@1.5.0"
+            "package.json: devDependencies: left ^2.0.0: the lockfile has left@1.5.0"
         ]
 
     def test_moved_from_development_to_production(self) -> None:
         assert _reasons(self.lock, {"dependencies": {"right": "^1.0.0"}}) == [
-            "package.json: dependencies: right: the lock has it as dev only"
+            "package.json: dependencies: right: the lockfile has it only as dev dependency"
         ]
 
 
@@ -237,7 +236,7 @@ def test_npm_6_gets_no_packages_from_another_table_than_was_checked(what: str) -
     document["dependencies"] = OTHER_THAN_CHECKED[what]
     lock = npm_lock.parse(json.dumps(document), "apps/x/package-lock.json")
     manifest.require_npm(lock, "8.19.4")
-    with pytest.raises(SlipwayErrors, match=r"the two tables of the lock .* differ") as caught:
+    with pytest.raises(SlipwayErrors, match=r"the tables .* of the lockfile .* differ") as caught:
         manifest.require_npm(lock, "6.14.18")
     assert f"{REWRITE} --lockfile-version=2" in caught.value.next
 
@@ -258,4 +257,4 @@ def test_of_one_place_that_a_table_has_twice_both_count() -> None:
     with pytest.raises(SlipwayErrors) as caught:
         manifest.require_npm(lock, "6.14.18")
     (fault,) = caught.value.faults
-    assert 'libs/own/node_modules/left: is another in "dependencies" than in "packages"' in fault
+    assert 'libs/own/node_modules/left: differs between "dependencies" and "packages"' in fault

@@ -44,8 +44,8 @@ MIXED = {
 @pytest.mark.parametrize("version", [1, 3])
 def test_a_scope_that_no_line_binds_is_told_with_the_line(version: int) -> None:
     (text,) = doubts(MIXED, version=version)
-    assert text.startswith("@corp/x, @corp/y: asked for at the registry of ~/.npmrc:1, while ")
-    assert "the lock has @corp from npm.corp.example;" in text
+    assert text.startswith("@corp/x, @corp/y: fetched from the registry of ~/.npmrc:1, but ")
+    assert "the lockfile has @corp from npm.corp.example;" in text
     assert text.endswith("add to ~/.npmrc: @corp:registry=https://npm.corp.example/")
 
 

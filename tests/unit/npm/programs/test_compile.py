@@ -164,7 +164,7 @@ def test_a_binary_whose_mirror_nobody_can_name_is_told(
     write_closure()
     with pytest.raises(SlipwayError) as raised:
         compile_it(monkeypatch, {}, decision="prebuilt")
-    assert raised.value.what.startswith("nothing is known that tells")
+    assert raised.value.what.startswith("no variable is known that names the mirror")
     assert '[install-scripts] variables = {"addon" = ["NAME_OF_THE_VARIABLE"]}' in raised.value.next
 
 

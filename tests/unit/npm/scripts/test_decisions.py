@@ -54,17 +54,17 @@ def test_scripts_that_do_nothing_are_refused_unless_somebody_wants_them() -> Non
 def test_entries_that_fit_nothing_or_too_much_are_told() -> None:
     assert faults({"bcript": "source"}) == ['"bcript"; did you mean bcrypt?']
     assert faults({"app": "source"}) == ['"app"']
-    assert faults({"sqlite3@^3": "source"}) == ['"sqlite3@^3": the lock has 4.2.0, 5.1.7']
+    assert faults({"sqlite3@^3": "source"}) == ['"sqlite3@^3": the lockfile has 4.2.0, 5.1.7']
     assert faults({"sqlite3@5": "source", "sqlite3@>4.5": "run"}) == [
-        'sqlite3@5.1.7 fits "sqlite3@5" and "sqlite3@>4.5"',
+        'sqlite3@5.1.7 matches "sqlite3@5" and "sqlite3@>4.5"',
     ]
 
 
 def test_words_that_are_not_known_are_told_all_at_once() -> None:
     assert faults({"a": "sorce", "b@no such range": "run", "../c": "run", "d": ""}) == [
-        '"../c": "../c" is no name that npm allows',
+        '"../c": "../c" is not a valid npm package name',
         '"a": "sorce"; did you mean source?',
-        '"b@no such range": "no such range" is no range of versions',
+        '"b@no such range": "no such range" is not a version range',
         '"d": ""',
     ]
 

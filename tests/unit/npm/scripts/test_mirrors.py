@@ -90,9 +90,9 @@ def test_a_request_tells_the_variable_that_it_came_by() -> None:
     [
         ("node-pre-gyp install --fallback-to-build", "node-pre-gyp"),
         ("prebuild-install -r napi || node-gyp rebuild", "prebuild-install"),
-        ("node-gyp-build", "carries its binaries"),
+        ("node-gyp-build", "contains its binaries"),
         ("node-gyp rebuild", "node-gyp"),
-        ("node install.js", "own script"),
+        ("node install.js", "custom script"),
     ],
 )
 def test_what_a_script_is(script: str, kind: str) -> None:

@@ -63,8 +63,8 @@ def test_a_file_that_is_no_archive_is_told(step: Path) -> None:
     (step / "in/release/app.tar.gz").write_bytes(b"text")
     with pytest.raises(SlipwayError) as raised:
         audit(step)
-    assert raised.value.what == '"app.tar.gz" is no tar archive that can be read'
-    assert raised.value.next.startswith("name a release")
+    assert raised.value.what == 'cannot read "app.tar.gz" as a tar archive'
+    assert raised.value.next.startswith("pass a release")
 
 
 def test_names_of_the_oldest_host_are_those_within_the_policy() -> None:
