@@ -1,7 +1,7 @@
 """Phrases that the texts of this repository do not use, and the texts that are searched for them.
 
 Many readers have English as their second language.  Each entry of `BANNED` is a pattern, and the
-words that say the same in the way that other documentation does.
+words that other documentation uses instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Banned(NamedTuple):
 
 BANNED = (
     Banned(r"\b(is|are|was|were|be|been|being)( not)? told\b", "who reports what to whom"),
-    Banned(r"\bstand(s|ing)?\b(?! for\b)", "is, is in, is at"),
+    Banned(r"(?<!as\sit\s)(?<!as\sthey\s)\bstand(s|ing)?\b(?! for\b)", "is, is in, is at"),
     Banned(r"\b(lies|lie|lain)\b", "is, is in, is at"),
     Banned(r"(?<!there\s)\b(is|are) no\b(?! longer\b)", "is not a, is not an"),
     Banned(r"\b(has|have|had) none\b", "has no, and the noun"),
@@ -38,10 +38,11 @@ BANNED = (
     Banned(r"\bplease\b", "the imperative alone"),
     Banned(r"\b(was|were)( not|n't) (tried|run here)\b|\bwas seen to\b", "a fact for users"),
 )
-# "Its own port" is English; "an own port" is not. "Root must own it" is the verb.
+# "Its own port" is English; "an own port" is not. In "root must own it", "own" is the verb.
 _OWN = re.compile(r"(?:(?P<before>[\w']+)[`\"]?[ \n]+|(?:^|[.,:(]\s*))own\s+[a-z]", re.IGNORECASE)
 _BEFORE_OWN = re.compile(
-    rf"(?:{POSSESSIVES}|\w+'s|\w+s'|must|may|can|not|to|who|that|they|you|users)", re.IGNORECASE
+    rf"(?:{POSSESSIVES}|\w+'s|\w+s'|must|may|can|not|to|who|that|they|you|root|users)",
+    re.IGNORECASE,
 )
 
 
@@ -84,7 +85,7 @@ def find_phrases(text: str, first_line: int = 1) -> List[Finding]:
 
 
 def find_in_python(source: str) -> List[Finding]:
-    """Those of string literals and comments; a literal without a space is data, not a text."""
+    """Banned phrases of literals and comments; a literal without a space is data, not a text."""
     findings: List[Finding] = []
     for node, text in _literals(ast.parse(source)):
         if " " in text:
@@ -120,7 +121,7 @@ def _comments(source: str) -> Dict[int, str]:
 
 
 def find_in_comments(comments: Dict[int, str]) -> List[Finding]:
-    """Those of comments; comments in lines that follow each other are one text."""
+    """Banned phrases of comments; comments in consecutive lines are one text."""
     findings: List[Finding] = []
     first, lines = 0, []  # type: int, List[str]
     for number, text in sorted(comments.items()):
@@ -132,7 +133,7 @@ def find_in_comments(comments: Dict[int, str]) -> List[Finding]:
 
 
 def find_in_shell(source: str) -> List[Finding]:
-    """Those of a shell script: its comments, and its other lines, which hold its messages."""
+    """Banned phrases of a shell script: of its comments, and of other lines, with its messages."""
     comments: Dict[int, str] = {}
     lines = source.split("\n")
     for number, line in enumerate(lines, 1):
@@ -144,7 +145,7 @@ def find_in_shell(source: str) -> List[Finding]:
 
 
 def find_in_file(path: Path) -> List[Finding]:
-    """Those of a file, read as what it is."""
+    """Banned phrases of a file: a page, a Python module or a shell script."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return find_in_python(text)

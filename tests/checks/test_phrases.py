@@ -110,6 +110,7 @@ def test_a_banned_phrase_is_found(text: str) -> None:
         "its own port, the package's own name and Pants' own log",
         "root must own the folder",
         "the locks of all applications",
+        "let only root own it, and take the value as it stands",
         "Slipway tells the host",
         "a belief; outstanding; told; owner",
         'if own "$path"; then own; fi',
