@@ -15,11 +15,6 @@ from tests.places import REPOSITORY, SOURCES
 
 PAGES = ("*.md", "apps/**/*.md", "docs/**/*.md", "examples/**/*.md", "toolchains/**/*.md")
 SHELL_SCRIPTS = ("pants", ".ci/isolator", ".ci/run")
-# Rooms and files whose texts are still to be written; take out what is done.
-NOT_YET = (
-    "build_rules/slipway/release/programs/app.sh",  # its bytes are in every release
-    "docs/reference/targets.md",
-)
 
 
 def searched_files() -> List[Path]:
@@ -33,45 +28,37 @@ def name_of(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
-def is_done(name: str) -> bool:
-    return not any(name == entry or name.startswith(f"{entry}/") for entry in NOT_YET)
-
-
 @pytest.mark.parametrize("path", searched_files(), ids=name_of)
 def test_file_has_no_banned_phrase(path: Path) -> None:
-    if not is_done(name_of(path)):
-        pytest.skip("its texts are still to be written")
     findings = phrases.find_in_file(path)
     assert not findings, "\n".join(f"{name_of(path)}:{finding}" for finding in findings)
 
 
-def help_texts() -> Iterator[Tuple[str, str, str]]:
-    """The module, the name and the help text of each target type, field, subsystem and option."""
+def help_texts() -> Iterator[Tuple[str, str]]:
+    """The name and the help text of each target type, field, subsystem and option."""
     for target in register.target_types():
-        yield target.__module__, target.alias, text_of(target.help)
+        yield target.alias, text_of(target.help)
         for field in target.core_fields:
             if field.__module__.startswith("slipway."):
-                yield field.__module__, f"{target.alias}.{field.alias}", text_of(field.help)
+                yield f"{target.alias}.{field.alias}", text_of(field.help)
     for subsystem in (Slipway, InstallScripts):
-        yield subsystem.__module__, subsystem.options_scope, text_of(subsystem.help)
+        yield subsystem.options_scope, text_of(subsystem.help)
         for name, option in vars(subsystem).items():
             if hasattr(option, "_help"):
-                yield subsystem.__module__, name, text_of(option._help)
+                yield name, text_of(option._help)
 
 
 def text_of(text: object) -> str:
     return str(text() if callable(text) else text)
 
 
-@pytest.mark.parametrize(("module", "name", "text"), help_texts(), ids=lambda part: part[:40])
-def test_help_text_has_no_banned_phrase(module: str, name: str, text: str) -> None:
-    if not is_done(f"build_rules/{module.replace('.', '/')}.py"):
-        pytest.skip("its texts are still to be written")
+@pytest.mark.parametrize(("name", "text"), help_texts(), ids=lambda part: part[:40])
+def test_help_text_has_no_banned_phrase(name: str, text: str) -> None:
     assert not phrases.find_phrases(text), name
 
 
 def test_help_texts_are_there() -> None:
-    assert {"node_app_bundle.install_scripts", "isolator"} <= {name for _, name, _ in help_texts()}
+    assert {"node_app_bundle.install_scripts", "isolator"} <= {name for name, _ in help_texts()}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,6 @@ def satisfies(version: str, spec: str) -> Optional[bool]:
         any_version = [tests for tests in wanted.set if [test.semver for test in tests] == [ANY]]
         wanted.set = any_version[:1] or wanted.set
         return bool(wanted.test(version.strip()))
-    # For some texts that are no ranges, the module raises errors of its own code.
+    # For some texts that are not ranges, the module raises errors of its own code.
     except Exception:
         return None
