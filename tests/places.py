@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Tuple
+from typing import Dict, Tuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "build_rules"
+NO_VARIABLES: Dict[str, str] = {}  # the environment of a program that sees no variables
 LAUNCHER = "slipway/step/programs/launch.py"
 
 

@@ -12,7 +12,7 @@ from typing import List, Tuple
 from pants.engine.goal import GoalSubsystem, LineOriented
 from pants.option.option_types import DictOption, EnumOption, IntOption, StrListOption, StrOption
 from pants.option.subsystem import Subsystem
-from pants.util.strutil import help_text
+from pants.util.strutil import softwrap
 
 from slipway.fetch.settings import PROJECT_VARIABLES
 
@@ -43,7 +43,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
         # Pants reads an option value that starts with "@" as the name of a file to load. An npm
         # package with a scope, `@scope/name`, starts with "@" too, so this is off.
         fromfile=False,
-        help=help_text(
+        help=softwrap(
             """
             Pins the binary of this package in the fetch lock. Slipway runs the package's install
             script to learn which file it downloads, and fetches that file once from the mirror that
@@ -56,7 +56,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
     )
     from_file = StrOption(
         default=None,
-        help=help_text(
+        help=softwrap(
             """
             Pins this local file instead of a download from the mirror.
 
@@ -65,7 +65,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
         ),
     )
     mirrors = DictOption[str](
-        help=help_text(
+        help=softwrap(
             """
             The mirrors that provide binaries, by package name. Without a mirror here, Slipway reads
             the npm configuration as the package itself does: in `.npmrc`, for example,
@@ -76,7 +76,7 @@ class InstallScripts(LineOriented, GoalSubsystem):
         ),
     )
     variables = DictOption[List[str]](
-        help=help_text(
+        help=softwrap(
             """
             The environment variables that set the download address of an install script, by package
             name. Use it for packages that Slipway does not know.
@@ -93,7 +93,7 @@ class Slipway(Subsystem):
 
     base_image = StrOption(
         default="//toolchains/base",
-        help=help_text(
+        help=softwrap(
             """
             Sets the root file system of every build step: the image of this `node_toolchain` target.
 
@@ -103,7 +103,7 @@ class Slipway(Subsystem):
     )
     npm_registry = StrOption(
         default=None,
-        help=help_text(
+        help=softwrap(
             """
             Sets the npm registry that provides tarballs. Without it, Slipway reads the
             configuration of npm: the environment, the project's `.npmrc`, your `~/.npmrc`, and
@@ -115,7 +115,7 @@ class Slipway(Subsystem):
     )
     npmrc_variables = StrListOption(
         default=list(PROJECT_VARIABLES),
-        help=help_text(
+        help=softwrap(
             """
             Lists the environment variables that a project's `.npmrc` may use as `${NAME}`. Their
             values can be sent to the registries that this `.npmrc` names. `*` matches any
@@ -127,7 +127,7 @@ class Slipway(Subsystem):
     )
     debian_mirror = StrOption(
         default=None,
-        help=help_text(
+        help=softwrap(
             """
             Sets the Debian mirror that provides the packages of toolchain images. Without it,
             Slipway tries the mirrors of this machine's apt configuration in order.
@@ -137,7 +137,7 @@ class Slipway(Subsystem):
         ),
     )
     debian_trusted = StrListOption(
-        help=help_text(
+        help=softwrap(
             """
             Lists Debian suites to accept although their index is unsigned, has expired, or is older
             than the index that the lock was made from. Use it for a single run of
@@ -149,7 +149,7 @@ class Slipway(Subsystem):
         ),
     )
     mirrors = DictOption[str](
-        help=help_text(
+        help=softwrap(
             """
             Replaces the beginning of addresses in runtime definitions and `archive` fields. The
             longest prefix that matches wins. Slipway checks the same hashes for files from a
@@ -162,7 +162,7 @@ class Slipway(Subsystem):
     )
     step_time_limit = IntOption(
         default=3600,
-        help=help_text(
+        help=softwrap(
             """
             Limits how long one build step may run, in seconds. Slipway kills a step that runs
             longer, with all its child processes. The limit is not part of any cache key.
@@ -173,7 +173,7 @@ class Slipway(Subsystem):
     )
     step_memory_limit = StrOption(
         default="80%",
-        help=help_text(
+        help=softwrap(
             """
             Limits the memory of one build step: all its processes together, and its files in
             memory. The value is a size, or a percentage of this machine's memory. In a container
@@ -186,7 +186,7 @@ class Slipway(Subsystem):
     )
     step_process_limit = IntOption(
         default=4096,
-        help=help_text(
+        help=softwrap(
             """
             Limits how many processes and threads one build step may have at the same time. A step
             that starts more fails, and Slipway kills all its processes. The limit is not part of
@@ -198,7 +198,7 @@ class Slipway(Subsystem):
     )
     step_space_limit = StrOption(
         default="16GB",
-        help=help_text(
+        help=softwrap(
             """
             Limits how much one build step may write, including temporary files. A step that writes
             more fails. Where the step's folders are in memory, `step_memory_limit` applies to them
@@ -210,7 +210,7 @@ class Slipway(Subsystem):
     )
     step_inode_limit = IntOption(
         default=1_000_000,
-        help=help_text(
+        help=softwrap(
             """
             Limits how many files, folders and links one build step may create. A step that creates
             more fails. The limit is not part of any cache key.
@@ -221,7 +221,7 @@ class Slipway(Subsystem):
     )
     isolator = EnumOption(
         default=Isolator.AUTO,
-        help=help_text(
+        help=softwrap(
             """
             Sets how Slipway isolates build steps from the rest of this machine. `namespaces` uses
             user namespaces, `docker` uses a Docker engine, and `chroot` uses a plain chroot, which
@@ -236,7 +236,7 @@ class Slipway(Subsystem):
     )
     server_envs = StrListOption(
         default=list(SERVER_ENVS),
-        help=help_text(
+        help=softwrap(
             """
             Lists the values that a `server_env` field may have.
 

@@ -32,7 +32,7 @@ from tests.deploy.hosts import Host, HostFarm
 from tests.deploy.sites import snapshot
 from tests.e2e import harness
 from tests.places import started
-from tests.unit.deploy.tiny_release import STOPS, write_release
+from tests.unit.deploy.tiny_release import RUNS, STOPS, write_release
 
 PROGRAM = started("slipway.deploy.programs.coordinator")
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
@@ -66,7 +66,11 @@ FAULTS = (
     *("coordinator killed", "ssh killed", "agent killed", "power cut", "link cut"),
     *("disk full", "inodes gone"),
 )
-_LASTING = {"disk full": Host.fill_disk, "inodes gone": Host.use_up_inodes, "link cut": Host.cut}
+_LASTING: Dict[str, Callable[[Host], None]] = {
+    "disk full": Host.fill_disk,
+    "inodes gone": Host.use_up_inodes,
+    "link cut": Host.cut,
+}
 Cell = Tuple[str, str]
 # A process that completes a switch has neither a coordinator nor a session.
 CELLS = [
@@ -138,7 +142,7 @@ class Matrix:
                 files={**small, "big": content(1_000_000).hex(), "lib/0.js": version},
                 start="sleep 0.5",
                 stop=f"sleep 0.5; {STOPS}",
-                **({"health": "sleep 0.3; false"} if version == BAD else {}),
+                health="sleep 0.3; false" if version == BAD else RUNS,
             )
             for version in (*VERSIONS, BAD)
         }

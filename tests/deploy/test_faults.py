@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 
@@ -23,7 +23,7 @@ SAMPLE = [
 
 
 @pytest.fixture
-def farm(request: pytest.FixtureRequest) -> Iterator[HostFarm]:
+def farm(request: Any) -> Iterator[HostFarm]:
     with farm_of(request.param) as made:
         yield made
 

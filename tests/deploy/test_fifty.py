@@ -169,8 +169,8 @@ def test_three_bad_hosts_within_the_budget(deployed: Fleet, number: int) -> None
         fleet.wait_until_settled(host)
     served = fleet.served()
     failed = {host.name for host, name in chosen.items() if BAD[name].status != "healthy"}
-    for name, found in served.items():
-        assert found == (before[name] if name in failed else version), name
+    for name, release in served.items():
+        assert release == (before[name] if name in failed else version), name
     # The next deploy needs no manual step.
     assert set(fleet.status(deploy(fleet, f"1.{number + 1}.1")).values()) == {"healthy"}
 

@@ -51,7 +51,7 @@ before_switch = "mkdir -p /home/logs/koa-kkl"
 @pytest.fixture(scope="module")
 def farm() -> Iterator[HostFarm]:
     hosts.require_hosts()
-    settings = {"count": 8, "disk": "1g", "inodes": 200_000}
+    settings: Dict[str, Any] = {"count": 8, "disk": "1g", "inodes": 200_000}
     with harness.scratch_folder("koa-") as folder, HostFarm(folder / "farm", **settings) as made:
         yield made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -114,9 +115,9 @@ def test_hooks_run_where_they_should_and_a_failing_one_ends_the_deploy(
     assert told.read_text() == "before\nafter\n"
     for name in ("before", "after"):
         assert "-1.0.0-prod-" in host.path(f"/root/{name}").read_text()
-    for number, hook in enumerate(({"before_switch": "exit 3"}, {"after_switch": "exit 3"})):
-        fleet.configure(hooks=Hooks(**hook))
-        with pytest.raises(SlipwayError, match=f"the hook {next(iter(hook))} failed"):
+    for number, hook in enumerate(("before_switch", "after_switch")):
+        fleet.configure(hooks=dataclasses.replace(Hooks(), **{hook: "exit 3"}))
+        with pytest.raises(SlipwayError, match=f"the hook {hook} failed"):
             fleet.deploy(fleet.release(f"1.1.{number}"))
         assert fleet.served_by(host) == "1.0.0"
     fleet.configure(hooks=Hooks(before_local="exit 3"))

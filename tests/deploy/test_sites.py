@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -393,7 +394,7 @@ def test_hooks_know_the_environment_of_the_deployment(site: Site) -> None:
 @pytest.mark.parametrize("name", ["on_failure", "always"])
 def test_a_hook_that_fails_on_the_way_back_is_told(site: Site, name: str) -> None:
     site.ship("1.0.0")
-    site.configure(hooks=Hooks(**{name: "exit 7"}))
+    site.configure(hooks=dataclasses.replace(Hooks(), **{name: "exit 7"}))
     host = site.ship("1.1.0", health="false")
     assert host.status == "returned"
     assert f"the release is not healthy; the hook {name} failed; " in host.text

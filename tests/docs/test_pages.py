@@ -83,8 +83,8 @@ def test_every_command_is_in_a_console_block(path: Path) -> None:
         is_script = block.language in ("sh", "bash", "shell", "zsh") and block.path is None
         assert not is_script, f"{path.name}:{block.line}"
         if block.language != "console":
-            commands = [line for line in block.lines if line.startswith(("$ ", "./pants "))]
-            assert not commands, f"{path.name}:{block.line}"
+            lines = [line for line in block.lines if line.startswith(("$ ", "./pants "))]
+            assert not lines, f"{path.name}:{block.line}"
 
 
 @pytest.mark.parametrize("path", pages.paths(), ids=lambda path: path.name)

@@ -26,6 +26,7 @@ import pytest
 from tests.e2e import archives, canary, harness
 from tests.e2e.conftest import First, OtherUser
 from tests.e2e.harness import Caches, Workspace
+from tests.places import NO_VARIABLES
 
 TARGETS = ("package", "//apps/koa-kkl:release", canary.RELEASE)
 OUTPUTS = {"apps.koa-kkl/release": 4, "apps.canary/release": 3}
@@ -132,7 +133,7 @@ def other_deflate_library(folder: Path) -> Dict[str, str]:
             check=True,
             timeout=60,
         ).stdout
-        for env in ({}, {"LD_PRELOAD": str(library)})
+        for env in (NO_VARIABLES, {"LD_PRELOAD": str(library)})
     )
     assert plain != other
     return {"LD_PRELOAD": str(library)}

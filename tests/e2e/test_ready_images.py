@@ -9,7 +9,7 @@ import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
@@ -113,11 +113,11 @@ def write_team(workspace: Workspace, image: str) -> None:
     (folder / "BUILD").write_text(f'node_toolchain(name="team", image="{image}")\n')
 
 
-def lock(workspace: Workspace, **more: Dict[str, str]) -> Result:
+def lock(workspace: Workspace, **more: Any) -> Result:
     return workspace.pants("generate-lockfiles", "--resolve=toolchain:team", **more)
 
 
-def package(workspace: Workspace, app: TinyApp, **more: Dict[str, str]) -> Result:
+def package(workspace: Workspace, app: TinyApp, **more: Any) -> Result:
     return workspace.pants(f"--slipway-base-image=//{TEAM}", "package", app.release, **more)
 
 

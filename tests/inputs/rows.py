@@ -10,10 +10,11 @@ import ssl
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
+from slipway.core.errors import SlipwayError
 from slipway.debian.archive import Untrusted
 from tests.inputs import kinds, strikes
 from tests.inputs.page import CACHED, FETCHED
@@ -51,7 +52,7 @@ def index_when_fetched(folder: Path) -> str:
     with archives.signers() as make:
         debian, stranger = make("archive"), make("stranger")
         trust = archives.trusting(("gpgv",), debian, now=1725701524.0)
-        until = {"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"}
+        until: Dict[str, Any] = {"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"}
         assert archives.read(folder / "sound", debian.sign, trust).doubts == ()
         with pytest.raises(Untrusted):
             archives.read(folder / "signature", stranger.sign, trust)
@@ -63,8 +64,8 @@ def index_when_fetched(folder: Path) -> str:
         with pytest.raises(Untrusted):
             archives.read(folder / "older", debian.sign, newer)
         held.append("date of the lock")
-        listed = {"SHA256": f"\n {'0' * 64} {len(archives.PACKED)} {archives.LIST}"}
-        with pytest.raises(archives.SlipwayError, match="does not match the hash in InRelease"):
+        listed: Dict[str, Any] = {"SHA256": f"\n {'0' * 64} {len(archives.PACKED)} {archives.LIST}"}
+        with pytest.raises(SlipwayError, match="does not match the hash in InRelease"):
             archives.read(folder / "list", debian.sign, trust, **listed)
         held.append("SHA-256 of its lists")
     return ", ".join(held)

@@ -48,7 +48,7 @@ def tables() -> List[Dict[Tuple[str, str], str]]:
     return found
 
 
-OF_NODE_GYP, OF_NPM = tables() if PAGE.exists() else ({}, {})
+OF_NODE_GYP, OF_NPM = tables()
 EXPECTED = {
     (release.strip("`"), way.strip("`")): cell == "yes"
     for (release, way), cell in OF_NODE_GYP.items()

@@ -103,9 +103,10 @@ def _runtimes() -> str:
 def packaged(request: pytest.FixtureRequest) -> Iterator[Workspace]:
     """A workspace in which every case of this run and koa-kkl have been packaged."""
     chosen = [
-        item.callspec.params["case"]
+        parameters["case"]
         for item in request.session.items
-        if "case" in getattr(getattr(item, "callspec", None), "params", {})
+        for parameters in [getattr(getattr(item, "callspec", None), "params", {})]
+        if "case" in parameters
     ]
     with harness.scratch_folder("npm-") as scratch, npm_tools.file_server(scratch) as files:
         path = str(harness.tools_folder(scratch / "tools"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import NO_VARIABLES
 from tests.runner.workbench import REPOSITORY
 
 SCRIPT = REPOSITORY / "pants"
@@ -36,7 +37,7 @@ def test_half_a_script_does_nothing(shell: str, tmp_path: Path) -> None:
         half.write_text(text[:end])
         done = subprocess.run(
             [*shell.split(), str(half)],
-            env={},
+            env=NO_VARIABLES,
             capture_output=True,
             check=False,
         )

@@ -243,7 +243,7 @@ class StaticBaseUrlField(Field):
 
     def for_env(self, server_env: str) -> str:
         """The URL for one environment; empty if Slipway checks no references."""
-        by_env = self.value or {}
+        by_env: FrozenDict[str, str] = self.value or FrozenDict()
         return by_env.get(server_env, by_env.get("", ""))
 
 

@@ -96,4 +96,5 @@ class GlobsField(BelowFolderMixin, StringSequenceField, AsyncFieldMixin, Seconda
 
 def entries_of(field: DictStringToStringField) -> Mapping[str, str]:
     """The entries of a field; none where the target does not have it."""
-    return field.value if field.value is not None else {}
+    entries: Optional[Mapping[str, str]] = field.value
+    return {} if entries is None else entries

@@ -18,6 +18,7 @@ import array
 import contextlib
 import ctypes
 import fcntl
+import functools
 import glob
 import json
 import os
@@ -246,7 +247,7 @@ def start_victims(spec: Dict[str, Any]) -> Dict[str, subprocess.Popen[bytes]]:
     stranger = NOBODY if spec["isolator"] == "inside" else STEP_USER
     users = {f"user {stranger}": stranger, "who builds": spec["builder"]}
     return {
-        name: subprocess.Popen(["sleep", "100000"], preexec_fn=lambda uid=uid: _become(uid))  # noqa: PLW1509
+        name: subprocess.Popen(["sleep", "100000"], preexec_fn=functools.partial(_become, uid))  # noqa: PLW1509
         for name, uid in users.items()
     }
 
@@ -392,8 +393,8 @@ def foreign_keys(spec: Dict[str, Any]) -> List[str]:
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
     os.waitpid(child, 0)
-    found: List[str] = json.loads(answer or b"[]")
-    return found
+    kept: List[str] = json.loads(answer or b"[]")
+    return kept
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_all_breaches_of_a_file_are_told_at_once() -> None:
 
 def test_a_library_that_the_release_carries_is_found_by_its_run_path() -> None:
     vips = make("node_modules/a/vendor/libvips.so.42", soname="libvips.so.42", exported=("vips",))
-    needs = {
+    needs: Dict[str, Any] = {
         "needed": ("libvips.so.42",),
         "needed_versions": (("libvips.so.42", "VIPS_42", "vips_init", 1),),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Callable, Dict, Tuple
 
 import pytest
 from hypothesis import given
@@ -39,7 +40,7 @@ def test_binutils_read_what_is_written(tmp_path: Path) -> None:
         assert printed.stdout == content
 
 
-DAMAGED = {
+DAMAGED: Dict[str, Tuple[Callable[[bytes], bytes], str]] = {
     "not an archive": (lambda good: b"PK" + good, "is not an ar archive"),
     "a damaged header": (lambda good: good[:66] + b"xx" + good[68:], "a damaged ar header"),
     "cut off": (lambda good: good[:-3], "is truncated"),

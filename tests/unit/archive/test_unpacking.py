@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from slipway.archive import layers, unpacking
 from slipway.archive.layers import Entry
+from slipway.archive.tar_reading import Kind, Member
 from slipway.archive.unpacking import PACKED, ROOT, Form, Rules
 from slipway.core.errors import SlipwayError
 from slipway.isolation import tree_cache
@@ -318,7 +319,7 @@ def test_a_folder_in_the_way_that_becomes_a_link_is_not_followed(target: Path) -
     writer = unpacking._Writer(str(target), keep_times=False)
     (target / "a").symlink_to("../canary")
     (member,) = unpacking.check([_written(target, own_tar([folder("a")]))])[0][1]
-    through = unpacking.Member("a/new", unpacking.Kind.FILE, 0o644, "", 0, 0)
+    through = Member("a/new", Kind.FILE, 0o644, "", 0, 0)
     with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
         writer.add(through, list)
     writer.add(member, list)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, Tuple, Union
 
 import pytest
 from hypothesis import given
@@ -70,7 +70,8 @@ def test_the_largest_numbers_that_computers_count_with_are_read() -> None:
 
 
 def test_what_cannot_be_read_is_always_a_value_error() -> None:
-    for text in ("[" * 200_000, "9" * 21, "", b"\xff"):
+    texts: Tuple[Union[str, bytes], ...] = ("[" * 200_000, "9" * 21, "", b"\xff")
+    for text in texts:
         with pytest.raises(ValueError, match=r"nested|digits|Expecting value|codec"):
             json_text.loads(text)
 

@@ -101,7 +101,8 @@ def test_what_nobody_has_signed_is_not_even_read(tmp_path: Path) -> None:
 
 def test_a_suite_that_is_trusted_all_the_same_has_its_doubts_told(tmp_path: Path) -> None:
     trust = Trust(None, not_before="2024-09-01", blind=True)
-    suite = read(tmp_path, trust=trust, **{"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"})
+    until: Dict[str, Any] = {"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"}
+    suite = read(tmp_path, trust=trust, **until)
     assert [stanza["Package"] for stanza in suite.packages] == ["tool", "other"]
     unchecked, expired, older = suite.doubts
     assert "cannot check the signature" in unchecked
@@ -268,7 +269,7 @@ def archive() -> Iterator[Signer]:
 
 
 @pytest.fixture(scope="module", params=["the machine's gpgv", "gpgv of locked packages"])
-def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def command(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The two ways to start gpgv, which must agree on every signature."""
     found = signature.of_machine(os.environ)
     assert found is not None, "apt-get install gpgv debian-archive-keyring"
@@ -411,7 +412,7 @@ def test_one_good_signature_beside_one_of_an_unknown_key_is_enough(
 
 
 def test_what_has_expired_ends_it(command: Any, archive: Signer, tmp_path: Path) -> None:
-    until = {"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"}
+    until: Dict[str, Any] = {"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"}
     ends = 1725701523.0
     assert read(tmp_path / "1", archive.sign, trusting(command, archive, now=ends), **until)
     with pytest.raises(Untrusted, match='"bullseye" has expired') as caught:
@@ -425,7 +426,7 @@ def test_what_has_expired_ends_it(command: Any, archive: Signer, tmp_path: Path)
 
 def test_what_is_of_a_day_to_come_ends_it(command: Any, archive: Signer, tmp_path: Path) -> None:
     """A lock with that date would reject every later archive."""
-    date = {"Date": "Wed, 10 Jun 2099 09:32:03 UTC"}
+    date: Dict[str, Any] = {"Date": "Wed, 10 Jun 2099 09:32:03 UTC"}
     with pytest.raises(Untrusted, match="a date in the future") as caught:
         read(tmp_path, archive.sign, trusting(command, archive), **date)
     assert caught.value.found == "Date: Wed, 10 Jun 2099 09:32:03 UTC"

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
@@ -32,7 +32,7 @@ def _shells() -> Iterator[Any]:
 
 
 @pytest.fixture(params=_shells())
-def shell(request: pytest.FixtureRequest) -> List[str]:
+def shell(request: Any) -> List[str]:
     command = SHELLS[request.param]
     if shutil.which(command[0]) is None:
         pytest.skip(f"no {command[0]} here")
@@ -118,7 +118,8 @@ def test_one_that_is_not_healthy_makes_place_for_the_old_one_again(
 ) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0"))
     first = farm.served()
-    for number, fault in enumerate(({"health": "false"}, {"start": "exit 7"})):
+    faults: List[Dict[str, Any]] = [{"health": "false"}, {"start": "exit 7"}]
+    for number, fault in enumerate(faults):
         bad = write_release(tmp_path / f"bad{number}", f"1.0.{number + 1}", **fault)
         (host,) = farm.attempt(bad).hosts
         assert host.status == "returned", host.text

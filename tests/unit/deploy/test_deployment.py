@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 from hypothesis import given
@@ -69,7 +69,7 @@ def test_wrong_groups_are_told(more: Dict[str, Any], words: str) -> None:
     assert words in str(raised.value)
 
 
-HOSTILE = {
+HOSTILE: Dict[str, List[Any]] = {
     "hosts": ["a; rm -rf /", "-oProxyCommand=x", "a\nb", "$(id)", "", "a b", "`x`"],
     "path": ["relative", "/", "/a/../b", "/a b", "/a;b", "/a\n", "/$HOME", "/a'b", '/a"b'],
     "user": ["-x", "a b", "root;x", "$USER"],

@@ -141,7 +141,7 @@ def patched(change: Callable[[bytearray], None]) -> bytes:
 def segment(data: bytearray, kind: int) -> int:
     """The offset of the program header of that kind."""
     table, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
-    places = [table + 56 * number for number in range(count)]
+    places: List[int] = [table + 56 * number for number in range(count)]
     return next(at for at in places if struct.unpack_from("<I", data, at)[0] == kind)
 
 

@@ -149,7 +149,7 @@ def test_an_error_s_body_does_not_hold_it_up() -> None:
     with serving(page) as (address, _):
         began = time.monotonic()
         with pytest.raises(HttpProblem, match="HTTP 404 Not Found"):
-            Transport(Direct(), patience).get(address, print, limit=9, restart=list)
+            Transport(Direct(), patience).get(address, print, limit=9, restart=lambda: None)
         assert time.monotonic() - began < SLOWEST
 
 
@@ -297,7 +297,7 @@ def test_an_ipv6_address_without_a_port_is_asked_at_the_usual_one() -> None:
     """The last group of an address must not become a port."""
     with pytest.raises(HttpProblem) as caught:
         Transport(Direct(), Patience(connect=1, tries=1)).get(
-            "http://[100::cafe]/", print, limit=9, restart=list
+            "http://[100::cafe]/", print, limit=9, restart=lambda: None
         )
     assert caught.value.kind == "unreachable"
     assert "InvalidURL" not in caught.value.text
@@ -308,7 +308,7 @@ def test_a_login_that_http_cannot_carry_is_told_without_it(header: str) -> None:
     transport = Transport(Direct(), QUICK)
     answer = serving(send(HEAD + "Content-Length: 1\r\n\r\nx"))
     with answer as (address, heads), pytest.raises(HttpProblem) as caught:
-        transport.get(address, print, limit=9, restart=list, login=lambda _: header)
+        transport.get(address, print, limit=9, restart=lambda: None, login=lambda _: header)
     assert caught.value.kind == "refused"
     assert (
         caught.value.text == f"{address}: its login or address has characters that HTTP cannot send"

@@ -12,20 +12,19 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import ContextManager, Dict, List, Optional, Tuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.isolation import network_guard, network_words
+from slipway.isolation.jail_protocol import NOBODY, Subject
 from slipway.isolation.network_guard import (
-    NOBODY,
     OWN_LOOPBACK,
     Attempt,
     GuardRefused,
     Report,
-    Subject,
     Surroundings,
     question,
 )
@@ -291,9 +290,10 @@ print(guard.read_report(os.read(inner, 999)).refused)
     ],
 )
 def test_a_kernel_that_could_not_let_a_call_go_on_is_refused(release: str, fits: bool) -> None:
-    with (
-        contextlib.nullcontext() if fits else pytest.raises(GuardRefused, match=re.escape(release))
-    ):
+    outcome: ContextManager[object] = contextlib.nullcontext()
+    if not fits:
+        outcome = pytest.raises(GuardRefused, match=re.escape(release))
+    with outcome:
         network_guard._require_kernel(release)
 
 
@@ -334,6 +334,12 @@ def test_a_report_comes_back_as_it_was_written() -> None:
     assert network_guard.read_json(network_guard.as_json(report)) == report
 
 
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
 def test_plain_users_are_guarded_too() -> None:
     if os.geteuid() != 0:
         pytest.skip("the other tests show it")
@@ -354,7 +360,7 @@ def test_plain_users_are_guarded_too() -> None:
         shutil.copytree(SOURCES / "slipway", Path(folder, "slipway"))
         said = subprocess.run(
             ["/usr/bin/python3", "-B", "-c", program, folder],
-            preexec_fn=lambda: (os.setgroups([]), os.setgid(65534), os.setuid(65534)),
+            preexec_fn=become_nobody,
             capture_output=True,
             text=True,
             check=True,

@@ -11,6 +11,7 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.fetch.http_transport import HttpProblem
+from slipway.fetch.settings import PROJECT_VARIABLES
 from slipway.npm_registry import config as npm_config
 from slipway.npm_registry.config import NpmConfig, Registry
 
@@ -326,7 +327,7 @@ class TestProjects:
             project_npmrc=str(project),
             home=str(home),
             env={name: TOKEN},
-            project_variables=(*npm_config.PROJECT_VARIABLES, "OURS"),
+            project_variables=(*PROJECT_VARIABLES, "OURS"),
         )
         assert config.login("https://p.example/left.tgz", None) == f"Bearer {TOKEN}"
 

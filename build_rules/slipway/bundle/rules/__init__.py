@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from slipway.bundle.rules import addons, app, build, export, install_scripts
 from slipway.bundle.targets import NodeAppBundle
+from slipway.core.rules.loaded import Rules, TargetTypes
 
 _MODULES = (addons, app, build, export, install_scripts)
 
 
-def rules():
+def rules() -> Rules:
     return [rule for module in _MODULES for rule in module.rules()]
 
 
-def target_types():
+def target_types() -> TargetTypes:
     return [NodeAppBundle]

@@ -16,6 +16,7 @@ from pants.engine.target import WrappedTarget, WrappedTargetRequest
 
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
 from slipway.npm.rules.addon import Addon, AddonRequest, NodeAddonFieldSet
 from slipway.npm.targets import NodeAddon
@@ -94,5 +95,5 @@ async def find_addons(request: AppRequest) -> AddonsOfApp:
     return AddonsOfApp(tuple(AddonOfApp(path, addon) for (path, _), addon in zip(found, addons)))
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

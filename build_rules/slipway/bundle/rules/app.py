@@ -26,6 +26,7 @@ from slipway.bundle.targets import (
     StaticDirField,
 )
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.rules.install import InstallRequest
@@ -177,5 +178,5 @@ async def read_app(request: AppRequest) -> App:
     return App(manifest, read)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

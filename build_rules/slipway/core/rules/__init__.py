@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from slipway.core.rules import provided_files
+from slipway.core.rules.loaded import Rules, TargetTypes
 
 _MODULES = (provided_files,)
 
 
-def rules():
+def rules() -> Rules:
     return [rule for module in _MODULES for rule in module.rules()]
 
 
-def target_types():
+def target_types() -> TargetTypes:
     return []

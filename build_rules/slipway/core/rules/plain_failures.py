@@ -74,7 +74,7 @@ def opening_with_messages(original: RaiseOnError) -> RaiseOnError:
         if message is None:
             return original(self, throws)
         # Pants reads the exceptions of a failed request from `wrapped_exceptions`.
-        raise scheduler.ExecutionError(
+        raise scheduler.ExecutionError(  # type: ignore[no-untyped-call]
             message, wrapped_exceptions=tuple(throw.exc for throw in throws)
         )
 

@@ -11,6 +11,7 @@ from typing import Optional, Tuple
 from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
+from slipway.core.rules.loaded import Rules
 from slipway.data import bundled
 
 
@@ -47,5 +48,5 @@ async def find_provided_file(request: ProvidedFileRequest) -> ProvidedFile:
     return ProvidedFile(f"slipway:{request.packaged}", content)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

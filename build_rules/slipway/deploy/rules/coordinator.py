@@ -11,6 +11,7 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileContent, MergeD
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.unions import UnionRule
 
+from slipway.core.rules.loaded import Rules
 from slipway.deploy.programs import coordinator, pack_coordinator
 from slipway.deploy.rules.deployment import (
     DeploymentRequest,
@@ -93,5 +94,5 @@ async def package_deployment(field_set: NodeDeploymentFieldSet) -> BuiltPackage:
     )
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), UnionRule(PackageFieldSet, NodeDeploymentFieldSet)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple, Type
 
 from pants.core.goals.package import OutputPathField, PackageFieldSet
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
@@ -13,6 +13,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import Field, WrappedTarget, WrappedTargetRequest
 
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
 from slipway.core.toml_text import read_toml
 from slipway.deploy import deployment
@@ -155,12 +156,15 @@ def _read_inventory(path: str, contents: list[bytes]) -> Dict[str, Any]:
     return read_toml(contents[0], path, "inventory", next="correct the file")
 
 
+_FIELDS_WITH_DEFAULT: Tuple[Type[Field], ...] = (
+    *(KeepField, BatchField, CanaryField, StaticKeepField),
+    *(MaxUnhealthyField, BootField, StartTimeoutField, StopTimeoutField),
+)
+
+
 def _merged(inventory: Mapping[str, Any], fields: Mapping[str, Any]) -> Dict[str, Any]:
     """Merges both; a field overrides the inventory, unless the field has its default value."""
-    defaults = {one.alias: one.default for one in (KeepField, BatchField, CanaryField)}
-    defaults[StaticKeepField.alias] = StaticKeepField.default
-    defaults.update({one.alias: one.default for one in (MaxUnhealthyField, BootField)})
-    defaults.update({one.alias: one.default for one in (StartTimeoutField, StopTimeoutField)})
+    defaults = {field.alias: field.default for field in _FIELDS_WITH_DEFAULT}
     said = {
         key: value
         for key, value in fields.items()
@@ -169,5 +173,5 @@ def _merged(inventory: Mapping[str, Any], fields: Mapping[str, Any]) -> Dict[str
     return {**inventory, **said}
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

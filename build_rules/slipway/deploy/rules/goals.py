@@ -25,9 +25,10 @@ from pants.engine.process import InteractiveProcess, InteractiveProcessResult
 from pants.engine.rules import Effect, Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.target import Targets
 from pants.option.option_types import BoolOption, StrOption
-from pants.util.strutil import help_text
+from pants.util.strutil import softwrap
 
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.deploy.programs import coordinator
 from slipway.deploy.rules.coordinator import CoordinatorProgram, CoordinatorRequest
 from slipway.deploy.rules.deployment import (
@@ -45,7 +46,7 @@ _PASSED_ON = (
     *("HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR"),
     *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR"),
 )
-_FORMAT = help_text(
+_FORMAT = softwrap(
     """
     The output format: `table` for people or `json` for programs.
 
@@ -60,7 +61,7 @@ class DeploySubsystem(GoalSubsystem):
 
     plan = BoolOption(
         default=False,
-        help=help_text(
+        help=softwrap(
             """
             Shows what would happen on each host, and changes nothing.
 
@@ -82,7 +83,7 @@ class RollbackSubsystem(GoalSubsystem):
 
     release = StrOption(
         default=None,
-        help=help_text(
+        help=softwrap(
             """
             The release to roll back to: its id on the hosts, its version, or its SHA-256. By default
             Slipway takes the last release that was healthy on all hosts.
@@ -197,5 +198,5 @@ async def releases(goal: ReleasesSubsystem, targets: Targets, workspace: Workspa
     return Releases(result.exit_code)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slipway.core.rules.loaded import Rules, TargetTypes
 from slipway.npm.rules import (
     addon,
     app_files,
@@ -28,9 +29,9 @@ _MODULES = (
 )
 
 
-def rules():
+def rules() -> Rules:
     return [rule for module in _MODULES for rule in module.rules()]
 
 
-def target_types():
+def target_types() -> TargetTypes:
     return [NodeAddon]

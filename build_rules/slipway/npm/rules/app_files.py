@@ -19,6 +19,7 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, _uncacheable_rule, collect_rules, rule
 
 from slipway.core.errors import SlipwayErrors
+from slipway.core.rules.loaded import Rules
 
 
 @dataclass(frozen=True)
@@ -105,5 +106,5 @@ async def gather_app_files(request: AppFilesRequest) -> AppFiles:
     )
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -16,6 +16,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.rules.loaded import Rules
 from slipway.isolation import network_words
 from slipway.npm.install_report import InstallReport
 from slipway.npm.lockfiles import manifest
@@ -353,5 +354,5 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
     return InstalledPackages(everything, layers, report)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -20,6 +20,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
+from slipway.core.rules.loaded import Rules
 from slipway.npm.lockfiles.fetch_lock import FILE_NAME
 from slipway.npm.programs import generate_lock
 from slipway.npm.rules.locks import NpmLockRequest, ReadNpmLock, resolve_name
@@ -118,7 +119,7 @@ async def generate_fetch_lock(wanted: GenerateFetchLock) -> GenerateLockfileResu
     return GenerateLockfileResult(digest, wanted.resolve_name, wanted.lockfile_dest)
 
 
-def rules():
+def rules() -> Rules:
     return [
         *collect_rules(),
         UnionRule(KnownUserResolveNamesRequest, KnownNpmResolvesRequest),

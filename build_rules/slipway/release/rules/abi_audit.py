@@ -18,10 +18,11 @@ from pants.engine.goal import Goal, GoalSubsystem, LineOriented
 from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, goal_rule
 from pants.engine.target import Targets
 from pants.option.option_types import EnumOption, StrListOption, StrOption
-from pants.util.strutil import help_text
+from pants.util.strutil import softwrap
 
 from slipway.abi.table import Format, breaches_of, render
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.release.rules.abi_gate import Audited, FileAuditRequest
 from slipway.release.rules.tarball import ReleaseAuditRequest, ReleaseTarballFieldSet
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
@@ -34,7 +35,7 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
     help = "Lists the binaries of releases, what they need on a host, and violations of the ABI policy."
 
     file = StrListOption(
-        help=help_text(
+        help=softwrap(
             """
             The paths of archives to audit instead of targets.
 
@@ -44,7 +45,7 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
     )
     toolchain = StrOption(
         default=None,
-        help=help_text(
+        help=softwrap(
             """
             The `node_toolchain` with the ABI policy to check. The default is the toolchain of the
             release's bundle, and `//toolchains/gcc48` for files.
@@ -55,7 +56,7 @@ class AbiAuditSubsystem(LineOriented, GoalSubsystem):
     )
     format = EnumOption(
         default=Format.TABLE,
-        help=help_text(
+        help=softwrap(
             """
             The output format: a table for people, or JSON.
 
@@ -142,5 +143,5 @@ async def abi_audit(console: Console, goal: AbiAuditSubsystem, targets: Targets)
     return AbiAudit(exit_code=1 if any(map(breaches_of, reports.values())) else 0)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -15,6 +15,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi.audit import AuditedFile
 from slipway.abi.policy import AbiPolicy
+from slipway.core.rules.loaded import Rules
 from slipway.release.programs import abi_gate
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult, Tree
@@ -117,5 +118,5 @@ def _describe(label: str) -> str:
     return f"Audit the binaries of {label}"
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -11,6 +11,7 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestEntries, File
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
 
+from slipway.core.rules.loaded import Rules
 from slipway.release.rules.packed_summary import PackedSummary, PackedSummaryRequest
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 
@@ -61,5 +62,5 @@ async def package_release(field_set: ReleaseTarballFieldSet) -> BuiltPackage:
     return BuiltPackage(await Get(Digest, AddPrefix(every, folder)), tuple(artifacts))
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), UnionRule(PackageFieldSet, ReleaseTarballFieldSet)]

@@ -8,6 +8,7 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
+from slipway.core.rules.loaded import Rules
 from slipway.release.programs import run
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.targets import BundleField, RunScriptField
@@ -35,5 +36,5 @@ async def run_release(field_set: ReleaseRunFieldSet, settings: HostSettings) -> 
     )
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), *ReleaseRunFieldSet.rules()]

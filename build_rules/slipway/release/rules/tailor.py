@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
 from pants.engine.fs import DigestContents, PathGlobs, Paths
@@ -14,6 +15,7 @@ from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.targets import NodeAppBundle
+from slipway.core.rules.loaded import Rules
 from slipway.npm.targets import NpmLockField
 from slipway.release import first_build
 from slipway.release.targets import ReleaseTarball
@@ -35,8 +37,8 @@ class _FirstLookRequest:
 class _FirstLook:
     """The fields of an application that differ from the defaults."""
 
-    bundle: FrozenDict[str, object]
-    release: FrozenDict[str, object]
+    bundle: FrozenDict[str, Any]
+    release: FrozenDict[str, Any]
 
 
 @rule
@@ -93,5 +95,5 @@ async def find_putative_apps(
     return PutativeTargets(putative)
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), UnionRule(PutativeTargetsRequest, PutativeNodeAppsRequest)]

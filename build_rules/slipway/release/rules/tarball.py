@@ -30,6 +30,7 @@ from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.bundle.rules.checks import check_server_env
 from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
 from slipway.core.targets import entries_of
 from slipway.npm.programs import install
@@ -453,5 +454,5 @@ def _manifest(bundle: Bundle, verdict: Verdict) -> Manifest:
     )
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -12,9 +12,10 @@ from pants.engine.goal import Goal, GoalSubsystem, LineOriented
 from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.target import Targets
 from pants.option.option_types import StrOption
-from pants.util.strutil import help_text
+from pants.util.strutil import softwrap
 
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.release.differences import Contents, render
 from slipway.release.programs import tarball
 from slipway.release.programs import try_runtime as reader
@@ -30,7 +31,7 @@ class TryRuntimeSubsystem(LineOriented, GoalSubsystem):
 
     runtime = StrOption(
         default=None,
-        help=help_text(
+        help=softwrap(
             """
             The address of the `node_runtime` to try.
 
@@ -92,5 +93,5 @@ async def try_runtime(console: Console, goal: TryRuntimeSubsystem, targets: Targ
     return TryRuntime(exit_code=0)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from slipway.core.rules.loaded import Rules, TargetTypes
 from slipway.runtime.rules import build, definitions, make, run
 from slipway.runtime.targets import NodeRuntime
 
 _MODULES = (build, definitions, make, run)
 
 
-def rules():
+def rules() -> Rules:
     return [rule for module in _MODULES for rule in module.rules()]
 
 
-def target_types():
+def target_types() -> TargetTypes:
     return [NodeRuntime]

@@ -23,6 +23,7 @@ from pants.option.global_options import GlobalOptions
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.rules.loaded import Rules
 from slipway.runtime.definition import NodeDefinition, PinnedArchive, SourceBuild
 from slipway.runtime.programs import build, replace_npm
 from slipway.runtime.programs.build import Recipe
@@ -232,5 +233,5 @@ async def pin_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
     return await Get(Tree, OutputTreeRequest(result.digest, replace_npm.RUNTIME, RUNTIME))
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

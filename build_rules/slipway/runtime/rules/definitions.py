@@ -10,6 +10,7 @@ from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.errors import SlipwayError, nearest
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.core.toml_text import read_toml
 from slipway.runtime.definition import NodeDefinition, read
@@ -58,5 +59,5 @@ def _places(request: NodeDefinitionRequest, name: str) -> Tuple[str, ...]:
     return tuple(os.path.join(folder, name) for folder in folders)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -17,6 +17,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from pants.engine.unions import UnionRule
 
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
 from slipway.runtime.definition import NodeDefinition
 from slipway.runtime.programs import make, pack
@@ -182,5 +183,5 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
     return BuiltPackage(snapshot.digest, artifacts)
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), UnionRule(PackageFieldSet, NodeRuntimeFieldSet)]

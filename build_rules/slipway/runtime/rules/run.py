@@ -8,6 +8,7 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
+from slipway.core.rules.loaded import Rules
 from slipway.runtime.programs import run
 from slipway.runtime.rules.make import NodeRuntimeFieldSet, RuntimeRequest
 from slipway.runtime.rules.node import Runtime
@@ -33,5 +34,5 @@ async def run_runtime(field_set: RuntimeRunFieldSet, settings: HostSettings) -> 
     )
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), *RuntimeRunFieldSet.rules()]

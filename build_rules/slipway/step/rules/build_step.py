@@ -41,6 +41,7 @@ from pants.util.logging import LogLevel
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
+from slipway.core.rules.loaded import Rules
 from slipway.isolation import network_guard, network_words
 from slipway.isolation.network_guard import Report
 from slipway.step import records
@@ -335,5 +336,5 @@ async def run_host_step(step: HostStep, settings: HostSettings) -> StepResult:
     return _successful(await _finish(result, step.origin, {}), step.origin)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

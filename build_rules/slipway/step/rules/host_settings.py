@@ -28,6 +28,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.isolation.cgroup_places import machine_memory
 from slipway.isolation.resource_limits import INODES, MEMORY, PROCESSES, SPACE, read_limits
 from slipway.subsystem import Isolator, Slipway
@@ -160,5 +161,5 @@ async def find_host_settings(slipway: Slipway, global_options: GlobalOptions) ->
     )
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -14,6 +14,7 @@ from pants.engine.fs import EMPTY_DIGEST, CreateDigest, Digest, FileDigest, File
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.rules.loaded import Rules
 from slipway.step.programs import locked_files
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
@@ -98,5 +99,5 @@ def _describe(files: Tuple[LockedFile, ...]) -> str:
     return f"{len(names)} {noun.get(files[0].source['kind'], 'files')} ({size:.1f} MB)"
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

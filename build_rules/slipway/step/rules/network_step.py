@@ -22,6 +22,7 @@ from pants.util.logging import LogLevel
 
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
+from slipway.core.rules.loaded import Rules
 from slipway.fetch import configured_address
 from slipway.step.interface import ARGUMENTS, OUT, Call
 from slipway.step.rules.host_settings import HostSettings
@@ -147,5 +148,5 @@ def _settings(
     }
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -16,6 +16,7 @@ from typing import Dict, List, Optional, Tuple
 from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.engine.rules import Get, collect_rules, rule
 
+from slipway.core.rules.loaded import Rules
 from slipway.isolation.job import PYTHON_OPTIONS
 
 LAUNCHER = "slipway.step.programs.launch"
@@ -88,5 +89,5 @@ def _imports(source: bytes) -> List[str]:
     return found
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slipway.core.rules.loaded import Rules, TargetTypes
 from slipway.toolchain.rules import (
     abi_policy,
     contract,
@@ -16,9 +17,9 @@ from slipway.toolchain.targets import NodeToolchain
 _MODULES = (abi_policy, contract, generate_lock, image, packaged_image, ready_image, run)
 
 
-def rules():
+def rules() -> Rules:
     return [rule for module in _MODULES for rule in module.rules()]
 
 
-def target_types():
+def target_types() -> TargetTypes:
     return [NodeToolchain]

@@ -9,6 +9,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from slipway.abi import policy as abi_policy
 from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.core.toml_text import read_toml
 from slipway.toolchain.rules.image import ToolchainFieldSet
@@ -43,5 +44,5 @@ async def read_abi_policy(request: AbiPolicyRequest) -> AbiPolicy:
     return abi_policy.read(read_toml(found.content, path, "ABI policy"), path)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

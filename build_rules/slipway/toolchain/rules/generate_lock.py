@@ -34,6 +34,7 @@ from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.rules.loaded import Rules
 from slipway.data import bundled
 from slipway.debian import lock as debian_lock
 from slipway.debian import signature
@@ -227,7 +228,7 @@ async def generate_toolchain_lock(wanted: GenerateToolchainLock) -> GenerateLock
     return GenerateLockfileResult(digest, wanted.resolve_name, wanted.lockfile_dest)
 
 
-def rules():
+def rules() -> Rules:
     return [
         *collect_rules(),
         UnionRule(KnownUserResolveNamesRequest, KnownToolchainResolvesRequest),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import ClassVar, Optional, Tuple, Type
 
 from pants.core.goals.package import OutputPathField
 from pants.engine.addresses import Addresses, UnparsedAddressInputs
@@ -13,8 +13,9 @@ from pants.engine.fs import (
     FileEntry,
 )
 from pants.engine.rules import Get, collect_rules, rule
-from pants.engine.target import FieldSet, WrappedTarget, WrappedTargetRequest
+from pants.engine.target import Field, FieldSet, WrappedTarget, WrappedTargetRequest
 
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
 from slipway.step.interface import Output
 from slipway.step.rules import outputs
@@ -35,7 +36,7 @@ from slipway.toolchain.targets import (
 
 @dataclass(frozen=True)
 class ToolchainFieldSet(FieldSet):
-    required_fields = (ImageField, PackagesLockField)
+    required_fields: ClassVar[Tuple[Type[Field], ...]] = (ImageField, PackagesLockField)
 
     image: ImageField
     packages: PackagesLockField
@@ -198,5 +199,5 @@ async def find_base_root(slipway: Slipway) -> BaseRoot:
     return BaseRoot(image.layers)
 
 
-def rules():
+def rules() -> Rules:
     return collect_rules()

@@ -20,6 +20,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
+from slipway.core.rules.loaded import Rules
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.debian.lock import DebianLock, LockedPackage, read_lock
 from slipway.step.interface import Output
@@ -157,5 +158,5 @@ async def package_image(field_set: NodeToolchainFieldSet) -> BuiltPackage:
     return BuiltPackage(await Get(Digest, AddPrefix(archive, folder)), (artifact,))
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), UnionRule(PackageFieldSet, NodeToolchainFieldSet)]

@@ -13,6 +13,7 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
+from slipway.core.rules.loaded import Rules
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
 from slipway.toolchain.programs import run
@@ -51,5 +52,5 @@ async def run_toolchain(field_set: ToolchainRunFieldSet, settings: HostSettings)
     )
 
 
-def rules():
+def rules() -> Rules:
     return [*collect_rules(), *ToolchainRunFieldSet.rules()]

@@ -22,7 +22,7 @@ for value in os.environ.values():
     prefixes.update(re.findall(r"127\.0\.0\.1:[0-9]+(/[a-z_./-]+)", value))
 
 
-def ask(port, path):
+def ask(port: int, path: str) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 1) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         answer = b""
@@ -54,7 +54,7 @@ for _, port in found:
         kit.reached("listens on the port of the server")
     except OSError as error:
         kit.note("bind", kit.word_of(error))
-    for _ in range(200):
+    for _attempt in range(200):
         try:
             connection = socket.create_connection(("127.0.0.1", port), 0.2)
             connection.sendall(b"GET /half")

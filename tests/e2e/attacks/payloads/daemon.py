@@ -23,7 +23,7 @@ if not kit.detach():
     sys.exit(0)
 
 
-def ended(pid):
+def ended(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except OSError:

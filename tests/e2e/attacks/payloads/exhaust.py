@@ -13,7 +13,7 @@ GIGABYTE = 1 << 30
 MOST = {"memory": 3 * GIGABYTE, "space": 3 * GIGABYTE}
 
 
-def fill(path, size):
+def fill(path: str, size: int) -> None:
     block = b"\xa5" * (1 << 20)
     with open(path, "wb", buffering=0) as file:
         for _ in range(size >> 20):
@@ -58,14 +58,14 @@ elif KIND == "hidden":
             file.write(b"\xa5" * (1 << 20))
         time.sleep(20)
 elif KIND == "entries":
-    for folder in range(400):
-        place = os.path.join(kit.FOLDER, f"e{folder}")
-        os.mkdir(place)
+    for index in range(400):
+        directory = os.path.join(kit.FOLDER, f"e{index}")
+        os.mkdir(directory)
         for number in range(1000):
-            os.close(os.open(os.path.join(place, str(number)), os.O_CREAT | os.O_WRONLY))
+            os.close(os.open(os.path.join(directory, str(number)), os.O_CREAT | os.O_WRONLY))
 elif KIND == "sparse":
-    with open(os.path.join(kit.FOLDER, "sparse"), "wb") as file:
-        file.truncate(1 << 40)
+    with open(os.path.join(kit.FOLDER, "sparse"), "wb") as sparse:
+        sparse.truncate(1 << 40)
 elif KIND == "output":
     line = b"x" * 1000 + b"\n"
     for _ in range(2_000_000):

@@ -6,12 +6,12 @@ import os
 import kit
 
 
-def is_outside(folder):
+def is_outside(folder: str) -> bool:
     """Whether the machine's own files are there."""
     return os.path.exists(os.path.join(folder, kit.CONFIG["machine_path"].lstrip("/")))
 
 
-def by_chroot():
+def by_chroot() -> None:
     os.makedirs("/tmp/inner", exist_ok=True)
     outer = os.open("/", os.O_RDONLY)
     os.chroot("/tmp/inner")
@@ -23,7 +23,7 @@ def by_chroot():
         kit.reached("left its root by chroot")
 
 
-def in_namespace():
+def in_namespace() -> None:
     if kit.LIBC.unshare(0x10000000) == 0:
         by_chroot()
     else:

@@ -29,5 +29,5 @@ for name, number, arguments in (
     ("message queue", 68, (KEY, CREATE)),
     ("POSIX queue", 240, (ctypes.c_char_p(MARK.encode()), os.O_CREAT | os.O_RDWR, 0o600, 0)),
 ):
-    done, error = kit.call(number, *arguments)
-    kit.note(name, done if done >= 0 else kit.name_of(error))
+    done, code = kit.call(number, *arguments)
+    kit.note(name, done if done >= 0 else kit.name_of(code))

@@ -1,5 +1,6 @@
 """Sets limits, priority, CPUs and the out-of-memory score of every other process that it sees."""
 
+import functools
 import os
 import resource
 import struct
@@ -15,8 +16,8 @@ for pid in kit.others():
     if done == 0:
         kit.reached(f"set a limit of process {pid}: {kit.command_of(pid)[:60]}")
     for word, act in (
-        ("priority", lambda pid=pid: os.setpriority(os.PRIO_PROCESS, pid, 19)),
-        ("CPUs", lambda pid=pid: os.sched_setaffinity(pid, os.sched_getaffinity(0))),
+        ("priority", functools.partial(os.setpriority, os.PRIO_PROCESS, pid, 19)),
+        ("CPUs", functools.partial(os.sched_setaffinity, pid, os.sched_getaffinity(0))),
     ):
         try:
             act()

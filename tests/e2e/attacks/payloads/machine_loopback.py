@@ -21,8 +21,10 @@ for name in (f"\0{kit.CONFIG['abstract']}", kit.CONFIG["socket"]):
             connection.connect(name)
             kit.reached(f"connected to the machine's socket {shown}")
             numbers = array.array("i", [0])
-            _, extra, _, _ = connection.recvmsg(64, socket.CMSG_LEN(numbers.itemsize))
-            for _, _, data in extra:
+            _data, extra, _flags, _sender = connection.recvmsg(
+                64, socket.CMSG_LEN(numbers.itemsize)
+            )
+            for _level, _kind, data in extra:
                 numbers.frombytes(data[:4])
                 kit.reached(f"was given an open file: {os.read(numbers[-1], 40)!r}")
     except OSError as error:

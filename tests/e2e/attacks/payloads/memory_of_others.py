@@ -12,7 +12,7 @@ buffer = ctypes.create_string_buffer(8)
 here = struct.pack("=QQ", ctypes.addressof(buffer), 8)
 
 
-def writable_place(pid):
+def writable_place(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/maps") as file:
             for line in file:

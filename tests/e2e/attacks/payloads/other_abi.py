@@ -2,11 +2,12 @@
 
 import ctypes
 import mmap
+from typing import Callable, Tuple
 
 import kit
 
 
-def machine_code(code):
+def machine_code(code: bytes) -> Tuple[mmap.mmap, Callable[[], int]]:
     place = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     place.write(code)
     address = ctypes.addressof(ctypes.c_char.from_buffer(place))

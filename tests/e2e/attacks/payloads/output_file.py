@@ -1,9 +1,15 @@
 """Treats its own output as a file of the step: empties it, opens it again, changes its mode."""
 
+import functools
 import os
 import stat
 
 import kit
+
+
+def open_again(number: int) -> None:
+    os.close(os.open(f"/proc/self/fd/{number}", os.O_RDWR))
+
 
 for number in (0, 1, 2):
     try:
@@ -16,12 +22,9 @@ for number in (0, 1, 2):
         continue
     kit.reached(f"writes descriptor {number} to a file of the step")
     for word, act in (
-        ("emptied", lambda number=number: os.ftruncate(number, 0)),
-        ("set the mode of", lambda number=number: os.fchmod(number, 0o6755)),
-        (
-            "opened again",
-            lambda number=number: os.close(os.open(f"/proc/self/fd/{number}", os.O_RDWR)),
-        ),
+        ("emptied", functools.partial(os.ftruncate, number, 0)),
+        ("set the mode of", functools.partial(os.fchmod, number, 0o6755)),
+        ("opened again", functools.partial(open_again, number)),
     ):
         try:
             act()

@@ -11,7 +11,7 @@ HOME = "/home/build"
 PLACES = ("/build", "/build/slipway", "/build/app", "/build/app/node_modules", HOME, "/tmp", ".")
 
 
-def leave(path, text, mode=0o644):
+def leave(path: str, text: str, mode: int = 0o644) -> None:
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(path, "w") as file:

@@ -5,6 +5,7 @@ import glob
 import os
 import subprocess
 import time
+from typing import Callable, Tuple
 
 import kit
 
@@ -19,7 +20,7 @@ try:
                 kit.reached(f"has {line.strip()}")
 except OSError as error:
     kit.note("status", kit.word_of(error))
-for what, act in (
+ACTS: Tuple[Tuple[str, Callable[[], object]], ...] = (
     ("became root", lambda: os.setuid(0)),
     ("became user 1", lambda: os.setuid(1)),
     ("dropped into other groups", lambda: os.setgroups([0])),
@@ -27,7 +28,8 @@ for what, act in (
     ("raised its priority", lambda: os.nice(-5)),
     ("set the clock", lambda: time.clock_settime(time.CLOCK_REALTIME, time.time())),
     ("set the name of the machine", lambda: __import__("socket").sethostname("marked")),
-):
+)
+for what, act in ACTS:
     try:
         act()
         kit.reached(what)
@@ -43,11 +45,11 @@ for what, number, arguments in (
     ("turned swap off", 168, (b"/",)),
     ("entered a namespace of process 1", 308, (-1, 0)),
 ):
-    done, error = kit.call(number, *arguments)
+    done, code = kit.call(number, *arguments)
     if done >= 0:
         kit.reached(what)
     else:
-        kit.note(what, kit.name_of(error))
+        kit.note(what, kit.name_of(code))
 for path in glob.glob("/usr/bin/*") + glob.glob("/bin/*") + glob.glob("/usr/sbin/*"):
     try:
         if os.stat(path).st_mode & 0o4000:

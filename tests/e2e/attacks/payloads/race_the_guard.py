@@ -16,7 +16,7 @@ place = ctypes.addressof(address) + 4
 going = True
 
 
-def flip():
+def flip() -> None:
     while going:
         ctypes.memmove(place, outside, 4)
         ctypes.memmove(place, loopback, 4)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tarfile
+from typing import Iterator, Tuple
 
 import kit
 
@@ -16,7 +17,7 @@ AT_EXIT = 0x40
 mark = f"marked-{kit.TOKEN}"
 
 
-def members():
+def members() -> Iterator[Tuple[tarfile.TarInfo, bytes]]:
     name = kit.CONFIG["name"]
     own = f"node_modules/{name}"
     for path, data in (
@@ -40,7 +41,7 @@ def members():
     yield link, b""
 
 
-def packed():
+def packed() -> bytes:
     """A tar without its end blocks, as layers are."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -50,7 +51,7 @@ def packed():
     return buffer.getvalue()[:size]
 
 
-def replace_outputs():
+def replace_outputs() -> None:
     for path in glob.glob(f"{kit.OUT}/*.layer"):
         with open(path, "wb") as file:
             file.write(gzip.compress(packed(), mtime=0))

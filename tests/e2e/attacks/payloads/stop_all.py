@@ -7,7 +7,7 @@ import time
 import kit
 
 
-def state_of(pid):
+def state_of(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0]

@@ -9,17 +9,21 @@ USER, MOUNTS, PROCESSES = 0x10000000, 0x20000, 0x20000000
 REMOUNT, BIND, PRIVATE, RECURSIVE, DETACH = 32, 4096, 1 << 18, 16384, 2
 
 
-def write(path, text):
+def write(path: str, text: str) -> None:
     with open(path, "w") as file:
         file.write(text)
 
 
-def mount(source, target, kind=b"", flags=0, options=b""):
-    done = kit.LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options)
-    return done == 0 or kit.note(f"mount {target} {flags}", kit.name_of(ctypes.get_errno()))
+def mount(
+    source: bytes, target: bytes, kind: bytes = b"", flags: int = 0, options: bytes = b""
+) -> bool:
+    done: int = kit.LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options)
+    if done != 0:
+        kit.note(f"mount {target!r} {flags}", kit.name_of(ctypes.get_errno()))
+    return done == 0
 
 
-def try_mounts():
+def try_mounts() -> None:
     uid, gid = os.getuid(), os.getgid()
     if kit.LIBC.unshare(USER | MOUNTS) != 0:
         kit.note("unshare", kit.name_of(ctypes.get_errno()))

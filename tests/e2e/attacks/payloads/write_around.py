@@ -1,6 +1,7 @@
 """Writes into the trees that later steps use, the programs and inputs of the step, and the system."""
 
 import os
+from typing import Iterator
 
 import kit
 
@@ -17,7 +18,7 @@ FILES = (
 )
 
 
-def folders():
+def folders() -> Iterator[str]:
     yield from TOPS
     for top in ("/build/slipway", "/build/in", "/build/node_runtime/lib/node_modules/npm"):
         for folder, names, _ in os.walk(top):
@@ -25,7 +26,7 @@ def folders():
             del names[8:]
 
 
-def own_mount(path):
+def own_mount(path: str) -> bool:
     """Whether that folder is the script's own, in memory or its package."""
     return path.startswith(kit.FOLDER)
 

@@ -389,8 +389,9 @@ _NAMES = st.sampled_from(["a", "b", "@s/c", "..", ".", "", "node_modules", "x y"
 _PATHS = st.lists(_NAMES, min_size=1, max_size=4).map("/node_modules/".join).map(
     lambda path: f"node_modules/{path}"
 ) | st.lists(_NAMES, max_size=4).map("/".join)
+_NONE_REQUIRED: Dict[str, st.SearchStrategy[Any]] = {}
 _ENTRIES = st.fixed_dictionaries(
-    {},
+    _NONE_REQUIRED,
     optional={
         "version": st.sampled_from(["1.0.0", "", "file:x", "file:../x", "file:a.tgz", "npm:a@1"]),
         "integrity": st.sampled_from([integrity_of("a", "1"), "sha1-x", "", None]),

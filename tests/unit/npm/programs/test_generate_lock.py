@@ -16,7 +16,7 @@ from slipway.npm.lockfiles import fetch_lock
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.programs.generate_lock import LOCK, PROGRAM, Arguments
 from slipway.step.interface import ARGUMENTS
-from tests.places import started
+from tests.places import NO_VARIABLES, started
 from tests.unit.npm.builders import entry, lock_text, lock_text_v1, sha1, sha512
 from tests.unit.registry_stub import Registry
 
@@ -57,7 +57,7 @@ class Run:
         done = subprocess.run(
             [sys.executable, *started(call.program), "settings.json"],
             cwd=self.folder,
-            env={},
+            env=NO_VARIABLES,
             capture_output=True,
             text=True,
             check=False,

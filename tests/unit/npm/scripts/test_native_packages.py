@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Any, Dict
 
 import pytest
 
@@ -10,7 +10,7 @@ from slipway.npm.scripts import native_packages
 
 
 def test_a_closure_follows_the_nearest_folder() -> None:
-    manifests = {
+    manifests: Dict[str, Dict[str, Any]] = {
         "node_modules/a": {"dependencies": {"b": "1"}, "optionalDependencies": {"gone": "1"}},
         "node_modules/a/node_modules/b": {"peerDependencies": {"c": "1"}},
         "node_modules/b": {"dependencies": {"d": "1"}},
@@ -24,7 +24,7 @@ def test_a_closure_follows_the_nearest_folder() -> None:
 
 def test_a_scoped_package_s_own_folder_comes_first() -> None:
     inner = "node_modules/@a/b/node_modules/@c/d"
-    manifests = {
+    manifests: Dict[str, Dict[str, Any]] = {
         "node_modules/@a/b": {"dependencies": {"@c/d": "1"}},
         inner: {"dependencies": {"e": "1"}},
         "node_modules/@c/d": {},

@@ -161,7 +161,7 @@ def test_sound_layers_become_a_release(step: Path) -> None:
 
 OWN = [folder("node_modules"), folder(SQL)]
 APP = [file("package.json", b"{}")]
-Forged = Callable[[], None]
+Forged = Callable[[], object]
 # What a layer has, and what is said of it.
 REFUSED: Dict[str, Tuple[Forged, str]] = {
     "an absolute name": (lambda: forge("app", [file("/etc/x")]), '"/etc/x": an absolute name'),
@@ -277,7 +277,7 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
         '"z": it comes after the list of files',
     ),
     "an end in the middle of the release": (
-        lambda: Path("in/layers/app.layer").write_bytes(own_gzip(own_tar(APP))) and None,
+        lambda: Path("in/layers/app.layer").write_bytes(own_gzip(own_tar(APP))),
         "an empty block",
     ),
     "bytes after the layer": (
@@ -310,7 +310,7 @@ REFUSED: Dict[str, Tuple[Forged, str]] = {
         "a binary that the ABI audit has not seen",
     ),
     "facts that are none": (
-        lambda: Path("in/layers/app.elf.json").write_text('[{"path": "x", "more": 1}]') and None,
+        lambda: Path("in/layers/app.elf.json").write_text('[{"path": "x", "more": 1}]'),
         "more",
     ),
 }

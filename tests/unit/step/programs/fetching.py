@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 
 from slipway.step.interface import ARGUMENTS
 from slipway.step.programs import locked_files
-from tests.places import started
+from tests.places import NO_VARIABLES, started
 from tests.unit.npm.builders import sha512
 
 LEFT = b"left " * 2000
@@ -67,7 +67,7 @@ class Run:
         return subprocess.run(
             self.command(),
             cwd=self.folder,
-            env={},
+            env=NO_VARIABLES,
             capture_output=True,
             text=True,
             timeout=60,

@@ -16,6 +16,7 @@ from typing import List
 import pytest
 
 from slipway.step.interface import ARGUMENTS
+from tests.places import NO_VARIABLES
 from tests.unit.npm.builders import sha512
 from tests.unit.registry_stub import CA_FILE, Proxy, Registry, unused_port
 from tests.unit.step.programs.fetching import LEFT, PATIENCE, Run
@@ -694,7 +695,7 @@ class TestAccidents:
             registry.faults[USUAL] = ["stall"]
             run.npmrc(f"registry={registry.url}")
             run.settings["patience"] = {**PATIENCE, "stall": 30}
-            process = subprocess.Popen(run.command(), cwd=run.folder, env={})
+            process = subprocess.Popen(run.command(), cwd=run.folder, env=NO_VARIABLES)
             while not list((run.cache / "partial").glob("*")) or not registry.requests:
                 time.sleep(0.02)
             time.sleep(0.1)
@@ -718,7 +719,9 @@ class TestAccidents:
                 command, folder = run.command(), tmp_path / f"run{number}"
                 folder.mkdir()
                 shutil.copy(run.folder / ARGUMENTS, folder / ARGUMENTS)
-                others.append(subprocess.Popen(command, cwd=folder, env={}, stdout=subprocess.PIPE))
+                others.append(
+                    subprocess.Popen(command, cwd=folder, env=NO_VARIABLES, stdout=subprocess.PIPE)
+                )
             assert [other.wait() for other in others] == [0, 0, 0]
             for other in others:
                 assert other.stdout
@@ -767,7 +770,7 @@ class TestAccidents:
             run.npmrc(f"registry={registry.url}")
             run.settings["patience"] = {**PATIENCE, "stall": 30}
             process = subprocess.Popen(
-                run.command(), cwd=run.folder, env={}, stderr=subprocess.PIPE, text=True
+                run.command(), cwd=run.folder, env=NO_VARIABLES, stderr=subprocess.PIPE, text=True
             )
             while not registry.requests:
                 time.sleep(0.02)

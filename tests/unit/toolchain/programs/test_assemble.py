@@ -17,7 +17,7 @@ import pytest
 from slipway.step.interface import ARGUMENTS
 from slipway.toolchain.programs import assemble
 from slipway.toolchain.programs.assemble import PROGRAM, Archive, Arguments, Layer, Root
-from tests.places import LAUNCHER, SOURCES
+from tests.places import LAUNCHER, NO_VARIABLES, SOURCES
 from tests.unit.debian.builders import (
     BASE_LAYER,
     folder,
@@ -68,7 +68,7 @@ def run(
     done = subprocess.run(
         [python, "-I", "-S", "-B", *STARTED],
         cwd=top,
-        env={},
+        env=NO_VARIABLES,
         capture_output=True,
         text=True,
         check=False,
@@ -302,7 +302,7 @@ def test_another_user_gives_the_same_bytes(tmp_path: Path) -> None:
         done = subprocess.run(
             [python, "-I", "-S", "-B", *STARTED],
             cwd=theirs,
-            env={},
+            env=NO_VARIABLES,
             stderr=subprocess.PIPE,
             text=True,
             check=False,

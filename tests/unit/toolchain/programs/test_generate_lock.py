@@ -16,7 +16,7 @@ import pytest
 from slipway.debian.lock import read_lock
 from slipway.step.interface import ARGUMENTS
 from slipway.toolchain.programs.generate_lock import LOCK, PROGRAM, Arguments
-from tests.places import started
+from tests.places import NO_VARIABLES, started
 from tests.unit.debian.builders import spec_fields
 from tests.unit.debian.test_archive import armoured
 from tests.unit.fetch.loopback import Page, serve
@@ -79,7 +79,7 @@ def run(
     done = subprocess.run(
         [sys.executable, *started(call.program), "settings.json"],
         cwd=top,
-        env={},
+        env=NO_VARIABLES,
         capture_output=True,
         text=True,
         check=False,
