@@ -64,6 +64,7 @@ def test_a_folder_for_everybody_where_each_has_his_own_is_no_fault(tmp_path: Pat
     open_to_all(tmp_path / "tmp")
     (tmp_path / "tmp").chmod(0o1777)
     own_folder.make(str(tmp_path / "tmp"))
+    assert (tmp_path / "tmp").stat().st_mode & 0o7777 == 0o1777
 
 
 @pytest.mark.parametrize("name", ["partial", "sha256", "names"])

@@ -34,7 +34,8 @@ def test_a_field_of_a_million_lines_is_read_in_one_go() -> None:
 
 @given(st.text())
 def test_any_text_is_read_to_its_end(text: str) -> None:
-    parse_stanzas(text)
+    *_, last = parse_stanzas(f"{text}\n\nPackage: last\n")
+    assert last["Package"] == "last"
 
 
 @pytest.mark.parametrize(

@@ -87,4 +87,5 @@ def test_messages_show_the_names_of_variables_alone() -> None:
 
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
-    npmrc.parse(text, "x", ENV)
+    settings = npmrc.parse(f"{text}\nlast=one\n", "x", ENV)
+    assert [one.shown for key, one in settings.items() if key.endswith("last")] == ["one"]

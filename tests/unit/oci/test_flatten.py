@@ -298,7 +298,8 @@ def test_the_missing_program_is_named(tmp_path: Path) -> None:
 
 
 def test_an_old_system_without_python_3_is_an_image_too(tmp_path: Path) -> None:
-    read(tmp_path, make_docker_archive([make_tar([BASE_LAYER[0]])]))
+    found = read(tmp_path, make_docker_archive([make_tar([BASE_LAYER[0]])]))
+    assert BASE_LAYER[0][0] in found.tree.entries
 
 
 @settings(

@@ -152,7 +152,7 @@ def make_elf(*libraries: str) -> bytes:
 
 def test_libraries_are_found_in_library_folders_through_links_and_beside(tmp_path: Path) -> None:
     lib = "./usr/lib/x86_64-linux-gnu/"
-    build(
+    tree = build(
         tmp_path,
         {
             "tool": [
@@ -166,6 +166,7 @@ def test_libraries_are_found_in_library_folders_through_links_and_beside(tmp_pat
         },
         links={"lib": "usr/lib"},
     )
+    assert texts(tree)["usr/lib/x86_64-linux-gnu/liba.so.1.0"] == b"x"
 
 
 # What is in the packages, what the spec says, what the message says, found and the way out.

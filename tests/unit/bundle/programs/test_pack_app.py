@@ -115,6 +115,8 @@ def test_all_broken_references_are_told_with_file_line_and_address(step: Path) -
 def test_bytes_that_are_no_text_do_not_stop_the_check(step: Path) -> None:
     (step / "in" / "server" / "service" / "old.html").write_bytes(b"\xff\xfe<html>")
     pack({"dist/a.js": ""}, BASE)
+    names = [info.name for info, _ in read_entries("out/app.layer")]
+    assert "service/old.html" in names
 
 
 def test_executables_are_those_of_the_checkout_whatever_the_inputs_modes(step: Path) -> None:
