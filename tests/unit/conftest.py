@@ -9,7 +9,7 @@ from typing import Iterator
 import pytest
 
 from slipway.isolation import jail_protocol
-from slipway.isolation.first_process import FirstProcess, _woken
+from slipway.isolation.first_process import FirstProcess
 from slipway.isolation.jails import Jail
 
 
@@ -22,11 +22,7 @@ def first_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if server == 0:
         ours.close()
         os.close(life)
-        first = FirstProcess(Jail(), None, held)
-        first._requests = theirs
-        with _woken() as woken:
-            first._wait(woken, program=0)
-            first._end_jail()
+        FirstProcess(Jail(), None, held).answer(theirs)
         os._exit(0)
     theirs.close()
     os.close(held)

@@ -103,6 +103,15 @@ class FirstProcess:
             finally:
                 self._end_jail()
 
+    def answer(self, requests: socket.socket) -> None:
+        """Runs the commands that are requested at the other end, until the caller stops waiting."""
+        self._requests = requests
+        with _woken() as woken:
+            try:
+                self._wait(woken, program=0)
+            finally:
+                self._end_jail()
+
     def run(self, request: Request) -> Optional[Reply]:
         """Runs a foreign command without a program, with this process's output streams.
 
