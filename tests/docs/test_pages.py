@@ -11,6 +11,7 @@ import pytest
 
 from tests.docs import pages
 from tests.docs.pages import Command, File
+from tests.places import SOURCES
 
 PAGE = dedent(
     """\
@@ -93,3 +94,23 @@ def test_links_lead_to_existing_files(path: Path) -> None:
         parts = urlsplit(target)
         if not parts.scheme and parts.path:
             assert (path.parent / parts.path).exists(), target
+
+
+def deploy_texts() -> str:
+    """The sources of deploys, with the parts of each long text joined."""
+    files = [path for path in SOURCES.glob("slipway/deploy/**/*") if path.is_file()]
+    sources = [path.read_text() for path in files if path.suffix in (".py", ".sh", ".js")]
+    return re.sub(r'"(\s*\+)?\s*f?"', "", "\n".join(sources))
+
+
+def test_the_page_for_stuck_hosts_quotes_messages_of_deploys() -> None:
+    page = (pages.REPOSITORY / "docs/how-to/when-a-host-is-stuck.md").read_text(encoding="utf-8")
+    table = page.partition("| Message |")[2].partition("\n\n")[0]
+    cells = [row.split("|")[1] for row in table.split("\n") if row.startswith("| `")]
+    messages = [message for cell in cells for message in re.findall("`([^`]+)`", cell)]
+    texts = deploy_texts()
+    for message in messages:
+        for part in message.split("…"):
+            words = part.strip(" :,")
+            assert words in texts or words.replace('"', '\\"') in texts, message
+    assert len(messages) > 20
