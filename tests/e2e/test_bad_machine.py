@@ -141,7 +141,7 @@ def used(workspace: Workspace) -> int:
 
 EXCESSIVE: Dict[str, Tuple[Callable[[Path], bytes], str]] = {
     "bomb": (bomb, f"more than {1 << 30} bytes after decompression"),
-    "million": (million, "more than 100000 files"),
+    "million": (million, "more than 100000 entries"),
 }
 
 

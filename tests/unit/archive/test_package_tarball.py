@@ -248,7 +248,7 @@ def test_a_million_entries_are_given_up_early(tmp_path: Path) -> None:
     message, memory, seconds = check_apart(tmp_path / "many.tgz")
     assert message.splitlines() == [
         'SlipwayError: "bomb@1.0.0" is too large',
-        "  found: more than 100000 files",
+        "  found: more than 100000 entries",
         "  next:  use another version of the package, or report this one to its registry",
     ]
     assert memory < 200
