@@ -195,6 +195,6 @@ def test_a_report_of_another_form_is_a_message(
     forged = {"bytes": "many", "elsewhere": [], "foreign": []}
     monkeypatch.setitem(stand_ins._REPORTS, "compile.json", forged)
     write_app(app, NAMED)
-    with pytest.raises(Exception, match="a build step left an invalid report") as caught:
+    with pytest.raises(Exception, match="a build step wrote an invalid report") as caught:
         app.package("app:release")
     assert "found: Report.bytes: str, not int" in str(caught.value)

@@ -40,7 +40,7 @@ async def find_report(digest: Digest, report: ReportFile[R]) -> Optional[R]:
         return None if content is None else report.read(content.decode(errors="replace"))
     except WrongRecord as error:
         raise SlipwayError(
-            f'a build step left an invalid report "{report}"',
+            f'a build step wrote an invalid report "{report}"',
             found=str(error),
             next=unpacking.BUILD_AGAIN,
         ) from None
