@@ -122,11 +122,11 @@ WRONG: Dict[str, Tuple[str, Tuple[str, ...]]] = {
     ),
     "a number as base address": (
         APP.format("static_base_url=5"),
-        ("'static_base_url' field", "a/b:t", "a dictionary of addresses by server_env", "`5`"),
+        ("'static_base_url' field", "a/b:t", "a dictionary of URLs by server_env", "`5`"),
     ),
     "a list of base addresses": (
         APP.format('static_base_url={"sit": ["https://a.example/"]}'),
-        ("'static_base_url' field", "a/b:t", "a dictionary of addresses by server_env"),
+        ("'static_base_url' field", "a/b:t", "a dictionary of URLs by server_env"),
     ),
     "a string of globs": (
         APP.format('runtime_sources="service/**"'),

@@ -35,7 +35,7 @@ def test_the_finished_tarball_is_tried_by_that_system_s_own_programs(workspace: 
 def test_an_old_userland_without_a_smoke_script_is_told(workspace: Workspace) -> None:
     workspace.write_image("old")
     workspace.write_app("app", BUILD=make_build(release='old_userland="//old:image"'))
-    with pytest.raises(Exception, match="an old userland runs the smoke script") as caught:
+    with pytest.raises(Exception, match="old_userland needs a smoke script") as caught:
         workspace.package("app:release")
     assert "in:    app:release, field old_userland" in str(caught.value)
 

@@ -166,7 +166,7 @@ def test_users_that_the_machine_knows_are_passed_over(
 def test_no_user_left_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_users, "COUNT", 2)
     locks = str(tmp_path / "locks")
-    refused = pytest.raises(IsolationRefused, match="all users from 61000 to 61001 are in use")
+    refused = pytest.raises(IsolationRefused, match="all user IDs from 61000 to 61001 are in use")
     with build_users.reserved(locks), refused, build_users.reserved(locks):
         pass
 
