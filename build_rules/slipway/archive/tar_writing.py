@@ -37,7 +37,7 @@ class TarWriter:
         size: int = 0,
         chunks: Iterable[bytes] = (),
     ) -> None:
-        """Writes an entry; raises ValueError if `chunks` do not have `size` bytes together."""
+        """Writes an entry; raises ValueError if `chunks` do not have `size` bytes in total."""
         self._write(member_header(name, kind, mode, self._mtime, target=target, size=size))
         self._write_padded(chunks, size)
 

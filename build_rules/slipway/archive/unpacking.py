@@ -1,7 +1,7 @@
 """Unpacks archives that Slipway wrote, without trusting their content.
 
-A build step, or anyone with write access to a remote cache, can put any bytes in the place of an
-archive, and Slipway unpacks some archives outside of any sandbox. So this module reads all such
+A build step, or anyone with write access to a remote cache, can replace an archive with other
+bytes, and Slipway unpacks some archives outside of any sandbox. So this module reads all such
 archives, and checks every entry before it writes the first byte:
 
 - An entry is a file, a folder, a symlink or, in a root file system, a hard link to a file of the

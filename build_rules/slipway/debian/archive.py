@@ -184,7 +184,7 @@ def _release_fields(text: str, suite: str) -> Stanza:
     release = stanzas[0] if stanzas else {}
     if suite not in (release.get("Codename"), release.get("Suite")):
         raise SlipwayError(
-            f'the mirror has another suite in the place of "{suite}"',
+            f'the mirror has another suite instead of "{suite}"',
             found=f"{release.get('Codename', '')} ({release.get('Suite', '')})",
         )
     return release

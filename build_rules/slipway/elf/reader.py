@@ -232,7 +232,7 @@ class _Reader:
         text = _string(self._strings, at)
         self._text_left -= len(text)
         if self._text_left < 0:
-            raise ElfError(f"names with more than {_MOST_TEXT} bytes together")
+            raise ElfError(f"names with more than {_MOST_TEXT} bytes in total")
         return text
 
     # --- Headers and the dynamic section.

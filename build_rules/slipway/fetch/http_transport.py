@@ -441,7 +441,7 @@ class Transport:
             write(chunk)
         if promised is not None and size < promised:
             self._forget(url)
-            raise HttpProblem("broken", f"{shown(url)}: cut off after {size} of {promised} bytes")
+            raise HttpProblem("broken", f"{shown(url)}: truncated after {size} of {promised} bytes")
         if response.will_close:
             self._forget(url)
         return Answer(url, size)

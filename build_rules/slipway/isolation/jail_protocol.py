@@ -80,7 +80,7 @@ def send_reply(to: socket.socket, reply: Reply) -> None:
 def receive_reply(source: socket.socket) -> Reply:
     message, _ = _receive(source)
     if message is None:
-        raise ConnectionResetError("the first process of the step is gone")
+        raise ConnectionResetError("the first process of the step has ended")
     return Reply(**message)
 
 

@@ -231,7 +231,7 @@ def fetch(package: Package, mirrors: List[str], opener: Any) -> bytes:
         )
     if all(is_missing(fault) for _, fault in faults):
         raise RunnerError(
-            "the mirror does not have Debian 11 (any more), which is needed for a CPython 3.9",
+            "the mirror does not have Debian 11, which is needed for a CPython 3.9",
             where="\n".join(address for address, _ in faults),
             found="404",
             next=f"export {MIRROR_VARIABLE}=<address of a mirror or archive that has it>\n{OTHER_WAY}",
@@ -255,7 +255,7 @@ def download(address: str, size: int, opener: Any) -> bytes:
         try:
             content = read_in_time(request, size, opener)
             if len(content) < size:
-                raise OSError(f"cut off after {len(content)} of {size} bytes")
+                raise OSError(f"truncated after {len(content)} of {size} bytes")
             return content
         except FAULTS as fault:
             if attempt == 3 or is_missing(fault) or isinstance(fault, TooSlow):

@@ -119,7 +119,7 @@ BAD: Dict[str, Tuple[Dict[str, Any], str]] = {
     ),
     "another suite": (
         {"Codename": "sid", "Suite": "unstable"},
-        'another suite in the place of "bullseye"',
+        'another suite instead of "bullseye"',
     ),
     "no list of that kind": ({"SHA256": "\n a 1 main/x"}, "has no such package index"),
     "a list with another hash": (

@@ -72,7 +72,7 @@ FAILING: Dict[str, Tuple[Callable[[], Page], str]] = {
     "other content": (lambda: DATA.replace(b"a", b"b"), "wrong SHA-256"),
     "too long": (lambda: DATA + b"x", "9001 bytes, more than 9000"),
     "endless": (lambda: endless, "more than 9000 bytes"),
-    "cut off": (lambda: cut_off(DATA), "cut off after 4500 of 9000"),
+    "cut off": (lambda: cut_off(DATA), "truncated after 4500 of 9000"),
     "stalled": (lambda: stalled(1.0), "timed out"),
     "going round": (lambda: redirect(PATH), "redirects"),
 }

@@ -153,7 +153,7 @@ class Fetcher:
                 FetchFault(subject, reason, "restore the lock from version control")
             ) from None
         raise FetchFailed(
-            FetchFault(subject, "the file vanished from the cache", "run the same command again")
+            FetchFault(subject, "the file is no longer in the cache", "run the same command again")
         )
 
     def _subject(self, request: Request) -> str:

@@ -218,7 +218,7 @@ def test_reads_a_body_in_chunks(run: Run) -> None:
 REFUSALS = {
     # fault: (requests that it takes, what is said, what to do next)
     "500": (4, "HTTP 500", "run the same command again"),
-    "truncated": (4, f"cut off after {len(LEFT) // 2} of {len(LEFT)} bytes", "run the same"),
+    "truncated": (4, f"truncated after {len(LEFT) // 2} of {len(LEFT)} bytes", "run the same"),
     "stall": (4, "timed out", "run the same command again"),
     "drip": (4, "too slow", "run the same command again"),
     "close": (4, "connection closed without a response", "run the same command again"),
