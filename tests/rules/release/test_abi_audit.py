@@ -28,7 +28,7 @@ def test_a_file_is_read_wherever_it_lies(workspace: Workspace, tmp_path: Path) -
 
 
 def test_a_file_that_is_not_there_is_told(workspace: Workspace) -> None:
-    with pytest.raises(Exception, match="cannot be read") as caught:
+    with pytest.raises(Exception, match="cannot read the archive") as caught:
         workspace.request(ReleaseFile, ReleaseFileRequest("dist/gone.tar.gz"))
     assert "found: No such file or directory" in str(caught.value)
 
