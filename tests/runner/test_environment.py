@@ -192,7 +192,7 @@ def test_two_at_once_install_once(bench: Bench) -> None:
     outputs = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0]
     said = b"".join(err for _, err in outputs).decode()
-    assert said.count("installing Pants") == 1
+    assert said.count("pants: installing Pants") == 1
     assert said.count("another run is installing Pants; waiting for it …") == 2
     for out, _ in outputs:
         assert out.startswith(b"argument\0goal\0")
