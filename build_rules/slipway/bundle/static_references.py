@@ -65,4 +65,4 @@ class StaticBase:
 
 def missing(references: Iterator[Reference], published: AbstractSet[str]) -> List[Reference]:
     """The references to files that are not in the static folder."""
-    return [one for one in references if one.path not in published]
+    return [reference for reference in references if reference.path not in published]

@@ -235,7 +235,7 @@ class StaticBaseUrlField(Field):
             return None
         by_env = {"": value} if isinstance(value, str) else value
         if not isinstance(by_env, Mapping) or not all(
-            isinstance(one, str) for pair in by_env.items() for one in pair
+            isinstance(text, str) for pair in by_env.items() for text in pair
         ):
             expected = "a URL, or a dictionary of URLs by server_env"
             raise InvalidFieldTypeException(address, cls.alias, raw_value, expected_type=expected)

@@ -58,7 +58,7 @@ class Children:
             command, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
         try:
-            said, _ = process.communicate(timeout=seconds)
+            output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             _kill(process)
             process.wait()
@@ -67,7 +67,7 @@ class Children:
             self.forget(process)
         if self.ended.is_set():
             raise Interrupted
-        return subprocess.CompletedProcess(process.args, process.returncode, said or b"", b"")
+        return subprocess.CompletedProcess(process.args, process.returncode, output or b"", b"")
 
     def end(self) -> None:
         with self._lock:

@@ -43,15 +43,15 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal with a small character set cannot print every letter of an answer.
         sys.stdout.reconfigure(errors="backslashreplace")
-    asked = _parser(arguments).parse_args(arguments)
-    command = "plan" if getattr(asked, "plan", False) else str(asked.command)
-    run = _Run(command, asked.format == "json")
+    options = _parser(arguments).parse_args(arguments)
+    command = "plan" if getattr(options, "plan", False) else str(options.command)
+    run = _Run(command, options.format == "json")
     with _ended_by_signals(run):
         try:
             run.status = Exit.USAGE
-            described = deployment.parse(_read(asked.to), asked.to)
-            release = shipped_release.read(asked.release) if asked.command == "deploy" else None
-            _carry_out(run, asked, described, release)
+            described = deployment.parse(_read(options.to), options.to)
+            release = shipped_release.read(options.release) if options.command == "deploy" else None
+            _carry_out(run, options, described, release)
         except SlipwayError as wrong:
             run.error = wrong
         except Interrupted:
@@ -114,7 +114,7 @@ class _Run:
 
 
 def _carry_out(
-    run: _Run, asked: argparse.Namespace, described: Deployment, release: Optional[ShippedRelease]
+    run: _Run, options: argparse.Namespace, described: Deployment, release: Optional[ShippedRelease]
 ) -> None:
     progress = Progress(sys.stderr)
     coordinator = Coordinator(
@@ -126,9 +126,9 @@ def _carry_out(
     progress.hosts = run.hosts = coordinator.hosts
     try:
         if release is not None:
-            coordinator.deploy(release, only_plan=asked.plan)
-        elif asked.command == "rollback":
-            coordinator.rollback(asked.release)
+            coordinator.deploy(release, only_plan=options.plan)
+        elif options.command == "rollback":
+            coordinator.rollback(options.release)
         else:
             coordinator.releases()
     except SlipwayError as wrong:
@@ -235,14 +235,16 @@ def _read(path: str) -> Dict[str, Any]:
     if not path.endswith(".json"):
         return read_toml(content, path, "deployment", next=way_out)
     try:
-        found = json.loads(content)
+        fields = json.loads(content)
     except ValueError as error:
         raise SlipwayError(
             f'cannot parse "{path}"', where=path, found=str(error), next=way_out
         ) from None
-    if not isinstance(found, dict):
-        raise SlipwayError(f'"{path}" is not a table of fields', where=path, found=repr(found)[:60])
-    return found
+    if not isinstance(fields, dict):
+        raise SlipwayError(
+            f'"{path}" is not a table of fields', where=path, found=repr(fields)[:60]
+        )
+    return fields
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ class Deployment:
         size = int(self.batch.rstrip("%"))
         if self.batch.endswith("%"):
             size = max(1, math.floor(len(self.hosts) * size / 100))
-        found = [first] if first else []
-        return found + [rest[at : at + size] for at in range(0, len(rest), size)]
+        canaries = [first] if first else []
+        return canaries + [rest[at : at + size] for at in range(0, len(rest), size)]
 
 
 _Check = Callable[[Any], Optional[str]]
@@ -103,9 +103,13 @@ def _matches(pattern: re.Pattern[str], example: str) -> _Check:
             return f"write it like {example}"
         if pattern.fullmatch(value):
             return None
-        odd = [one for one in dict.fromkeys(value) if one not in example]
+        odd = [character for character in dict.fromkeys(value) if character not in example]
         # A character such as a dot may be valid inside a value and invalid at its end.
-        odd = [repr(one) for one in odd if not pattern.fullmatch(example + one + example[-1])]
+        odd = [
+            repr(character)
+            for character in odd
+            if not pattern.fullmatch(example + character + example[-1])
+        ]
         return f"write it like {example}" + (f"; not allowed: {', '.join(odd)}" if odd else "")
 
     return check
@@ -251,7 +255,7 @@ def parse(described: Mapping[str, Any], where: str) -> Deployment:
     flat: Dict[str, Any] = {}
     for key, value in document.items():
         if key in _TABLES and isinstance(value, Mapping):
-            flat.update({f"{key}.{inner}": one for inner, one in value.items()})
+            flat.update({f"{key}.{inner}": inner_value for inner, inner_value in value.items()})
         else:
             flat[key] = value
     for key, value in flat.items():
@@ -311,7 +315,7 @@ def _is_group(entry: Any) -> bool:
 def _members(
     key: str, listed: Sequence[Any], groups: Mapping[str, Any], faults: List[str]
 ) -> List[Any]:
-    found: List[Any] = []
+    members: List[Any] = []
     for entry in listed:
         if _is_group(entry) and entry[1:] not in groups:
             near = nearest(entry[1:], groups, 1)
@@ -321,8 +325,8 @@ def _members(
             continue
         # A host that is in two groups is deployed once.
         more = groups[entry[1:]] if _is_group(entry) else [entry]
-        found.extend(one for one in more if one not in found or not _is_group(entry))
-    return found
+        members.extend(host for host in more if host not in members or not _is_group(entry))
+    return members
 
 
 def _value(value: Any, table: Optional[type]) -> Any:
@@ -334,23 +338,23 @@ def _value(value: Any, table: Optional[type]) -> Any:
 def _nested(values: Any) -> List[str]:
     listed = _texts(values)
     return [
-        f"shared: {one} is inside {other}, which is already shared"
-        for one in listed
+        f"shared: {path} is inside {other}, which is already shared"
+        for path in listed
         for other in listed
-        if one.startswith(f"{other}/")
+        if path.startswith(f"{other}/")
     ]
 
 
 def _texts(values: Any) -> List[str]:
     listed = values if isinstance(values, (list, tuple)) else ()
-    return [one for one in listed if isinstance(one, str)]
+    return [value for value in listed if isinstance(value, str)]
 
 
 def _doubled(key: str, values: Any) -> List[str]:
     listed = _texts(values)
     return [
-        f"{key}: {one} is listed twice"
-        for one in sorted({x for x in listed if listed.count(x) > 1})
+        f"{key}: {value} is listed twice"
+        for value in sorted({value for value in listed if listed.count(value) > 1})
     ]
 
 

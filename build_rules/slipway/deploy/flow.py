@@ -113,12 +113,12 @@ class Coordinator:
                 next=f'deploy a release that was built with server_env="{wanted}"',
             )
         for path in self.deployment.shared:
-            own = [one for one in release.file_bytes if f"{one}/".startswith(f"{path}/")]
-            if own:
+            files = [file for file in release.file_bytes if f"{file}/".startswith(f"{path}/")]
+            if files:
                 raise SlipwayError(
                     f'the release contains files at the shared path "{path}"',
                     where="the field shared",
-                    found=own[0],
+                    found=files[0],
                     next="share a folder that the release does not contain",
                 )
 
@@ -155,27 +155,28 @@ class Coordinator:
 
     def _longest_switch(self) -> float:
         """The longest time of a switch in seconds: forward and back, each limit used up."""
-        one, health = self.deployment, self.deployment.health
-        looks = (health.retries + 1) * (health.timeout + health.interval + 10) + health.hold
-        return 2 * (one.start_timeout + one.stop_timeout + looks + 2 * one.hooks.timeout + 60)
+        deployment, health = self.deployment, self.deployment.health
+        checks = (health.retries + 1) * (health.timeout + health.interval + 10) + health.hold
+        scripts = deployment.start_timeout + deployment.stop_timeout
+        return 2 * (scripts + checks + 2 * deployment.hooks.timeout + 60)
 
     def _choose(self, to: Optional[str]) -> str:
         """The key of the release to roll back to; every host that answers must have it."""
         states = [host.state for host in self.hosts if host.state is not None]
         if to is not None:
-            found = {
-                one.key
+            keys = {
+                release.key
                 for state in states
-                for one in state.releases
-                if to in (one.id, one.facts.get("version"), one.facts.get("digest"))
+                for release in state.releases
+                if to in (release.id, release.facts.get("version"), release.facts.get("digest"))
             }
-            if len(found) != 1:
+            if len(keys) != 1:
                 raise SlipwayError(
-                    f'"{to}" matches {len(found)} releases on the hosts',
+                    f'"{to}" matches {len(keys)} releases on the hosts',
                     found=", ".join(sorted(_names(states))) or "no releases",
                     next="pass one of these ids with --release=",
                 )
-            key = found.pop()
+            key = keys.pop()
         else:
             key = _last_healthy_everywhere(states)
         missing = [
@@ -194,7 +195,7 @@ class Coordinator:
     def _kept(self) -> Set[str]:
         """The digests of all releases that the hosts had at the last `look`."""
         states = [host.state for host in self.hosts if host.state is not None]
-        return {one.key for state in states for one in state.releases}
+        return {release.key for state in states for release in state.releases}
 
     def _stop_beyond_budget(self) -> None:
         failed = [host for host in self.hosts if host.failed]
@@ -257,8 +258,11 @@ def _who() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):  # the user id has no entry in passwd
         name = str(os.getuid())
-    asked = f"{name}@{socket.gethostname()}"
-    return "".join(one if one.isprintable() and one not in '"\\' else "/" for one in asked)
+    who = f"{name}@{socket.gethostname()}"
+    return "".join(
+        character if character.isprintable() and character not in '"\\' else "/"
+        for character in who
+    )
 
 
 def _allow_descriptors(hosts: int) -> None:
@@ -286,8 +290,8 @@ def _check_host(state: HostState, release: ShippedRelease) -> None:
             f"the host's architecture is {machine}, the release is built for {MACHINE}"
         )
     wanted = release.facts.get("abi", {}).get("highest", {}).get("GLIBC", "")
-    found = libc.split()[-1] if libc else ""
-    is_too_old = bool(_numbers(found)) and _numbers(found) < _numbers(wanted)
+    version = libc.split()[-1] if libc else ""
+    is_too_old = bool(_numbers(version)) and _numbers(version) < _numbers(wanted)
     if wanted and (is_too_old or "musl" in libc):
         raise HostFailed(f"the host's C library is {libc}, the release needs {wanted}")
     if state.about["in_the_way"]:
@@ -299,17 +303,17 @@ def _check_host(state: HostState, release: ShippedRelease) -> None:
 def _numbers(version: str) -> Tuple[int, ...]:
     parts = version.rpartition("_")[2].split(".")
     return (
-        tuple(int(one) for one in parts)
-        if all(one.isascii() and one.isdigit() for one in parts)
+        tuple(int(part) for part in parts)
+        if all(part.isascii() and part.isdigit() for part in parts)
         else ()
     )
 
 
 def _id_of(host: Host, key: str) -> str:
-    found = host.state.find(key) if host.state else None
-    if found is None:
+    release = host.state.find(key) if host.state else None
+    if release is None:
         raise HostFailed("the release is no longer on the host")
-    return found.id
+    return release.id
 
 
 def _left(host: Host) -> str:
@@ -320,7 +324,7 @@ def _left(host: Host) -> str:
 
 
 def _names(states: Iterable[HostState]) -> List[str]:
-    return [one.id for state in states for one in state.releases if not one.failed]
+    return [release.id for state in states for release in state.releases if not release.failed]
 
 
 def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
@@ -330,14 +334,14 @@ def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
     """
     targets = [
         # If a host has two releases with one key, the one that served last counts.
-        {one.key: at for at, one in reversed(list(enumerate(state.targets())))}
+        {release.key: at for at, release in reversed(list(enumerate(state.targets())))}
         for state in states
     ]
     served = {state.current.key if state.current else "" for state in states}
     everywhere = [
         key
         for key in (targets[0] if targets else ())
-        if all(key in one for one in targets) and served != {key}
+        if all(key in positions for positions in targets) and served != {key}
     ]
     if not everywhere:
         raise SlipwayError(
@@ -345,4 +349,4 @@ def _last_healthy_everywhere(states: Sequence[HostState]) -> str:
             found=", ".join(sorted(set(_names(states)))) or "no releases",
             next="pass one of these ids with --release=, or deploy the release that you want",
         )
-    return min(everywhere, key=lambda key: (sum(one[key] for one in targets), key))
+    return min(everywhere, key=lambda key: (sum(positions[key] for positions in targets), key))

@@ -83,17 +83,19 @@ class HostState:
     @property
     def current(self) -> Optional[KeptRelease]:
         """The release that `current` points to, if its folder exists."""
-        return next((one for one in self.releases if one.id == self.linked), None)
+        return next((release for release in self.releases if release.id == self.linked), None)
 
     def find(self, key: str) -> Optional[KeptRelease]:
         """The release with this key that served last; a failed release may be tried again."""
-        found = [one for one in self.releases if one.key == key]
-        return max(found, key=lambda one: (one.order, one.id)) if found else None
+        matching = [release for release in self.releases if release.key == key]
+        if not matching:
+            return None
+        return max(matching, key=lambda release: (release.order, release.id))
 
     def targets(self) -> List[KeptRelease]:
         """The releases that a rollback may choose, the last served first."""
-        found = [one for one in self.releases if one.is_target]
-        return sorted(found, key=lambda one: -one.order)
+        targets = [release for release in self.releases if release.is_target]
+        return sorted(targets, key=lambda release: -release.order)
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Host:
     def look(self) -> None:
         answers = self._first_look() if self._session is None else self._ask("look", _QUICK)
         self.state = HostState(
-            answers[0], tuple(_kept(one) for one in answers if one["say"] == "release")
+            answers[0], tuple(_kept(answer) for answer in answers if answer["say"] == "release")
         )
         self.before = self.served = self.state.linked
 
@@ -193,7 +195,7 @@ class Host:
                 self._session = self._connect(self.name)
                 return self._ask("look", _QUICK)
             except SessionLost as error:
-                if not pause or not any(one in str(error) for one in _BUSY):
+                if not pause or not any(message in str(error) for message in _BUSY):
                     raise
             self.close()
             # A random pause: hosts that retry at the same time would be dropped again.
@@ -222,27 +224,29 @@ class Host:
             return
         base = self._base(release)
         kept = release.kept(base.lists) if base else []
-        asked = sorted(set(base.lists) - set(kept)) if base else []
+        needed = sorted(set(base.lists) - set(kept)) if base else []
         files = BaseFiles({}, frozenset())
         if base is not None:
-            compressed = self._ask_for_bytes("lists", base=base.id, lists=",".join(asked))
+            compressed = self._ask_for_bytes("lists", base=base.id, lists=",".join(needed))
             files = read_base(compressed)
-        found = release.difference(files, kept)
-        self.plan = self._planned(release, stamp, base.id if base else "", found)
+        difference = release.difference(files, kept)
+        self.plan = self._planned(release, stamp, base.id if base else "", difference)
 
     def _base(self, release: ShippedRelease) -> Optional[KeptRelease]:
         """The release on the host that shares most layers; among equal ones, the last served."""
         assert self.state is not None
-        usable = [one for one in self.state.releases if one.lists and one.facts]
-        usable.sort(key=lambda one: (len(release.kept(one.lists)), one.order, one.id))
+        usable = [kept for kept in self.state.releases if kept.lists and kept.facts]
+        usable.sort(key=lambda kept: (len(release.kept(kept.lists)), kept.order, kept.id))
         return usable[-1] if usable else None
 
     def _planned(
-        self, release: ShippedRelease, stamp: str, base: str, found: Difference
+        self, release: ShippedRelease, stamp: str, base: str, difference: Difference
     ) -> HostPlan:
         assert self.state is not None
-        size = len(release.archive(found.missing, self.packed))
-        plan = HostPlan(release.name(stamp), base, False, found.removed, found.missing, size)
+        size = len(release.archive(difference.missing, self.packed))
+        plan = HostPlan(
+            release.name(stamp), base, False, difference.removed, difference.missing, size
+        )
         about = self.state.about
         # Space for all files, not only the sent ones: for root the agent copies instead of linking, as
         # it does where a file system has no hard links.
@@ -380,7 +384,7 @@ class _Damaged(Exception):
 
 def _printable(text: str) -> str:
     # A host can send any bytes: control characters must not reach the terminal.
-    return "".join(one if one.isprintable() else " " for one in text).strip()
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def _sha256(content: bytes) -> str:

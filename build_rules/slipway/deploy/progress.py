@@ -50,7 +50,7 @@ class Progress:
 
     def tell(self, text: str, host: str) -> None:
         """Prints a line, unless the table shows the host already."""
-        if self._is_live and any(one.name == host for one in self.hosts):
+        if self._is_live and any(known.name == host for known in self.hosts):
             return
         with self._drawing:
             self._clear()
@@ -82,8 +82,8 @@ def overview(hosts: Sequence[Host], columns: int, lines: int) -> List[str]:
     """One line per host; if the terminal is too small, the number of hosts in each step."""
     if not hosts:
         return []
-    rows = [[one.name, one.step, one.status, one.text] for one in hosts]
+    rows = [[host.name, host.step, host.status, host.text] for host in hosts]
     if len(rows) > lines - 2:
-        counted = Counter((one.step, one.status) for one in hosts)
+        counted = Counter((host.step, host.status) for host in hosts)
         rows = [[str(number), *what, ""] for what, number in sorted(counted.items())]
     return [line[: columns - 1] for line in text_table.render(rows).splitlines()]

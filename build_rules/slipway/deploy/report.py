@@ -61,8 +61,8 @@ def _service_of_current(state: HostState) -> str:
     return _process(current) or (_NOT_RUNNING if current.facts else _NOT_KNOWN)
 
 
-def _process(one: KeptRelease) -> str:
-    return f"process {one.running[0]} since {one.since}" if one.running else ""
+def _process(release: KeptRelease) -> str:
+    return f"process {release.running[0]} since {release.since}" if release.running else ""
 
 
 def plan_table(hosts: Sequence[Host]) -> str:
@@ -99,13 +99,14 @@ def releases_table(hosts: Sequence[Host]) -> str:
             rows.append([host.name, linked, "current", service, "", "", ""])
         elif not host.state.releases:
             rows.append([host.name, "none", "", "", "", "", ""])
-        for one in host.state.releases[::-1]:
-            by, at = one.facts.get("by", ""), one.facts.get("at", "")
-            is_current = one is current
-            service = _service_of_current(host.state) if is_current else _process(one)
-            rows.append([host.name, one.id, _mark(one, is_current), service, one.healthy, by, at])
-    told = [text_table.render(rows), *map(_why_no_release, hosts), drift(hosts)]
-    return "\n".join(filter(None, told))
+        for release in host.state.releases[::-1]:
+            by, at = release.facts.get("by", ""), release.facts.get("at", "")
+            is_current = release is current
+            service = _service_of_current(host.state) if is_current else _process(release)
+            mark = _mark(release, is_current)
+            rows.append([host.name, release.id, mark, service, release.healthy, by, at])
+    parts = [text_table.render(rows), *map(_why_no_release, hosts), drift(hosts)]
+    return "\n".join(filter(None, parts))
 
 
 def _why_no_release(host: Host) -> str:
@@ -123,10 +124,10 @@ def _why_no_release(host: Host) -> str:
     return f"{host.name}: {why}"
 
 
-def _mark(one: KeptRelease, is_current: bool) -> str:
+def _mark(release: KeptRelease, is_current: bool) -> str:
     if is_current:
         return "current"
-    return "failed" if one.failed else "" if one.facts else "not Slipway's"
+    return "failed" if release.failed else "" if release.facts else "not Slipway's"
 
 
 def drift(hosts: Sequence[Host]) -> str:
@@ -138,14 +139,14 @@ def drift(hosts: Sequence[Host]) -> str:
             # An id that another tool gave does not start with a time, so it is shown whole.
             name = current.name if current and current.facts else host.state.linked
             serving.setdefault(name or "nothing", []).append(host.name)
-    told = [f"{name} on {', '.join(places)}" for name, places in sorted(serving.items())]
-    return f"hosts differ: {'; '.join(told)}" if len(told) > 1 else ""
+    groups = [f"{name} on {', '.join(places)}" for name, places in sorted(serving.items())]
+    return f"hosts differ: {'; '.join(groups)}" if len(groups) > 1 else ""
 
 
 def as_json(
     hosts: Sequence[Host], command: str, status: Exit, error: Optional[SlipwayError] = None
 ) -> str:
-    told = error and {
+    error_record = error and {
         key: getattr(error, key)
         for key in ("what", "where", "found", "next")
         if getattr(error, key)
@@ -154,8 +155,8 @@ def as_json(
         "format": FORMAT,
         "command": command,
         "exit_status": int(status),
-        "error": told,
-        "hosts": [_record(one) for one in hosts],
+        "error": error_record,
+        "hosts": [_record(host) for host in hosts],
     }
     return json.dumps(document, indent=1)
 
@@ -174,19 +175,19 @@ def _record(host: Host) -> Dict[str, Any]:
         plan = host.plan
         record["plan"] = {"release": plan.id, "files": len(plan.missing), "bytes": plan.bytes}
     if host.state is not None:
-        record["releases"] = [_kept(one) for one in host.state.releases]
+        record["releases"] = [_kept(release) for release in host.state.releases]
     return record
 
 
-def _kept(one: KeptRelease) -> Dict[str, Any]:
+def _kept(release: KeptRelease) -> Dict[str, Any]:
     return {
-        "id": one.id,
-        "healthy": one.healthy,
-        "failed": one.failed,
-        "order": one.order,
-        "pids": [int(pid) for pid in one.running],
-        "since": one.since,
-        **{key: one.facts[key] for key in sorted(one.facts)},
+        "id": release.id,
+        "healthy": release.healthy,
+        "failed": release.failed,
+        "order": release.order,
+        "pids": [int(pid) for pid in release.running],
+        "since": release.since,
+        **{key: release.facts[key] for key in sorted(release.facts)},
     }
 
 

@@ -74,11 +74,11 @@ def local_command(shell: Sequence[str], path: str, size: int) -> List[str]:
     return [*shell, "-c", inner, path]
 
 
-def as_line(asked: Mapping[str, str]) -> bytes:
-    for value in asked.values():
+def as_line(request: Mapping[str, str]) -> bytes:
+    for value in request.values():
         if _FORBIDDEN & set(value):
             raise ValueError(f"{value!r} cannot be in a line for a shell")
-    return json.dumps(asked, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
 class Session:
@@ -92,9 +92,9 @@ class Session:
         children: Optional[Children] = None,
     ) -> None:
         self._children = children or Children()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
         self._process = self._children.start(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=env
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=env
         )
         self._talking = threading.Lock()
         self._closed = threading.Event()
@@ -109,12 +109,12 @@ class Session:
 
     def ask(self, do: str, seconds: float, body: bytes = b"", **fields: Any) -> List[Answer]:
         """Runs one step; returns its answers. Raises StepFailed if the step fails."""
-        asked = {"do": do, **{key: str(value) for key, value in fields.items()}}
+        request = {"do": do, **{key: str(value) for key, value in fields.items()}}
         if body:
-            asked.setdefault("size", str(len(body)))
-            asked.setdefault("sha256", hashlib.sha256(body).hexdigest())
+            request.setdefault("size", str(len(body)))
+            request.setdefault("sha256", hashlib.sha256(body).hexdigest())
         with self._talking, _limited(seconds, self._process):
-            self._write(as_line(asked) + body)
+            self._write(as_line(request) + body)
             answers = [self._read()]
             while answers[-1]["say"] in ("host", "release"):
                 answers.append(self._read())
@@ -144,7 +144,7 @@ class Session:
         self._process.kill()
         self._process.wait()
         self._children.forget(self._process)
-        for stream in (self._process.stdin, self._process.stdout, self._said):
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
             try:
                 if stream is not None:
                     stream.close()
@@ -187,7 +187,7 @@ class Session:
             self._lost()
         if not self._has_answered:
             self._has_answered = True
-            self._printed_before = os.fstat(self._said.fileno()).st_size
+            self._printed_before = os.fstat(self._errors.fileno()).st_size
         return {str(key): _shown(str(value)) for key, value in answer.items()}
 
     def _end(self) -> int:
@@ -200,8 +200,8 @@ class Session:
     def _lost(self) -> NoReturn:
         status = self._end()
         # ssh printed sshd's banner and its warnings before the first answer: they are not the cause.
-        self._said.seek(self._printed_before)
-        printed = self._said.read().decode(errors="replace")
+        self._errors.seek(self._printed_before)
+        printed = self._errors.read().decode(errors="replace")
         if self._has_answered:
             raise SessionLost(_last_line(printed) or "the session ended")
         # The session may have ended, with a line on its output, before the first step.
@@ -226,16 +226,16 @@ def _start_of(line: bytes) -> str:
 
 def _not_the_agent(line: bytes, status: int) -> str:
     """Why a session printed another line than an answer, and then ended or went on."""
-    said = _start_of(line)
+    start = _start_of(line)
     if status < 0:
         return (
-            f"expected the agent, received {said!r}: "
+            f"expected the agent, received {start!r}: "
             "the user's login shell must print nothing unless its output is a terminal"
         )
-    if "not available" in said:
-        return f"the user cannot run commands because it has no login shell: {said!r}"
+    if "not available" in start:
+        return f"the user cannot run commands because it has no login shell: {start!r}"
     return (
-        f"the session ended after the line {said!r}: "
+        f"the session ended after the line {start!r}: "
         "the user is not allowed to run commands, or its login shell prints text and exits"
     )
 

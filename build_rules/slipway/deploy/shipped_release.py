@@ -83,7 +83,9 @@ class ShippedRelease:
 
     def name(self, stamp: str) -> str:
         """The release's id on hosts; `stamp` is the time of this deploy, such as 20261121T090000Z."""
-        version = "".join(one if one.isalnum() or one in ".-_" else "-" for one in self.version)
+        version = "".join(
+            letter if letter.isalnum() or letter in ".-_" else "-" for letter in self.version
+        )
         return f"{stamp}-{version}-{self.server_env}-{self.digest[:8]}"
 
     @property
@@ -259,9 +261,9 @@ def _read_facts(path: str) -> Mapping[str, Any]:
     return dict(facts)
 
 
-def _check(path: str, said: Mapping[str, Any], manifest: str) -> None:
+def _check(path: str, described: Mapping[str, Any], manifest: str) -> None:
     try:
-        found = _digest(path)
+        digest, size = _digest(path)
     except OSError as error:
         raise SlipwayError(
             f'cannot read "{path}"',
@@ -269,11 +271,11 @@ def _check(path: str, said: Mapping[str, Any], manifest: str) -> None:
             found=str(error.strerror),
             next="keep all files that ./pants package wrote in one folder",
         ) from None
-    if found != (said["sha256"], said["size"]):
+    if (digest, size) != (described["sha256"], described["size"]):
         raise SlipwayError(
             f'hash mismatch: "{path}" is not the file that its release.json describes',
             where=manifest,
-            found=f"{found[1]} bytes with the SHA-256 {found[0]}",
+            found=f"{size} bytes with the SHA-256 {digest}",
             next="package the release again, or copy its files again",
         )
 

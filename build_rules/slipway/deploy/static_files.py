@@ -24,7 +24,7 @@ from slipway.deploy.deployment import Deployment
 from slipway.deploy.shipped_release import ShippedRelease
 
 _PAGES = (".html", ".htm", ".json", ".xml", ".txt", ".webmanifest")
-_WITHOUT_PAGES = tuple(f"--exclude=*{one}" for one in _PAGES)
+_WITHOUT_PAGES = tuple(f"--exclude=*{suffix}" for suffix in _PAGES)
 _LIMIT = 1800  # seconds
 _MOST_NAMED = 5
 _HASHED = re.compile(r"[._-][0-9a-f]{8,}\.")
@@ -57,8 +57,8 @@ def publish(
         for host in deployment.static_hosts:
             tell("static files", host)
             rsync, target = _rsync(deployment), _target(deployment, host)
-            asked = [*rsync, "--dry-run", "--itemize-changes", f"{folder}/", target]
-            _refuse_other_contents(_run(children, asked, host), host)
+            comparison = [*rsync, "--dry-run", "--itemize-changes", f"{folder}/", target]
+            _refuse_other_contents(_run(children, comparison, host), host)
             _run(children, [*rsync, *_WITHOUT_PAGES, f"{folder}/", target], host)
             _run(children, [*rsync, f"{folder}/", target], host)
 
@@ -101,17 +101,17 @@ def _remove_outdated(
         if not gone:
             return
         tell(f"removing {len(names)} static files of {len(gone)} old releases", host)
-        names += [f"{static_keep.FOLDER}/{one.file}" for one in gone]
-        asked = os.path.join(folder, "names")
-        with open(asked, "wb") as file:
+        names += [f"{static_keep.FOLDER}/{published.file}" for published in gone]
+        list_file = os.path.join(folder, "names")
+        with open(list_file, "wb") as file:
             file.write(static_keep.as_bytes(names))
-        chosen = ("--delete-missing-args", "--from0", f"--files-from={asked}")
+        chosen = ("--delete-missing-args", "--from0", f"--files-from={list_file}")
         _output(children, [*rsync, *chosen, f"{nothing}/", target])
 
 
-def _refuse_other_contents(said: str, host: str) -> None:
+def _refuse_other_contents(changes: str, host: str) -> None:
     """A name with a hash stands for one content: pages of other releases refer to it."""
-    changed = [line.split(" ", 1)[1] for line in said.splitlines() if _CHANGED.match(line)]
+    changed = [line.split(" ", 1)[1] for line in changes.splitlines() if _CHANGED.match(line)]
     hashed = [name for name in changed if _HASHED.search(name)]
     if hashed:
         raise SlipwayErrors(

@@ -41,28 +41,28 @@ def as_bytes(names: Iterable[str]) -> bytes:
 
 def read_lists(folder: str) -> List[Published]:
     """Reads the lists that were copied from a host; skips names that leave the static folder."""
-    found = []
+    lists = []
     for file in sorted(os.listdir(folder)):
         at, _, digest = file.partition("-")
         if digest and _is_stamp(at):
             with open(os.path.join(folder, file), "rb") as content:
                 names = os.fsdecode(content.read()).split("\0")
-            found.append(Published(at, digest, frozenset(filter(_is_below, names))))
-    return found
+            lists.append(Published(at, digest, frozenset(filter(_is_below, names))))
+    return lists
 
 
 def outdated(
     published: Sequence[Published], now: str, days: int, kept: Collection[str]
 ) -> Tuple[List[Published], List[str]]:
     """The lists and files to remove; `kept` has the digests of the releases on the hosts."""
-    ordered = sorted(published, key=lambda one: one.at)
+    ordered = sorted(published, key=lambda listed: listed.at)
     gone = [
-        one
-        for one, later in zip(ordered, ordered[1:])
-        if one.digest not in kept and _days(later.at, now) > days
+        listed
+        for listed, later in zip(ordered, ordered[1:])
+        if listed.digest not in kept and _days(later.at, now) > days
     ]
-    needed = {name for one in ordered if one not in gone for name in one.names}
-    return gone, sorted({name for one in gone for name in one.names} - needed)
+    needed = {name for listed in ordered if listed not in gone for name in listed.names}
+    return gone, sorted({name for listed in gone for name in listed.names} - needed)
 
 
 def _days(earlier: str, later: str) -> float:

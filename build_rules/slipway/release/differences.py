@@ -31,29 +31,29 @@ def render(before: Contents, after: Contents) -> str:
     return "\n".join([table, "", f"files that differ: {len(changed)}", *shown])
 
 
-def _name(one: Contents) -> str:
-    return f"Node.js {one.manifest['node']['version']}"
+def _name(contents: Contents) -> str:
+    return f"Node.js {contents.manifest['node']['version']}"
 
 
 def _facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> List[Tuple[str, str, str]]:
-    found: Dict[str, Tuple[str, str]] = {
+    facts: Dict[str, Tuple[str, str]] = {
         "npm": (before["node"]["npm"], after["node"]["npm"]),
         "packages": (str(len(before["packages"])), str(len(after["packages"]))),
         "compiled": (_addons(before), _addons(after)),
         "size": (_size(before), _size(after)),
     }
     for namespace in ("GLIBC", "GLIBCXX", "CXXABI", "GCC"):
-        found[namespace] = (_highest(before, namespace), _highest(after, namespace))
-    return [(name, *pair) for name, pair in found.items() if any(pair)]
+        facts[namespace] = (_highest(before, namespace), _highest(after, namespace))
+    return [(name, *pair) for name, pair in facts.items() if any(pair)]
 
 
 def _addons(manifest: Mapping[str, Any]) -> str:
-    names = [one["name"] for one in manifest["layers"] if one["name"].startswith("addon-")]
+    names = [layer["name"] for layer in manifest["layers"] if layer["name"].startswith("addon-")]
     return ", ".join(name[len("addon-") :] for name in names)
 
 
 def _size(manifest: Mapping[str, Any]) -> str:
-    return f"{sum(one['size'] for one in manifest['layers']) / 1e6:.1f} MB"
+    return f"{sum(layer['size'] for layer in manifest['layers']) / 1e6:.1f} MB"
 
 
 def _highest(manifest: Mapping[str, Any], namespace: str) -> str:
@@ -61,12 +61,12 @@ def _highest(manifest: Mapping[str, Any], namespace: str) -> str:
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> List[str]:
-    found = []
+    changes = []
     for name in sorted({*before, *after}):
         if name not in after:
-            found.append(f"- {name}")
+            changes.append(f"- {name}")
         elif name not in before:
-            found.append(f"+ {name}")
+            changes.append(f"+ {name}")
         elif before[name] != after[name]:
-            found.append(f"~ {name}")
-    return found
+            changes.append(f"~ {name}")
+    return changes

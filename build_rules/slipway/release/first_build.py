@@ -56,10 +56,12 @@ def release_fields(manifest: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _runtime_sources(files: Iterable[str], folders: Iterable[str]) -> Tuple[str, ...]:
     files = list(files)
-    served = sorted(one for one in folders if one not in _NOT_SERVED and not one.startswith("."))
+    served = sorted(
+        folder for folder in folders if folder not in _NOT_SERVED and not folder.startswith(".")
+    )
     data = sorted(name for name in files if name.endswith(".json") and not _is_tools_own(name))
     code = sorted({ending for name in files for ending in _CODE if _is_code(name, ending)})
-    return (*(f"*{ending}" for ending in code), *data, *(f"{one}/**" for one in served))
+    return (*(f"*{ending}" for ending in code), *data, *(f"{folder}/**" for folder in served))
 
 
 def _is_code(name: str, ending: str) -> bool:

@@ -84,13 +84,15 @@ class FetchLock:
     binaries: Tuple[PinnedBinary, ...] = ()
 
     def pinned(self, name: str, version: Optional[str]) -> Tuple[PinnedBinary, ...]:
-        return tuple(one for one in self.binaries if (one.name, one.version) == (name, version))
+        return tuple(
+            binary for binary in self.binaries if (binary.name, binary.version) == (name, version)
+        )
 
     def index(self) -> Dict[Tuple[str, str, str], FetchEntry]:
         return {
-            (entry.name, entry.version, one): entry
+            (entry.name, entry.version, integrity): entry
             for entry in self.entries
-            for one in entry.accepts
+            for integrity in entry.accepts
         }
 
 
@@ -185,14 +187,14 @@ def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
     for entry in fetch_lock.entries:
         by_name.setdefault((entry.name, entry.version), []).append(entry)
     wanted = {}
-    for one in lock.tarballs:
-        wanted[key(one.name, one.version, one.integrity)] = one
+    for tarball in lock.tarballs:
+        wanted[key(tarball.name, tarball.version, tarball.integrity)] = tarball
     used = set()
     for identity, tarball in wanted.items():
-        found = index.get(identity)
+        locked = index.get(identity)
         others = by_name.get(identity[:2], [])
-        if found:
-            used.add(found)
+        if locked:
+            used.add(locked)
         elif others:
             used.update(others)
             reasons.append(
@@ -205,15 +207,18 @@ def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
         if entry not in used:
             reasons.append(f"{entry.name}@{entry.version}: no longer in {lock.path}")
     reasons.extend(
-        f"{one.name}@{one.version}, {one.path}: no longer in {lock.path}"
-        for one in fetch_lock.binaries
-        if not is_wanted(one, lock)
+        f"{binary.name}@{binary.version}, {binary.path}: no longer in {lock.path}"
+        for binary in fetch_lock.binaries
+        if not is_wanted(binary, lock)
     )
     return reasons
 
 
 def is_wanted(binary: PinnedBinary, lock: NpmLock) -> bool:
-    return any((one.name, one.version) == (binary.name, binary.version) for one in lock.packages)
+    return any(
+        (package.name, package.version) == (binary.name, binary.version)
+        for package in lock.packages
+    )
 
 
 def require_fresh(lock: NpmLock, fetch_lock: FetchLock) -> None:
@@ -234,14 +239,19 @@ def require_known_variables(fetch_lock: FetchLock, more: Mapping[str, Iterable[s
     `more` is the user's table.
     """
     unknown = [
-        one for one in fetch_lock.binaries if not mirrors.is_known(one.name, one.variable, more)
+        binary
+        for binary in fetch_lock.binaries
+        if not mirrors.is_known(binary.name, binary.variable, more)
     ]
     if unknown:
         first = unknown[0]
         table = f"{{'{first.name}': ['{first.variable}']}}"
         raise SlipwayErrors(
             "pinned binaries use variables that are not known for their packages",
-            [f"{one.name}@{one.version}, {one.path}: {one.variable}" for one in unknown],
+            [
+                f"{binary.name}@{binary.version}, {binary.path}: {binary.variable}"
+                for binary in unknown
+            ],
             where=fetch_lock.path,
             next="remove these lines; or if the package does read its mirror from this variable: "
             f'--install-scripts-variables="{table}"',

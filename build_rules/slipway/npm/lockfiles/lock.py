@@ -49,7 +49,7 @@ class NpmLock:
     @property
     def manifests(self) -> Tuple[str, ...]:
         """The package.json files that an install reads, relative to the lockfile's folder."""
-        return ("package.json",) + tuple(f"{one}/package.json" for one in self.link_targets)
+        return ("package.json",) + tuple(f"{target}/package.json" for target in self.link_targets)
 
     @property
     def local_tarballs(self) -> Tuple[Package, ...]:
@@ -58,15 +58,15 @@ class NpmLock:
     @property
     def tarballs(self) -> Tuple[Tarball, ...]:
         """The tarballs to fetch, each content once, sorted."""
-        found: Dict[Tuple[str, str, str], Tarball] = {}
-        for one in self.packages:
-            if one.kind in (REGISTRY, ALIAS, REMOTE_TARBALL) and one.integrity:
-                url = one.source if one.kind == REMOTE_TARBALL else None
-                found.setdefault(
-                    (one.name, one.version, one.integrity),
-                    Tarball(one.name, one.version, one.integrity, url),
+        by_key: Dict[Tuple[str, str, str], Tarball] = {}
+        for package in self.packages:
+            if package.kind in (REGISTRY, ALIAS, REMOTE_TARBALL) and package.integrity:
+                url = package.source if package.kind == REMOTE_TARBALL else None
+                by_key.setdefault(
+                    (package.name, package.version, package.integrity),
+                    Tarball(package.name, package.version, package.integrity, url),
                 )
-        return tuple(found[key] for key in sorted(found))
+        return tuple(by_key[key] for key in sorted(by_key))
 
     @property
     def with_install_script(self) -> Tuple[Package, ...]:
@@ -110,17 +110,17 @@ def require_equal_tables(lock: NpmLock) -> None:
     npm 6 reads the table "dependencies"; npm 7 and later, and Slipway, read "packages".
     """
     faults = FaultList(lock.text, lock.path)
-    checked = {one.path: one for one in lock.packages if one.in_node_modules}
+    checked = {package.path: package for package in lock.packages if package.in_node_modules}
     way_out = f"{rewrite_lock(lock.path)} --lockfile-version=2"
     document = load_object(lock.text, lock.path, next=way_out)
     missing = dict(checked)
-    for one in v1.packages(document, faults):
-        missing.pop(one.path, None)
-        other = checked.get(one.path)
+    for package in v1.packages(document, faults):
+        missing.pop(package.path, None)
+        other = checked.get(package.path)
         if other is None:
-            faults.add(one.path, 'is only in "dependencies"', way_out)
-        elif _identity(one) != _identity(other):
-            faults.add(one.path, 'differs between "dependencies" and "packages"', way_out)
+            faults.add(package.path, 'is only in "dependencies"', way_out)
+        elif _identity(package) != _identity(other):
+            faults.add(package.path, 'differs between "dependencies" and "packages"', way_out)
     for path in missing:
         faults.add(path, 'is only in "packages"', way_out)
     faults.raise_if_any(
@@ -172,24 +172,26 @@ def refuse_foreign_lock(names: Iterable[str], folder: str) -> None:
 
 
 def _check_integrity(packages: Iterable[Package], faults: FaultList, path: str) -> None:
-    for one in packages:
-        if one.kind not in (REGISTRY, ALIAS, REMOTE_TARBALL, FILE_TARBALL):
+    for package in packages:
+        if package.kind not in (REGISTRY, ALIAS, REMOTE_TARBALL, FILE_TARBALL):
             continue
-        if one.integrity is None:
-            faults.add(one.path, "has no integrity", f"rm {path}; {rewrite_lock(path)}")
+        if package.integrity is None:
+            faults.add(package.path, "has no integrity", f"rm {path}; {rewrite_lock(path)}")
             continue
         try:
-            sri.parse(one.integrity)
+            sri.parse(package.integrity)
         except ValueError as error:
-            faults.add(one.path, f"integrity: {error}", "restore the lockfile from version control")
+            faults.add(
+                package.path, f"integrity: {error}", "restore the lockfile from version control"
+            )
 
 
 def _check_sources(packages: Iterable[Package], faults: FaultList) -> None:
-    for one in packages:
-        if one.kind == GIT:
+    for package in packages:
+        if package.kind == GIT:
             faults.add(
-                one.path,
-                f"is a git dependency ({spec.without_login(one.source or '')})",
+                package.path,
+                f"is a git dependency ({spec.without_login(package.source or '')})",
                 "publish the package to a registry, or `npm pack` it into the application's folder and "
                 'depend on "file:<name>-<version>.tgz"',
             )

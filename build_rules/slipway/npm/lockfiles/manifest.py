@@ -129,8 +129,8 @@ def _reasons_v3(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> Li
                     )
                     reasons.append(f"{path}: {kind}: {name} {spec}: {locked_as}")
                 elif locked[kind][name] != spec:
-                    found = find_from(folder, name, places)
-                    verdict = _fits(places[found], spec, folder) if found else False
+                    place = find_from(folder, name, places)
+                    verdict = _fits(places[place], spec, folder) if place else False
                     if verdict is False:
                         reasons.append(
                             f"{path}: {kind}: {name} {spec}: the lockfile was made for "
@@ -154,17 +154,17 @@ def _reasons_v1(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> Li
     reasons: List[str] = []
     for kind in _KINDS[:3]:
         for name, spec in tables[kind].items():
-            found = places.get(f"node_modules/{name}")
-            if found is None:
+            locked = places.get(f"node_modules/{name}")
+            if locked is None:
                 if kind != "optionalDependencies":
                     reasons.append(
                         f"package.json: {kind}: {name} {spec}: missing from the lockfile"
                     )
-            elif _fits(found, spec, "") is False:
+            elif _fits(locked, spec, "") is False:
                 reasons.append(
-                    f"package.json: {kind}: {name} {spec}: the lockfile has {_shown(found)}"
+                    f"package.json: {kind}: {name} {spec}: the lockfile has {_shown(locked)}"
                 )
-            elif kind == "dependencies" and found.dev:
+            elif kind == "dependencies" and locked.dev:
                 reasons.append(
                     f"package.json: {kind}: {name}: the lockfile has it only as dev dependency"
                 )
@@ -181,16 +181,16 @@ def _fits(package: Package, spec: str, folder: str) -> Optional[bool]:
         return package.kind == npm_package.REGISTRY and _allows(wanted.target, package.version)
     if wanted.kind == npm_spec.ALIAS:
         return package.name == wanted.name and _allows(wanted.target, package.version)
-    found = {
+    expected = {
         npm_spec.FILE_TARBALL: (npm_package.FILE_TARBALL, package.source),
         npm_spec.FOLDER: (npm_package.LINK, package.target),
         npm_spec.REMOTE_TARBALL: (npm_package.REMOTE_TARBALL, package.source),
     }.get(wanted.kind)
-    if found is None:
+    if expected is None:
         return None
     is_remote = wanted.kind == npm_spec.REMOTE_TARBALL
     target = wanted.target if is_remote else _below(folder, wanted.target)
-    return (package.kind, target) == found
+    return (package.kind, target) == expected
 
 
 def _below(folder: str, path: str) -> Optional[str]:

@@ -153,12 +153,12 @@ def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) ->
     if package.kind == npm_package.BUNDLED or package.integrity is None:
         return {}
     tarball = _tarball(package)
-    found = index[key(tarball.name, tarball.version, tarball.integrity)]
+    fetched = index[key(tarball.name, tarball.version, tarball.integrity)]
     address = NO_HOST + tarball_path(package.name, package.version)
     if package.kind == npm_package.REMOTE_TARBALL:
         # npm compares the URL with the specifier of the dependency, so keep it.
         address = str(entry["resolved"])
-    return {"resolved": address, "integrity": str(installed_hash(tarball, found, 7))}
+    return {"resolved": address, "integrity": str(installed_hash(tarball, fetched, 7))}
 
 
 def _lock_for_npm_6(

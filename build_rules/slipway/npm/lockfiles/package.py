@@ -139,7 +139,7 @@ def text_list(value: Any) -> Tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if isinstance(value, list):
-        return tuple(one for one in value if isinstance(one, str))
+        return tuple(entry for entry in value if isinstance(entry, str))
     return ()
 
 

@@ -72,24 +72,24 @@ def production_bins(
     """
     kept = frozenset(kept)
     everything = frozenset(packages)
-    found: Dict[str, str] = {}
+    bins_of_subset: Dict[str, str] = {}
     freed: Set[str] = set()
     for link, text in links.items():
         target = posixpath.normpath(posixpath.join(posixpath.dirname(link), text))
         if owner(everything, target) in kept:
-            found[link] = text
+            bins_of_subset[link] = text
         else:
             freed.add(link)
     if npm_major >= 7:
         omitted = {path: _bins(manifest_of(path)) for path in everything - kept}
         cleared = bin_links(omitted)
-        return {link: text for link, text in found.items() if link not in cleared}
+        return {link: text for link, text in bins_of_subset.items() if link not in cleared}
     heirs = {path: _bins(manifest_of(path)) for path in kept}
     for link, text in bin_links(heirs).items():
         target = posixpath.normpath(posixpath.join(posixpath.dirname(link), text))
         if link in freed and is_file(target):
-            found[link] = text
-    return found
+            bins_of_subset[link] = text
+    return bins_of_subset
 
 
 def _bins(manifest: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:

@@ -31,23 +31,23 @@ def doubts(
         scope, slash, _ = tarball.name.partition("/")
         if slash and scope in hosts and tarball.url is None and not is_bound(scope):
             names.setdefault(scope, set()).add(tarball.name)
-    found = []
+    warnings = []
     for scope in sorted(names):
         registry = registry_for(min(names[scope]))
         elsewhere = sorted(hosts[scope] - hosts.get("", set()) - {registry.host})
         if elsewhere:
-            found.append(
+            warnings.append(
                 f"{', '.join(sorted(names[scope]))}: fetched from the registry of {registry.source}, "
                 f"but the lockfile has {scope} from {', '.join(elsewhere)}; anyone who can publish "
                 f"this name at that registry controls the package. To use the other registry, add to "
                 f"~/.npmrc: {scope}:registry=https://{elsewhere[0]}/"
             )
-    return found
+    return warnings
 
 
 def _hosts(lock: Mapping[str, Any]) -> Dict[str, Set[str]]:
     """The hosts in `resolved`, by scope; the key "" has packages without a scope."""
-    found: Dict[str, Set[str]] = {}
+    by_scope: Dict[str, Set[str]] = {}
 
     def take(name: str, entry: Mapping[str, Any]) -> None:
         scope, slash, _ = str(entry.get("name") or name).partition("/")
@@ -60,7 +60,7 @@ def _hosts(lock: Mapping[str, Any]) -> Dict[str, Set[str]]:
         except ValueError:
             return
         if parts.scheme in ("http", "https") and parts.netloc:
-            found.setdefault(scope, set()).add(parts.netloc.rsplit("@", 1)[-1])
+            by_scope.setdefault(scope, set()).add(parts.netloc.rsplit("@", 1)[-1])
 
     def take_nested(dependencies: Any) -> None:
         for name, entry in dependencies.items() if isinstance(dependencies, dict) else ():
@@ -73,4 +73,4 @@ def _hosts(lock: Mapping[str, Any]) -> Dict[str, Set[str]]:
         if isinstance(entry, dict):
             take(path.rpartition("node_modules/")[2], entry)
     take_nested(lock.get("dependencies"))
-    return found
+    return by_scope

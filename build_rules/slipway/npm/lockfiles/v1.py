@@ -19,12 +19,14 @@ _VERSION = re.compile(r"^[0-9A-Za-z][0-9A-Za-z.+\-]*\Z")
 
 def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
     """The packages of a lockfile, parents before children; adds errors to `faults`."""
-    found: List[Package] = []
-    _gather(document, "", found, faults)
-    return found
+    gathered: List[Package] = []
+    _gather(document, "", gathered, faults)
+    return gathered
 
 
-def _gather(table: Mapping[str, Any], folder: str, found: List[Package], faults: FaultList) -> None:
+def _gather(
+    table: Mapping[str, Any], folder: str, gathered: List[Package], faults: FaultList
+) -> None:
     dependencies = table.get("dependencies", {})
     prefix = f"{folder}/" if folder else ""
     if not isinstance(dependencies, Mapping):
@@ -39,10 +41,10 @@ def _gather(table: Mapping[str, Any], folder: str, found: List[Package], faults:
         else:
             package = _package(path, name, entry, faults)
             if package:
-                found.append(package)
+                gathered.append(package)
                 # The dependencies of a link are installed in the folder that it points to.
                 below = path if package.target is None else package.target
-                _gather(entry, below, found, faults)
+                _gather(entry, below, gathered, faults)
 
 
 def _package(

@@ -25,7 +25,7 @@ def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
         return []
     workspaces = _workspace_folders(table)
     remote = _addresses(table)
-    found: List[Package] = []
+    gathered: List[Package] = []
     for path, entry in table.items():
         if path == "":
             continue
@@ -34,8 +34,8 @@ def packages(document: Mapping[str, Any], faults: FaultList) -> List[Package]:
         elif _check_path(path, table, faults):
             package = _package(path, entry, table, workspaces, remote, faults)
             if package:
-                found.append(package)
-    return found
+                gathered.append(package)
+    return gathered
 
 
 def find_from(folder: str, name: str, table: Mapping[str, Any]) -> Optional[str]:
@@ -185,9 +185,9 @@ def _workspace_folders(table: Mapping[str, Any]) -> Dict[str, None]:
         for name, spec in _dependencies(entry).items():
             parsed = npm_spec.parse(spec)
             if parsed.kind == npm_spec.FOLDER:
-                found = find_from(path, name, table)
-                if found:
-                    by_file.add(str(table[found].get("resolved")))
+                place = find_from(path, name, table)
+                if place:
+                    by_file.add(str(table[place].get("resolved")))
     return {
         str(entry.get("resolved")): None
         for entry in table.values()
@@ -199,21 +199,21 @@ def _workspace_folders(table: Mapping[str, Any]) -> Dict[str, None]:
 
 def _addresses(table: Mapping[str, Any]) -> Dict[str, str]:
     """Paths of packages that a dependency requests by URL instead of a version range."""
-    found: Dict[str, str] = {}
+    by_path: Dict[str, str] = {}
     for path, entry in table.items():
         for name, spec in _dependencies(entry).items():
             if not _REMOTE.match(spec) or npm_spec.parse(spec).kind != npm_spec.REMOTE_TARBALL:
                 continue
             target = find_from(path, name, table)
             if target:
-                found[target] = spec
-    return found
+                by_path[target] = spec
+    return by_path
 
 
 def _dependencies(entry: Any) -> Dict[str, str]:
     if not isinstance(entry, Mapping):
         return {}
-    found: Dict[str, str] = {}
+    specs: Dict[str, str] = {}
     for kind in ("peerDependencies", "devDependencies", "dependencies", "optionalDependencies"):
-        found.update(npm_package.text_map(entry.get(kind)))
-    return found
+        specs.update(npm_package.text_map(entry.get(kind)))
+    return specs

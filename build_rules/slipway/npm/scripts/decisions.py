@@ -26,7 +26,7 @@ class Decision(enum.Enum):
     SKIP = "skip"
 
 
-CHOICES = tuple(one.value for one in Decision)
+CHOICES = tuple(decision.value for decision in Decision)
 _ADVERTISES = "prints a request for donations"
 # These install scripts were read: none changes what a release needs.
 _NEEDLESS = {
@@ -93,12 +93,12 @@ def parse(field: Mapping[str, str], where: str) -> Tuple[Rule, ...]:
 
 def check(rules: Sequence[Rule], packages: Iterable[Package], where: str) -> None:
     """Raises SlipwayErrors for entries without a package in the lockfile, and for ambiguous ones."""
-    known = [one for one in packages if one.in_node_modules]
-    names = {one.name for one in known}
+    known = [package for package in packages if package.in_node_modules]
+    names = {package.name for package in known}
     faults: List[str] = []
     for rule in rules:
-        if not any(rule.fits(one) for one in known):
-            there = sorted({str(one.version) for one in known if one.name == rule.name})
+        if not any(rule.fits(package) for package in known):
+            there = sorted({str(package.version) for package in known if package.name == rule.name})
             near = nearest(rule.name, names)
             if there:
                 faults.append(f'"{rule.key}": the lockfile has {", ".join(there)}')
@@ -107,7 +107,7 @@ def check(rules: Sequence[Rule], packages: Iterable[Package], where: str) -> Non
                 faults.append(f'"{rule.key}"{guess}')
     for label, fitting in sorted(_by_range(rules, known).items()):
         if len(fitting) > 1:
-            faults.append(f"{label} matches " + " and ".join(f'"{one}"' for one in fitting))
+            faults.append(f"{label} matches " + " and ".join(f'"{key}"' for key in fitting))
     if faults:
         raise SlipwayErrors(
             "the field install_scripts has entries that do not match the packages of the lockfile",
@@ -128,7 +128,9 @@ def _by_range(rules: Sequence[Rule], packages: Iterable[Package]) -> Dict[str, L
 
 def decide(rules: Sequence[Rule], package: Package) -> Optional[Decision]:
     """The decision for a package: an entry with a range wins over one without, both over the table."""
-    fitting = sorted((rule for rule in rules if rule.fits(package)), key=lambda one: not one.range)
+    fitting = sorted(
+        (rule for rule in rules if rule.fits(package)), key=lambda rule: not rule.range
+    )
     if fitting:
         return fitting[0].decision
     return Decision.SKIP if package.name in _NEEDLESS else None

@@ -75,10 +75,10 @@ class LoopbackServer:
         if not self._variables:
             return None
         variable, path = mirrors.split_request(path, self._variables)
-        found = self._binaries.get(path)
-        self._asked.append(Asked(variable, path, found is not None))
-        if found is not None:
-            with open(found, "rb") as file:
+        file_path = self._binaries.get(path)
+        self._asked.append(Asked(variable, path, file_path is not None))
+        if file_path is not None:
+            with open(file_path, "rb") as file:
                 return file.read()
         if self._stop is not None:
             self._stop()

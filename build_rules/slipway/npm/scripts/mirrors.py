@@ -59,18 +59,18 @@ def variables(
     name: str, manifest: Mapping[str, Any], more: Mapping[str, Iterable[str]]
 ) -> Tuple[str, ...]:
     """The variables that name the mirror of the package `name`; `more` is the user's table."""
-    found: List[str] = [*more.get(name, ()), *_OWN.get(name, ())]
+    names: List[str] = [*more.get(name, ()), *_OWN.get(name, ())]
     scripts = " ".join(text_map(manifest.get("scripts")).values())
     binary = manifest.get("binary")
     module = binary.get("module_name") if isinstance(binary, dict) else None
     if isinstance(module, str) and "node-pre-gyp" in scripts:
         # node-pre-gyp versions replace only the first dash, all dashes, or none.
         spellings = (module.replace("-", "_", 1), module.replace("-", "_"), module)
-        found += [f"{CONFIG_PREFIX}{one}_binary_host_mirror" for one in spellings]
+        names += [f"{CONFIG_PREFIX}{spelling}_binary_host_mirror" for spelling in spellings]
     if "prebuild-install" in scripts:
         plain = re.sub(r"^_", "", re.sub(r"[^a-zA-Z0-9]", "_", name))
-        found += [f"{CONFIG_PREFIX}{plain}_binary_host{end}" for end in ("", "_mirror")]
-    return tuple(dict.fromkeys(found))
+        names += [f"{CONFIG_PREFIX}{plain}_binary_host{end}" for end in ("", "_mirror")]
+    return tuple(dict.fromkeys(names))
 
 
 def is_known(name: str, variable: str, more: Mapping[str, Iterable[str]]) -> bool:

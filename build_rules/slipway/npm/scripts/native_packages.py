@@ -52,19 +52,19 @@ def closure(path: str, manifests: Mapping[str, Mapping[str, Any]]) -> FrozenSet[
 
     `manifests` has the package.json of each installed package, by path.
     """
-    found: Set[str] = set()
+    paths: Set[str] = set()
     queue = [path]
     while queue:
-        one = queue.pop()
-        if one in found:
+        current = queue.pop()
+        if current in paths:
             continue
-        found.add(one)
+        paths.add(current)
         for kind in _DEPENDENCIES:
-            for name in text_map(manifests[one].get(kind)):
-                place = _resolve(name, one, manifests)
+            for name in text_map(manifests[current].get(kind)):
+                place = _resolve(name, current, manifests)
                 if place is not None:
                     queue.append(place)
-    return frozenset(found)
+    return frozenset(paths)
 
 
 def _resolve(name: str, path: str, known: Mapping[str, object]) -> Optional[str]:
