@@ -92,7 +92,7 @@ def test_a_host_that_is_down_counts_against_the_budget(fleet: Fleet) -> None:
     assert fleet.served_by(fleet.farm.hosts[2]) == "1.0.0"
 
 
-def test_a_full_disk_and_used_up_inodes_are_told_before_anything_is_sent(fleet: Fleet) -> None:
+def test_a_full_disk_and_used_up_inodes_are_reported_before_anything_is_sent(fleet: Fleet) -> None:
     fleet.deploy(fleet.release("1.0.0"))
     full, without, sound = fleet.farm.hosts
     full.fill_disk(leave=10_000)
@@ -108,7 +108,7 @@ def test_a_full_disk_and_used_up_inodes_are_told_before_anything_is_sent(fleet: 
     assert fleet.served_by(sound) == "1.1.0"
 
 
-def test_two_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:
+def test_of_two_deploys_at_once_one_wins_and_the_other_is_refused(fleet: Fleet) -> None:
     fleet.configure(hosts=("h1",), max_unhealthy=0)
     release = fleet.release("1.0.0", start="sleep 1")
     told = []

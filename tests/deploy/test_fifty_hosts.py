@@ -1,4 +1,4 @@
-"""Fifty hosts, some of them bad: the budget decides, the others are right, the table says why."""
+"""Fifty hosts, some of them broken: max_unhealthy decides, and the table says why."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def deploy(fleet: Fleet, version: str) -> Coordinator:
 
 
 @pytest.mark.parametrize("number", range(len(ROUNDS)))
-def test_three_bad_hosts_within_the_budget(deployed: Fleet, number: int) -> None:
+def test_three_failed_hosts_within_max_unhealthy(deployed: Fleet, number: int) -> None:
     fleet = deployed
     fleet.configure(max_unhealthy=3)
     chance = random.Random(f"{SEED}-{number}")
@@ -175,7 +175,7 @@ def test_three_bad_hosts_within_the_budget(deployed: Fleet, number: int) -> None
     assert set(fleet.status(deploy(fleet, f"1.{number + 1}.1")).values()) == {"healthy"}
 
 
-def test_one_bad_host_too_many_and_nothing_is_touched(deployed: Fleet) -> None:
+def test_one_failed_host_too_many_and_nothing_changes(deployed: Fleet) -> None:
     fleet = deployed
     fleet.configure(max_unhealthy=2)
     before = fleet.served()
@@ -191,7 +191,7 @@ def test_one_bad_host_too_many_and_nothing_is_touched(deployed: Fleet) -> None:
     harness.wait_until(lambda: fleet.served() == before, 60, "all serve what they served")
 
 
-def test_rollback_of_all_takes_seconds(deployed: Fleet) -> None:
+def test_a_rollback_of_all_hosts_takes_seconds(deployed: Fleet) -> None:
     fleet = deployed
     fleet.configure(max_unhealthy=0)
     (now,) = set(fleet.served().values())
@@ -202,7 +202,7 @@ def test_rollback_of_all_takes_seconds(deployed: Fleet) -> None:
     assert set(fleet.served().values()) == {now}
 
 
-def test_all_of_them_behind_one_jump_host(deployed: Fleet, tmp_path: Path) -> None:
+def test_all_hosts_behind_one_jump_host(deployed: Fleet, tmp_path: Path) -> None:
     """Its sshd has the usual MaxStartups, which refuses some of twenty that begin at once."""
     fleet = deployed
     config = tmp_path / "ssh_config"

@@ -35,7 +35,7 @@ def shown(path: str) -> str:
     return re.sub(r"(releases/<id>/).+", r"\1", path)
 
 
-def test_the_page_lists_what_is_there_with_its_mode(site: Site) -> None:
+def test_the_page_lists_all_files_with_their_modes(site: Site) -> None:
     site.configure(shared=("uploads",), hooks=Hooks(always="true"))
     site.ship("1.0.0", files={"lib/a": "1"})
     site.ship("1.1.0", health="false")

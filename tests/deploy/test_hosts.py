@@ -71,7 +71,7 @@ def test_hosts_do_not_see_each_other(farm: HostFarm) -> None:
     assert not set(first.processes()) & set(second.processes())
 
 
-def test_run_tells_what_came_of_the_command_and_leaves_the_background_alone(farm: HostFarm) -> None:
+def test_run_returns_the_result_and_does_not_wait_for_background_processes(farm: HostFarm) -> None:
     host = farm.hosts[0]
     started = time.monotonic()
     answer = host.run("id -un; echo wrong >&2; sleep 321 & exit 3", user="nobody")

@@ -252,9 +252,7 @@ cd koa-kkl && SERVER_ENV=prod bin/app start
 STATIC = "/home/static"
 
 
-def test_side_by_side_with_the_procedure_by_hand(
-    manifest: Path, farm: HostFarm, tmp_path: Path
-) -> None:
+def test_compared_with_the_manual_procedure(manifest: Path, farm: HostFarm, tmp_path: Path) -> None:
     static = json.loads(manifest.read_text())["static"]
     changed = change(manifest, tmp_path / "changed", 0.08, static=static)
     rows = [["how", "seconds", "MB to a host", "longest gap, s", "requests lost"]]

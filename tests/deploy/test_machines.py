@@ -40,7 +40,7 @@ def without_flock(made: Site) -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_flock")
 @pytest.mark.parametrize("number", ["1", "1-0", "999999-5", "odd"])
-def test_a_lock_whose_number_is_another_s_by_now_holds_nobody_up(site: Site, number: str) -> None:
+def test_a_lock_whose_process_id_was_reused_is_taken_over(site: Site, number: str) -> None:
     site.ship("1.0.0")
     site.run_there(f"ln -s {number} .slipway/lock.pid")  # init lives, and began at another time
     assert site.ship("1.1.0").status == "healthy"
@@ -48,7 +48,7 @@ def test_a_lock_whose_number_is_another_s_by_now_holds_nobody_up(site: Site, num
 
 
 @pytest.mark.usefixtures("without_flock")
-def test_a_lock_of_one_that_lives_is_told_with_its_holder(site: Site) -> None:
+def test_a_lock_of_a_live_process_is_reported_with_its_holder(site: Site) -> None:
     release = site.release("1.0.0")
     site.deploy(release)
     holder: Session = site.connect(site.name)
@@ -63,7 +63,7 @@ def test_a_lock_of_one_that_lives_is_told_with_its_holder(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("without_flock")
-def test_of_many_that_find_a_stale_lock_one_gets_it(site: Site) -> None:
+def test_only_one_of_many_processes_takes_over_a_stale_lock(site: Site) -> None:
     """Each takes its time between looking at the lock and removing it."""
     site.ship("1.0.0")
     site._run(
@@ -147,7 +147,7 @@ def test_a_release_that_is_a_mount_is_not_emptied(site: Site) -> None:
         site._run(f"umount {folder}")
 
 
-def test_the_line_of_an_earlier_agent_and_one_that_is_switched_off_are_taken_out(
+def test_crontab_lines_of_an_earlier_agent_and_of_boot_off_are_removed(
     site: Site,
 ) -> None:
     old = f"@reboot sh {site.top}/.slipway/agent {site.top} boot"
@@ -160,7 +160,7 @@ def test_the_line_of_an_earlier_agent_and_one_that_is_switched_off_are_taken_out
     assert site._run("crontab -l").stdout.splitlines() == ["1 2 3 4 5 mine"]
 
 
-def test_what_is_mounted_in_a_release_is_not_removed(site: Site) -> None:
+def test_a_file_system_mounted_in_a_release_is_not_removed(site: Site) -> None:
     site.configure(keep=2, boot="off")
     site.ship("1.0.0")
     site._run(
@@ -197,7 +197,7 @@ def test_a_temporary_folder_that_is_full_is_not_taken(site: Site) -> None:
         site._run("umount /tmp")
 
 
-def test_a_home_is_no_deployment_by_hand(site: Site) -> None:
+def test_a_home_folder_is_not_a_deployment_by_hand(site: Site) -> None:
     site._run("echo '{}' >~/package.json; mkdir -p ~/.ssh")
     one = Site(site.name, "/root", site.folder, Path(), site._run)
     one.deployment = dataclasses.replace(site.deployment, path="/root")

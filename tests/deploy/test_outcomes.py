@@ -75,7 +75,7 @@ def deploy(site: Site, folder: Path, version: str, **more: Any) -> Command:
     return Command(site, folder, "deploy", str(site.release(version, **more)), **changed)
 
 
-def test_a_deploy_a_rollback_and_what_they_say(site: Site, tmp_path: Path) -> None:
+def test_a_deploy_and_a_rollback_report_their_outcome(site: Site, tmp_path: Path) -> None:
     said = {"hooks": {"before_local": "echo of a hook", "after_local": "echo of another"}}
     status, document, host = deploy(site, tmp_path, "1.0.0", changed=said).json()
     assert (status, document["command"], document["error"]) == (0, "deploy", None)
@@ -102,7 +102,7 @@ def test_a_deploy_a_rollback_and_what_they_say(site: Site, tmp_path: Path) -> No
     assert "NOT running" in out
 
 
-def test_exit_statuses_of_what_failed(site: Site, tmp_path: Path) -> None:
+def test_exit_statuses_of_failed_commands(site: Site, tmp_path: Path) -> None:
     assert deploy(site, tmp_path, "1.0.0").json()[0] == 0
     status, document, host = deploy(site, tmp_path, "1.1.0", health="false").json()
     assert (status, host["status"]) == (3, "returned")
@@ -134,7 +134,7 @@ def test_the_target_of_hosts_that_a_rollback_does_not_reach(site: Site, tmp_path
 
 
 @pytest.mark.parametrize("link", ["releases/20240101120000", "/srv/app"])
-def test_a_service_of_another_tool_is_not_known(site: Site, tmp_path: Path, link: str) -> None:
+def test_a_service_of_another_tool_is_unknown(site: Site, tmp_path: Path, link: str) -> None:
     site._run(f"mkdir -p {site.top}/releases/20240101120000 && ln -s {link} {site.top}/current")
     status, out, _ = Command(site, tmp_path, "releases").run()
     assert status == 0
@@ -159,7 +159,7 @@ def test_a_current_release_that_is_gone(site: Site, tmp_path: Path) -> None:
         ({"hosts": []}, "hosts is missing"),
     ],
 )
-def test_a_description_that_is_wrong(
+def test_invalid_settings_of_a_deployment(
     site: Site, tmp_path: Path, changed: Dict[str, Any], words: str
 ) -> None:
     status, document, _ = Command(site, tmp_path, "releases", **changed).json()
@@ -170,7 +170,7 @@ def test_a_description_that_is_wrong(
     assert words in error
 
 
-def test_options_that_are_not_known(site: Site, tmp_path: Path) -> None:
+def test_unknown_options(site: Site, tmp_path: Path) -> None:
     status, out, error = Command(site, tmp_path, "rollback", "--tp=x").run()
     assert (status, out) == (2, "")
     assert "--tp=x" in error
@@ -197,7 +197,7 @@ def test_options_are_not_abbreviated(site: Site, tmp_path: Path, option: str) ->
         ("2>&-", 0, ""),
     ],
 )
-def test_output_that_nobody_takes(
+def test_output_that_cannot_be_written(
     site: Site, tmp_path: Path, form: str, output: str, status: int, words: str
 ) -> None:
     command = Command(site, tmp_path, "releases", f"--format={form}")
@@ -209,13 +209,13 @@ def test_output_that_nobody_takes(
     assert ("plain" in out) == (output == "2>&-")
 
 
-def test_wrong_options_where_nobody_takes_the_output(site: Site, tmp_path: Path) -> None:
+def test_unknown_options_when_output_cannot_be_written(site: Site, tmp_path: Path) -> None:
     command = Command(site, tmp_path, "releases", "--tp=x", "--format=json")
     command.command = ["sh", "-c", 'exec "$@" >/dev/full 2>/dev/full', "sh", *command.command]
     assert command.run()[0] == 2
 
 
-def test_a_deploy_goes_on_where_nobody_reads_its_progress(site: Site, tmp_path: Path) -> None:
+def test_a_deploy_continues_when_its_progress_cannot_be_written(site: Site, tmp_path: Path) -> None:
     command = deploy(site, tmp_path, "1.0.0")
     command.command = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *command.command]
     assert command.run()[0] == 0
@@ -226,7 +226,7 @@ def test_a_deploy_goes_on_where_nobody_reads_its_progress(site: Site, tmp_path: 
     "text", ['hosts = ["a, "b]', "hosts = 1 = 2", "[[[", '["a"]', "hosts = [{a = 1}, {a = 1}]"]
 )
 @pytest.mark.parametrize("end", ["toml", "json"])
-def test_inventories_that_nothing_can_read(site: Site, tmp_path: Path, text: str, end: str) -> None:
+def test_inventories_that_cannot_be_parsed(site: Site, tmp_path: Path, text: str, end: str) -> None:
     command = Command(site, tmp_path, "releases")
     (tmp_path / f"broken.{end}").write_text(text)
     command.command[-1] = f"--to={tmp_path}/broken.{end}"

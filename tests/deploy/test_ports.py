@@ -80,9 +80,7 @@ def test_a_process_that_survived_is_not_the_new_release(
     assert site.served() == "1.0.2"
 
 
-def test_one_that_dies_and_is_started_again_is_not_healthy(
-    site: Site, node: str, port: int
-) -> None:
+def test_a_service_that_dies_and_restarts_is_not_healthy(site: Site, node: str, port: int) -> None:
     site.configure(health=dataclasses.replace(site.deployment.health, hold=4))
     dies = f"{SERVER}\nsetTimeout(function () {{ process.exit(1); }}, 1500);"
     host = site.ship(

@@ -1,4 +1,4 @@
-"""Hosts that refuse, each in its own way: what is told, and that nothing was done there."""
+"""Hosts that refuse a deploy: the reason that is reported, and that nothing changed there."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_user_without_a_login_shell(plain: Site, host: PlainHost) -> None:
     assert said.text.startswith("the user cannot run commands because it has no login shell")
 
 
-def test_a_login_shell_that_ends_at_once(plain: Site, host: PlainHost) -> None:
+def test_a_login_shell_that_exits_immediately(plain: Site, host: PlainHost) -> None:
     host.set_shell("/bin/false")
     try:
         said = plain.ship("1.0.0")
@@ -95,7 +95,9 @@ def test_a_login_shell_that_ends_at_once(plain: Site, host: PlainHost) -> None:
     )
 
 
-def test_a_login_shell_that_ends_at_once_where_ssh_warns(plain: Site, host: PlainHost) -> None:
+def test_a_login_shell_that_exits_immediately_after_a_warning_of_ssh(
+    plain: Site, host: PlainHost
+) -> None:
     options = plain.deployment.ssh_options
     added = ("-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=/dev/null")
     plain.configure(ssh_options=(*options, *added))
@@ -110,7 +112,7 @@ def test_a_login_shell_that_ends_at_once_where_ssh_warns(plain: Site, host: Plai
     )
 
 
-def test_a_login_shell_with_a_text_of_its_own(plain: Site, host: PlainHost) -> None:
+def test_a_login_shell_that_prints_its_own_text(plain: Site, host: PlainHost) -> None:
     shell = host.folder / "disabled"
     shell.write_text("#!/bin/sh\necho Account disabled by IT\nexit 1\n")
     shell.chmod(0o755)
@@ -126,7 +128,7 @@ def test_a_login_shell_with_a_text_of_its_own(plain: Site, host: PlainHost) -> N
     )
 
 
-def test_a_user_for_sftp_alone(plain: Site, host: PlainHost) -> None:
+def test_a_user_for_sftp_only(plain: Site, host: PlainHost) -> None:
     keys = host.folder / "authorized_keys"
     text = keys.read_text()
     keys.write_text(f'command="internal-sftp" {text}')
@@ -208,7 +210,7 @@ def test_a_tmp_that_is_read_only(root: Site) -> None:
         ("zstd", "echo tar: file: Cannot write: No space"),
     ],
 )
-def test_the_first_words_of_what_fails_to_unpack_are_told(
+def test_the_first_error_line_of_a_failed_unpack_is_reported(
     root: Site, program: str, words: str
 ) -> None:
     root._run(
@@ -264,7 +266,7 @@ def test_root_runs_no_release_that_others_can_change(root: Site, path: str) -> N
     assert root._run(f"sh {root.top}/.slipway/agent {root.top} boot").returncode == 1
 
 
-def test_root_goes_back_to_no_release_that_others_can_change(root: Site) -> None:
+def test_root_does_not_roll_back_to_a_release_that_others_can_change(root: Site) -> None:
     root.ship("1.0.0")
     first = os.readlink(root.folder / "current")
     root.ship("1.1.0")
@@ -306,7 +308,7 @@ def test_root_follows_no_link_below_shared(root: Site) -> None:
     assert root._run("ls -A /home/elsewhere").stdout == ""
 
 
-def test_root_boots_by_a_text_of_its_own(root: Site) -> None:
+def test_root_boots_with_a_copy_of_the_agent_outside_the_deployment(root: Site) -> None:
     root.configure(boot="auto")
     try:
         assert root.ship("1.0.0").text == ""

@@ -58,7 +58,7 @@ def test_releases_of_others_are_never_removed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("years", [(2021, 2022, 2023, 2024), (2001, 2030, 2020, 2019)])
-def test_those_are_kept_that_served_last(
+def test_releases_that_served_last_are_kept(
     site: Site, monkeypatch: pytest.MonkeyPatch, years: Tuple[int, ...]
 ) -> None:
     """1.0, 1.1, 1.0 again and 1.2, also by coordinators whose clocks say what they like."""
@@ -76,7 +76,7 @@ def test_those_are_kept_that_served_last(
     assert site.served() == "1.0.0"
 
 
-def test_a_second_rollback_has_a_target(site: Site) -> None:
+def test_a_second_rollback_finds_a_target(site: Site) -> None:
     """What the first one left is kept beside those that `keep` counts."""
     site.configure(keep=2)
     for version in ("1.0.0", "1.1.0"):
@@ -109,7 +109,7 @@ def test_processes_of_a_folder_with_a_similar_name_are_left_alone(
         site._run("pkill -f 'bin/node 988'")
 
 
-def test_what_cannot_be_removed_is_told(site: Site) -> None:
+def test_files_that_cannot_be_removed_are_reported(site: Site) -> None:
     if site.name != "plain":
         pytest.skip("root can remove what is read-only")
     site.configure(keep=2)
@@ -176,13 +176,13 @@ def test_a_file_that_was_replaced_is_sent_and_named(site: Site, change: str) -> 
     assert site.run_there("cat current/conf.json") == "{}"
 
 
-def test_a_pipe_in_place_of_a_file_holds_nothing_up(site: Site) -> None:
+def test_a_pipe_in_place_of_a_file_does_not_block_the_deploy(site: Site) -> None:
     site.ship("1.0.0", files={"a": "1"})
     site.run_there("cd current && rm a && mkfifo a")
     assert site.ship("1.1.0", files={"a": "1"}).status == "healthy"
 
 
-def test_names_with_line_breaks_name_nothing_else(site: Site) -> None:
+def test_a_name_with_a_line_break_is_not_read_as_two_names(site: Site) -> None:
     site._run("mkdir -p ~/precious && echo mine >~/precious/data")
     home = site._run("echo ~").stdout.strip()
     site.ship("1.0.0", files={"a": "1", "b": "x" * 200_000})
@@ -208,7 +208,7 @@ def test_a_file_that_is_made_writable_meanwhile_is_not_touched(site: Site) -> No
     assert (site.folder / "current" / "x~").read_text() == "2"
 
 
-def test_folders_that_an_application_made_read_only_lock_nobody_out(site: Site) -> None:
+def test_folders_that_an_application_made_read_only_can_be_removed(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("mkdir current/ro && echo 1 >current/ro/f && chmod 555 current/ro")
     for version in ("1.1.0", "1.2.0"):
@@ -223,7 +223,7 @@ def test_odd_names_beside_the_releases(site: Site) -> None:
 
 
 @pytest.mark.parametrize("change", ["file", "folder"])
-def test_a_rollback_sees_links_in_place_of_files(site: Site, change: str) -> None:
+def test_a_rollback_detects_symlinks_in_place_of_files(site: Site, change: str) -> None:
     site.ship("1.0.0", files={"lib/a": "1"})
     name = {"file": "lib/a", "folder": "lib"}[change]
     site.run_there(f"cd current && mv {name} ../../moved && ln -s {site.top}/moved {name}")
@@ -232,7 +232,7 @@ def test_a_rollback_sees_links_in_place_of_files(site: Site, change: str) -> Non
         site.run(lambda coordinator: coordinator.rollback())
 
 
-def test_a_program_that_cannot_be_started_any_more_is_told(site: Site) -> None:
+def test_a_program_that_is_no_longer_executable_is_reported(site: Site) -> None:
     site.ship("1.0.0")
     first = os.readlink(site.folder / "current")
     site.ship("1.1.0")
@@ -242,7 +242,7 @@ def test_a_program_that_cannot_be_started_any_more_is_told(site: Site) -> None:
     assert site.served() == "1.1.0"
 
 
-def test_a_rollback_tells_of_files_that_were_added(site: Site) -> None:
+def test_a_rollback_reports_added_files(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("echo x >current/added.js")
     site.ship("1.1.0")
@@ -251,7 +251,7 @@ def test_a_rollback_tells_of_files_that_were_added(site: Site) -> None:
     assert "that Slipway did not ship: added.js" in host.text
 
 
-def test_a_rollback_tells_of_links_that_were_added(site: Site) -> None:
+def test_a_rollback_reports_added_symlinks(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("ln -s /etc/passwd current/added.js")
     site.ship("1.1.0")
@@ -259,7 +259,7 @@ def test_a_rollback_tells_of_links_that_were_added(site: Site) -> None:
     assert "that Slipway did not ship: added.js -> /etc/passwd" in host.text
 
 
-def test_a_rollback_sees_links_that_lead_elsewhere(site: Site) -> None:
+def test_a_rollback_detects_symlinks_with_another_target(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("ln -sfn /etc current/service/link")
     site.ship("1.1.0")
@@ -267,7 +267,7 @@ def test_a_rollback_sees_links_that_lead_elsewhere(site: Site) -> None:
         site.run(lambda coordinator: coordinator.rollback())
 
 
-def test_a_rollback_tells_of_shared_paths_that_it_does_not_link(site: Site) -> None:
+def test_a_rollback_reports_shared_paths_that_it_does_not_link(site: Site) -> None:
     site.ship("1.0.0")
     site.configure(shared=("uploads",))
     site.ship("1.1.0")
@@ -392,7 +392,7 @@ def test_hooks_know_the_environment_of_the_deployment(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["on_failure", "always"])
-def test_a_hook_that_fails_on_the_way_back_is_told(site: Site, name: str) -> None:
+def test_a_hook_that_fails_while_the_host_goes_back_is_reported(site: Site, name: str) -> None:
     site.ship("1.0.0")
     site.configure(hooks=dataclasses.replace(Hooks(), **{name: "exit 7"}))
     host = site.ship("1.1.0", health="false")
@@ -400,7 +400,7 @@ def test_a_hook_that_fails_on_the_way_back_is_told(site: Site, name: str) -> Non
     assert f"the release is not healthy; the hook {name} failed; " in host.text
 
 
-def test_a_hook_at_the_end_that_fails_is_told(site: Site) -> None:
+def test_a_failed_hook_at_the_end_is_reported(site: Site) -> None:
     site.configure(hooks=Hooks(always="false"))
     host = site.ship("1.0.0")
     assert (host.status, host.text) == ("healthy", "the hook always failed")
@@ -428,7 +428,7 @@ def test_a_service_has_the_environment_of_a_login(site: Site) -> None:
         *("export SHELLOPTS", "export UID=$(id -u)", "readonly TMOUT=600; export TMOUT"),
     ],
 )
-def test_a_profile_that_fails_keeps_nothing_from_starting(site: Site, profile: str) -> None:
+def test_a_service_starts_although_a_profile_fails(site: Site, profile: str) -> None:
     site._run(f"echo '{profile}' >~/.profile")
     assert site.ship("1.0.0").status == "healthy"
 
@@ -466,7 +466,7 @@ def test_a_stop_script_that_hangs_leaves_time_for_a_signal(site: Site) -> None:
     assert site.run_there("cat ~/told") == "ended\n"
 
 
-def test_lines_at_a_failure_are_those_of_this_start(site: Site) -> None:
+def test_a_failure_shows_only_log_lines_of_its_own_start(site: Site) -> None:
     site.ship("1.0.0", start="echo of an earlier start")
     host = site.ship("1.1.0", start="printf '\\377\\376 broken %s\\n' bytes; exit 3")
     assert host.status == "returned"
@@ -483,7 +483,7 @@ def test_lines_at_a_failure_are_those_of_this_start(site: Site) -> None:
     assert len(long.text) < 3000
 
 
-def test_a_release_whose_service_is_dead_is_told(site: Site) -> None:
+def test_releases_reports_a_dead_service(site: Site) -> None:
     site.ship("1.0.0")
     (host,) = site.run(lambda coordinator: coordinator.releases()).hosts
     assert host.state is not None

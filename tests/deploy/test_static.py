@@ -72,7 +72,7 @@ def test_a_static_host_that_fails_stops_before_any_server(fleet: Fleet) -> None:
     assert fleet.served_by(fleet.farm.hosts[0]) == "1.0.0"
 
 
-def test_files_that_no_release_needs_go_after_their_days(fleet: Fleet) -> None:
+def test_files_that_no_release_needs_are_removed_after_static_keep_days(fleet: Fleet) -> None:
     for number in range(3):
         fleet.deploy(fleet.release(f"1.{number}.0", static={f"{number}.js": "x", "logo.png": "y"}))
     foreign = fleet.farm.hosts[1].path(f"{PLACE}/foreign.js")

@@ -65,7 +65,7 @@ NOT_ONE = {
 
 
 @pytest.mark.parametrize("text", NOT_ONE.values(), ids=NOT_ONE)
-def test_what_names_no_file_of_ours_is_passed_over(text: str) -> None:
+def test_references_to_other_files_are_ignored(text: str) -> None:
     assert find(text) == []
 
 
@@ -104,7 +104,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("address", BAD.values(), ids=BAD)
-def test_an_address_that_is_no_base_is_refused(address: str) -> None:
+def test_an_address_that_is_not_a_base_url_is_refused(address: str) -> None:
     with pytest.raises(SlipwayError) as caught:
         StaticBase.parse(address, "//app:bundle, field static_base_url")
     assert caught.value.where == "//app:bundle, field static_base_url"

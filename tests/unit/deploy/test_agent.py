@@ -113,9 +113,7 @@ def test_a_second_deploy_sends_what_differs_and_the_first_can_be_served_again(
     assert len(running_from(farm.host())) == 1
 
 
-def test_one_that_is_not_healthy_makes_place_for_the_old_one_again(
-    farm: Farm, tmp_path: Path
-) -> None:
+def test_an_unhealthy_release_is_replaced_by_the_old_one(farm: Farm, tmp_path: Path) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0"))
     first = farm.served()
     faults: List[Dict[str, Any]] = [{"health": "false"}, {"start": "exit 7"}]
@@ -164,7 +162,7 @@ def test_a_tampered_file_is_sent_again(farm: Farm, tmp_path: Path) -> None:
     assert (farm.host() / "current" / "b").read_text() == "x"
 
 
-def test_a_kept_release_that_was_changed_is_no_target(farm: Farm, tmp_path: Path) -> None:
+def test_a_changed_kept_release_is_not_a_target(farm: Farm, tmp_path: Path) -> None:
     first = write_release(tmp_path / "one", "1.0.0", files={"a": "1"})
     farm.deploy(first)
     kept = farm.host() / "releases" / farm.served() / "a"
@@ -192,7 +190,7 @@ def test_a_shared_path_outlives_releases(farm: Farm, tmp_path: Path) -> None:
         farm.deploy(write_release(tmp_path / "three", "3.0.0"))
 
 
-def test_two_at_once_one_is_told_who_holds_the_host(farm: Farm, tmp_path: Path) -> None:
+def test_of_two_deploys_at_once_one_is_refused_with_the_holder(farm: Farm, tmp_path: Path) -> None:
     release = write_release(tmp_path / "one", "1.0.0")
     holder = farm.connect("h1")
     try:
@@ -211,7 +209,7 @@ def test_two_at_once_one_is_told_who_holds_the_host(farm: Farm, tmp_path: Path) 
     assert farm.deploy(release).hosts[0].status == "healthy"
 
 
-def test_only_so_many_are_kept(farm: Farm, tmp_path: Path) -> None:
+def test_only_keep_releases_are_kept(farm: Farm, tmp_path: Path) -> None:
     farm.deployment = dataclasses.replace(farm.deployment, keep=2)
     for number in range(3):
         farm.deploy(write_release(tmp_path / str(number), f"1.0.{number}"))
@@ -288,7 +286,7 @@ def test_the_log_of_a_service_does_not_grow_without_end(farm: Farm, tmp_path: Pa
         assert keeper.wait(timeout=20) == 0
 
 
-def test_a_log_that_cannot_be_copied_is_cut_all_the_same(farm: Farm, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_copied_is_truncated_anyway(farm: Farm, tmp_path: Path) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0"))
     own = farm.host() / ".slipway"
     impatient = agent_text().replace("LONGEST_LOG=10000000", "LONGEST_LOG=2000")
@@ -386,9 +384,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_process_number_that_is_another_s_by_now_holds_nobody_up(
-    farm: Farm, tmp_path: Path
-) -> None:
+def test_a_reused_process_id_does_not_block_recovery(farm: Farm, tmp_path: Path) -> None:
     farm.deployment = dataclasses.replace(
         farm.deployment, start_timeout=1, stop_timeout=1, hooks=Hooks(timeout=1)
     )

@@ -121,14 +121,14 @@ def test_another_process_at_the_same_port_does_not_count(node: str) -> None:
     )
 
 
-def test_nor_one_at_the_same_port_of_another_address(node: str) -> None:
+def test_a_process_at_the_same_port_of_another_address_does_not_count(node: str) -> None:
     """The old one holds the loopback address that is asked, the new one listens on another."""
     with serving(node, *at("127.0.0.1")) as old, serving(node, *at("127.0.0.2", old.port)) as new:
         said = ask(node, f"http://127.0.0.1:{old.port}/", [new.pid])
     assert f"is answered by process {old.pid}" in said
 
 
-def test_nor_one_that_closes_each_connection_where_the_new_one_listens_elsewhere(node: str) -> None:
+def test_a_process_that_closes_each_connection_does_not_count(node: str) -> None:
     closing = SERVER.replace(
         "answer.statusCode", "answer.shouldKeepAlive = false; answer.statusCode"
     )
@@ -141,7 +141,7 @@ def test_nor_one_that_closes_each_connection_where_the_new_one_listens_elsewhere
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
-def test_one_that_this_user_may_not_look_at(node: str) -> None:
+def test_a_process_of_another_user_does_not_count(node: str) -> None:
     with serving(node) as server:
         command = ["setpriv", "--reuid=65534", "--clear-groups", node, "-e", ASK.read_text()]
         url = f"http://127.0.0.1:{server.port}/"
@@ -156,11 +156,11 @@ def test_an_error_is_not_healthy(node: str, status: int) -> None:
     assert said == ("" if status < 400 else f"health: the response status is {status}")
 
 
-def test_nobody_listens(node: str) -> None:
+def test_no_process_listens(node: str) -> None:
     assert "ECONNREFUSED" in ask(node, "http://127.0.0.1:9/", [1])
 
 
-def test_the_agent_carries_it_as_one_text_of_a_shell() -> None:
+def test_the_agent_contains_it_as_one_shell_string() -> None:
     assert "'" not in ASK.read_text()
     assert ASK.read_text() in agent_text()
     assert "@ask.js@" not in agent_text()

@@ -20,7 +20,7 @@ SOUND: Dict[str, Any] = {
 }
 
 
-def test_what_is_not_said_has_the_values_of_the_target() -> None:
+def test_missing_settings_have_the_defaults_of_the_target() -> None:
     read = deployment.parse(SOUND, "prod.toml")
     assert read == Deployment("/home/app/koa-kkl", ("app1.example.com", "10.0.0.27"), "prod")
     assert (read.keep, read.batch, read.canary, read.max_unhealthy) == (5, "1", 1, 0)
@@ -63,7 +63,7 @@ def test_groups_stand_for_their_hosts(hosts: Any, found: tuple[str, ...]) -> Non
         ({"groups": ["a"]}, "groups = ['a']: expected a table with lists of hosts"),
     ],
 )
-def test_wrong_groups_are_told(more: Dict[str, Any], words: str) -> None:
+def test_wrong_groups_are_reported(more: Dict[str, Any], words: str) -> None:
     with pytest.raises(SlipwayErrors) as raised:
         deployment.parse({**SOUND, "groups": GROUPS, **more}, "prod.toml")
     assert words in str(raised.value)
@@ -149,7 +149,7 @@ def test_addresses_and_names_of_hosts(host: str) -> None:
         ("user", "CORP\\me", "write it like app; not allowed: '\\\\'"),
     ],
 )
-def test_what_is_wrong_with_a_value_is_told(key: str, value: Any, words: str) -> None:
+def test_invalid_values_are_reported_with_the_reason(key: str, value: Any, words: str) -> None:
     with pytest.raises(SlipwayErrors) as raised:
         deployment.parse({**SOUND, key: value}, "prod.toml")
     assert f"{words}\n" in f"{raised.value}\n"

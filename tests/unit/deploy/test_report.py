@@ -66,7 +66,7 @@ def test_the_service_of_what_is_linked(made: Host, row: str, line: str, status: 
     assert report.exit_of([made], "releases", None) == status
 
 
-def test_hosts_that_serve_what_slipway_did_not_deploy_are_named_with_it() -> None:
+def test_hosts_that_serve_foreign_releases_are_named_with_them() -> None:
     hosts = [
         host(ID, release(ID, "0c", ("7",))),
         host("20240101", release("20240101"), name="h2"),

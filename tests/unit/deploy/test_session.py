@@ -92,7 +92,7 @@ def lost(script: str, times: int = 1) -> str:
         ),
     ],
 )
-def test_what_comes_instead_of_an_answer_is_told(script: str, words: str) -> None:
+def test_an_unexpected_end_of_a_session_is_explained(script: str, words: str) -> None:
     assert lost(script) == words
 
 
@@ -110,7 +110,5 @@ def test_what_comes_instead_of_an_answer_is_told(script: str, words: str) -> Non
         ("printf '{\"say\":'; exit 1", "the session ended"),
     ],
 )
-def test_what_ssh_says_before_the_first_answer_is_no_cause_of_a_later_end(
-    end: str, words: str
-) -> None:
+def test_warnings_before_the_first_answer_do_not_explain_a_later_end(end: str, words: str) -> None:
     assert lost(f'{say(BANNER)}; echo \'{{"say":"ok"}}\'; sleep 0.3; {end}', times=2) == words

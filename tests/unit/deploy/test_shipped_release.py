@@ -74,7 +74,7 @@ FAULTS: Dict[str, Callable[[Path, Path], object]] = {
 
 
 @pytest.mark.parametrize("words", FAULTS)
-def test_what_is_not_as_it_says_is_never_offered(tmp_path: Path, words: str) -> None:
+def test_a_release_that_does_not_match_its_manifest_is_refused(tmp_path: Path, words: str) -> None:
     manifest = write_release(tmp_path / "a", "1.0.0")
     FAULTS[words](manifest, manifest.parent / "tiny-1.0.0-prod.tar.gz")
     with pytest.raises(SlipwayError) as raised:

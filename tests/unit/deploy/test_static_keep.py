@@ -29,7 +29,7 @@ def test_files_of_a_release_that_a_server_keeps_stay() -> None:
     assert outdated(lists, day(28), 10, {"a"}) == ([], [])
 
 
-def test_what_was_published_again_is_not_old() -> None:
+def test_files_that_were_published_again_are_not_old() -> None:
     lists = [published(1, "a", "x"), published(2, "b", "y"), published(3, "a", "x")]
     assert outdated(lists, day(28), 10, ()) == (lists[:2], ["y"])
 
@@ -44,7 +44,7 @@ releases = st.builds(
     st.integers(1, 28),
     st.sets(st.sampled_from("abcd")),
 )
-def test_nothing_goes_that_is_in_the_newest_list_or_in_one_that_is_kept(
+def test_files_of_the_newest_list_and_of_kept_lists_stay(
     lists: list[Published], days: int, kept: set[str]
 ) -> None:
     gone, names = outdated(lists, day(28), days, kept)
@@ -55,7 +55,7 @@ def test_nothing_goes_that_is_in_the_newest_list_or_in_one_that_is_kept(
         assert max(lists, key=lambda one: one.at) in staying
 
 
-def test_lists_are_read_and_names_that_lead_elsewhere_are_none(tmp_path: Path) -> None:
+def test_lists_are_read_without_names_that_lead_elsewhere(tmp_path: Path) -> None:
     one = published(1, "a", "js/app.js", "../../etc/passwd", "/etc/passwd", "a\nb")
     for name, content in ((one.file, one.content), ("other", b"x"), ("2026-x", b"x")):
         (tmp_path / name).write_bytes(content)

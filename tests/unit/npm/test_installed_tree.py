@@ -114,7 +114,7 @@ def test_a_file_that_a_package_keeps_among_its_own_programs_stays(tmp_path: Path
     assert "node_modules/koa/node_modules/.bin/kept" in kept
 
 
-def test_each_package_is_weighed_by_itself(tmp_path: Path) -> None:
+def test_each_package_has_its_own_size(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     sizes = {package.path: package for package in tree.sizes(tree.entries())}
     assert "node_modules/absent" not in sizes

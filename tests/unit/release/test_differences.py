@@ -17,7 +17,7 @@ def make(node: str, npm: str, files: Dict[str, str], *layers: str, **highest: st
     return Contents(manifest, files)
 
 
-def test_facts_stand_side_by_side_and_files_below() -> None:
+def test_facts_are_side_by_side_and_files_below() -> None:
     before = make("16.20.2", "8.19.4", {"a": "1", "b": "1", "same": "1"}, GLIBC="GLIBC_2.17")
     after = make(
         "6.3.0", "6.14.18", {"a": "2", "c": "1", "same": "1"}, "addon-x", GLIBC="GLIBC_2.4"
@@ -37,7 +37,7 @@ def test_facts_stand_side_by_side_and_files_below() -> None:
     ]
 
 
-def test_equal_files_are_told_in_one_line() -> None:
+def test_equal_files_are_reported_in_one_line() -> None:
     one, other = (make(node, "8", {"a": "1"}) for node in ("16.20.2", "14.21.3"))
     assert render(one, other).splitlines()[-1] == "all files outside the Node runtime are the same"
 

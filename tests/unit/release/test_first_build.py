@@ -42,7 +42,7 @@ from slipway.release.first_build import bundle_fields, release_fields
         pytest.param(["build"], [], ["src"], {}, id="nothing to guess from"),
     ],
 )
-def test_only_what_departs_from_the_defaults(
+def test_only_fields_that_differ_from_the_defaults(
     scripts: List[str], files: List[str], folders: List[str], fields: Dict[str, Any]
 ) -> None:
     manifest = {"scripts": dict.fromkeys(scripts, "node x")}
@@ -61,5 +61,5 @@ def test_what_runs_in_the_foreground(scripts: List[str], fields: Dict[str, Any])
     assert release_fields({"scripts": dict.fromkeys(scripts, "node x")}) == fields
 
 
-def test_scripts_of_another_kind_are_none() -> None:
+def test_scripts_that_are_not_an_object_are_ignored() -> None:
     assert bundle_fields({"scripts": []}, [], ["service"]) == {"build_script": ""}

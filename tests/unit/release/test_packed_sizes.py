@@ -56,14 +56,14 @@ def test_a_new_version_is_compared_with_the_old_one(record: Path) -> None:
     assert differences(record, build(2500, 5, version="1.1.0")) == ["+1.5 kB", "same"]
 
 
-def test_other_content_of_the_same_size_is_a_difference_of_nothing(record: Path) -> None:
+def test_other_content_of_the_same_size_has_a_difference_of_zero(record: Path) -> None:
     one = [PackedFile(".tar.gz", "a.tar.gz", "1", 10)]
     other = [PackedFile(".tar.gz", "a.tar.gz", "2", 10)]
     differences(record, one)
     assert differences(record, other) == ["+0 B"]
 
 
-def test_a_file_that_is_new_has_nothing_to_be_compared_with(record: Path) -> None:
+def test_a_new_file_has_no_difference(record: Path) -> None:
     tarball, static = build(1000, 5)
     differences(record, [tarball])
     assert differences(record, [tarball, static]) == ["same", "-"]

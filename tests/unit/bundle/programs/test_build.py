@@ -172,7 +172,7 @@ BAD: Dict[str, Tuple[Script, str]] = {
 
 
 @pytest.mark.parametrize(("script", "fault"), BAD.values(), ids=BAD)
-def test_outputs_that_are_not_there_or_lead_away_are_refused(
+def test_missing_outputs_and_links_that_lead_outside_are_refused(
     step: Path, monkeypatch: pytest.MonkeyPatch, script: Script, fault: str
 ) -> None:
     Npm(monkeypatch, script)

@@ -66,7 +66,7 @@ def test_without_a_static_folder_all_that_is_built_is_the_server_s(step: Path) -
     assert names("static.tar.gz") == []
 
 
-def test_what_the_build_wrote_takes_the_place_of_a_server_file(step: Path) -> None:
+def test_a_build_output_replaces_a_server_file(step: Path) -> None:
     pack({"service/app.js": "built"})
     found = {info.name: content for info, content in read_entries("out/app.layer")}
     assert found["service/app.js"] == b"built"
@@ -90,7 +90,7 @@ def test_references_to_published_files_pass(step: Path) -> None:
     assert "dist/js/a.js" in names("static.tar.gz")
 
 
-def test_all_broken_references_are_told_with_file_line_and_address(step: Path) -> None:
+def test_all_broken_references_are_reported_with_file_line_and_address(step: Path) -> None:
     (step / "in" / "server" / "service" / "error.html").write_text(f"\n<img src={BASE}gone.png>")
     (step / "in" / "server" / "service" / "mail.js").write_text(f"'{BASE}not-checked.js'")
     with pytest.raises(SlipwayErrors) as caught:
@@ -112,7 +112,7 @@ def test_all_broken_references_are_told_with_file_line_and_address(step: Path) -
     assert caught.value.next.startswith("let the build write these files to dist/")
 
 
-def test_bytes_that_are_no_text_do_not_stop_the_check(step: Path) -> None:
+def test_bytes_that_are_not_text_do_not_stop_the_check(step: Path) -> None:
     (step / "in" / "server" / "service" / "old.html").write_bytes(b"\xff\xfe<html>")
     pack({"dist/a.js": ""}, BASE)
     names = [info.name for info, _ in read_entries("out/app.layer")]

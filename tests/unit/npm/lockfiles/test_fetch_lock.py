@@ -39,14 +39,14 @@ def test_reads_as_a_list() -> None:
     assert end == ""
 
 
-def test_a_weaker_integrity_of_the_npm_lock_stands_last() -> None:
+def test_a_weaker_integrity_of_the_npm_lock_is_the_last_word() -> None:
     weak = sha1(b"left")
     one = make_entry(locked_integrity=weak)
     assert one.line() == f"{LINE} {weak}"
     assert _fetch(one).entries[0].accepts == (one.integrity, weak)
 
 
-def test_empty_lines_and_comments_are_no_fault() -> None:
+def test_empty_lines_and_comments_are_valid() -> None:
     assert len(_parse(f"{HEAD}\n\n# ours\n{LINE}\n").entries) == 1
 
 
@@ -129,13 +129,13 @@ class TestCheck:
         assert reason.startswith("left@1.0.0: apps/x/package-lock.json has ")
         assert reason.endswith(f"{integrity_of('left', '1.0.0')}, {PATH} has {sha512(b'other')}")
 
-    def test_sha1_is_held_against_what_was_recorded(self) -> None:
+    def test_sha1_is_compared_with_the_recorded_hash(self) -> None:
         weak = make_lock({"node_modules/left": entry(integrity=sha1(b"left"))})
         assert fetch_lock.check(weak, _fetch(make_entry(locked_integrity=sha1(b"left")))) == []
         assert len(fetch_lock.check(weak, _fetch(make_entry(locked_integrity=sha1(b"x"))))) == 1
         assert len(fetch_lock.check(weak, _fetch(make_entry()))) == 1
 
-    def test_an_alias_stands_under_its_real_name(self) -> None:
+    def test_an_alias_is_listed_under_its_real_name(self) -> None:
         lock = make_lock({"node_modules/other": {**entry(), "name": "left"}})
         assert fetch_lock.check(lock, _fetch(make_entry())) == []
 
@@ -153,7 +153,7 @@ def test_every_tarball_has_its_place_in_npms_cache() -> None:
 
 
 @pytest.mark.parametrize("npm_major", [6, 8])
-def test_two_packages_of_one_content_are_both_asked_for_and_checked(npm_major: int) -> None:
+def test_two_packages_with_one_content_are_both_fetched_and_checked(npm_major: int) -> None:
     """Whose content it is not is found out by its own integrity alone."""
     weak = {"old": sha1(b"old"), "right": sha1(b"right")}
     packages = {f"node_modules/{name}": entry(integrity=weak[name]) for name in weak}
@@ -183,9 +183,7 @@ SAME = {"integrity": sha512(b"x"), "sha256": "ab" * 32}
         ({"locked_integrity": sha1(b"x")}, {"locked_integrity": sha1(b"x")}),
     ],
 )
-def test_lines_that_contradict_each_other_are_told(
-    left: Dict[str, Any], right: Dict[str, Any]
-) -> None:
+def test_contradicting_lines_are_reported(left: Dict[str, Any], right: Dict[str, Any]) -> None:
     with pytest.raises(SlipwayErrors) as caught:
         _fetch(make_entry("left", **left), make_entry("right", **right))
     (fault,) = caught.value.faults
@@ -269,7 +267,7 @@ SHA = "ab" * 32
 BINARY = PinnedBinary("left", "1.0.0", SHA, 7, "npm_config_left_binary_host", "v1/left-1.0.0.tgz")
 
 
-def test_binaries_stand_below_the_tarballs_and_come_back() -> None:
+def test_binaries_follow_the_tarballs_and_are_read_again() -> None:
     text = fetch_lock.render([make_entry("zeta")], COMMAND, [BINARY])
     assert text.splitlines()[-1] == (
         f"+ left 1.0.0 {SHA} 7 npm_config_left_binary_host v1/left-1.0.0.tgz"
@@ -294,14 +292,14 @@ def test_binaries_stand_below_the_tarballs_and_come_back() -> None:
         ),
     ],
 )
-def test_a_damaged_line_of_a_binary_is_told(words: Tuple[str, ...], told: str) -> None:
+def test_a_damaged_line_of_a_binary_is_reported(words: Tuple[str, ...], told: str) -> None:
     with pytest.raises(SlipwayErrors) as raised:
         _parse(f"{HEAD}\n+ {' '.join(words)}\n")
     assert told in raised.value.faults[0]
     assert raised.value.faults[0].startswith(f"{PATH}:2: ")
 
 
-def test_one_file_with_two_hashes_is_told() -> None:
+def test_one_file_with_two_hashes_is_reported() -> None:
     other = dataclasses.replace(BINARY, sha256="cd" * 32)
     with pytest.raises(SlipwayErrors, match="duplicate entry"):
         _parse(f"{HEAD}\n{BINARY.line()}\n{other.line()}\n")

@@ -107,7 +107,7 @@ def test_kinds_of_a_version_1_lock() -> None:
     assert lock.manifests == ("package.json", "libs/own/package.json")
 
 
-def test_workspaces_are_told_from_folders() -> None:
+def test_workspaces_are_distinguished_from_folders() -> None:
     lock = make_lock(
         {
             "packages/a": {"version": "1.0.0", "name": "a"},

@@ -26,7 +26,7 @@ def _reasons(lock: NpmLock, *manifests: Dict[str, Any]) -> List[str]:
     return []
 
 
-def test_the_way_out_is_to_make_the_lock_anew() -> None:
+def test_the_next_step_is_to_regenerate_the_lock() -> None:
     with pytest.raises(SlipwayErrors) as caught:
         manifest.require_in_step(make_lock({}), {"package.json": '{"dependencies":{"a":"1"}}'})
     assert (
@@ -133,7 +133,7 @@ class TestVersion3:
             "libs/own/package.json: dependencies: new ^1.0.0: missing from the lockfile"
         ]
 
-    def test_it_has_to_be_there(self) -> None:
+    def test_a_linked_folder_s_package_json_must_exist(self) -> None:
         with pytest.raises(SlipwayErrors) as caught:
             manifest.require_in_step(self.lock, {"package.json": json.dumps(self._good())})
         assert caught.value.faults == ("apps/x/libs/own/package.json",)
@@ -189,7 +189,7 @@ class TestNpmVersions:
     @pytest.mark.parametrize(
         ("lock_version", "npm"), [(1, "8.19.4"), (3, "6.14.18"), (1, "10.9.0")]
     )
-    def test_an_npm_that_cannot_do_it(self, lock_version: int, npm: str) -> None:
+    def test_an_npm_that_cannot_install_the_lock(self, lock_version: int, npm: str) -> None:
         text = lock_text_v1({}) if lock_version == 1 else make_lock({}).text
         lock = npm_lock.parse(text, "apps/x/package-lock.json")
         with pytest.raises(SlipwayError) as caught:
@@ -199,7 +199,7 @@ class TestNpmVersions:
         assert command == f"{REWRITE} --lockfile-version={3 if lock_version == 1 else 1}"
         assert "npm_version = " in setting
 
-    def test_those_that_can(self) -> None:
+    def test_npm_versions_that_can_install_the_lock(self) -> None:
         manifest.require_npm(make_lock({}), "8.19.4")
         manifest.require_npm(npm_lock.parse(lock_text_v1({}), "package-lock.json"), "6.14.18")
 
@@ -241,7 +241,7 @@ def test_npm_6_gets_no_packages_from_another_table_than_was_checked(what: str) -
     assert f"{REWRITE} --lockfile-version=2" in caught.value.next
 
 
-def test_of_one_place_that_a_table_has_twice_both_count() -> None:
+def test_both_entries_count_if_a_table_has_a_place_twice() -> None:
     """Below two links to one folder npm 6 installs what each of them says."""
     links = {
         "libs/own": {"version": "1.0.0"},

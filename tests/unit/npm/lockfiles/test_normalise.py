@@ -70,12 +70,12 @@ def test_editing_what_an_install_reads_changes_it(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["scripts", "description", "main"])
-def test_of_a_linked_folder_too(field: str) -> None:
+def test_editing_what_an_install_reads_of_a_linked_folder_changes_it(field: str) -> None:
     assert _normalised(own={**OWN, field: "edited"}) == _normalised()
 
 
 @pytest.mark.parametrize("field", ["name", "version", "bin", "dependencies"])
-def test_but_its_name_version_and_bins_count(field: str) -> None:
+def test_name_version_and_bins_of_a_linked_folder_count(field: str) -> None:
     assert _normalised(own={**OWN, field: "edited"}) != _normalised()
 
 

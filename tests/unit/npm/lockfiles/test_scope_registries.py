@@ -42,27 +42,27 @@ MIXED = {
 
 
 @pytest.mark.parametrize("version", [1, 3])
-def test_a_scope_that_no_line_binds_is_told_with_the_line(version: int) -> None:
+def test_an_unbound_scope_is_reported_with_the_line_to_add(version: int) -> None:
     (text,) = doubts(MIXED, version=version)
     assert text.startswith("@corp/x, @corp/y: fetched from the registry of ~/.npmrc:1, but ")
     assert "the lockfile has @corp from npm.corp.example;" in text
     assert text.endswith("add to ~/.npmrc: @corp:registry=https://npm.corp.example/")
 
 
-def test_a_bound_scope_is_no_doubt() -> None:
+def test_a_bound_scope_is_not_reported() -> None:
     assert doubts(MIXED, bound=["@corp"]) == []
 
 
-def test_nor_is_a_lock_of_one_host_with_a_mirror() -> None:
+def test_a_lock_of_one_host_with_a_mirror_is_not_reported() -> None:
     """As most locks of teams that use a mirror: it has the public registry's names."""
     lock = {"koa": f"{PUBLIC}koa.tgz", "@babel/core": f"{PUBLIC}core.tgz"}
     assert doubts(lock, registry="https://mirror.example/") == []
 
 
-def test_nor_is_a_registry_that_has_the_scope() -> None:
+def test_a_registry_that_has_the_scope_is_not_reported() -> None:
     assert doubts(MIXED, registry=CORP) == []
 
 
 @pytest.mark.parametrize("address", ["file:x.tgz", "git+ssh://git@h.example/x", "http://[bad/", ""])
-def test_what_names_no_registry_is_no_doubt(address: str) -> None:
+def test_entries_without_a_registry_are_not_reported(address: str) -> None:
     assert doubts({"koa": f"{PUBLIC}koa.tgz", "@corp/x": address}) == []

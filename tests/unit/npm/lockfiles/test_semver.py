@@ -63,11 +63,11 @@ def test_versions_outside_a_range(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", ["latest", "next", "^1.2.3.4", ">=a", "npm:x@1", "1.2.3 || beta"])
-def test_no_claim_about_what_is_no_range(spec: str) -> None:
+def test_an_invalid_range_gives_none(spec: str) -> None:
     assert semver.satisfies("1.2.3", spec) is None
 
 
-def test_no_claim_about_what_is_no_version() -> None:
+def test_an_invalid_version_gives_none() -> None:
     assert semver.satisfies("latest", "^1.0.0") is None
 
 

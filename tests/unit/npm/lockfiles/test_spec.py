@@ -85,7 +85,7 @@ def test_a_login_is_taken_out_of_what_nothing_can_read() -> None:
 
 
 @given(st.text(st.characters() | st.sampled_from(":/@[]#?")))
-def test_any_text_is_some_specifier(text: str) -> None:
+def test_any_text_is_parsed_as_a_specifier(text: str) -> None:
     assert npm_spec.parse(text).kind
 
 

@@ -43,7 +43,7 @@ def keep(folder: Path, content: bytes, integrity: str) -> None:
     cache.store(Content(hashes=sri.parse(integrity)), lambda sink: sink.write(content))
 
 
-def test_nothing_is_known_where_nothing_was_fetched(tmp_path: Path) -> None:
+def test_contents_that_were_never_fetched_are_unknown(tmp_path: Path) -> None:
     found = compare(tmp_path, make_entry(sha512(LEFT)))
     assert found == Report((), 1)
     assert not (tmp_path / "cache").exists()
@@ -73,7 +73,7 @@ def test_a_sha256_that_was_never_seen_for_an_integrity_that_was(tmp_path: Path) 
     assert f"the content of {sha512(LEFT)} has SHA-256 {hashlib.sha256(LEFT).hexdigest()}" in fault
 
 
-def test_a_damaged_cache_is_not_the_lock_s_fault(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_not_reported_as_a_fault_of_the_lock(tmp_path: Path) -> None:
     keep(tmp_path, LEFT, sha512(LEFT))
     (content,) = (one for one in (tmp_path / "cache" / "sha256").rglob("*") if one.is_file())
     content.chmod(0o644)

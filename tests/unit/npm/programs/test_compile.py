@@ -121,7 +121,7 @@ def test_the_package_s_own_folder_is_kept_without_by_products(
     assert report().elsewhere == ()
 
 
-def test_what_a_script_writes_elsewhere_is_told_and_left(
+def test_files_that_a_script_writes_elsewhere_are_reported_and_left_out(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_closure()
@@ -145,7 +145,7 @@ def test_a_link_out_of_the_release_is_refused_with_the_package(
     assert not Path("out/addon-addon.layer").exists()
 
 
-def test_packages_that_would_fetch_a_binary_are_told_to_compile(
+def test_packages_that_would_fetch_a_binary_get_build_from_source(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_closure()
@@ -158,7 +158,7 @@ def test_packages_that_would_fetch_a_binary_are_told_to_compile(
     assert "npm_config_build_from_source" not in compile_it(monkeypatch, {}, decision="run")
 
 
-def test_a_binary_whose_mirror_nobody_can_name_is_told(
+def test_a_binary_without_a_known_mirror_variable_is_an_error(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_closure()
@@ -168,7 +168,7 @@ def test_a_binary_whose_mirror_nobody_can_name_is_told(
     assert '[install-scripts] variables = {"addon" = ["NAME_OF_THE_VARIABLE"]}' in raised.value.next
 
 
-def test_binaries_for_other_systems_are_dropped_where_asked(
+def test_binaries_for_other_systems_are_dropped_on_request(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mac = {f"{PATH}/prebuilds/darwin/addon.node": b"\xcf\xfa\xed\xfe" + bytes(60)}
@@ -188,7 +188,7 @@ def test_a_failing_script_shows_its_last_lines(step: Path, monkeypatch: pytest.M
     assert error.found == "gyp ERR! not ok"
 
 
-def test_a_package_without_install_script_is_told(
+def test_a_package_without_install_script_is_an_error(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_closure(scripts={"test": "x"})

@@ -83,7 +83,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_notes_hash_and_size_of_each_tarball(run: Run) -> None:
+def test_records_hash_and_size_of_each_tarball(run: Run) -> None:
     lock = lock_text(
         {
             "node_modules/left": _entry(LEFT),
@@ -117,7 +117,7 @@ def test_only_new_tarballs_are_fetched(run: Run) -> None:
     assert run.lines() == f"{_line('right', RIGHT)}\n"
 
 
-def test_without_the_old_lock_the_cache_answers(run: Run) -> None:
+def test_without_the_old_lock_hashes_come_from_the_cache(run: Run) -> None:
     lock = lock_text({"node_modules/left": _entry(LEFT)})
     with Registry({"left": {"1.0.0": LEFT}}) as registry:
         run.registry = registry.url
@@ -129,7 +129,7 @@ def test_without_the_old_lock_the_cache_answers(run: Run) -> None:
     assert run.out.read_text() == before
 
 
-def test_a_damaged_old_lock_is_written_anew(run: Run) -> None:
+def test_a_damaged_old_lock_is_replaced(run: Run) -> None:
     run.out.write_text("<<<<<<< ours\n")
     with Registry({"left": {"1.0.0": LEFT}}) as registry:
         run.registry = registry.url
@@ -196,7 +196,7 @@ def test_a_lock_that_cannot_be_installed_is_refused_before_anything_is_fetched(r
     assert not run.out.exists()
 
 
-def test_a_scope_of_the_team_that_is_asked_for_at_the_common_registry_is_told(run: Run) -> None:
+def test_a_private_scope_from_the_common_registry_is_reported(run: Run) -> None:
     lock = lock_text(
         {
             "node_modules/left": _entry(LEFT, resolved="https://registry.example/left.tgz"),
@@ -214,7 +214,7 @@ def test_a_scope_of_the_team_that_is_asked_for_at_the_common_registry_is_told(ru
     assert "add to ~/.npmrc: @corp:registry=https://npm.corp.example/" in done.stderr
 
 
-def test_what_a_lock_names_is_told_without_its_control_characters(run: Run) -> None:
+def test_names_in_messages_have_no_control_characters(run: Run) -> None:
     host = "https://evil\x1bc\x07\u202e\u2028.example/right.tgz"
     lock = lock_text({"node_modules/@corp/right": _entry(RIGHT, resolved=host)})
     with Registry({"@corp/right": {"1.0.0": RIGHT}}) as registry:

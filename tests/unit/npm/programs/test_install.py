@@ -120,7 +120,7 @@ def members(path: str) -> List[str]:
     return [info.name for info, _ in read_entries(path) if not info.isdir()]
 
 
-def test_a_package_whose_script_is_to_run_lies_by_itself(
+def test_a_package_whose_script_will_run_is_in_a_separate_archive(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tarball()
@@ -135,7 +135,7 @@ def test_a_package_whose_script_is_to_run_lies_by_itself(
 MAC = {"addon.node": b"\xcf\xfa\xed\xfe" + bytes(60)}
 
 
-def test_binaries_for_other_systems_are_dropped_from_the_release_alone(
+def test_binaries_for_other_systems_are_dropped_only_from_the_release(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tarball()
@@ -146,7 +146,7 @@ def test_binaries_for_other_systems_are_dropped_from_the_release_alone(
     assert json.loads(Path("out/dependencies.elf.json").read_text()) == []
 
 
-def test_binaries_for_other_systems_stay_unless_told_otherwise(
+def test_binaries_for_other_systems_stay_by_default(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tarball()
@@ -164,7 +164,7 @@ def test_a_failing_npm_shows_its_last_lines(step: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_an_odd_tarball_is_told_before_what_npm_says_of_it(
+def test_an_invalid_tarball_is_reported_instead_of_npms_error(
     step: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     write_tarball(type=tarfile.FIFOTYPE)
@@ -173,14 +173,14 @@ def test_an_odd_tarball_is_told_before_what_npm_says_of_it(
     assert not Path("out/install.json").exists()
 
 
-def test_a_check_that_cannot_be_made_is_no_success(
+def test_a_check_that_cannot_run_is_not_a_success(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(FileNotFoundError):
         install(monkeypatch)
 
 
-def test_a_disk_that_fills_beside_the_main_thread_is_no_success(
+def test_a_disk_that_fills_in_the_second_thread_is_not_a_success(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: str, entries: object) -> None:
@@ -192,7 +192,7 @@ def test_a_disk_that_fills_beside_the_main_thread_is_no_success(
         install(monkeypatch)
 
 
-def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
+def test_npm_is_ended_as_soon_as_a_tarball_is_invalid(
     step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would go on to unpack the ten gigabytes that were just found."""
@@ -216,9 +216,7 @@ def test_npm_is_ended_as_soon_as_a_tarball_is_found_odd(
         install_packages.install(arguments(tarball()))
 
 
-def test_the_largest_tarball_is_looked_into_first(
-    step: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_largest_tarball_is_checked_first(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: List[str] = []
     monkeypatch.setattr(package_tarball, "check", lambda path, label: seen.append(label))
     for name, size in (("a", 10), ("b", 3000), ("c", 200)):
@@ -247,7 +245,7 @@ def test_a_tarball_of_another_content_than_the_lock_names_is_refused(
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_one_content_of_two_packages_must_be_that_of_both(
+def test_one_content_of_two_packages_must_match_both(
     step: Path, monkeypatch: pytest.MonkeyPatch, order: int
 ) -> None:
     write_tarball()

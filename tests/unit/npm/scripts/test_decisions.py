@@ -38,7 +38,7 @@ def faults(field: Dict[str, str]) -> List[str]:
     return list(raised.value.faults)
 
 
-def test_an_entry_with_a_range_stands_above_one_without() -> None:
+def test_an_entry_with_a_range_wins_over_one_without() -> None:
     field = {"sqlite3": "source", "sqlite3@<5": "skip", "@a/addon@^1.0.0": "prebuilt"}
     assert [decide(field, one) for one in LOCK[-2:]] == [Decision.SOURCE, Decision.SKIP]
     assert decide(field, package("@a/addon")) is Decision.PREBUILT
@@ -46,12 +46,12 @@ def test_an_entry_with_a_range_stands_above_one_without() -> None:
     decisions.check(decisions.parse(field, WHERE), LOCK, WHERE)
 
 
-def test_scripts_that_do_nothing_are_refused_unless_somebody_wants_them() -> None:
+def test_scripts_that_do_nothing_are_skipped_without_an_entry() -> None:
     assert decide({}, package("core-js", "3.0.0")) is Decision.SKIP
     assert decide({"core-js": "run"}, package("core-js", "3.0.0")) is Decision.RUN
 
 
-def test_entries_that_fit_nothing_or_too_much_are_told() -> None:
+def test_entries_that_match_nothing_or_too_much_are_reported() -> None:
     assert faults({"bcript": "source"}) == ['"bcript"; did you mean bcrypt?']
     assert faults({"app": "source"}) == ['"app"']
     assert faults({"sqlite3@^3": "source"}) == ['"sqlite3@^3": the lockfile has 4.2.0, 5.1.7']
@@ -60,7 +60,7 @@ def test_entries_that_fit_nothing_or_too_much_are_told() -> None:
     ]
 
 
-def test_words_that_are_not_known_are_told_all_at_once() -> None:
+def test_all_invalid_entries_are_reported_at_once() -> None:
     assert faults({"a": "sorce", "b@no such range": "run", "../c": "run", "d": ""}) == [
         '"../c": "../c" is not a valid npm package name',
         '"a": "sorce"; did you mean source?',
@@ -69,7 +69,7 @@ def test_words_that_are_not_known_are_told_all_at_once() -> None:
     ]
 
 
-def test_what_nobody_has_decided_on_is_listed_with_the_lines_to_add() -> None:
+def test_undecided_packages_are_listed_with_the_lines_to_add() -> None:
     undecided = [
         ScriptedPackage(
             path="node_modules/sqlite3",

@@ -48,7 +48,7 @@ def test_the_variables_of_a_package(kind: str) -> None:
     assert mirrors.variables(name, manifest, {}) == expected
 
 
-def test_the_user_s_own_table_stands_first() -> None:
+def test_the_user_s_own_table_comes_first() -> None:
     own = {"node-sass": ["OUR_SASS"], "plain": ["PLAIN_MIRROR"]}
     found = mirrors.variables("node-sass", {}, own)
     assert found == ("OUR_SASS", "SASS_BINARY_SITE", "npm_config_sass_binary_site")
@@ -76,7 +76,7 @@ def test_only_variables_for_mirrors_of_the_package_are_known(
     assert mirrors.is_known(package, variable, {"plain": ["PLAIN_MIRROR"]}) is known
 
 
-def test_a_request_tells_the_variable_that_it_came_by() -> None:
+def test_a_request_shows_which_variable_it_used() -> None:
     names = ("A", "ELECTRON_MIRROR")
     given = mirrors.addresses(names, "http://127.0.0.1:9")
     assert given == {"A": "http://127.0.0.1:9/0", "ELECTRON_MIRROR": "http://127.0.0.1:9/1/"}
@@ -95,5 +95,5 @@ def test_a_request_tells_the_variable_that_it_came_by() -> None:
         ("node install.js", "custom script"),
     ],
 )
-def test_what_a_script_is(script: str, kind: str) -> None:
+def test_the_kind_of_a_script(script: str, kind: str) -> None:
     assert mirrors.kind({"install": script}) == kind

@@ -64,7 +64,7 @@ def test_install_scripts_are_those_that_npm_runs(
         ("index.js", False),
     ],
 )
-def test_what_the_compilation_alone_needed_goes(file: str, left: bool) -> None:
+def test_by_products_of_the_compilation_are_removed(file: str, left: bool) -> None:
     assert native_packages.is_by_product(file) is left
 
 

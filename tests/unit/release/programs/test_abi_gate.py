@@ -53,13 +53,13 @@ def test_files_are_named_with_the_package_that_brought_them(step: Path) -> None:
     assert (found.verdict, found.needed) == ("fits", ("libc.so.6",))
 
 
-def test_an_archive_that_is_no_release_is_audited_too(step: Path) -> None:
+def test_an_archive_that_is_not_a_release_is_audited_too(step: Path) -> None:
     pack(step, {"x.node": content(SMALL), "readme": b"text"})
     (found,) = audit(step, ceilings={"GLIBC": "2.1"})
     assert (found.package, found.verdict) == ("", "breach")
 
 
-def test_a_file_that_is_no_archive_is_told(step: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_an_error(step: Path) -> None:
     (step / "in/release/app.tar.gz").write_bytes(b"text")
     with pytest.raises(SlipwayError) as raised:
         audit(step)

@@ -173,7 +173,7 @@ def test_variables_of_the_host_keep_their_values(release: Release) -> None:
 @pytest.mark.parametrize(
     "name", ["with space", "it's", 'quo"te', "*star", "-dash", "ünï", "$HOME", "a\\b"]
 )
-def test_the_release_may_lie_anywhere(tmp_path: Path, shell: Sequence[str], name: str) -> None:
+def test_the_release_may_be_anywhere(tmp_path: Path, shell: Sequence[str], name: str) -> None:
     release = make_release(tmp_path / name, shell)
     assert release.run("start").folder == str(tmp_path / name)
     relative = release.run("start", app="./bin/app", cwd=release.folder)
@@ -214,7 +214,7 @@ def test_help_goes_to_the_output(release: Release, command: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["strat"], [""], ["--version"]])
-def test_an_unknown_command_is_told_what_there_is(release: Release, arguments: List[str]) -> None:
+def test_an_unknown_command_prints_the_usage(release: Release, arguments: List[str]) -> None:
     said = release.run(*arguments)
     assert (said.code, said.stdout) == (2, "")
     assert "usage: bin/app start" in said.stderr
@@ -227,7 +227,7 @@ def test_run_without_a_script_says_what_is_missing(release: Release) -> None:
     assert said.stderr == "bin/app: run needs the name of a script of package.json\n"
 
 
-def test_the_shell_of_the_first_line_is_enough(tmp_path: Path) -> None:
+def test_a_posix_shell_is_enough(tmp_path: Path) -> None:
     release = make_release(tmp_path / "release", [])
     assert release.run("start").folder == str(release.folder)
 
@@ -278,7 +278,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize("content", BAD_LINES.values(), ids=BAD_LINES)
-def test_a_bad_line_is_told_by_its_number_and_not_shown(
+def test_a_bad_line_is_reported_by_its_number_and_not_shown(
     tmp_path: Path, shell: Sequence[str], content: bytes
 ) -> None:
     said = with_env_file(tmp_path, shell, content).run("start")
@@ -296,7 +296,7 @@ def test_a_missing_environment_file_stops_the_start(tmp_path: Path, shell: Seque
     )
 
 
-def test_a_folder_is_no_environment_file(tmp_path: Path, shell: Sequence[str]) -> None:
+def test_a_folder_is_not_an_environment_file(tmp_path: Path, shell: Sequence[str]) -> None:
     release = make_release(tmp_path / "release", shell, env_file=str(tmp_path))
     said = release.run("start")
     assert (said.code, said.stdout) == (1, "")

@@ -432,7 +432,7 @@ def test_a_layer_that_was_changed_after_its_check_is_not_taken(step: Path) -> No
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"sha256": "", "size": 1, "kinds": [], "links": {}}']
 )
-def test_a_damaged_result_of_a_check_is_told(step: Path, text: str) -> None:
+def test_a_damaged_result_of_a_check_is_an_error(step: Path, text: str) -> None:
     path = step / "in" / "checked" / "runtime.checked.json"
     path.write_text(text)
     with pytest.raises(SlipwayError, match="is not a valid result of the check of a layer"):

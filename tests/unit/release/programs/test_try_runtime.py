@@ -43,7 +43,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_release_that_slipway_did_not_write_is_told(
+def test_a_release_that_slipway_did_not_write_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     content, fault = HOSTILE[case]
