@@ -14,7 +14,7 @@ import pytest
 from tests.docs import pages
 from tests.docs.pages import Command, File
 from tests.docs.shell import Shell
-from tests.e2e import harness
+from tests.e2e import harness, shared
 from tests.e2e.harness import Caches, Workspace
 
 TIME_LIMIT = 900.0
@@ -37,7 +37,8 @@ def clone(scratch: Path) -> Iterator[Workspace]:
     tools = str(harness.tools_folder(scratch / "tools"))
     env = {"LOG_DIR": str(scratch / "logs")}
     root = scratch / "clone" / "slipway"
-    with Workspace.make(root, Caches(scratch / "caches"), tools, daemon=True, env=env) as made:
+    caches = Caches(scratch / "caches", shared.runner())
+    with Workspace.make(root, caches, tools, daemon=True, env=env) as made:
         made.commit()
         yield made
 

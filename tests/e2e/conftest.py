@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from tests.e2e import harness
+from tests.e2e import harness, shared
 from tests.e2e.engine import Engine, running_engine
 from tests.e2e.harness import Caches, Result, User, Workspace
 from tests.unit.registry_stub import Registry
@@ -73,7 +73,7 @@ def first(session_folder: Path) -> Iterator[First]:
     """koa-kkl's release, packaged as on a machine that never saw Slipway.
 
     No node, npm or docker, no Python that Pants could run on, and false tools that come first.
-    Every other test of the session starts from the caches that this run filled.
+    The other tests of its session start from the caches that this run filled.
     """
     false = harness.false_tools(
         session_folder / "false-tools", ("python3", "tar", "gzip", "sed", "find")
@@ -86,9 +86,12 @@ def first(session_folder: Path) -> Iterator[First]:
 
 
 @pytest.fixture(scope="session")
-def caches(first: First) -> Caches:
-    """Caches that the tests of a session share."""
-    return first.workspace.caches
+def caches(request: Any, session_folder: Path, tools: str) -> Caches:
+    """Filled caches that the tests of a session share: those of its first run, if it has one."""
+    if any("first" in item.fixturenames for item in request.session.items):
+        first: First = request.getfixturevalue("first")
+        return first.workspace.caches
+    return shared.filled_caches(session_folder / "caches", tools)
 
 
 @pytest.fixture(scope="session")

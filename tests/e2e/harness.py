@@ -342,6 +342,8 @@ class Workspace:
             "PANTS_PANTSD": str(self.daemon).lower(),
             "PANTS_DYNAMIC_UI": "false",
             "PANTS_STREAMING_WORKUNITS_COMPLETE_ASYNC": "false",
+            # Other sessions of tests run beside this one.
+            "PANTS_PROCESS_EXECUTION_LOCAL_PARALLELISM": "2",
             MARK: self.mark,
             **self.env,
             **(more or {}),

@@ -9,16 +9,18 @@ from typing import Tuple
 
 import pytest
 
+from tests.e2e import shared as shared_caches
 from tests.e2e.harness import Workspace
 
 
 def container(root: Path, *shared: Path, uid: int = 0) -> Tuple[str, ...]:
     """Starts a command, as user `uid`, on a machine whose files are those of an image, as CI does.
 
-    It has this machine's devices and processes, and the folders `shared`.
+    It has this machine's devices and processes, the Pants of all tests, and the folders `shared`.
     """
+    installed = shared_caches.runner()
     mounts = [f"mount --bind {root} {root}"]
-    for path in (Path("/proc"), Path("/dev"), *shared):
+    for path in (Path("/proc"), Path("/dev"), installed, *shared):
         mounts.append(f"mkdir -p {root}{path} && mount --rbind {path} {root}{path}")
     become = f"--userspec={uid}:{uid} --groups=" if uid else ""
     enter = f'exec chroot {become} {root} sh -c \'cd "$0" && exec "$@"\' "$PWD" "$@"'

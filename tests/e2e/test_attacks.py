@@ -20,21 +20,21 @@ from tests.e2e.attacks.arenas import ARENAS, Surroundings, fill_caches, open_are
 from tests.e2e.attacks.campaign import Campaign, Cell
 from tests.e2e.attacks.fence import NoFence, fence
 from tests.e2e.attacks.table import ALL_TOGETHER, ATTACKS, EXHAUSTING, INSTALL, reason_of
-from tests.e2e.conftest import First
 from tests.e2e.engine import Engine, running_engine
+from tests.e2e.harness import Caches
 
 QUICK = "namespaces as root"
 
 
 @pytest.fixture(scope="module")
 def surroundings(
-    first: First, tools: str, session_folder: Path, request: pytest.FixtureRequest
+    caches: Caches, tools: str, session_folder: Path, request: pytest.FixtureRequest
 ) -> Surroundings:
     def engine() -> Engine:
         started: Engine = request.getfixturevalue("engine")
         return started
 
-    return Surroundings(session_folder, first.workspace.caches, tools, engine)
+    return Surroundings(session_folder, caches, tools, engine)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ command without it shows that nothing was spoiled.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import os
 import tarfile
@@ -17,7 +18,7 @@ from typing import Callable, Dict, Iterator, List, Tuple
 import pytest
 
 from tests.e2e.bad_input import assert_told, differences, state_of
-from tests.e2e.harness import Workspace
+from tests.e2e.harness import Caches, Workspace
 from tests.e2e.tiny_app import TinyApp, make_package, member
 from tests.unit.registry_stub import Registry
 
@@ -25,8 +26,9 @@ _ON_SMALL_DISK = 'mount -t tmpfs -o size=$1 none "$2" && shift 2 && exec "$@"'
 
 
 @pytest.fixture(scope="module")
-def workspace(make_workspace: Callable[..., Workspace]) -> Iterator[Workspace]:
-    made = make_workspace("machine")
+def workspace(make_workspace: Callable[..., Workspace], caches: Caches) -> Iterator[Workspace]:
+    # With a runner's folder of its own, where no other session makes sandboxes: they are measured.
+    made = make_workspace("machine", caches=dataclasses.replace(caches, shared_runner=None))
     app = TinyApp(made, "apps/warm")
     app.write()
     made.pants("package", app.release).ok()

@@ -17,7 +17,7 @@ from typing import Dict, Iterator, List, Optional
 
 import pytest
 
-from tests.e2e import archives, harness
+from tests.e2e import archives, harness, shared
 from tests.e2e.app_client import Operator, answers, free_port, get
 from tests.e2e.conftest import First
 from tests.e2e.harness import Workspace
@@ -39,6 +39,17 @@ def test_fresh_clone_with_false_tools_on_its_path(first: First) -> None:
         f"{NAME}.tar.gz",
     ]
     print("sha256", archives.sha256(built.release()), f"{first.result.seconds:.0f} s")
+
+
+def test_its_bytes_are_those_that_other_tools_and_another_python_made(
+    first: First, tools: str
+) -> None:
+    """Root's, with this machine's tools and Python: see `shared`. `test_identical_bytes` goes on."""
+    made = {
+        file.name: archives.sha256(file)
+        for file in first.workspace.dist("apps.koa-kkl", "release").iterdir()
+    }
+    assert made == shared.release_digests(tools)
 
 
 def test_each_step_shows_once(first: First) -> None:

@@ -1,7 +1,8 @@
 """The same bytes on every machine: the extremes of users, folders, settings and libraries at once.
 
-Four cold builds in all: the session's first run (root, false tools, a Python made from Debian's
-packages), and those of MACHINES. The canary application writes what its build step sees of the
+The cold builds are that of the shared caches (root), another user's on another machine, and in
+the long tier one for each Python; `test_first_release` compares a build with false tools and a
+Python made from Debian's packages. The canary application writes what its build step sees of the
 machine into its release, and must come out equal too.
 """
 
@@ -24,7 +25,7 @@ from typing import Any, Callable, Dict, List, Optional
 import pytest
 
 from tests.e2e import archives, canary, harness
-from tests.e2e.conftest import First, OtherUser
+from tests.e2e.conftest import OtherUser
 from tests.e2e.harness import Caches, Workspace
 from tests.places import NO_VARIABLES
 
@@ -35,15 +36,12 @@ _CLONE_NEWUTS = 0x04000000
 
 
 @pytest.fixture(scope="module")
-def reference(make_workspace: Callable[..., Workspace], first: First) -> Dict[str, Path]:
-    """The first run's release, and the canary's, built by the same user in another clone."""
+def reference(make_workspace: Callable[..., Workspace]) -> Dict[str, Path]:
+    """The release of koa-kkl that the shared caches hold, and the canary's, by the same user."""
     clone = make_workspace("canary")
     canary.write(clone)
-    clone.pants("package", canary.RELEASE).ok()
-    return {
-        **outputs(first.workspace, "apps.koa-kkl/release"),
-        **outputs(clone, "apps.canary/release"),
-    }
+    clone.pants(*TARGETS).ok()
+    return everything(clone)
 
 
 def outputs(workspace: Workspace, folder: str) -> Dict[str, Path]:

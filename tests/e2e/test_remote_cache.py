@@ -37,28 +37,43 @@ def action_digests(result: Result) -> Dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def filled(
-    first: First, make_workspace: Callable[..., Workspace], session_folder: Path
-) -> Iterator[CacheServer]:
-    """A server that has the results of a release, written by a run with an empty store."""
+def server(session_folder: Path) -> Iterator[CacheServer]:
     if cache_server.program() is None:
         pytest.skip(f"the Python index of this machine does not have {cache_server.WHEEL}")
-    with CacheServer(session_folder / "cache-server") as server:
-        writer = make_workspace("writer", caches=own_caches(first, session_folder, "writer"))
-        result = writer.pants(*PACKAGE, env=with_cache(server)).ok()
-        assert result.counts.ran == first.result.counts.ran
-        yield server
+    with CacheServer(session_folder / "cache-server") as started:
+        yield started
 
 
-def own_caches(first: First, session_folder: Path, name: str) -> Caches:
-    return first.workspace.caches.fresh(session_folder / f"caches-{name}")
+@pytest.fixture(scope="module")
+def writer(
+    server: CacheServer,
+    make_workspace: Callable[..., Workspace],
+    caches: Caches,
+    session_folder: Path,
+) -> First:
+    """A run with an empty store, which writes the results of a release to the server."""
+    workspace = make_workspace("writer", caches=caches.fresh(session_folder / "caches-writer"))
+    return First(workspace, workspace.pants(*PACKAGE, env=with_cache(server)).ok())
+
+
+@pytest.fixture(scope="module")
+def filled(server: CacheServer, writer: First) -> CacheServer:
+    """A server that has the results of a release."""
+    assert writer.result.counts.steps(HIT_REMOTELY) == []
+    return server
+
+
+def own_caches(writer: First, session_folder: Path, name: str) -> Caches:
+    return writer.workspace.caches.fresh(session_folder / f"caches-{name}")
 
 
 @pytest.fixture
-def cold(first: First, make_workspace: Callable[..., Workspace], session_folder: Path) -> Workspace:
+def cold(
+    writer: First, make_workspace: Callable[..., Workspace], session_folder: Path
+) -> Workspace:
     """A clone whose user has neither a store nor downloads nor unpacked trees."""
     number = len(list(session_folder.glob("caches-cold-*")))
-    caches = own_caches(first, session_folder, f"cold-{number}")
+    caches = own_caches(writer, session_folder, f"cold-{number}")
     return make_workspace("cold", caches=caches)
 
 
@@ -75,7 +90,7 @@ def copied(filled: CacheServer, scratch: Path) -> Path:
 
 
 def test_cold_store_takes_every_step_from_the_cache_and_asks_no_registry(
-    first: First, filled: CacheServer, cold: Workspace
+    writer: First, filled: CacheServer, cold: Workspace
 ) -> None:
     with RegistryStub() as registry:
         cold.write_npmrc(registry=registry.url)
@@ -84,7 +99,7 @@ def test_cold_store_takes_every_step_from_the_cache_and_asks_no_registry(
     assert registry.requests == []
     assert result.counts.ran == []
     assert result.counts.fetched == []
-    assert result.counts.steps(HIT_REMOTELY) == first.result.counts.ran
+    assert result.counts.steps(HIT_REMOTELY) == writer.result.counts.ran
     assert cold.release().stat().st_size > 10_000_000
     # What only intermediate steps need stayed on the server: `installed.tar` alone is larger.
     assert size(cold.caches.store) < 100_000_000
@@ -108,7 +123,7 @@ def test_changed_client_line_builds_on_cached_layers(filled: CacheServer, cold: 
 
 @pytest.mark.long
 def test_two_users_ask_for_the_same_actions(
-    first: First, filled: CacheServer, cold: Workspace, other_user: OtherUser, scratch: Path
+    writer: First, filled: CacheServer, cold: Workspace, other_user: OtherUser, scratch: Path
 ) -> None:
     """Neither the user, the folders nor the options that should not matter are in a key."""
     ours = cold.pants(*PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug")).ok()
@@ -124,7 +139,7 @@ def test_two_users_ask_for_the_same_actions(
             *options, *PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug", TZ="Asia/Shanghai")
         ).ok()
     assert theirs.counts.ran == []
-    assert sorted(action_digests(ours)) == first.result.counts.ran
+    assert sorted(action_digests(ours)) == writer.result.counts.ran
     assert action_digests(theirs) == action_digests(ours)
     for description, digest in sorted(action_digests(ours).items()):
         print(digest, description)
@@ -132,16 +147,16 @@ def test_two_users_ask_for_the_same_actions(
 
 @pytest.mark.long
 def test_outputs_that_the_server_lost_are_made_again(
-    first: First, copied: Path, cold: Workspace
+    writer: First, copied: Path, cold: Workspace
 ) -> None:
     """The server forgot contents but no action: no hit where any is missing, and a right release."""
     forget_contents(copied)
     with CacheServer(copied) as server:
         result = cold.pants(*PACKAGE, env=with_cache(server)).ok()
     hits = result.counts.steps(HIT_REMOTELY)
-    assert sorted([*result.counts.ran, *hits]) == first.result.counts.ran
+    assert sorted([*result.counts.ran, *hits]) == writer.result.counts.ran
     assert "Install 674 npm packages of apps/koa-kkl" in result.counts.ran
-    assert archives.first_difference(first.workspace.release(), cold.release()) == ""
+    assert archives.first_difference(writer.workspace.release(), cold.release()) == ""
 
 
 def forget_contents(folder: Path) -> None:
@@ -166,11 +181,11 @@ def test_server_that_is_down_costs_a_warning(cold: Workspace, session_folder: Pa
 
 @pytest.mark.long
 def test_contents_that_locks_name_are_not_taken_from_the_server(
-    first: First, copied: Path, cold: Workspace
+    writer: First, copied: Path, cold: Workspace
 ) -> None:
     """It knows no result, and has other bytes under the name of every tarball and package."""
     shutil.rmtree(copied / "actioncache" / "objects")
-    downloads = first.workspace.caches.named / "slipway_downloads" / "sha256"
+    downloads = writer.workspace.caches.named / "slipway_downloads" / "sha256"
     locked = [path for path in downloads.rglob("*") if path.is_file()]
     assert len(locked) > 700
     for path in locked:
@@ -180,7 +195,7 @@ def test_contents_that_locks_name_are_not_taken_from_the_server(
     with CacheServer(copied) as server:
         result = cold.pants(*PACKAGE, env=with_cache(server)).ok()
     assert result.counts.steps(HIT_REMOTELY) == []
-    assert archives.first_difference(first.workspace.release(), cold.release()) == ""
+    assert archives.first_difference(writer.workspace.release(), cold.release()) == ""
     for name in ("npm tarball", "Node.js and npm as npm packages", "Debian package"):
         page.hold(name, page.REMOTE, "not taken")
 
@@ -196,7 +211,7 @@ HOSTILE: Dict[str, Tuple[Item, str]] = {
 
 @pytest.mark.long
 def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_trusted(
-    first: First, filled: CacheServer, copied: Path, cold: Workspace, session_folder: Path
+    writer: First, filled: CacheServer, copied: Path, cold: Workspace, session_folder: Path
 ) -> None:
     """Somebody who can write to the server replaces the layer of the npm packages."""
     found = cold.pants(*PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug")).ok()
@@ -209,7 +224,7 @@ def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_tru
         write_object(copied, content)
         result.chmod(0o644)
         result.write_bytes(with_output(sound, LAYER, content))
-        cold.caches = own_caches(first, session_folder, f"poisoned-{name}")
+        cold.caches = own_caches(writer, session_folder, f"poisoned-{name}")
         with CacheServer(copied) as server:
             return cold.pants(*PACKAGE, env=with_cache(server))
 
@@ -223,7 +238,7 @@ def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_tru
     assert "it does not match the files of the layer" in refused.output
     listed = changed.replace(sha256(content), sha256(other), 1)
     package_with("content", own_gzip(listed)).ok()
-    assert archives.first_difference(first.workspace.release(), cold.release()) != ""
+    assert archives.first_difference(writer.workspace.release(), cold.release()) != ""
     told = f"{', '.join(HOSTILE)}, its own list of files; the contents are trusted"
     page.hold("result of a step", page.REMOTE, told)
 

@@ -1,0 +1,89 @@
+"""One Pants and one set of filled caches for all sessions of tests, in the cache of their user.
+
+To install Pants, to assemble the images and to package koa-kkl takes over a minute of computing.
+The first session that needs them makes them, the others wait for it and copy. Tests of what happens
+with empty caches use the fixture `first` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Dict, Iterator
+
+from tests.e2e import archives, harness
+from tests.e2e.harness import Caches, Workspace
+
+RELEASE = "release"
+# What the results in the caches depend on; a change of any of it makes them again.
+_SOURCES = ("pants", "pants.toml", "3rdparty", "build_rules", "toolchains", "apps/koa-kkl")
+
+
+def _top() -> Path:
+    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway-tests"
+    top.mkdir(parents=True, exist_ok=True)
+    return top
+
+
+def runner() -> Path:
+    """The folder in which the runner keeps Pants, an environment for each lock.
+
+    The runner itself lets one of many runs install it, and removes what belongs to no workspace.
+    """
+    folder = _top() / "runner"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _key() -> str:
+    digest = hashlib.sha256()
+    for name in sorted(harness.repository_files()):
+        if any(name == source or name.startswith(f"{source}/") for source in _SOURCES):
+            digest.update(f"{name}\0".encode())
+            digest.update(hashlib.sha256((harness.origin / name).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _filled(path: str) -> Iterator[Path]:
+    """The shared folder, made if nobody has yet, while nobody removes it."""
+    top = _top()
+    with (top / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        filled = top / "caches" / _key()
+        if not filled.exists():
+            _fill(filled, path)
+        # Many may read at once.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield filled
+
+
+def filled_caches(folder: Path, path: str) -> Caches:
+    """Caches at `folder` with all that a release of koa-kkl takes; `path` is the PATH of its run."""
+    caches = Caches(folder, runner()).make()
+    with _filled(path) as filled:
+        for part in (caches.store, caches.named):
+            subprocess.run(["cp", "-a", f"{filled / part.name}/.", str(part)], check=True)
+    return caches
+
+
+def release_digests(path: str) -> Dict[str, str]:
+    """The SHA-256 of each file of the release that the shared caches were filled by."""
+    with _filled(path) as filled:
+        return {file.name: archives.sha256(file) for file in (filled / RELEASE).iterdir()}
+
+
+def _fill(filled: Path, path: str) -> None:
+    harness.remove(filled.parent)  # of earlier sources
+    new = filled.with_name(".new")
+    with harness.scratch_folder("filled-") as scratch, Workspace.make(
+        scratch / "clone", Caches(new, runner()), path
+    ) as workspace:
+        workspace.pants("package", "//apps/koa-kkl:release").ok()
+        shutil.copytree(workspace.dist("apps.koa-kkl", "release"), new / RELEASE)
+    new.rename(filled)
