@@ -36,15 +36,6 @@ def farm() -> Iterator[HostFarm]:
         yield made
 
 
-@pytest.fixture
-def fleet(farm: HostFarm, tmp_path: Path) -> Iterator[Fleet]:
-    """Hosts on which nothing has been deployed."""
-    made = Fleet(farm, tmp_path)
-    yield made
-    for host in farm.hosts:
-        made.clean(host)
-
-
 EVERYWHERE = ("h1", "h2", "h3")
 
 

@@ -23,13 +23,6 @@ def made() -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(made: Site, tmp_path: Path) -> Iterator[Site]:
-    made.releases = tmp_path
-    yield made
-    made.clean()
-
-
-@pytest.fixture
 def without_flock(made: Site) -> Iterator[None]:
     made._run("mount --bind /dev/null $(readlink -f $(command -v flock))")
     try:

@@ -31,13 +31,6 @@ def farm() -> Iterator[HostFarm]:
 
 
 @pytest.fixture
-def fleet(farm: HostFarm, tmp_path: Path) -> Iterator[Fleet]:
-    made = Fleet(farm, tmp_path)
-    yield made
-    made.clean(farm.hosts[0])
-
-
-@pytest.fixture
 def host(farm: HostFarm) -> Host:
     return farm.hosts[0]
 

@@ -24,13 +24,6 @@ def made() -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture
-def site(made: Site, tmp_path: Path) -> Iterator[Site]:
-    made.releases = tmp_path
-    yield made
-    made.clean()
-
-
 class Command:
     """One run of the program, with an inventory of its own."""
 

@@ -14,7 +14,7 @@ from slipway.deploy.deployment import Health
 from tests.deploy.sites import Site, plain_site
 from tests.e2e import harness
 from tests.npm import npm_tools
-from tests.npm.npm_tools import NPM_8
+from tests.npm.npm_tools import NPM_6_OLD_NODE
 
 SERVER = """
 require("http").createServer(function (asked, answer) { answer.end(process.argv[3]); })
@@ -30,7 +30,7 @@ def made() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    return f"{npm_tools.unpacked(NPM_8)[0]}/bin/node"
+    return f"{npm_tools.unpacked(NPM_6_OLD_NODE)[0]}/bin/node"
 
 
 @pytest.fixture
@@ -42,12 +42,10 @@ def port() -> int:
 
 
 @pytest.fixture
-def site(made: Site, tmp_path: Path, port: int) -> Iterator[Site]:
-    made.releases = tmp_path
+def site(site: Site, port: int) -> Site:
     url = f"http://127.0.0.1:{port}/"
-    made.configure(health=Health(url=url, retries=4, interval=1, timeout=5, hold=1))
-    yield made
-    made.clean()
+    site.configure(health=Health(url=url, retries=4, interval=1, timeout=5, hold=1))
+    return site
 
 
 def ship(site: Site, node: str, port: int, version: str) -> Any:

@@ -37,10 +37,8 @@ def made() -> Iterator[Site]:
 
 
 @pytest.fixture
-def root(made: Site, tmp_path: Path) -> Iterator[Site]:
-    made.releases = tmp_path
-    yield made
-    made.clean()
+def root(site: Site) -> Site:
+    return site
 
 
 # --- The way there.

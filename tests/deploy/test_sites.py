@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Any, Iterator, Tuple
 
 import pytest
 
@@ -18,19 +18,16 @@ from tests.deploy.sites import SITES, Site, snapshot
 NOBODY_LISTENS = Health(url="http://127.0.0.1:9/", retries=1, interval=0, timeout=2, hold=0)
 
 
-@pytest.fixture(scope="module", params=SITES)
-def made(request: pytest.FixtureRequest) -> Iterator[Site]:
-    with SITES[request.param]() as site:  # type: ignore[attr-defined]
+def _sites() -> Iterator[Any]:
+    """An ordinary user's host in the quick tier, which can do less than root; both in the long one."""
+    for name in SITES:
+        yield pytest.param(name, marks=(pytest.mark.long,) if name.startswith("root") else ())
+
+
+@pytest.fixture(scope="module", params=_sites())
+def made(request: Any) -> Iterator[Site]:
+    with SITES[request.param]() as site:
         yield site
-
-
-@pytest.fixture
-def site(made: Site, tmp_path: Path) -> Iterator[Site]:
-    before = made.deployment
-    made.releases = tmp_path
-    yield made
-    made.clean()
-    made.deployment = before
 
 
 def older_layout(site: Site) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -28,12 +27,10 @@ def farm() -> Iterator[HostFarm]:
 
 
 @pytest.fixture
-def fleet(farm: HostFarm, tmp_path: Path) -> Iterator[Fleet]:
-    made = Fleet(farm, tmp_path)
-    made.configure(hosts=("h1",), static_hosts=("h2",), static_path=PLACE)
-    yield made
-    for host in farm.hosts:
-        made.clean(host)
+def fleet(fleet: Fleet) -> Iterator[Fleet]:
+    fleet.configure(hosts=("h1",), static_hosts=("h2",), static_path=PLACE)
+    yield fleet
+    for host in fleet.farm.hosts:
         host.run(f"rm -rf {PLACE}")
 
 

@@ -160,7 +160,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", ["plain", "with space 工作区 ü"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("plain", marks=pytest.mark.long), "with space 工作区 ü"]
+)
 @pytest.mark.parametrize("locale", ["C.UTF-8", pytest.param("C", marks=pytest.mark.long)])
 def test_pants_works(real: Real, name: str, locale: str) -> None:
     workspace = real.workspace(name, FILES)
@@ -216,7 +218,7 @@ ARCHIVE = {
 }
 
 
-@pytest.mark.parametrize("first", ["terminal", "pipe"])
+@pytest.mark.parametrize("first", ["terminal", pytest.param("pipe", marks=pytest.mark.long)])
 def test_output_is_complete_whatever_the_daemon_s_first_client_was(real: Real, first: str) -> None:
     """`archive` is a target of Pants itself; Pants logs a line when it is packaged."""
     workspace = real.workspace(f"first {first}", ARCHIVE)
