@@ -60,6 +60,8 @@ class PlainWorkspace(Workspace):
         env = super().environment(more)
         for name in ("PYTHONPATH", "BACKEND_PACKAGES", "COUNTING_FILE"):
             env.pop(f"PANTS_{name}", None)
+        # Pants' default; the workspace's limit is for its tests.
+        env["PANTS_PROCESS_EXECUTION_LOCAL_PARALLELISM"] = str(os.cpu_count() or 1)
         return env
 
 
