@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway.bundle import rules as bundle
 from slipway.core import rules as core
 from slipway.core.rules import plain_failures
-from slipway.core.rules.loaded import Rules, TargetTypes
+from slipway.core.rules.registration import Rules, TargetTypes
 from slipway.deploy import rules as deploy
 from slipway.npm import rules as npm
 from slipway.release import rules as release

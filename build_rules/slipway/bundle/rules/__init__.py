@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slipway.bundle.rules import addons, app, build, export, install_scripts
 from slipway.bundle.targets import NodeAppBundle
-from slipway.core.rules.loaded import Rules, TargetTypes
+from slipway.core.rules.registration import Rules, TargetTypes
 
 _MODULES = (addons, app, build, export, install_scripts)
 

@@ -16,8 +16,8 @@ from pants.engine.target import WrappedTarget, WrappedTargetRequest
 
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
+from slipway.core.rules.registration import Rules
 from slipway.npm.rules.addon import Addon, AddonRequest, NodeAddonFieldSet
 from slipway.npm.targets import NodeAddon
 from slipway.runtime.rules.node import Runtime

@@ -26,7 +26,7 @@ from slipway.bundle.targets import (
     StaticDirField,
 )
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.rules.install import InstallRequest

@@ -20,7 +20,7 @@ from slipway.bundle.rules.addons import AddonsOfApp
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.install_report import InstalledPackage
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest

@@ -23,7 +23,7 @@ from pants.engine.unions import UnionRule
 
 from slipway.bundle.programs import export
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
 from slipway.runtime.rules.node import Runtime

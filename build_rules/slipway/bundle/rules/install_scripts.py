@@ -30,7 +30,7 @@ from slipway.bundle.programs import install_scripts as program
 from slipway.bundle.rules.app import AppRequest, NodeAppBundleFieldSet
 from slipway.core import text_table
 from slipway.core.errors import SlipwayError, nearest
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.lockfiles import fetch_lock
 from slipway.npm.lockfiles.fetch_lock import FetchLock, PinnedBinary, is_wanted
 from slipway.npm.lockfiles.package import Package

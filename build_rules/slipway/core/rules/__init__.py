@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slipway.core.rules import provided_files
-from slipway.core.rules.loaded import Rules, TargetTypes
+from slipway.core.rules.registration import Rules, TargetTypes
 
 _MODULES = (provided_files,)
 

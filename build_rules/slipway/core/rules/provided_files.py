@@ -11,7 +11,7 @@ from typing import Optional, Tuple
 from pants.engine.fs import DigestContents, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.data import bundled
 
 

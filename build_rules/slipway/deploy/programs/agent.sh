@@ -2,7 +2,7 @@
 # The part of a deploy that runs on a host. POSIX sh; dash, busybox and bash run it.
 #
 # The coordinator sends this text over an ssh session, then one line for each step, and reads the
-# answer; both are JSON objects of plain strings. Only `switch` changes what the host serves. A switch
+# answer; both are JSON objects of plain strings. Only a switch changes what the host serves. A switch
 # finishes without the session. If the agent is killed during a switch, the file `doing` remains. A
 # second process that waits for the lock, the next boot or the next deploy finds this file, and
 # completes the switch or goes back.
@@ -530,7 +530,7 @@ lives() {
   [ "$(started "${1%-*}")" = "${1#*-}" ]
 }
 
-release() {
+unlock() {
   rm -f "$own/holder" "$own/lock.pid" && exec 9>&-
 }
 
@@ -1025,7 +1025,7 @@ serve() {
     rm -f "$way/busy"
   done
   # Removes an unfinished release; parts of an archive remain for the next session.
-  [ -z "$holding" ] || { remove_staged && release; }
+  [ -z "$holding" ] || { remove_staged && unlock; }
   kill "$relay" "$watcher" 2>/dev/null
   rm -rf "$way"
 }
@@ -1054,13 +1054,13 @@ main() {
   by=recovery failure='' untouched='' holding='' leaving='' lines='' logged=0 running=''
   case $2 in
   serve) serve ;;
-  recover) hold 86400 && recover && release ;;
+  recover) hold 86400 && recover && unlock ;;
   keep-log) keep_log "$3" ;;
   boot)
     is_safe && hold 60 || exit 1
     rm -f "$own/running" && recover
     [ -z "$(linked)" ] || bring_up "$(linked)" || note "boot: $(linked) is NOT healthy"
-    release
+    unlock
     ;;
   esac
 }

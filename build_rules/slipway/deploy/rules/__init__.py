@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.core.rules.loaded import Rules, TargetTypes
+from slipway.core.rules.registration import Rules, TargetTypes
 from slipway.deploy.rules import coordinator, deployment, goals
 from slipway.deploy.targets import NodeDeployment
 

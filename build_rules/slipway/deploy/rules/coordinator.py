@@ -11,7 +11,7 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileContent, MergeD
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.unions import UnionRule
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.deploy.programs import coordinator, pack_coordinator
 from slipway.deploy.rules.deployment import (
     DeploymentRequest,

@@ -13,8 +13,8 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import Field, WrappedTarget, WrappedTargetRequest
 
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
+from slipway.core.rules.registration import Rules
 from slipway.core.toml_text import read_toml
 from slipway.deploy import deployment
 from slipway.deploy.targets import (

@@ -28,7 +28,7 @@ from pants.option.option_types import BoolOption, StrOption
 from pants.util.strutil import softwrap
 
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.deploy.programs import coordinator
 from slipway.deploy.rules.coordinator import CoordinatorProgram, CoordinatorRequest
 from slipway.deploy.rules.deployment import (

@@ -15,7 +15,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.lockfiles import manifest as npm_manifest
 from slipway.npm.programs import addon as program

@@ -19,7 +19,7 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, _uncacheable_rule, collect_rules, rule
 
 from slipway.core.errors import SlipwayErrors
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 
 
 @dataclass(frozen=True)

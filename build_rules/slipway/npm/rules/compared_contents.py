@@ -9,7 +9,7 @@ from pants.engine.fs import EMPTY_DIGEST
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.errors import SlipwayErrors
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.lockfiles.fetch_lock import FetchLock, start_over
 from slipway.npm.programs import compared_contents
 from slipway.step.rules import outputs

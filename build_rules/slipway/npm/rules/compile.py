@@ -16,7 +16,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.isolation import network_words
 from slipway.npm.install_report import InstallReport
 from slipway.npm.lockfiles import manifest

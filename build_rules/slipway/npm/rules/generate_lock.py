@@ -20,7 +20,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.lockfiles.fetch_lock import FILE_NAME
 from slipway.npm.programs import generate_lock
 from slipway.npm.rules.locks import NpmLockRequest, ReadNpmLock, resolve_name

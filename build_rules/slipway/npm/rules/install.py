@@ -26,7 +26,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayErrors
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.install_report import InstallReport
 from slipway.npm.installed_tree import LockedPackage
 from slipway.npm.lockfiles import fetch_lock, manifest, normalise

@@ -13,7 +13,7 @@ from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.lockfiles.lock import NpmLock

@@ -11,7 +11,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.lockfiles import fetch_lock, manifest
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.fetch_lock import FetchLock

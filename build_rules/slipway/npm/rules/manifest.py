@@ -10,7 +10,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, nearest
 from slipway.core.json_text import load_object
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.lockfiles.package import text_map
 
 

@@ -22,7 +22,7 @@ from pants.util.strutil import softwrap
 
 from slipway.abi.table import Format, breaches_of, render
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.release.rules.abi_gate import Audited, FileAuditRequest
 from slipway.release.rules.tarball import ReleaseAuditRequest, ReleaseTarballFieldSet
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed

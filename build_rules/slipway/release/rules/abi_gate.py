@@ -15,7 +15,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi.audit import AuditedFile
 from slipway.abi.policy import AbiPolicy
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.release.programs import abi_gate
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult, Tree

@@ -8,7 +8,7 @@ from typing import Tuple
 from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, collect_rules, rule
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.release.programs import checked_layers
 from slipway.runtime import release_layers
 from slipway.runtime.release_layers import Scope

@@ -11,7 +11,7 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestEntries, File
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.release.rules.packed_summary import PackedSummary, PackedSummaryRequest
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 

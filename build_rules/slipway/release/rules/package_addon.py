@@ -20,7 +20,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi import waivers as abi_waivers
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.rules.addon import Addon, AddonRequest, NodeAddonFieldSet
 from slipway.release.rules.abi_gate import Audited, LayersAuditRequest

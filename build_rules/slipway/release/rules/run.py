@@ -8,7 +8,7 @@ from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
 from pants.engine.fs import Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.release.programs import run
 from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.targets import BundleField, RunScriptField

@@ -15,7 +15,7 @@ from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.targets import NodeAppBundle
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.npm.targets import NpmLockField
 from slipway.release import first_build
 from slipway.release.targets import ReleaseTarball

@@ -30,8 +30,8 @@ from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.bundle.rules.checks import check_server_env
 from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
+from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.programs import install
 from slipway.npm.rules.manifest import check_script

@@ -15,7 +15,7 @@ from pants.option.option_types import StrOption
 from pants.util.strutil import softwrap
 
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.release.differences import Contents, render
 from slipway.release.programs import tarball
 from slipway.release.programs import try_runtime as reader

@@ -23,7 +23,7 @@ from pants.option.global_options import GlobalOptions
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.runtime.definition import NodeDefinition, PinnedArchive, SourceBuild
 from slipway.runtime.programs import build, replace_npm
 from slipway.runtime.programs.build import Recipe

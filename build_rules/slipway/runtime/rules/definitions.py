@@ -10,8 +10,8 @@ from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.errors import SlipwayError, nearest
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
+from slipway.core.rules.registration import Rules
 from slipway.core.toml_text import read_toml
 from slipway.runtime.definition import NodeDefinition, read
 

@@ -17,8 +17,8 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from pants.engine.unions import UnionRule
 
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
+from slipway.core.rules.registration import Rules
 from slipway.runtime.definition import NodeDefinition
 from slipway.runtime.programs import make, pack
 from slipway.runtime.rules.build import SourceRuntimeRequest

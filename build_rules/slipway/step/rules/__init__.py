@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.core.rules.loaded import Rules, TargetTypes
+from slipway.core.rules.registration import Rules, TargetTypes
 from slipway.step.rules import build_step, host_settings, locked_files, network_step, program
 
 _MODULES = (build_step, host_settings, locked_files, network_step, program)

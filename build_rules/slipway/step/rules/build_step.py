@@ -41,7 +41,7 @@ from pants.util.logging import LogLevel
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.isolation import network_guard, network_words
 from slipway.isolation.network_guard import Report
 from slipway.step import records

@@ -28,7 +28,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.option.global_options import GlobalOptions
 
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.isolation.cgroup_places import machine_memory
 from slipway.isolation.resource_limits import INODES, MEMORY, PROCESSES, SPACE, read_limits
 from slipway.subsystem import Isolator, Slipway

@@ -14,7 +14,7 @@ from pants.engine.fs import EMPTY_DIGEST, CreateDigest, Digest, FileDigest, File
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.step.programs import locked_files
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 

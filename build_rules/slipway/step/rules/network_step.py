@@ -22,7 +22,7 @@ from pants.util.logging import LogLevel
 
 from slipway.core.errors import SlipwayError
 from slipway.core.printable import printable
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.fetch import configured_address
 from slipway.step.interface import ARGUMENTS, OUT, Call
 from slipway.step.rules.host_settings import HostSettings

@@ -16,7 +16,7 @@ from typing import Dict, List, Optional, Tuple
 from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.engine.rules import Get, collect_rules, rule
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.isolation.job import PYTHON_OPTIONS
 
 LAUNCHER = "slipway.step.programs.launch"

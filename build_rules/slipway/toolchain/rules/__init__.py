@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.core.rules.loaded import Rules, TargetTypes
+from slipway.core.rules.registration import Rules, TargetTypes
 from slipway.toolchain.rules import (
     abi_policy,
     contract,

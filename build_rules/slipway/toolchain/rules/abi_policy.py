@@ -9,8 +9,8 @@ from pants.engine.rules import Get, collect_rules, rule
 from slipway.abi import policy as abi_policy
 from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
+from slipway.core.rules.registration import Rules
 from slipway.core.toml_text import read_toml
 from slipway.toolchain.rules.image import ToolchainFieldSet
 

@@ -19,7 +19,7 @@ from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
 from slipway.abi.policy import AbiPolicy
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.step.rules.build_step import FallibleStepResult, Step
 from slipway.toolchain.programs import contract
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest

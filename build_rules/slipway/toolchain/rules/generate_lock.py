@@ -34,7 +34,7 @@ from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.data import bundled
 from slipway.debian import lock as debian_lock
 from slipway.debian import signature

@@ -15,8 +15,8 @@ from pants.engine.fs import (
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import Field, FieldSet, WrappedTarget, WrappedTargetRequest
 
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.named_target import take_as
+from slipway.core.rules.registration import Rules
 from slipway.step.interface import Output
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import ROOT, StepResult, Tree

@@ -20,8 +20,8 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
+from slipway.core.rules.registration import Rules
 from slipway.debian.lock import DebianLock, LockedPackage, read_lock
 from slipway.step.interface import Output
 from slipway.step.rules import outputs

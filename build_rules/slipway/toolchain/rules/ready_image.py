@@ -19,7 +19,7 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
-from slipway.core.rules.loaded import Rules
+from slipway.core.rules.registration import Rules
 from slipway.oci.lock import Blob, parse_reference, read_image_lock
 from slipway.step.rules.build_step import HostStep, StepResult
 from slipway.step.rules.locked_files import LockedFile, LockedFiles

@@ -1,4 +1,4 @@
-"""Types of what a room hands over to `register.py`; every module of rules names them."""
+"""Types of what `rules` and `target_types` return to `register.py`."""
 
 from __future__ import annotations
 
