@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
 from slipway.fetch import integrity as sri
+from slipway.runtime.recipe import Recipe
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
@@ -33,28 +34,17 @@ class PinnedArchive:
 
 
 @dataclass(frozen=True)
-class SourceBuild:
-    """How to build a runtime from its source release.
+class SourceBuild(Recipe):
+    """How to build a runtime from its source release, an archive of `size` bytes.
 
     The archive is at the address `url`, in a `file` beside the definition, or at the path `debian`
-    of a Debian mirror. `{prefix}` in `install` is replaced by the folder that is packed. After the
-    build, the command `check` must print `says`; its program is relative to that folder.
+    of a Debian mirror.
     """
 
     url: str
     file: str
     debian: str
-    sha256: str
     size: int
-    patches: Tuple[str, ...]
-    python: str
-    configure: Tuple[str, ...]
-    make: Tuple[str, ...]
-    test: str
-    test_targets: Tuple[str, ...]
-    install: Tuple[str, ...]
-    check: Tuple[str, ...]
-    says: str
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from slipway.core.errors import SlipwayError
 from slipway.elf import reader
 from slipway.isolation import jailed
 from slipway.runtime import bundled_npm, node_process
+from slipway.runtime.recipe import Recipe
 from slipway.step import left_files
 from slipway.step import log as step_log
 from slipway.step.frame import run
@@ -30,25 +31,6 @@ _LAST_LINES, _MOST_ERRORS = 30, 10
 _ERROR = re.compile(r"\berror:|undefined reference|\*\*\* ", re.IGNORECASE)
 _REPORT, _SKIP = "report", "skip"
 _SEE_LOG = "read the whole log; its path is below"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The commands of a build from a definition; see SourceBuild.
-
-    `sha256` is the hash of the source archive.
-    """
-
-    sha256: str
-    patches: Tuple[str, ...]
-    python: str
-    configure: Tuple[str, ...]
-    make: Tuple[str, ...]
-    test: str
-    test_targets: Tuple[str, ...]
-    install: Tuple[str, ...]
-    check: Tuple[str, ...]
-    says: str
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.registration import Rules
 from slipway.runtime.definition import NodeDefinition, PinnedArchive, SourceBuild
 from slipway.runtime.programs import build, replace_npm
-from slipway.runtime.programs.build import Recipe
+from slipway.runtime.recipe import Recipe
 from slipway.runtime.rules.node import Runtime, digest_of, locked
 from slipway.runtime.targets import RuntimeToolchainField
 from slipway.step import records
@@ -99,18 +100,8 @@ def _locked_source(source: SourceBuild) -> Tuple[LockedFile, ...]:
 
 def _recipe(source: SourceBuild) -> Recipe:
     """The parts of a definition that change the result of the build."""
-    return Recipe(
-        sha256=source.sha256,
-        patches=source.patches,
-        python=source.python,
-        configure=source.configure,
-        make=source.make,
-        test=source.test,
-        test_targets=source.test_targets,
-        install=source.install,
-        check=source.check,
-        says=source.says,
-    )
+    values = {field.name: getattr(source, field.name) for field in dataclasses.fields(Recipe)}
+    return Recipe(**values)
 
 
 @rule

@@ -13,7 +13,8 @@ import pytest
 
 from slipway.core.errors import SlipwayError
 from slipway.runtime.programs import build as build_runtime
-from slipway.runtime.programs.build import OUTPUTS, Recipe, Report
+from slipway.runtime.programs.build import OUTPUTS, Report
+from slipway.runtime.recipe import Recipe
 from tests.unit.archive.own_archives import read_entries
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
