@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,3 +123,11 @@ def test_one_program_says_where_modules_are() -> None:
     }
     before = {"isolation/container_side.py", "runner/bootstrap.py"}
     assert changing == {"step/programs/launch.py", *before}
+
+
+@pytest.mark.parametrize("folder", ["deploy", "e2e"])
+def test_every_test_file_is_in_exactly_one_group(folder: str) -> None:
+    """Pants runs no test of a file that no target names, and says nothing."""
+    build = (REPOSITORY / "tests" / folder / "BUILD").read_text()
+    names = sorted(path.name for path in (REPOSITORY / "tests" / folder).glob("test_*.py"))
+    assert sorted(re.findall(r'"(test_\w+\.py)"', build)) == names
