@@ -195,4 +195,4 @@ def test_a_gone_image_is_told_with_its_registry(
     write_team(workspace, pushed.reference[:-64] + "0" * 64)
     said = lock(workspace).failed()
     assert "HTTP 404" in said.output
-    assert f"docker login {registry.host} if it is private" in said.output
+    assert f"if it is private: docker login {registry.host}" in said.output

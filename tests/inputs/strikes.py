@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List
 from tests.inputs.kinds import OTHER, RIGHT, Kind, ask, other_than
 from tests.unit.step.programs.fetching import Run
 
-_WRONG = re.compile(r"wrong (size|integrity|SHA-256)|(SHA-256 in the lock is that of another)")
+_WRONG = re.compile(r"wrong (size|integrity|SHA-256)|(SHA-256 in the lock belongs to another)")
 
 
 def when_fetched(kind: Kind, folder: Path) -> str:

@@ -182,7 +182,7 @@ BAD: Dict[str, Tuple[Mapping[str, List[Tuple[str, File]]], Dict[str, Any], str, 
         {"one": [("./f", program(0o644))], "two": [("./f", program(0o755))]},
         {},
         "different entries",
-        "/f is in two",
+        "/f differs between two and one",
         "leave_out",
     ),
     "a folder in place of a file": (
