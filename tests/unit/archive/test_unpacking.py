@@ -274,6 +274,10 @@ ROOT_HOSTILE: Dict[str, Tuple[List[bytes], str]] = {
         [own_tar([folder("a"), folder("a/b")]), own_tar([link("a", "../canary"), file("a/b/c")])],
         'it is below "a", a symbolic link',
     ),
+    "through a link in place of a lower folder with a new entry": (
+        [own_tar([folder("a")]), own_tar([file("a/b"), link("a", "../canary"), file("a/file")])],
+        'it is below "a", a symbolic link',
+    ),
 }
 
 
