@@ -203,6 +203,24 @@ def test_a_redirect_from_https_to_http_is_refused() -> None:
     assert heads == []
 
 
+def test_a_login_does_not_go_to_where_its_host_redirects() -> None:
+    """Whatever the address: the login of an image registry is not looked up by address."""
+    parts: List[bytes] = []
+    with serving(send(HEAD + "Content-Length: 1\r\n\r\nx")) as (other, asked):
+        redirect = send(f"HTTP/1.1 302 F\r\nLocation: {other}/x\r\nContent-Length: 0\r\n\r\n")
+        with serving(redirect) as (address, heads):
+            Transport(Direct(), QUICK).get(
+                address + "/x",
+                parts.append,
+                limit=9,
+                restart=parts.clear,
+                login=lambda _: "Bearer secret",
+            )
+    assert parts == [b"x"]
+    assert b"Authorization: Bearer secret\r\n" in heads[0]
+    assert b"secret" not in asked[0]
+
+
 ODD_LOCATIONS = [
     *("http://[bad/", "http://127.0.0.1:99999/", "http://127.0.0.1:port/", "ftp://h.example/x"),
     *("file:///etc/passwd", "http://[::1%eth0/", "http://h.example:0/", "mailto:x", "http://a..b/"),
