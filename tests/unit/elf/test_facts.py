@@ -114,6 +114,14 @@ def test_a_small_archive_that_grows_beyond_measure_is_passed_over(
     assert list(nested.members(bomb, reader.MAGIC)) == []
 
 
+def test_a_weak_symbol_is_not_needed() -> None:
+    """Almost every library has some; the loader leaves them undefined."""
+    weak = {one.name for one in reader.read(content(SMALL)).undefined if one.weak}
+    assert "__gmon_start__" in weak
+    (found,) = found_in(Entry("a/x.node", "file", content=content(SMALL)))
+    assert found.unversioned == ()
+
+
 def test_what_cannot_be_read_is_noted_with_its_reason() -> None:
     (found,) = found_in(Entry("a/x.node", "file", content=content(SMALL)[:100]))
     assert found.fault
