@@ -89,6 +89,10 @@ BREACHES: Dict[str, Tuple[Dict[str, Any], Tuple[str, ...]]] = {
             "searches for libraries in $ORIGIN/../../../../..",
         ),
     ),
+    "a run path to a folder beside the release": (
+        {"run_paths": ("$ORIGIN/../../../../../lib",)},
+        ("searches for libraries in $ORIGIN/../../../../../lib",),
+    ),
     "an executable stack": ({"executable_stack": True}, ("needs an executable stack",)),
     "text relocations": ({"text_relocations": True}, ("has text relocations",)),
     "another loader": (
