@@ -255,6 +255,26 @@ def test_a_loopback_interface_of_the_machine_is_shut_but_for_the_step_s_own_sock
         assert guarded(join)[0] == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root opens sockets of other users")
+def test_a_port_that_another_user_also_has_is_shut() -> None:
+    ours = Surroundings(neighbours=frozenset((os.geteuid(),)))
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        own.listen(5)
+        connect = f"socket.socket().connect({own.getsockname()!r})"
+        assert guarded(connect, surroundings=ours)[0] == 0
+        os.seteuid(61000)
+        try:
+            other = socket.socket()
+        finally:
+            os.seteuid(0)
+        with other:
+            other.bind(("127.0.0.2", own.getsockname()[1]))
+            other.listen(5)
+            status, said, _ = guarded(connect, surroundings=ours)
+        assert (status, "refused" in said) == (1, True), said
+
+
 def test_exit_status_and_signals_pass_through() -> None:
     assert guarded("exit 7", python=False)[0] == 7
     script = "trap 'exit 9' TERM; kill $$; sleep 9"
