@@ -15,7 +15,8 @@ from slipway.step.left_files import NotAFile
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
     (tmp_path / "top" / "folder").mkdir(parents=True)
-    (tmp_path / "outside").write_text("of somebody else")
+    for name in ("outside", "top of another"):
+        (tmp_path / name).write_text("of somebody else")
     (tmp_path / "top" / "file").write_text("own")
     return tmp_path / "top"
 
@@ -33,6 +34,10 @@ def make_sparse(path: Path) -> None:
 
 ODD: Dict[str, Tuple[Callable[[Path], None], str]] = {
     "a link out": (lambda path: path.symlink_to("../outside"), "outside its folder"),
+    "a link to a name that starts alike": (
+        lambda path: path.symlink_to("../top of another"),
+        "outside its folder",
+    ),
     "an absolute link": (lambda path: path.symlink_to("/etc/hostname"), "outside its folder"),
     "a device": (lambda path: path.symlink_to("/dev/zero"), "outside its folder"),
     "a pipe": (os.mkfifo, "not a regular file"),
