@@ -107,6 +107,16 @@ def test_kinds_of_a_version_1_lock() -> None:
     assert lock.manifests == ("package.json", "libs/own/package.json")
 
 
+def test_what_the_application_itself_bundles_is_fetched_as_usual() -> None:
+    """npm gives it an integrity; it gives none to what is in the archive of another package."""
+    root = {"dependencies": {"left": "^1.0.0"}, "bundleDependencies": ["left"]}
+    for lock in (
+        make_lock({"node_modules/left": entry(inBundle=True)}, root),
+        npm_lock.parse(lock_text_v1({"left": entry(bundled=True)}), PATH),
+    ):
+        assert _kinds(lock) == {"node_modules/left": ("registry", "left", "1.0.0")}
+
+
 def test_workspaces_are_distinguished_from_folders() -> None:
     lock = make_lock(
         {
