@@ -60,6 +60,13 @@ def test_built_files_are_parted_by_the_static_folder(step: Path) -> None:
     assert names("static.tar.gz") == ["dist/a.js", "favicon.ico"]
 
 
+def test_a_folder_whose_name_only_starts_like_the_static_folder_is_the_server_s(step: Path) -> None:
+    pack({"dist/a.js": "1", "dist-server/index.js": "2", "distinct.js": "3"})
+    server = ["dist-server/index.js", "distinct.js", "package.json", "service/app.js"]
+    assert names("app.layer") == server
+    assert names("static.layer") == ["dist/a.js"]
+
+
 def test_without_a_static_folder_all_that_is_built_is_the_server_s(step: Path) -> None:
     pack({"lib/index.js": "1"}, static="")
     assert names("app.layer") == ["lib/index.js", "package.json", "service/app.js"]
