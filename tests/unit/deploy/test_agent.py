@@ -113,6 +113,18 @@ def test_a_second_deploy_sends_what_differs_and_the_first_can_be_served_again(
     assert len(running_from(farm.host())) == 1
 
 
+def test_a_rollback_goes_to_what_some_of_the_hosts_serve_already(
+    top: Path, shell: List[str], tmp_path: Path
+) -> None:
+    farm = Farm(top, shell, hosts=2)
+    farm.deploy(write_release(tmp_path / "one", "1.0.0"))
+    farm.deployment = dataclasses.replace(farm.deployment, hosts=("h1",))
+    farm.deploy(write_release(tmp_path / "two", "2.0.0"))
+    farm.deployment = dataclasses.replace(farm.deployment, hosts=farm.names)
+    farm.run(lambda coordinator: coordinator.rollback())
+    assert all("-1.0.0-" in farm.served(name) for name in farm.names)
+
+
 def test_an_unhealthy_release_is_replaced_by_the_old_one(farm: Farm, tmp_path: Path) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0"))
     first = farm.served()
@@ -216,6 +228,24 @@ def test_only_keep_releases_are_kept(farm: Farm, tmp_path: Path) -> None:
         time.sleep(1.1)  # ids sort by the second
     kept = sorted(one.name.split("-")[1] for one in (farm.host() / "releases").iterdir())
     assert kept == ["1.0.1", "1.0.2"]
+
+
+def versions(host: Path) -> List[str]:
+    return sorted(one.name.split("-")[1] for one in (host / "releases").iterdir())
+
+
+def test_a_release_with_a_process_is_kept_until_that_ends(farm: Farm, tmp_path: Path) -> None:
+    farm.deployment = dataclasses.replace(farm.deployment, keep=2)
+    for number in range(2):
+        farm.deploy(write_release(tmp_path / str(number), f"1.0.{number}"))
+    (first,) = (farm.host() / "releases").glob("*-1.0.0-*")
+    worker = subprocess.Popen([str(first / "node_runtime" / "bin" / "node"), "1000"])
+    farm.deploy(write_release(tmp_path / "2", "1.0.2"))
+    assert versions(farm.host()) == ["1.0.0", "1.0.1", "1.0.2"]
+    worker.kill()
+    worker.wait()
+    farm.deploy(write_release(tmp_path / "3", "1.0.3"))
+    assert versions(farm.host()) == ["1.0.2", "1.0.3"]
 
 
 def test_what_is_deployed_by_hand_becomes_a_release_to_go_back_to(
