@@ -54,12 +54,15 @@ def _filled(path: str) -> Iterator[Path]:
     """The shared folder, made if nobody has yet, while nobody removes it."""
     top = _top()
     with (top / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         filled = top / "caches" / _key()
-        if not filled.exists():
-            _fill(filled, path)
-        # Many may read at once.
+        # Many may read at once. Linux releases a lock before it takes it in another mode, so tests of
+        # other sources can remove the folder in between.
         fcntl.flock(lock, fcntl.LOCK_SH)
+        while not filled.exists():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not filled.exists():
+                _fill(filled, path)
+            fcntl.flock(lock, fcntl.LOCK_SH)
         yield filled
 
 
