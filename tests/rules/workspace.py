@@ -21,6 +21,7 @@ from pants.core.goals.lint import LintResult
 from pants.core.goals.package import BuiltPackage
 from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
 from pants.core.goals.test import TestResult
+from pants.core.target_types import FilesGeneratorTarget, FileTarget
 from pants.engine.addresses import Address, Addresses
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
 from pants.engine.internals.native_engine import EMPTY_DIGEST
@@ -71,6 +72,7 @@ from slipway.step.rules.program import Program, ProgramRequest
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.contract import ToolchainTestRequest
+from slipway.toolchain.rules.generate_lock import KnownToolchainResolvesRequest
 from slipway.toolchain.rules.image import BaseRoot, ToolchainImage, ToolchainImageRequest
 from tests.unit.debian.builders import locked, spec_fields
 from tests.unit.debian.builders import make_lock as make_debian_lock
@@ -221,6 +223,7 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (ToolchainImage, (ToolchainImageRequest,)),
     (PutativeTargets, (PutativeNodeAppsRequest, AllOwnedSources)),
     (KnownUserResolveNames, (KnownNpmResolvesRequest,)),
+    (KnownUserResolveNames, (KnownToolchainResolvesRequest,)),
     (UserGenerateLockfiles, (RequestedNpmResolves,)),
     (ExportResults, (ExportNodeApps,)),
     (HostSettings, ()),
@@ -269,7 +272,7 @@ class Workspace:
         _processes.clear()
         self.runner = RuleRunner(
             rules=[*_rules(processes), *(QueryRule(output, inputs) for output, inputs in _QUERIES)],
-            target_types=_BACKEND.target_types(),
+            target_types=[*_BACKEND.target_types(), FilesGeneratorTarget, FileTarget],
             objects={"parametrize": Parametrize},
             inherent_environment=None,
         )

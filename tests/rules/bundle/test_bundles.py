@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Callable, Dict, Tuple
 
 import pytest
@@ -287,3 +288,33 @@ def test_more_environments_come_by_option(make_workspace: Callable[..., Workspac
     workspace = make_workspace("--slipway-server-envs=['demo']")
     workspace.write_app("app", BUILD=make_build('server_env="demo"', 'server_env="demo"'))
     assert "-demo.tar.gz" in str(workspace.package("app:release").artifacts[0].relpath)
+
+
+# --- Symlinks among an application's files.
+
+
+def test_symlinks_that_pants_cannot_read_are_listed_with_the_way_to_exclude_them(
+    workspace: Workspace,
+) -> None:
+    workspace.write_app("app")
+    for name, target in (("gone.js", "nosuch.js"), ("pw", "/etc/passwd"), ("self", ".")):
+        os.symlink(target, workspace.folder / "app/service" / name)
+    with pytest.raises(Exception, match="contains symlinks") as error:
+        workspace.package("app:release")
+    assert (
+        '"app" contains symlinks that Pants cannot read\n'
+        "  in:    app\n"
+        '  found: 1. "app/service/gone.js" -> "nosuch.js": the target does not exist\n'
+        '         2. "app/service/pw" -> "/etc/passwd": the target is absolute\n'
+        '         3. "app/service/self" -> ".": the symlink leads to a folder that contains it\n'
+        "  next:  remove the symlinks, give them relative targets in the workspace, or exclude them, "
+        'such as with "!service/gone.js" in the field that lists the files'
+    ) in str(error.value)
+
+
+def test_excluded_symlinks_are_not_read(workspace: Workspace) -> None:
+    excluding = 'runtime_sources=["service/**", "!service/pw", "!service/old/**"]'
+    workspace.write_app("app", BUILD=make_build(excluding), **{"service/old/a.js": ""})
+    os.symlink("/etc/passwd", workspace.folder / "app/service/pw")
+    os.symlink("/etc/passwd", workspace.folder / "app/service/old/pw")
+    assert workspace.package("app:release").artifacts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Iterator, List
 
@@ -57,6 +59,20 @@ def test_several_failures_of_ours_are_their_messages_each_once() -> None:
     error = said(PATCHED, [STALE, SEVERAL, again])
     assert str(error) == f"{STALE_TEXT}\n\n{SEVERAL}"
     assert error.wrapped_exceptions == (STALE, SEVERAL, again)
+
+
+def test_a_symlink_that_pants_cannot_read_is_one_message_with_the_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_failures, "get_buildroot", lambda: str(tmp_path))
+    os.symlink("/etc/passwd", tmp_path / "pw")
+    of_engine = RuntimeError(
+        f'Failed to read link "{tmp_path}/pw": Absolute symlink: "/etc/passwd"'
+    )
+    error = said(PATCHED, [of_engine, of_engine])
+    assert str(error).startswith("Pants cannot read a symlink of the workspace\n  in:    pw\n")
+    assert str(error).count("pants_ignore.add") == 1
+    assert error.wrapped_exceptions == (of_engine, of_engine)
 
 
 @pytest.mark.parametrize("errors", OTHERS.values(), ids=OTHERS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Optional, Tuple
+import os
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import pytest
 from pants.core.goals.generate_lockfiles import KnownUserResolveNames, UserGenerateLockfiles
@@ -13,11 +14,13 @@ from slipway.npm.rules.generate_lock import KnownNpmResolvesRequest, RequestedNp
 from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
 from slipway.runtime.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
+from slipway.toolchain.rules.generate_lock import KnownToolchainResolvesRequest
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
     INTEGRITY,
     SHA256,
     Workspace,
+    make_build,
     make_definition,
     make_fetch_lock,
     make_lock,
@@ -236,6 +239,60 @@ def test_each_lock_has_a_resolve_named_after_its_folder(workspace: Workspace) ->
     assert [(one.resolve_name, one.lockfile_dest) for one in wanted] == [
         ("npm:apps/two", "apps/two/npm-fetch.lock")
     ]
+
+
+# --- Goals about one application, beside applications that are wrong or very large.
+
+NEEDLESS = """
+raise Exception("a BUILD file of another application was read")
+"""
+
+
+def names(workspace: Workspace) -> Sequence[str]:
+    return workspace.request(KnownUserResolveNames, KnownNpmResolvesRequest()).names
+
+
+def test_a_target_that_matches_all_files_is_not_expanded(workspace: Workspace) -> None:
+    workspace.write_app("apps/one", **{"service/[x]*.js": ""})
+    workspace.write_app("apps/two")
+    workspace.write({"BUILD": 'files(name="files", sources=["apps/**"])\n'})
+    assert names(workspace) == ("npm:apps/one", "npm:apps/two")
+    wanted = workspace.request(UserGenerateLockfiles, RequestedNpmResolves(["npm:apps/two"]))
+    assert [one.lockfile_dest for one in wanted] == ["apps/two/npm-fetch.lock"]
+
+
+@pytest.mark.parametrize("build", [NEEDLESS, "node_app_bundle(name='bundle', lockfile=1)\n"])
+def test_a_named_resolve_needs_no_file_of_other_applications(
+    build: str, make_workspace: Callable[..., Workspace]
+) -> None:
+    workspace = make_workspace("--generate-lockfiles-resolve=['npm:apps/two']")
+    workspace.write_app("apps/one", BUILD=build)
+    workspace.write_app("apps/two")
+    workspace.write({"BUILD": 'files(name="files", sources=["apps/**"])\n'})
+    os.symlink("/etc/passwd", workspace.folder / "apps/one/service/pw")
+    assert names(workspace) == ("npm:apps/two",)
+    images = workspace.request(KnownUserResolveNames, KnownToolchainResolvesRequest())
+    assert images.names == ()
+    assert list(workspace.request(UserGenerateLockfiles, RequestedNpmResolves(["npm:apps/two"])))
+
+
+def test_a_lockfile_below_the_folder_of_its_build_file_has_a_resolve(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace("--generate-lockfiles-resolve=['npm:apps/two/web']")
+    workspace.write_app("apps/one")
+    fields = 'package_json="web/package.json", lockfile="web/package-lock.json"'
+    workspace.write_app("apps/two", BUILD=make_build(fields))
+    assert names(workspace) == ("npm:apps/two/web",)
+
+
+def test_an_unknown_resolve_lists_all_that_are_known(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace("--generate-lockfiles-resolve=['npm:apps/tow']")
+    workspace.write_app("apps/one")
+    workspace.write_app("apps/two")
+    assert names(workspace) == ("npm:apps/one", "npm:apps/two")
 
 
 # --- definitions of Node

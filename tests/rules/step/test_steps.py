@@ -395,6 +395,22 @@ def test_tailor_proposes_a_bundle_and_a_release_that_package_as_they_stand(
     assert workspace.package("new:release").artifacts
 
 
+def test_tailor_and_export_do_not_list_the_files_of_other_applications(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace("--export-resolve=['npm:apps/two']")
+    workspace.write_app("apps/one", BUILD="node_app_bundle(lockfile=1)")
+    workspace.write_app("apps/two")
+    workspace.write({"BUILD": 'files(name="files", sources=["apps/**"])\n'})
+    os.symlink("/etc/passwd", workspace.folder / "apps/one/service/pw")
+    (result,) = workspace.request(ExportResults, ExportNodeApps(()))
+    assert result.reldir == "node/apps.two"
+    (workspace.folder / "apps/one/service/pw").unlink()
+    workspace.write_app("apps/one", **{"service/[x]*.js": ""})
+    request = PutativeNodeAppsRequest(("apps/two",))
+    assert not workspace.request(PutativeTargets, request, AllOwnedSources([]))
+
+
 def test_export_gives_each_wanted_application_its_own_folder(
     make_workspace: Callable[..., Workspace],
 ) -> None:

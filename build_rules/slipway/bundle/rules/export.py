@@ -18,14 +18,14 @@ from pants.core.goals.export import (
 )
 from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
-from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
 from slipway.bundle.programs import export
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.npm.rules.compile import InstalledPackages
-from slipway.npm.rules.locks import resolve_name
+from slipway.npm.rules.locks import folders_of_resolves, resolve_name
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
@@ -81,16 +81,19 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
 
 
 @rule(desc="Export Node.js applications")
-async def export_apps(
-    request: ExportNodeApps, targets: AllTargets, goal: ExportSubsystem
-) -> ExportResults:
+async def export_apps(_: ExportNodeApps, goal: ExportSubsystem) -> ExportResults:
+    folders = folders_of_resolves(goal.resolve)
+    if not folders:
+        return ExportResults(())
+    targets = await Get(
+        DeclaredTargets, DeclaredTargetsRequest(NodeAppBundleFieldSet.required_fields, folders)
+    )
     wanted: Dict[str, NodeAppBundleFieldSet] = {}
     for target in targets:
-        if NodeAppBundleFieldSet.is_applicable(target):
-            field_set = NodeAppBundleFieldSet.create(target)
-            name = resolve_name(field_set.lockfile.path or "")
-            if name in goal.resolve:
-                wanted.setdefault(name, field_set)
+        field_set = NodeAppBundleFieldSet.create(target)
+        name = resolve_name(field_set.lockfile.path or "")
+        if name in goal.resolve:
+            wanted.setdefault(name, field_set)
     return ExportResults(
         await MultiGet(
             Get(ExportResult, _ExportAppRequest(field_set)) for field_set in wanted.values()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from slipway.core.rules import provided_files
+from slipway.core.rules import declared_targets, provided_files
 from slipway.core.rules.registration import Rules, TargetTypes
 
-_MODULES = (provided_files,)
+_MODULES = (declared_targets, provided_files)
 
 
 def rules() -> Rules:

@@ -4,7 +4,8 @@ Pants 2.17 prints "1 Exception encountered:", "Engine traceback:" and the name o
 before the message of each exception that a rule raises, and offers no hook to omit these lines.
 This module replaces the single method that writes them, and nothing else of Pants:
 
-- if every failure of a request is a SlipwayError, the error contains only their messages;
+- if every failure of a request is a SlipwayError, the error contains only their messages. A failure to
+  read a symlink counts as one: Pants does not say what to do about it;
 - for any other failure, for a mix, and with `--print-stacktrace`, the original method runs.
 
 The method is private, so another version of Pants may have changed it. `install` compares the
@@ -16,12 +17,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from pants import version
+from pants.base.build_environment import get_buildroot
 from pants.engine.internals import scheduler
 from pants.engine.internals.nodes import Throw
 
+from slipway.core import symlinks
 from slipway.core.errors import SlipwayError
 
 _VERSION = "2.17.1"
@@ -83,6 +86,16 @@ def opening_with_messages(original: RaiseOnError) -> RaiseOnError:
 
 def messages_of(throws: Sequence[Throw]) -> Optional[str]:
     """The messages of failures without duplicates; None if any is not a SlipwayError."""
-    if not throws or not all(isinstance(throw.exc, SlipwayError) for throw in throws):
-        return None
-    return "\n\n".join(dict.fromkeys(str(throw.exc) for throw in throws))
+    messages: Dict[str, None] = {}
+    for throw in throws:
+        error = _as_ours(throw.exc)
+        if error is None:
+            return None
+        messages[str(error)] = None
+    return "\n\n".join(messages) or None
+
+
+def _as_ours(error: BaseException) -> Optional[SlipwayError]:
+    if isinstance(error, SlipwayError):
+        return error
+    return symlinks.explained(str(error), get_buildroot())

@@ -20,6 +20,7 @@ from pants.engine.rules import Get, _uncacheable_rule, collect_rules, rule
 
 from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
+from slipway.core.symlinks import BadLink, bad_links
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,13 @@ class OddNames:
     names: Tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class BadLinks:
+    """The symlinks of an application's files that Pants cannot read."""
+
+    links: Tuple[BadLink, ...]
+
+
 # Pants silently ignores files whose names are not UTF-8, and its file watcher does not report them. So this
 # rule is uncacheable and looks each time.
 @_uncacheable_rule
@@ -76,8 +84,28 @@ async def find_odd_names(request: OddNamesRequest) -> OddNames:
     return OddNames(tuple(odd))
 
 
+# Before Pants looks: it crashes at some of these symlinks, and leaves a dead one out silently.
+@_uncacheable_rule
+async def find_bad_links(request: AppFilesRequest) -> BadLinks:
+    excluded = [glob[1:] for glob in request.globs if glob.startswith("!")]
+    for path in request.excluded:
+        excluded.extend(os.path.join(request.folder, path) + rest for rest in ("", "/**"))
+    included = [glob for glob in request.globs if not glob.startswith("!")]
+    return BadLinks(tuple(bad_links(get_buildroot(), request.folder, included, excluded)))
+
+
 @rule
 async def gather_app_files(request: AppFilesRequest) -> AppFiles:
+    bad = await Get(BadLinks, AppFilesRequest, request)
+    if bad.links:
+        example = os.path.relpath(bad.links[0].path, request.folder or ".")
+        raise SlipwayErrors(
+            f'"{request.folder}" contains symlinks that Pants cannot read',
+            [str(link) for link in bad.links],
+            where=request.folder,
+            next="remove the symlinks, give them relative targets in the workspace, or exclude them, "
+            f'such as with "!{example}" in the field that lists the files',
+        )
     excluded = [
         f"!{os.path.join(request.folder, path)}{rest}"
         for path in ("node_modules", *request.excluded)

@@ -10,6 +10,7 @@ from typing import Dict
 from pants.core.goals.generate_lockfiles import (
     GenerateLockfile,
     GenerateLockfileResult,
+    GenerateLockfilesSubsystem,
     KnownUserResolveNames,
     KnownUserResolveNamesRequest,
     RequestedUserResolveNames,
@@ -17,13 +18,18 @@ from pants.core.goals.generate_lockfiles import (
 )
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, PathGlobs
 from pants.engine.rules import Get, collect_rules, rule
-from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 
+from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.npm.lockfiles.fetch_lock import FILE_NAME
 from slipway.npm.programs import generate_lock
-from slipway.npm.rules.locks import NpmLockRequest, ReadNpmLock, resolve_name
+from slipway.npm.rules.locks import (
+    NpmLockRequest,
+    ReadNpmLock,
+    folders_of_resolves,
+    resolve_name,
+)
 from slipway.npm.targets import NpmLockField, PackageJsonField
 from slipway.step.rules import outputs
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
@@ -48,18 +54,29 @@ class GenerateFetchLock(GenerateLockfile):
 
 
 @dataclass(frozen=True)
+class NpmResolvesRequest:
+    """The resolves of these folders, or of the whole workspace if there are no `folders`."""
+
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class NpmResolves:
-    """Every npm lockfile of the workspace, by the name of its resolve."""
+    """The npm lockfiles by the names of their resolves, sorted."""
 
     by_name: tuple[tuple[str, NpmLockRequest], ...]
 
 
 @rule
-async def find_npm_resolves(targets: AllTargets) -> NpmResolves:
+async def find_npm_resolves(request: NpmResolvesRequest) -> NpmResolves:
+    targets = await Get(
+        DeclaredTargets,
+        DeclaredTargetsRequest((NpmLockField, PackageJsonField), around=request.folders),
+    )
     found: Dict[str, NpmLockRequest] = {}
     for target in targets:
-        if target.has_fields([NpmLockField, PackageJsonField]):
-            path = target[NpmLockField].path or ""
+        path = target[NpmLockField].path or ""
+        if not request.folders or os.path.dirname(path) in request.folders:
             found.setdefault(
                 resolve_name(path),
                 NpmLockRequest(path, target[PackageJsonField].file_path, str(target.address)),
@@ -69,8 +86,14 @@ async def find_npm_resolves(targets: AllTargets) -> NpmResolves:
 
 @rule
 async def known_npm_resolves(
-    _: KnownNpmResolvesRequest, resolves: NpmResolves
+    _: KnownNpmResolvesRequest, goal: GenerateLockfilesSubsystem
 ) -> KnownUserResolveNames:
+    # Named resolves must not depend on the BUILD files of other applications. If a name is unknown, Pants
+    # lists the known names, so they must be all.
+    folders = folders_of_resolves(goal.resolve)
+    resolves = await Get(NpmResolves, NpmResolvesRequest(folders))
+    if len(resolves.by_name) < len(folders):
+        resolves = await Get(NpmResolves, NpmResolvesRequest())
     return KnownUserResolveNames(
         names=tuple(name for name, _ in resolves.by_name),
         option_name="the lockfile fields of node_app_bundle targets",
@@ -79,9 +102,8 @@ async def known_npm_resolves(
 
 
 @rule
-async def requested_npm_resolves(
-    requested: RequestedNpmResolves, resolves: NpmResolves
-) -> UserGenerateLockfiles:
+async def requested_npm_resolves(requested: RequestedNpmResolves) -> UserGenerateLockfiles:
+    resolves = await Get(NpmResolves, NpmResolvesRequest(folders_of_resolves(requested)))
     by_name = dict(resolves.by_name)
     return UserGenerateLockfiles(
         GenerateFetchLock(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Dict
+from typing import Dict, Iterable, Tuple
 
 from pants.engine.fs import DigestContents, PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
@@ -17,6 +17,8 @@ from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.subsystem import InstallScripts
+
+_RESOLVE = "npm:"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,12 @@ class FetchLockRequest:
 
 def resolve_name(lock_path: str) -> str:
     """The name of a folder's fetch lock for the option `--resolve`."""
-    return f"npm:{os.path.dirname(lock_path)}"
+    return f"{_RESOLVE}{os.path.dirname(lock_path)}"
+
+
+def folders_of_resolves(names: Iterable[str]) -> Tuple[str, ...]:
+    """The folders of the npm lockfiles among the names of resolves, sorted."""
+    return tuple(sorted({name[len(_RESOLVE) :] for name in names if name.startswith(_RESOLVE)}))
 
 
 async def _read(paths: list[str]) -> Dict[str, str]:

@@ -10,11 +10,11 @@ from typing import Any
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
 from pants.engine.fs import DigestContents, PathGlobs, Paths
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
-from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.targets import NodeAppBundle
+from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.npm.targets import NpmLockField
 from slipway.release import first_build
@@ -61,11 +61,12 @@ async def look_at_app(request: _FirstLookRequest) -> _FirstLook:
 
 
 @rule(desc="Find Node.js applications without a bundle")
-async def find_putative_apps(
-    request: PutativeNodeAppsRequest, targets: AllTargets
-) -> PutativeTargets:
-    found = await Get(Paths, PathGlobs, request.path_globs("package-lock.json"))
-    owned = {target[NpmLockField].path for target in targets if target.has_field(NpmLockField)}
+async def find_putative_apps(request: PutativeNodeAppsRequest) -> PutativeTargets:
+    found, targets = await MultiGet(
+        Get(Paths, PathGlobs, request.path_globs("package-lock.json")),
+        Get(DeclaredTargets, DeclaredTargetsRequest((NpmLockField,))),
+    )
+    owned = {target[NpmLockField].path for target in targets}
     putative = []
     for path in sorted(set(found.files) - owned):
         if "node_modules" in path.split("/"):

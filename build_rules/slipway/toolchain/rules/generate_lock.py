@@ -30,10 +30,10 @@ from pants.engine.fs import (
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST, EMPTY_SNAPSHOT
 from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, rule
-from pants.engine.target import AllTargets
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
 
+from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.data import bundled
 from slipway.debian import lock as debian_lock
@@ -47,6 +47,7 @@ from slipway.toolchain.rules.image import ImageBelow, ImageBelowRequest, Toolcha
 logger = logging.getLogger(__name__)
 
 _SPEC, _OLD = "image.json", "old.lock"
+_RESOLVE = "toolchain:"
 _VERIFIER = "archive_verifier.lock"
 """The lock of the packages that gpgv needs; the program `generate_lock` wrote it."""
 
@@ -72,24 +73,30 @@ class ToolchainResolves:
 
 
 def resolve_name(target_name: str) -> str:
-    return f"toolchain:{target_name}"
+    return f"{_RESOLVE}{target_name}"
 
 
 @rule
-async def find_toolchain_resolves(targets: AllTargets) -> ToolchainResolves:
+async def find_toolchain_resolves() -> ToolchainResolves:
+    targets = await Get(DeclaredTargets, DeclaredTargetsRequest(ToolchainFieldSet.required_fields))
     return ToolchainResolves(
         tuple(
             (resolve_name(target.address.target_name), ToolchainFieldSet.create(target))
             for target in targets
-            if ToolchainFieldSet.is_applicable(target)
         )
     )
 
 
 @rule
 async def known_toolchain_resolves(
-    _: KnownToolchainResolvesRequest, resolves: ToolchainResolves
+    _: KnownToolchainResolvesRequest, goal: GenerateLockfilesSubsystem
 ) -> KnownUserResolveNames:
+    # A named lock of an application must not depend on other BUILD files. If a name is of no known kind,
+    # Pants lists all known names.
+    if goal.resolve and all(":" in name and not _is_image(name) for name in goal.resolve):
+        resolves = ToolchainResolves(())
+    else:
+        resolves = await Get(ToolchainResolves)
     return KnownUserResolveNames(
         names=tuple(name for name, _ in resolves.images),
         option_name="node_toolchain targets",
@@ -99,11 +106,10 @@ async def known_toolchain_resolves(
 
 @rule
 async def requested_toolchain_resolves(
-    requested: RequestedToolchainResolves,
-    resolves: ToolchainResolves,
-    goal: GenerateLockfilesSubsystem,
+    requested: RequestedToolchainResolves, goal: GenerateLockfilesSubsystem
 ) -> UserGenerateLockfiles:
     named = set(requested) & set(goal.resolve)
+    resolves = await Get(ToolchainResolves) if named else ToolchainResolves(())
     return UserGenerateLockfiles(
         GenerateToolchainLock(
             resolve_name=name, lockfile_dest=image.packages.path or "", diff=False, image=image
@@ -111,6 +117,10 @@ async def requested_toolchain_resolves(
         for name, image in resolves.images
         if name in named
     )
+
+
+def _is_image(name: str) -> bool:
+    return name.startswith(_RESOLVE)
 
 
 @dataclass(frozen=True)
