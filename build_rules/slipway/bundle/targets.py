@@ -98,8 +98,9 @@ class BuildSourcesField(GlobsField):
     )
     help = help_text(
         """
-        The files that the build script reads, besides package.json and the installed packages. A
-        change in one of these files runs the build script again.
+        The files that the build script reads, besides package.json, the installed packages and the
+        files of `file:` folders and workspaces. A change in one of these files runs the build
+        script again.
 
         Example: `build_sources=["src/**", "build/**", "webpack.config.js"]`.
         """
@@ -112,8 +113,9 @@ class RuntimeSourcesField(GlobsField):
     help = help_text(
         """
         The application's own files that go into the release, besides the outputs of the build
-        script (`build_outputs`). A change in one of these files runs neither the install nor the
-        build script.
+        script (`build_outputs`). The files of `file:` folders and workspaces go into the release
+        without an entry, unless only dev dependencies link them; `!` excludes files from them too.
+        A change in one of these files runs neither the install nor the build script.
 
         Example: `runtime_sources=["service/**", "!service/**/*.test.js"]`.
         """

@@ -75,6 +75,7 @@ class InstallScriptsField(DictStringToStringField):
         compiles the package in the toolchain. `prebuilt` lets the script take a binary that is
         pinned in the fetch lock. `run` runs the script unchanged. `skip` does not run the script.
         Install scripts have no network access. Every package with an install script needs an entry.
+        The scripts of a `file:` folder or workspace can only be skipped.
 
         Example: `install_scripts={"bcrypt": "source", "sharp@^0.30": "prebuilt"}`.
         """

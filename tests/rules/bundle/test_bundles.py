@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, Optional, Set, Tuple
 
 import pytest
 
-from tests.rules.workspace import Workspace, make_build
+from tests.rules.workspace import Workspace, make_build, make_lock
 
 
 def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
@@ -288,6 +288,117 @@ def test_more_environments_come_by_option(make_workspace: Callable[..., Workspac
     workspace = make_workspace("--slipway-server-envs=['demo']")
     workspace.write_app("app", BUILD=make_build('server_env="demo"', 'server_env="demo"'))
     assert "-demo.tar.gz" in str(workspace.package("app:release").artifacts[0].relpath)
+
+
+# --- Linked folders.
+
+
+def write_linked(
+    workspace: Workspace, bundle: str = "", scripts: Optional[Dict[str, str]] = None
+) -> None:
+    """An application with the linked folders `libs/used` and, for development, `libs/tools`."""
+    dependencies = {
+        "dependencies": {"used": "file:libs/used"},
+        "devDependencies": {"tools": "file:libs/tools"},
+    }
+    packages: Dict[str, Dict[str, object]] = {
+        "node_modules/used": {"resolved": "libs/used", "link": True},
+        "libs/used": {"version": "1.0.0"},
+        "node_modules/tools": {"resolved": "libs/tools", "link": True, "dev": True},
+        "libs/tools": {"version": "2.0.0", "dev": True},
+    }
+    lock = json.loads(make_lock(packages))
+    lock["packages"][""].update(dependencies)
+    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}, **dependencies}
+    used = {"name": "used", "version": "1.0.0", "main": "i.js", "scripts": scripts or {}}
+    workspace.write_app(
+        "app",
+        **{
+            "BUILD": make_build(bundle),
+            "package.json": json.dumps(manifest),
+            "package-lock.json": json.dumps(lock),
+            "libs/used/package.json": json.dumps(used),
+            "libs/used/i.js": "",
+            "libs/used/lib/deep.js": "",
+            "libs/used/lib/deep.test.js": "",
+            "libs/used/node_modules/once/index.js": "",
+            "libs/used/lib/node_modules/once/index.js": "",
+            "libs/tools/package.json": json.dumps({"name": "tools", "version": "2.0.0"}),
+            "libs/tools/cli.js": "",
+        },
+    )
+
+
+def inputs_of(workspace: Workspace, program: str) -> Set[str]:
+    workspace.package("app:release")
+    (step,) = workspace.steps(f"slipway.bundle.programs.{program}")
+    return {path for path in workspace.files(step.inputs) if "/libs/" in path}
+
+
+def test_the_files_of_linked_folders_are_in_the_release_without_those_for_development(
+    workspace: Workspace,
+) -> None:
+    write_linked(workspace)
+    assert inputs_of(workspace, "pack_app") == {
+        f"server/libs/used/{name}"
+        for name in ("package.json", "i.js", "lib/deep.js", "lib/deep.test.js")
+    }
+
+
+def test_the_build_has_the_files_of_all_linked_folders(workspace: Workspace) -> None:
+    write_linked(workspace)
+    found = inputs_of(workspace, "build")
+    assert {"sources/libs/used/i.js", "sources/libs/tools/cli.js"} <= found
+    assert not [path for path in found if "node_modules" in path]
+
+
+def test_what_runtime_sources_exclude_is_excluded_from_linked_folders(workspace: Workspace) -> None:
+    write_linked(workspace, 'runtime_sources=["service/**", "!**/*.test.js", "!libs/used/i.js"]')
+    assert inputs_of(workspace, "pack_app") == {
+        "server/libs/used/package.json",
+        "server/libs/used/lib/deep.js",
+    }
+
+
+def test_runtime_sources_without_files_are_refused_beside_linked_folders(
+    workspace: Workspace,
+) -> None:
+    write_linked(workspace, 'runtime_sources=["servcie/**"]')
+    with pytest.raises(Exception, match='runtime_sources of "app:bundle" matches no file'):
+        workspace.package("app:release")
+
+
+def test_install_scripts_of_linked_folders_need_the_decision_to_skip_them(
+    workspace: Workspace,
+) -> None:
+    scripts = {"prepare": "node gen.js", "postinstall": "node gen.js", "test": "x"}
+    write_linked(workspace, scripts=scripts)
+    with pytest.raises(Exception, match="linked folders") as error:
+        workspace.package("app:release")
+    assert (
+        "linked folders have install scripts, which Slipway can only skip\n"
+        "  in:    app:bundle, field install_scripts\n"
+        '  found: 1. libs/used (used@1.0.0), postinstall: "node gen.js", prepare: "node gen.js"\n'
+        '  next:  install_scripts={"used": "skip"}\n'
+        "         and, if the application needs files that a script makes, let the build script make "
+        "them:\n"
+        '         in package.json "build": "npm --prefix libs/used run prepare", and in the bundle\n'
+        '         build_outputs=["libs/used/<file or folder that the script makes>"]'
+    ) in str(error.value)
+
+
+@pytest.mark.parametrize("decision", ["run", "source", "prebuilt"])
+def test_no_other_decision_can_run_the_scripts_of_a_linked_folder(
+    decision: str, workspace: Workspace
+) -> None:
+    write_linked(workspace, f'install_scripts={{"used": "{decision}"}}', {"install": "x"})
+    with pytest.raises(Exception, match=f'used@1.0.0\\), install: "x": "{decision}"'):
+        workspace.package("app:release")
+
+
+def test_a_linked_folder_whose_scripts_are_skipped(workspace: Workspace) -> None:
+    write_linked(workspace, 'install_scripts={"used": "skip"}', {"postinstall": "node gen.js"})
+    assert "server/libs/used/i.js" in inputs_of(workspace, "pack_app")
 
 
 # --- Symlinks among an application's files.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from typing import Sequence, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
     Digest,
+    PathGlobs,
+    Paths,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -19,6 +20,7 @@ from slipway.bundle.programs import build, pack_app
 from slipway.bundle.rules.addons import AddonsOfApp
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
+from slipway.bundle.rules.linked_folders import LinkedFolders, check_decisions
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
@@ -94,7 +96,9 @@ class Bundle:
         return (*self.installed.report.packages, *linked)
 
 
-def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequence[str]) -> None:
+def _check_fields(
+    field_set: NodeAppBundleFieldSet, app: App, linked: LinkedFolders, known_envs: Sequence[str]
+) -> None:
     check_server_env(field_set.server_env, known_envs, field_set.address)
     where = f"{field_set.origin}, field"
     script = field_set.build_script.value
@@ -108,6 +112,7 @@ def _check_fields(field_set: NodeAppBundleFieldSet, app: App, known_envs: Sequen
     for name in field_set.lifecycle_scripts.value or ():
         check_script(app.manifest, name, f"{where} lifecycle_scripts")
     decisions.check(field_set.decisions(), app.read.lock.packages, f"{where} install_scripts")
+    check_decisions(linked, field_set.decisions(), f"{where} install_scripts")
     check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
     if field_set.static_dir.value:
         check_plain_paths([field_set.static_dir.value], f"{where} static_dir")
@@ -119,8 +124,10 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     script = field_set.build_script.value
     if not script:
         return BuiltClient(EMPTY_DIGEST)
-    app, runtime = await MultiGet(
-        Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
+    app, runtime, linked = await MultiGet(
+        Get(App, AppRequest(field_set)),
+        Get(Runtime, AppRequest(field_set)),
+        Get(LinkedFolders, AppRequest(field_set)),
     )
     server_env = field_set.server_env.value or ""
     installed, sources = await MultiGet(
@@ -129,7 +136,11 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
             AppFiles,
             AppFilesRequest(
                 field_set.folder,
-                (*field_set.build_sources.globs(), *_manifest_paths(field_set, app)),
+                (
+                    *field_set.build_sources.globs(),
+                    app.manifest.path,
+                    *linked.globs(field_set.folder, production=False),
+                ),
                 excluded=field_set.build_outputs.value or (),
             ),
         ),
@@ -169,11 +180,6 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     return BuiltClient(await outputs.take(result.digest, build.OUTPUTS.built))
 
 
-def _manifest_paths(field_set: NodeAppBundleFieldSet, app: App) -> Tuple[str, ...]:
-    """The package.json files of the application and of its linked folders."""
-    return tuple(os.path.join(field_set.folder, one) for one in app.read.lock.manifests)
-
-
 def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -> None:
     if paths:
         shown = paths[:_MOST_NAMED]
@@ -187,17 +193,23 @@ def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -
 @rule(desc="Bundle application")
 async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     field_set = request.field_set
-    app = await Get(App, AppRequest(field_set))
-    _check_fields(field_set, app, slipway.server_envs)
+    app, linked = await MultiGet(
+        Get(App, AppRequest(field_set)), Get(LinkedFolders, AppRequest(field_set))
+    )
+    _check_fields(field_set, app, linked, slipway.server_envs)
     server = await Get(
         AppFiles,
         AppFilesRequest(
             field_set.folder,
-            (*field_set.runtime_sources.globs(), *_manifest_paths(field_set, app)),
+            (
+                *field_set.runtime_sources.globs(),
+                app.manifest.path,
+                *linked.globs(field_set.folder, production=True),
+            ),
             excluded=field_set.build_outputs.value or (),
         ),
     )
-    _check_server_files(server.files, app, field_set)
+    _check_server_files(await Get(Paths, PathGlobs(field_set.runtime_sources.globs())), field_set)
     # Check all fields first: a mistake is reported before Slipway fetches or runs anything.
     toolchain = await Get(ToolchainOfApp, AppRequest(field_set))
     runtime = await Get(Runtime, AppRequest(field_set))
@@ -253,8 +265,8 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     )
 
 
-def _check_server_files(files: Tuple[str, ...], app: App, field_set: NodeAppBundleFieldSet) -> None:
-    if not set(files) - set(app.read.lock.manifests):
+def _check_server_files(matched: Paths, field_set: NodeAppBundleFieldSet) -> None:
+    if not set(matched.files) - {field_set.package_json.file_path}:
         raise SlipwayError(
             f'the field runtime_sources of "{field_set.origin}" matches no file',
             where=f"{field_set.origin}, field runtime_sources",

@@ -28,6 +28,7 @@ from pants.engine.target import Targets
 
 from slipway.bundle.programs import install_scripts as program
 from slipway.bundle.rules.app import AppRequest, NodeAppBundleFieldSet
+from slipway.bundle.rules.linked_folders import LinkedFolders
 from slipway.core import text_table
 from slipway.core.errors import SlipwayError, nearest
 from slipway.core.rules.registration import Rules
@@ -69,8 +70,10 @@ async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
         Get(FetchLock, FetchLockRequest(install.read.lock)),
     )
     by_path = {one.path: one for one in install.read.lock.packages}
+    linked = await Get(LinkedFolders, AppRequest, request)
     rows = []
-    for scripted in unpacked.report.install_scripts:
+    folders = [folder.described() for folder in linked.with_scripts]
+    for scripted in (*unpacked.report.install_scripts, *folders):
         decision = decisions.decide(install.decisions, by_path[scripted.path])
         pinned = fetched.pinned(scripted.name, scripted.version)
         rows.append(

@@ -33,7 +33,7 @@ from slipway.npm.lockfiles import fetch_lock, manifest, normalise
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.fetch_lock import CachedTarball, FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
-from slipway.npm.lockfiles.package import Package
+from slipway.npm.lockfiles.package import LINK, Package
 from slipway.npm.lockfiles.production import production_paths
 from slipway.npm.programs import install
 from slipway.npm.programs.install import Arguments, Tarball
@@ -65,11 +65,14 @@ class InstallRequest:
     network: bool = False
 
     def decided(self) -> Dict[str, Optional[Decision]]:
-        """The decision for each package, by path; None if there is no decision."""
+        """The decision for each package, by path; None if there is no decision.
+
+        Without linked folders: they are part of the application, and their scripts never run.
+        """
         return {
             one.path: script_decisions.decide(self.decisions, one)
             for one in self.read.lock.packages
-            if one.in_node_modules
+            if one.in_node_modules and one.kind != LINK
         }
 
     def taking_prebuilt(self, package: Package) -> InstallRequest:

@@ -47,6 +47,13 @@ def install_scripts(manifest: Mapping[str, Any], has_gyp_file: bool) -> Dict[str
     return own or ({"install": "node-gyp rebuild"} if has_gyp_file else {})
 
 
+def scripts_of_folder(manifest: Mapping[str, Any]) -> Dict[str, str]:
+    """The scripts that npm runs in a folder that it links, by their event."""
+    scripts = text_map(manifest.get("scripts"))
+    # npm prepares a linked folder, but never a package of a registry.
+    return {name: scripts[name] for name in (*_SCRIPTS, "prepare") if scripts.get(name)}
+
+
 def closure(path: str, manifests: Mapping[str, Mapping[str, Any]]) -> FrozenSet[str]:
     """The paths of the package at `path` and of all its dependencies, as Node resolves them.
 
