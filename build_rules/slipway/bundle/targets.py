@@ -195,6 +195,8 @@ class LifecycleScriptsField(StringSequenceField):
         """
         The application's own lifecycle scripts that the build needs. Slipway runs them before the
         build script, in this order. By default Slipway runs no lifecycle script of the application.
+        The scripts must not change production packages, because a release contains the packages as
+        npm installed them.
 
         Example: `lifecycle_scripts=["postinstall"]`.
         """

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Callable, Dict, Optional, Set, Tuple
+from typing import Callable, Dict, Mapping, Optional, Set, Tuple
 
 import pytest
 
-from tests.rules.workspace import Workspace, make_build, make_lock
+from tests.rules.workspace import (
+    INTEGRITY,
+    SHA256,
+    Workspace,
+    make_build,
+    make_fetch_lock,
+    make_lock,
+)
 
 
 def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
@@ -234,6 +241,15 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         "",
         ('package.json has no script "postinstall"', "app:bundle, field lifecycle_scripts"),
     ),
+    "a lifecycle script without a build script": (
+        'lifecycle_scripts=["serve"], build_script=""',
+        "",
+        (
+            "lifecycle scripts run only before a build script, which the bundle does not set",
+            "in:    app:bundle, field lifecycle_scripts",
+            "next:  set build_script to the script that needs them, or remove lifecycle_scripts",
+        ),
+    ),
     "a smoke script that is not there": (
         "",
         'smoke_script="smoke"',
@@ -399,6 +415,84 @@ def test_no_other_decision_can_run_the_scripts_of_a_linked_folder(
 def test_a_linked_folder_whose_scripts_are_skipped(workspace: Workspace) -> None:
     write_linked(workspace, 'install_scripts={"used": "skip"}', {"postinstall": "node gen.js"})
     assert "server/libs/used/i.js" in inputs_of(workspace, "pack_app")
+
+
+# --- Patches of packages.
+
+
+def write_patched(
+    workspace: Workspace, patch: str, manifest: Mapping[str, object], dev: bool = False
+) -> None:
+    """An application that depends on ms, for development if `dev`, and has a patch at `patch`."""
+    kind = "devDependencies" if dev else "dependencies"
+    entry = {"version": "2.1.3", "integrity": INTEGRITY, **({"dev": True} if dev else {})}
+    lock = json.loads(make_lock({"node_modules/ms": entry}))
+    lock["packages"][""][kind] = {"ms": "2.1.3"}
+    root = {"name": "app", "version": "1.0.0", kind: {"ms": "2.1.3"}, **manifest}
+    line = f"ms 2.1.3 {INTEGRITY} {SHA256} 1"
+    workspace.write_app(
+        "app",
+        **{
+            "BUILD": make_build('build_script=""'),
+            "package.json": json.dumps(root),
+            "package-lock.json": json.dumps(lock),
+            "npm-fetch.lock": make_fetch_lock("app", line),
+            patch: "",
+        },
+    )
+
+
+PATCHING = {"scripts": {"postinstall": "patch-package"}}
+
+
+@pytest.mark.parametrize(
+    ("patch", "manifest"),
+    [
+        ("patches/ms+2.1.3.patch", PATCHING),
+        ("fixes/ms+2.1.3.patch", {"scripts": {"prepare": "patch-package --patch-dir fixes"}}),
+        ("patches/ms.patch", {"patchedDependencies": {"ms@2.1.3": "patches/ms.patch"}}),
+    ],
+)
+def test_a_patch_of_a_production_package_is_refused_by_its_name(
+    patch: str, manifest: Dict[str, Dict[str, str]], workspace: Workspace
+) -> None:
+    write_patched(workspace, patch, manifest)
+    with pytest.raises(Exception, match="patches change") as error:
+        workspace.package("app:release")
+    assert (
+        "patches change production packages, and the release would not contain the changes\n"
+        "  in:    app/package.json\n"
+        f"  found: 1. {patch}: ms@2.1.3\n"
+        "  next:  add the changed package to the application, in the application's folder:\n"
+        "         npm ci && npm pack --ignore-scripts ./node_modules/ms && npm install ./ms-2.1.3.tgz\n"
+        "         then remove its patch; if only the build needs the package, make it a dev dependency\n"
+        "         ./pants generate-lockfiles --resolve=npm:app"
+    ) in str(error.value)
+
+
+def test_patches_of_dev_dependencies_and_of_other_packages_are_no_fault(
+    workspace: Workspace,
+) -> None:
+    write_patched(workspace, "patches/ms+2.1.3.patch", PATCHING, dev=True)
+    assert workspace.package("app:release").artifacts
+    write_patched(workspace, "patches/koa+2.0.0.patch", PATCHING)
+    (workspace.folder / "app/patches/ms+2.1.3.patch").unlink()
+    assert workspace.package("app:release").artifacts
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [("node make-config.js", True), ("husky install", False), ("npx only-allow npm", False)],
+)
+def test_an_install_script_of_the_application_that_does_not_run_is_told(
+    script: str, told: bool, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x", "postinstall": script}}
+    workspace.write_app("app", **{"package.json": json.dumps(manifest)})
+    workspace.package("app:release")
+    assert (
+        f'does not run the script "postinstall" of app/package.json: {script}' in caplog.text
+    ) == told
 
 
 # --- Symlinks among an application's files.

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from slipway.archive import layers, unpacking
+from slipway.bundle.patches import Changes, InstalledFiles, way_out
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
 from slipway.isolation.jail_protocol import Subject
 from slipway.npm.lockfiles.package import text_map
+from slipway.npm.lockfiles.production import owner
 from slipway.runtime import node_process
 from slipway.step import left_files
 from slipway.step.frame import run
@@ -30,7 +32,7 @@ class Arguments:
     """The npm script with its arguments, and the scripts to run before it.
 
     `outputs` are the files and folders that the script must write; `executables` are the executable
-    files among the sources.
+    files among the sources. `production` are the packages of a release by path, as `name@version`.
     """
 
     script: str
@@ -40,11 +42,12 @@ class Arguments:
     env: Mapping[str, str]
     outputs: Tuple[str, ...]
     executables: Tuple[str, ...]
+    production: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The files that the script wrote outside its outputs."""
+    """The files that the script wrote outside its outputs, without those in dev dependencies."""
 
     undeclared: Tuple[str, ...]
 
@@ -60,8 +63,10 @@ OUTPUTS = Outputs()
 
 def build(arguments: Arguments) -> None:
     layers.lay_out(layers.walk("in/sources", executables=arguments.executables), _APP)
-    for name in sorted(os.listdir("in/installed")):
-        unpacking.unpack(os.path.join("in/installed", name), _APP)
+    archives = [os.path.join("in/installed", name) for name in sorted(os.listdir("in/installed"))]
+    for archive in archives:
+        unpacking.unpack(archive, _APP)
+    installed = InstalledFiles(_APP, archives, arguments.production)
     subject = _subject()
     before = _files()
     for script in arguments.lifecycle_scripts:
@@ -69,15 +74,40 @@ def build(arguments: Arguments) -> None:
     more = arguments.script_arguments
     _run_script(arguments.script, ["--", *more] if more else [], subject, arguments)
     with left_files.collecting(f'the script "{arguments.script}"', placeholders.PACKAGE_JSON, _APP):
-        _collect(before, arguments)
+        changes = installed.changes()
+        _check_packages(changes, arguments)
+        _collect(before, changes.added, arguments)
 
 
-def _collect(before: Mapping[str, _State], arguments: Arguments) -> None:
+def _check_packages(changes: Changes, arguments: Arguments) -> None:
+    """Raises SlipwayErrors if scripts changed production packages."""
+    if not changes.changed:
+        return
+    by_package: Dict[str, List[str]] = {}
+    for file in changes.changed:
+        by_package.setdefault(str(owner(arguments.production, file)), []).append(file)
+    first = next(iter(by_package))
+    name, _, version = arguments.production[first].rpartition("@")
+    raise SlipwayErrors(
+        "the scripts of the build changed production packages, and the release would not contain "
+        "the changes",
+        [
+            f"{arguments.production[path]}: {', '.join(files[:3])}"
+            + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+            for path, files in by_package.items()
+        ],
+        where=f"{placeholders.ORIGIN}, fields lifecycle_scripts and build_script",
+        next=f"{way_out(first, name, version)}\n./pants generate-lockfiles "
+        f"--resolve={placeholders.RESOLVE}",
+    )
+
+
+def _collect(before: Mapping[str, _State], added: Sequence[str], arguments: Arguments) -> None:
     outputs = arguments.outputs
     _check_outputs(arguments)
     after = _files()
     changed = sorted(path for path, state in after.items() if before.get(path) != state)
-    undeclared = [path for path in changed if not _is_below(path, outputs)]
+    undeclared = [path for path in (*changed, *added) if not _is_below(path, outputs)]
     layers.write_tar(
         OUTPUTS.built.path,
         [

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from slipway.bundle.rules import addons, app, build, export, install_scripts, linked_folders
+from slipway.bundle.rules import (
+    addons,
+    app,
+    build,
+    export,
+    install_scripts,
+    linked_folders,
+    patches,
+)
 from slipway.bundle.targets import NodeAppBundle
 from slipway.core.rules.registration import Rules, TargetTypes
 
-_MODULES = (addons, app, build, export, install_scripts, linked_folders)
+_MODULES = (addons, app, build, export, install_scripts, linked_folders, patches)
 
 
 def rules() -> Rules:

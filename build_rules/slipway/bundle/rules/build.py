@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
@@ -21,6 +21,7 @@ from slipway.bundle.rules.addons import AddonsOfApp
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.bundle.rules.linked_folders import LinkedFolders, check_decisions
+from slipway.bundle.rules.patches import UnpatchedPackages, production_packages
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
@@ -109,13 +110,26 @@ def _check_fields(
             f"{where} build_script",
             otherwise='set build_script="" if there is nothing to build',
         )
-    for name in field_set.lifecycle_scripts.value or ():
-        check_script(app.manifest, name, f"{where} lifecycle_scripts")
+    _check_lifecycle(field_set, app)
     decisions.check(field_set.decisions(), app.read.lock.packages, f"{where} install_scripts")
     check_decisions(linked, field_set.decisions(), f"{where} install_scripts")
     check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
     if field_set.static_dir.value:
         check_plain_paths([field_set.static_dir.value], f"{where} static_dir")
+
+
+def _check_lifecycle(field_set: NodeAppBundleFieldSet, app: App) -> None:
+    listed = tuple(field_set.lifecycle_scripts.value or ())
+    where = f"{field_set.origin}, field lifecycle_scripts"
+    for name in listed:
+        check_script(app.manifest, name, where)
+    if listed and not field_set.build_script.value:
+        raise SlipwayError(
+            "lifecycle scripts run only before a build script, which the bundle does not set",
+            where=where,
+            found=f'lifecycle_scripts={list(listed)} with build_script=""',
+            next="set build_script to the script that needs them, or remove lifecycle_scripts",
+        )
 
 
 @rule(desc="Build client")
@@ -161,6 +175,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
                     env=entries_of(field_set.build_env),
                     outputs=tuple(field_set.build_outputs.value or ()),
                     executables=sources.executables,
+                    production=_production(app),
                 )
             ),
             trees=(*base.trees, runtime.tree),
@@ -180,6 +195,14 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     return BuiltClient(await outputs.take(result.digest, build.OUTPUTS.built))
 
 
+def _production(app: App) -> Dict[str, str]:
+    """The packages of a release by path, as `name@version`; without linked folders."""
+    return {
+        package.path: f"{package.name}@{package.version}"
+        for package in production_packages(app.read.lock)
+    }
+
+
 def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -> None:
     if paths:
         shown = paths[:_MOST_NAMED]
@@ -197,6 +220,8 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         Get(App, AppRequest(field_set)), Get(LinkedFolders, AppRequest(field_set))
     )
     _check_fields(field_set, app, linked, slipway.server_envs)
+    _tell_scripts_that_do_not_run(field_set, app)
+    await Get(UnpatchedPackages, AppRequest(field_set))
     server = await Get(
         AppFiles,
         AppFilesRequest(
@@ -263,6 +288,22 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         server_env,
         FrozenDict(field_set.build_env.value or {}),
     )
+
+
+# Scripts that only set up a developer's working copy.
+_OF_DEVELOPERS = ("husky", "only-allow", "simple-git-hooks", "lefthook", "check-node-version")
+
+
+def _tell_scripts_that_do_not_run(field_set: NodeAppBundleFieldSet, app: App) -> None:
+    for event in ("preinstall", "install", "postinstall"):
+        script = app.manifest.scripts.get(event)
+        listed = event in (field_set.lifecycle_scripts.value or ())
+        if script and not listed and not any(word in script for word in _OF_DEVELOPERS):
+            logger.warning(
+                f'{field_set.origin}: Slipway does not run the script "{event}" of '
+                f"{app.manifest.path}: {script}; if the build needs it, set "
+                f'lifecycle_scripts=["{event}"]'
+            )
 
 
 def _check_server_files(matched: Paths, field_set: NodeAppBundleFieldSet) -> None:

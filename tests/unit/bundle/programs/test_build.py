@@ -32,7 +32,11 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "in" / "installed").mkdir()
     layers.write_tar(
         str(tmp_path / "in" / "installed" / "installed.tar"),
-        [Entry("node_modules/tool/cli.js", "file", content=b"")],
+        [
+            Entry("node_modules/lib/a.js", "file", content=b"1"),
+            Entry("node_modules/lib/b.js", "file", content=b"1"),
+            Entry("node_modules/tool/cli.js", "file", content=b""),
+        ],
     )
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -65,6 +69,7 @@ def build(*outputs: str, **more: Any) -> List[str]:
         env={"MODE": "x"},
         outputs=outputs or ("dist",),
         executables=(),
+        production={"node_modules/lib": "lib@1.0.0"},
     )
     build_client.build(replace(arguments, **more))
     return list(OUTPUTS.report.read(Path(OUTPUTS.report.path).read_text()).undeclared)
@@ -127,6 +132,61 @@ def test_a_file_that_the_script_changed_is_reported_too(
     Npm(monkeypatch, script)
     assert build() == ["src/a.js"]
     assert (step / "in" / "sources" / "src" / "a.js").read_text() == "1\n"
+
+
+# --- Installed packages, which a release takes from the install.
+
+
+def test_changed_and_removed_files_of_production_packages_are_refused(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        write("dist/a")(app)
+        write("node_modules/lib/a.js", "patched")(app)
+        (app / "node_modules/lib/b.js").unlink()
+
+    Npm(monkeypatch, script)
+    with pytest.raises(SlipwayErrors) as caught:
+        build()
+    assert caught.value.what.startswith("the scripts of the build changed production packages")
+    assert caught.value.faults == ("lib@1.0.0: node_modules/lib/a.js, node_modules/lib/b.js",)
+    assert "npm install ./lib-1.0.0.tgz" in caught.value.next
+
+
+def test_the_build_may_change_packages_that_a_release_does_not_have(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        write("dist/a")(app)
+        write("node_modules/tool/cli.js", "patched")(app)
+        write("node_modules/tool/new.js")(app)
+
+    Npm(monkeypatch, script)
+    assert build() == []
+
+
+def test_a_file_that_is_written_again_with_the_same_content_is_no_change(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        write("dist/a")(app)
+        write("node_modules/lib/a.js", "1")(app)
+
+    Npm(monkeypatch, script)
+    assert build() == []
+
+
+def test_new_files_beside_production_packages_are_reported_but_not_caches(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(app: Path) -> None:
+        write("dist/a")(app)
+        write("node_modules/.cache/x")(app)
+        write("node_modules/.prisma/client/index.js")(app)
+        write("node_modules/lib/made.js")(app)
+
+    Npm(monkeypatch, script)
+    assert build() == ["node_modules/.prisma/client/index.js", "node_modules/lib/made.js"]
 
 
 def test_a_failing_script_shows_its_last_lines_and_how_to_try_it(
