@@ -139,6 +139,12 @@ def check_name(name: str) -> None:
             found=repr(os.fsencode(name))[1:],
             next="rename the file, or have its package renamed",
         ) from None
+    if name == "-":
+        raise SlipwayError(
+            'a file is named "-", and sha256sum would read standard input instead',
+            found=name,
+            next="rename the file, or exclude it",
+        )
     if any(character < " " or character == "\x7f" for character in name):
         raise SlipwayError(
             "a file name contains a control character",
@@ -297,12 +303,18 @@ def write_release(
 
 
 def file_list(hashes: Dict[str, str]) -> bytes:
-    """The input of `sha256sum -c`; names with a backslash are escaped as coreutils does it."""
-    lines = []
-    for name, digest in sorted(hashes.items()):
-        escaped = name.replace("\\", "\\\\")
-        lines.append(f"{chr(92) if escaped != name else ''}{digest}  {escaped}\n")
-    return "".join(lines).encode()
+    """The input of `sha256sum -c`.
+
+    Names are not escaped: coreutils would escape a backslash, which busybox does not understand, but it
+    reads the plain name too. A release has no names with a line feed.
+    """
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items())).encode()
+
+
+def read_file_list(text: str) -> Dict[str, str]:
+    """The SHA-256 of each file of a list that `file_list` wrote."""
+    # Not splitlines: a name may contain a character that it takes for a line end.
+    return {line[66:]: line[:64] for line in text.split("\n") if line}
 
 
 def lay_out(entries: Iterable[Entry], target: str) -> None:

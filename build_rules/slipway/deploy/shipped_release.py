@@ -109,7 +109,7 @@ class ShippedRelease:
         new: Dict[str, str] = {}
         for name, content in self.lists.items():
             if name not in kept:
-                new.update(_read_list(content.decode()))
+                new.update(layers.read_file_list(content.decode()))
         missing = {
             path
             for path, digest in new.items()
@@ -169,7 +169,7 @@ def read_base(compressed: bytes) -> BaseFiles:
     lines = _lines(compressed)
     listed = "".join(f"{line}\n" for line in lines if not line.startswith("x "))
     executables = frozenset(line[2:] for line in lines if line.startswith("x "))
-    return BaseFiles(_read_list(listed), executables)
+    return BaseFiles(layers.read_file_list(listed), executables)
 
 
 def read_names(compressed: bytes) -> FrozenSet[str]:
@@ -180,11 +180,6 @@ def read_names(compressed: bytes) -> FrozenSet[str]:
 def _lines(compressed: bytes) -> List[str]:
     # Linux allows any bytes except / and NUL in file names.
     return gzip.decompress(compressed).decode("utf-8", "surrogateescape").split("\n")[:-1]
-
-
-def _read_list(text: str) -> Dict[str, str]:
-    """The hash by path, from lines in the format of sha256sum: 64 digits, two characters, path."""
-    return {line[66:]: line[:64] for line in text.splitlines()}
 
 
 def _is_unlisted(name: str) -> bool:

@@ -22,7 +22,7 @@ NAMES = st.text(
     st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="/\0"),
     min_size=1,
     max_size=60,
-).filter(lambda name: name not in (".", "..") and len(name.encode()) < 200)
+).filter(lambda name: name not in (".", "..", "-") and len(name.encode()) < 200)
 
 
 def make_tree(top: Path, files: Dict[str, bytes]) -> Path:
@@ -85,19 +85,44 @@ def test_the_layer_has_no_end_of_archive(tmp_path: Path) -> None:
     assert not data.endswith(layers.END_OF_ARCHIVE)
 
 
-def test_a_name_with_a_backslash_is_listed_as_sha256sum_does(tmp_path: Path) -> None:
-    tree = make_tree(tmp_path / "tree", {"a\\b": b"x"})
-    layers.write_whole(str(tmp_path / "w.tgz"), layers.walk(str(tree)))
-    listed = layers.file_list({"a\\b": hashlib.sha256(b"x").hexdigest()})
-    expected = subprocess.run(
-        ["sha256sum", "a\\b"], cwd=tree, check=True, stdout=subprocess.PIPE
-    ).stdout
-    assert listed == expected
+ODD = (
+    "a\\b",
+    "\\first",
+    " lead",
+    "trail ",
+    "two  spaces",
+    "-dash",
+    "--check",
+    "*",
+    "caf\u00e9",
+    "a\u2028b",
+)
+
+
+@pytest.mark.parametrize("program", [["sha256sum"], ["busybox", "sha256sum"]])
+def test_a_list_of_any_names_is_checked_by_coreutils_and_busybox(
+    program: List[str], tmp_path: Path
+) -> None:
+    tree = make_tree(tmp_path / "tree", {name: name.encode() for name in ODD})
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in ODD}
+    listed = layers.file_list(hashes)
+    assert layers.read_file_list(listed.decode()) == hashes
+    check = [*program, "-c"]
+    # The list of a layer without files is empty, which sha256sum accepts only beside another list.
+    listed = layers.file_list({}) + listed
+    subprocess.run(check, cwd=tree, input=listed, check=True, stdout=subprocess.DEVNULL)
+    (tree / "a\\b").write_bytes(b"changed")
+    changed = subprocess.run(check, cwd=tree, input=listed, capture_output=True, check=False)
+    assert changed.returncode == 1
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [(b"caf\xe9.txt", "not UTF-8"), (b"new\nline", "control character")],
+    [
+        (b"caf\xe9.txt", "not UTF-8"),
+        (b"new\nline", "control character"),
+        (b"-", "sha256sum would read standard input"),
+    ],
 )
 def test_names_that_could_be_misread_are_refused(tmp_path: Path, name: bytes, message: str) -> None:
     (tmp_path / "tree").mkdir()

@@ -49,24 +49,12 @@ def read(arguments: Arguments) -> None:
                 if member.name == "release.json":
                     manifest = loads(archive.read(member, _LONGEST_LIST))
                 elif folder == layers.LISTING_FOLDER and member.name != _RUNTIME:
-                    files.update(_hashes(archive.read(member, _LONGEST_LIST).decode()))
+                    files.update(
+                        layers.read_file_list(archive.read(member, _LONGEST_LIST).decode())
+                    )
             except ValueError as error:
                 raise unpacking.refused(path, member.name, str(error)) from None
     OUTPUTS.contents.write(Contents(manifest, files))
-
-
-def _hashes(listing: str) -> Dict[str, str]:
-    """Parses lines of sha256sum.
-
-    sha256sum starts a line with a backslash if it escaped backslashes in the file name.
-    """
-    found = {}
-    for line in listing.splitlines():
-        digest, _, name = line.partition("  ")
-        if digest.startswith("\\"):
-            digest, name = digest[1:], name.replace("\\\\", "\\")
-        found[name] = digest
-    return found
 
 
 if __name__ == "__main__":
