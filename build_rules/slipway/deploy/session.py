@@ -20,6 +20,7 @@ import tempfile
 import threading
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence
 
+from slipway.core import line_endings
 from slipway.deploy.children import Children
 
 BEAT_EVERY = 2.0  # seconds; after six seconds without a line, the agent considers the session lost
@@ -57,6 +58,7 @@ def _data(name: str) -> str:
     # pkgutil, because deploy.pyz is a zip archive, where `open` finds no file.
     content = pkgutil.get_data("slipway.deploy.programs", name)
     assert content is not None
+    line_endings.require_lf(content.decode(), f"slipway:{name}")
     return content.decode()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from pathlib import Path
 from typing import Callable, Dict, Mapping, Optional, Set, Tuple
 
 import pytest
@@ -493,6 +495,50 @@ def test_an_install_script_of_the_application_that_does_not_run_is_told(
     assert (
         f'does not run the script "postinstall" of app/package.json: {script}' in caplog.text
     ) == told
+
+
+# --- Line endings that Git converted.
+
+
+def git(folder: Path, *arguments: str) -> None:
+    name = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+    subprocess.run(["git", *name, *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_files_that_git_checked_out_with_crlf_are_a_warning_with_the_way_to_lf(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.write_app("app", **{"service/app.js": "1\n"})
+    git(workspace.folder, "init", "-q")
+    git(workspace.folder, "add", "app")
+    git(workspace.folder, "commit", "-q", "-m", "x")
+    for name in ("package-lock.json", "service/app.js"):
+        path = workspace.folder / "app" / name
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    workspace.package("app:release")
+    assert (
+        "app:bundle: Git wrote 2 files of app with CRLF line endings, such as app/package-lock.json"
+    ) in caplog.text
+    assert "git config core.autocrlf false" in caplog.text
+
+
+def test_crlf_that_is_committed_or_outside_of_a_clone_is_no_warning(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.write_app("app", **{"package-lock.json": make_lock().replace("\n", "\r\n")})
+    workspace.package("app:release")
+    git(workspace.folder, "init", "-q")
+    git(workspace.folder, "-c", "core.autocrlf=false", "add", "app")
+    workspace.write_app("app", **{"package-lock.json": make_lock().replace("\n", "\r\n") + "\r\n"})
+    workspace.package("app:release")
+    assert "CRLF" not in caplog.text
+
+
+def test_a_fetch_lock_with_crlf_is_no_riddle(workspace: Workspace) -> None:
+    text = make_fetch_lock("app", f"ms 2.1.3 {INTEGRITY} {SHA256} 2041").replace("\n", "\r\n")
+    workspace.write_app("app", **{"npm-fetch.lock": text})
+    with pytest.raises(Exception, match="has CRLF line endings"):
+        workspace.package("app:release")
 
 
 # --- Symlinks among an application's files.

@@ -8,13 +8,14 @@ from slipway.bundle.rules import (
     build,
     export,
     install_scripts,
+    line_endings,
     linked_folders,
     patches,
 )
 from slipway.bundle.targets import NodeAppBundle
 from slipway.core.rules.registration import Rules, TargetTypes
 
-_MODULES = (addons, app, build, export, install_scripts, linked_folders, patches)
+_MODULES = (addons, app, build, export, install_scripts, line_endings, linked_folders, patches)
 
 
 def rules() -> Rules:

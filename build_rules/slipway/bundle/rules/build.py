@@ -17,9 +17,11 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.programs import build, pack_app
+from slipway.bundle.rules import line_endings
 from slipway.bundle.rules.addons import AddonsOfApp
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
+from slipway.bundle.rules.line_endings import ConvertedFiles, ConvertedFilesRequest
 from slipway.bundle.rules.linked_folders import LinkedFolders, check_decisions
 from slipway.bundle.rules.patches import UnpatchedPackages, production_packages
 from slipway.core.errors import SlipwayError
@@ -213,6 +215,13 @@ def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -
         )
 
 
+async def _tell_converted_files(field_set: NodeAppBundleFieldSet, app: App) -> None:
+    # Git is slow in a large application, and these two files are text in every one.
+    if "\r\n" in app.read.lock.text or "\r\n" in app.read.manifests["package.json"]:
+        request = ConvertedFilesRequest(field_set.folder, field_set.origin)
+        line_endings.tell(await Get(ConvertedFiles, ConvertedFilesRequest, request), request)
+
+
 @rule(desc="Bundle application")
 async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     field_set = request.field_set
@@ -234,6 +243,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
             excluded=field_set.build_outputs.value or (),
         ),
     )
+    await _tell_converted_files(field_set, app)
     _check_server_files(await Get(Paths, PathGlobs(field_set.runtime_sources.globs())), field_set)
     # Check all fields first: a mistake is reported before Slipway fetches or runs anything.
     toolchain = await Get(ToolchainOfApp, AppRequest(field_set))

@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
+from slipway.core import line_endings
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.fetch import integrity as sri
 from slipway.npm.lockfiles import spec
@@ -148,6 +149,7 @@ def parse(text: str, path: str, command: str) -> FetchLock:
     faults: List[str] = []
     entries: Dict[Tuple[str, str, str], FetchEntry] = {}
     binaries: Dict[Tuple[str, str, str], PinnedBinary] = {}
+    line_endings.require_lf(text, path)
     lines = text.split("\n")
     _check_head(lines[0], path, command)
     if lines[-1] != "":

@@ -29,6 +29,7 @@ from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.bundle.rules.checks import check_server_env
 from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
+from slipway.core import line_endings
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
 from slipway.core.rules.registration import Rules
@@ -409,6 +410,7 @@ def _app_sh() -> CreateDigest:
 def _data(name: str) -> bytes:
     content = pkgutil.get_data("slipway.release.programs", name)
     assert content is not None
+    line_endings.require_lf(content.decode(), f"slipway:{name}")
     return content
 
 

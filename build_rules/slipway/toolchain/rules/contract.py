@@ -10,6 +10,7 @@ from pants.engine.fs import (
     EMPTY_FILE_DIGEST,
     AddPrefix,
     Digest,
+    DigestContents,
     PathGlobs,
     RemovePrefix,
 )
@@ -19,6 +20,7 @@ from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 
 from slipway.abi.policy import AbiPolicy
+from slipway.core import line_endings
 from slipway.core.rules.registration import Rules
 from slipway.step.rules.build_step import FallibleStepResult, Step
 from slipway.toolchain.programs import contract
@@ -57,6 +59,9 @@ async def test_toolchain(
 ) -> TestResult:
     field_set = batch.single_element
     sources = await Get(Digest, PathGlobs(field_set.contract_tests.globs()))
+    for file in await Get(DigestContents, Digest, sources):
+        if file.path.endswith(".sh"):
+            line_endings.require_lf(file.content.decode("utf-8", "replace"), file.path)
     inputs = await Get(
         Digest,
         AddPrefix(

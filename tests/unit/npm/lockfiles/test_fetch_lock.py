@@ -86,8 +86,14 @@ BAD: Dict[str, Tuple[str, str, str]] = {
         "must be a weaker hash than sha512",
         f"{PATH}:2",
     ),
-    "carriage return": (f"{HEAD}\r\n{LINE}\r\n", "is not a valid size", f"{PATH}:2"),
 }  # fmt: skip
+
+
+def test_crlf_line_endings_are_named_with_the_way_to_lf() -> None:
+    with pytest.raises(SlipwayError) as caught:
+        _parse(f"{HEAD}\r\n{LINE}\r\n")
+    assert caught.value.what == f'"{PATH}" has CRLF line endings, and must have LF'
+    assert "git config core.autocrlf false" in caught.value.next
 
 
 @pytest.mark.parametrize("name", BAD)
