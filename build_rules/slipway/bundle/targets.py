@@ -115,7 +115,8 @@ class RuntimeSourcesField(GlobsField):
         The application's own files that go into the release, besides the outputs of the build
         script (`build_outputs`). The files of `file:` folders and workspaces go into the release
         without an entry, unless only dev dependencies link them; `!` excludes files from them too.
-        A change in one of these files runs neither the install nor the build script.
+        Slipway warns about files that look like secrets, such as `.env` and private keys. A change
+        in one of these files runs neither the install nor the build script.
 
         Example: `runtime_sources=["service/**", "!service/**/*.test.js"]`.
         """

@@ -541,6 +541,29 @@ def test_a_fetch_lock_with_crlf_is_no_riddle(workspace: Workspace) -> None:
         workspace.package("app:release")
 
 
+# --- Secrets.
+
+
+def test_secrets_in_a_release_are_a_warning_with_the_patterns_that_leave_them_out(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = {"service/.env": "TOKEN=1", "service/keys/id_rsa": "x", "service/ca.pem": "x"}
+    workspace.write_app("app", **secrets)
+    workspace.package("app:release")
+    assert (
+        "app:bundle: the release contains 3 files that look like secrets: "
+        "service/.env, service/ca.pem, service/keys/id_rsa\n"
+        'next: to leave them out, add to runtime_sources: "!service/.env", "!service/ca.pem", '
+        '"!service/keys/id_rsa"'
+    ) in caplog.text
+    caplog.clear()
+    globs = ", ".join(f'"!{path}"' for path in secrets)
+    build = make_build(f'runtime_sources=["service/**", {globs}]')
+    workspace.write_app("app", BUILD=build, **secrets)
+    workspace.package("app:release")
+    assert "secrets" not in caplog.text
+
+
 # --- Symlinks among an application's files.
 
 

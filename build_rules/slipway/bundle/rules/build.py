@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Dict, Sequence, Tuple
 
 from pants.engine.fs import (
     AddPrefix,
     Digest,
+    DigestContents,
+    DigestSubset,
     PathGlobs,
     Paths,
 )
@@ -16,6 +19,7 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.bundle import secrets
 from slipway.bundle.programs import build, pack_app
 from slipway.bundle.rules import line_endings
 from slipway.bundle.rules.addons import AddonsOfApp
@@ -207,12 +211,16 @@ def _production(app: App) -> Dict[str, str]:
 
 def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -> None:
     if paths:
-        shown = paths[:_MOST_NAMED]
-        more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
         logger.warning(
-            f"{field_set.origin}: the build script also wrote {', '.join(shown)}{more}; "
+            f"{field_set.origin}: the build script also wrote {_listed(paths)}; "
             "the release contains only files of the field build_outputs"
         )
+
+
+def _listed(paths: Sequence[str]) -> str:
+    shown = paths[:_MOST_NAMED]
+    more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
+    return ", ".join(shown) + more
 
 
 async def _tell_converted_files(field_set: NodeAppBundleFieldSet, app: App) -> None:
@@ -220,6 +228,27 @@ async def _tell_converted_files(field_set: NodeAppBundleFieldSet, app: App) -> N
     if "\r\n" in app.read.lock.text or "\r\n" in app.read.manifests["package.json"]:
         request = ConvertedFilesRequest(field_set.folder, field_set.origin)
         line_endings.tell(await Get(ConvertedFiles, ConvertedFilesRequest, request), request)
+
+
+async def _tell_secrets(field_set: NodeAppBundleFieldSet, server: AppFiles) -> None:
+    suspects = secrets.named_like_secrets(server.files)
+    if not suspects:
+        return
+    # A name with the characters of a glob may match nothing; its file counts without its content.
+    subset = await Get(Digest, DigestSubset(server.digest, PathGlobs(suspects)))
+    contents = dict.fromkeys(suspects, b"")
+    for file in await Get(DigestContents, Digest, subset):
+        if file.path in contents:
+            contents[file.path] = file.content
+    found = secrets.with_secrets(contents)
+    if found:
+        top = field_set.address.spec_path or "."
+        paths = [os.path.relpath(os.path.join(field_set.folder, path), top) for path in found]
+        globs = ", ".join(f'"!{path}"' for path in paths[:_MOST_NAMED])
+        logger.warning(
+            f"{field_set.origin}: the release contains {len(found)} files that look like secrets: "
+            f"{_listed(found)}\nnext: to leave them out, add to runtime_sources: {globs}"
+        )
 
 
 @rule(desc="Bundle application")
@@ -244,6 +273,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         ),
     )
     await _tell_converted_files(field_set, app)
+    await _tell_secrets(field_set, server)
     _check_server_files(await Get(Paths, PathGlobs(field_set.runtime_sources.globs())), field_set)
     # Check all fields first: a mistake is reported before Slipway fetches or runs anything.
     toolchain = await Get(ToolchainOfApp, AppRequest(field_set))
