@@ -64,7 +64,7 @@ def write_app(workspace: Workspace, kind: str, **changed: Callable[[str], str]) 
     (folder / "BUILD").write_text(
         f'node_app_bundle(name="bundle", runtime="//toolchains/node:{version}", build_script="",'
         f' build_outputs=[], static_dir="", install_scripts={json.dumps(dict.fromkeys(names, "source"))})\n'
-        'release_tarball(name="release", bundle=":bundle", static="none", smoke_script="smoke")\n'
+        'release_tarball(name="release", bundle=":bundle", static="none", smoke_script="smoke", run_script="")\n'
     )
     for name, change in changed.items():
         path = folder / name

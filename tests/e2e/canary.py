@@ -72,7 +72,7 @@ fs.writeFileSync('service/views/seen.json', JSON.stringify(seen, null, 1));
 
 _TARGETS = """\
 node_app_bundle(name="bundle", build_outputs=["dist", "service/views"])
-release_tarball(name="release", bundle=":bundle", static="include")
+release_tarball(name="release", bundle=":bundle", static="include", start_probe="off")
 """
 
 

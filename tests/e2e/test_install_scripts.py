@@ -350,7 +350,6 @@ def test_a_build_with_the_network_is_made_anew_in_each_session(
     workspace: Workspace, mirror: Registry, isolator: str
 ) -> None:
     app = TinyApp(workspace, f"apps/fetches-by-{isolator}", release_fields='static="include"')
-    app.bundle = "build_args=[]"
     app.scripts = {"build": FETCHES.replace("{}", mirror.url)}
     mirror.files["/word"] = b"first"
     app.write()
@@ -358,7 +357,7 @@ def test_a_build_with_the_network_is_made_anew_in_each_session(
     if isolator == "namespaces":  # a chroot has the machine's own loopback interface
         assert "ECONNREFUSED" in workspace.pants(*package).failed().output
 
-    app.bundle += ', network="allow"'
+    app.bundle = 'network="allow"'
     app.write()
     said = workspace.pants(*package).failed()
     assert "the bundle of a release has network access during its build" in said.output

@@ -119,7 +119,7 @@ class TinyApp:
     def build_file(self) -> str:
         return (
             f'node_app_bundle(**dict(dict(name="bundle", runtime="{RUNTIME}"), {self.bundle}))\n'
-            f'release_tarball(**dict(dict(name="release", bundle=":bundle"), '
+            'release_tarball(**dict(dict(name="release", bundle=":bundle", start_probe="off"), '
             f"{self.release_fields}))\n"
         )
 

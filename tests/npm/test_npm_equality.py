@@ -40,7 +40,7 @@ node_app_bundle(
     build_outputs=["tree.json"],
     install_scripts={scripts},
 )
-release_tarball(name="release", bundle=":bundle", static="none")
+release_tarball(name="release", bundle=":bundle", static="none", run_script="")
 """
 
 

@@ -45,14 +45,10 @@ from slipway.npm.rules.generate_lock import KnownNpmResolvesRequest, RequestedNp
 from slipway.npm.rules.lint_lock import NpmLockLintFieldSet, NpmLockLintRequest
 from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
 from slipway.release.rules.abi_audit import ReleaseFile, ReleaseFileRequest
-from slipway.release.rules.abi_gate import Audited
+from slipway.release.rules.abi_gate import Audited, ReleaseAuditRequest
+from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.rules.tailor import PutativeNodeAppsRequest
-from slipway.release.rules.tarball import (
-    Release,
-    ReleaseAuditRequest,
-    ReleaseRequest,
-    ReleaseTarballFieldSet,
-)
+from slipway.release.rules.tarball import Release
 from slipway.release.rules.try_runtime import ReleaseContents
 from slipway.runtime.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
@@ -89,7 +85,14 @@ _REPORTS: Dict[str, Any] = {
         "install_scripts": [],
         "native": {},
         "foreign": [],
+        "bins": [],
+        "bins_left_out": [],
     },
+    "files.json": {
+        "app": {"files": ["service/app.js"], "links": []},
+        "static": {"files": [], "links": []},
+    },
+    "start.json": {"watched": {"processes": 1, "ports": [80]}, "last": []},
     "addon.json": {"bytes": 1, "modules": 93},
     "compared.json": {"faults": [], "unknown": 0},
     "contents.json": {"manifest": {}, "files": {}},
@@ -313,7 +316,11 @@ class Workspace:
 
     def write_app(self, folder: str, **files: Optional[str]) -> None:
         """A sound application; `files` replace or add some, or leave one out with None."""
-        manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x", "serve": "y"}}
+        manifest = {
+            "name": "app",
+            "version": "1.0.0",
+            "scripts": {"build": "x", "serve": "node service/app.js"},
+        }
         sound: Dict[str, Optional[str]] = {
             "BUILD": make_build(),
             "package.json": json.dumps(manifest),

@@ -19,6 +19,7 @@ from pants.engine.target import (
 from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
+from slipway.bundle.defaults import BUILD_OUTPUTS, BUILD_SOURCES
 from slipway.core.targets import GlobsField, OneAddressField
 from slipway.npm.targets import (
     InstallScriptsField,
@@ -84,18 +85,7 @@ class DropForeignBinariesField(BoolField):
 
 class BuildSourcesField(GlobsField):
     alias = "build_sources"
-    default = (
-        "src/**",
-        "build/**",
-        "*.js",
-        "*.cjs",
-        "*.mjs",
-        "*.ts",
-        "tsconfig*.json",
-        ".babelrc*",
-        ".browserslistrc",
-        ".postcssrc*",
-    )
+    default = BUILD_SOURCES
     help = help_text(
         """
         The files that the build script reads, besides package.json, the installed packages and the
@@ -116,7 +106,8 @@ class RuntimeSourcesField(GlobsField):
         script (`build_outputs`). The files of `file:` folders and workspaces go into the release
         without an entry, unless only dev dependencies link them; `!` excludes files from them too.
         Slipway warns about files that look like secrets, such as `.env` and private keys. A change
-        in one of these files runs neither the install nor the build script.
+        in one of these files runs neither the install nor the build script. A server that its build
+        script writes completely needs no such files.
 
         Example: `runtime_sources=["service/**", "!service/**/*.test.js"]`.
         """
@@ -128,9 +119,9 @@ class BuildScriptField(StringField):
     default = "build"
     help = help_text(
         """
-        The script of package.json that builds the client. The script gets the value of `server_env`
-        in the environment variable SERVER_ENV and, by default, as its argument (see `build_args`).
-        With an empty string, Slipway runs no build script.
+        The script of package.json that builds the client, the server or both. The script gets the
+        value of `server_env` in the environment variable SERVER_ENV, and its arguments from
+        `build_args`. With an empty string, Slipway runs no build script.
 
         Example: `build_script="build"`.
         """
@@ -139,12 +130,12 @@ class BuildScriptField(StringField):
 
 class BuildArgsField(StringSequenceField):
     alias = "build_args"
-    default = ("{server_env}",)
+    default = ()
     help = help_text(
         """
-        The arguments of the build script; `{server_env}` stands for the value of `server_env`. Use
-        an empty list if the script ends with a command that would misread this argument, such as
-        `tsc`, `rollup -c` or `vite build`.
+        The arguments of the build script; `{server_env}` stands for the value of `server_env`. By
+        default the script has no arguments, because commands such as `tsc` or `next build` would
+        take an argument for a file. npm appends the arguments to the last command of the script.
 
         Example: `build_args=["--mode", "{server_env}"]`.
         """
@@ -153,7 +144,7 @@ class BuildArgsField(StringSequenceField):
 
 class BuildOutputsField(StringSequenceField):
     alias = "build_outputs"
-    default = ("dist",)
+    default = BUILD_OUTPUTS
     help = help_text(
         """
         The files and folders that the build script writes, relative to the application's folder.

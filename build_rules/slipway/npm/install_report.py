@@ -45,7 +45,8 @@ class InstallReport:
     """The report; `packages` are in the release, with `files` files of `file_bytes` bytes.
 
     `foreign` are the paths dropped from the release. `native` maps the paths of installed packages whose
-    scripts will run to their versions.
+    scripts will run to their versions. `bins` are the names in `node_modules/.bin` of the release, and
+    `bins_left_out` those that only devDependencies have there.
     """
 
     file_bytes: int
@@ -54,3 +55,5 @@ class InstallReport:
     packages: Tuple[InstalledPackage, ...]
     install_scripts: Tuple[ScriptedPackage, ...]
     native: Mapping[str, str]
+    bins: Tuple[str, ...]
+    bins_left_out: Tuple[str, ...]

@@ -1,67 +1,210 @@
 """The fields that `tailor` writes for a new application: only those that differ from the defaults.
 
 A first BUILD file should work unchanged, also for applications with other folders than `src/`, `build/`
-and `service/`.
+and `service/`, and for servers that their build script writes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Mapping, Tuple
+import fnmatch
+import re
+from dataclasses import dataclass, field
+from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 
+from slipway.bundle.defaults import BUILD_OUTPUTS, BUILD_SOURCES
 from slipway.npm.lockfiles.package import text_map
+from slipway.release import start_command
+from slipway.release.start_advice import start_scripts
 
 _SERVER = "service"
 _CODE = (".js", ".cjs", ".mjs")
+_NOT_BUILT = frozenset(
+    [
+        "__mocks__",
+        "__tests__",
+        "coverage",
+        "cypress",
+        "doc",
+        "docs",
+        "e2e",
+        "node_modules",
+        "spec",
+        "test",
+        "tests",
+    ]
+)
 # Folders that a server does not need at run time.
-_NOT_SERVED = frozenset(
-    (
-        *(
-            "__mocks__",
-            "__tests__",
-            "coverage",
-            "cypress",
-            "doc",
-            "docs",
-            "e2e",
-            "spec",
-            "test",
-            "tests",
-        ),
-        *("build", "client", "dist", "node_modules"),
-    )
+_NOT_SERVED = _NOT_BUILT | frozenset(("build", "client", "dist"))
+_OUTPUT_FOLDERS = frozenset((".next", ".nuxt", ".output", "build", "dist", "out", "output"))
+# The folder that a program of a build script writes, if no option names another.
+_WRITES: Mapping[str, str] = {
+    "next": ".next",
+    "nuxt": ".output",
+    "nuxi": ".output",
+    "nitro": ".output",
+    "remix": "build",
+    "react-router": "build",
+    "react-scripts": "build",
+    "gatsby": "public",
+}
+_OUT_OPTION = re.compile(
+    r"(?:--out-?dir|--out-?file|--output-path|(?<=\s)-[do])(?:=|\s+)[\"']?([^\s\"']+)",
+    re.IGNORECASE,
+)
+_OUT_DIR = re.compile(r"^[^/\n]*\"outDir\"\s*:\s*\"([^\"]+)\"", re.MULTILINE)
+_READS_ARGUMENTS = re.compile(r"\bprocess\.argv\b")
+# Files of tools, of the repository and of npm, which no build reads; or which hold secrets.
+_NEVER_SOURCES = (
+    "*.md",
+    "LICENSE*",
+    "BUILD*",
+    "*.lock",
+    "*.lockb",
+    "package*.json",
+    "npm-*",
+    "*.y*ml",
 )
 
 
-def bundle_fields(
-    manifest: Mapping[str, Any], files: Iterable[str], folders: Iterable[str]
-) -> Dict[str, Any]:
-    """The fields of the bundle; `files` and `folders` are names in the application's folder."""
+@dataclass(frozen=True)
+class Folder:
+    """The names in an application's folder, and the texts of files that say more about its build."""
+
+    files: Tuple[str, ...]
+    folders: Tuple[str, ...]
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def files_to_read(manifest: Mapping[str, Any]) -> Tuple[str, ...]:
+    """The files whose texts `bundle_fields` looks at, as far as they exist."""
+    scripts = text_map(manifest.get("scripts"))
+    started = start_command.files_to_start("build", scripts)
+    return (*started, "tsconfig.json", "tsconfig.build.json")
+
+
+def bundle_fields(manifest: Mapping[str, Any], folder: Folder) -> Dict[str, Any]:
+    """The fields of the bundle."""
+    scripts = text_map(manifest.get("scripts"))
     fields: Dict[str, Any] = {}
-    builds = "build" in text_map(manifest.get("scripts"))
-    if not builds:
+    outputs: Tuple[str, ...] = ()
+    if "build" not in scripts:
         fields["build_script"] = ""
-    folders = set(folders)
-    if _SERVER not in folders:
-        sources = _runtime_sources(files, folders - ({"src"} if builds else set()))
+    else:
+        outputs = _build_outputs(scripts, folder)
+        fields.update(_fields_of_build(scripts, folder, outputs))
+    if _SERVER not in folder.folders:
+        sources = _runtime_sources(folder, outputs)
         if sources:
             fields["runtime_sources"] = sources
+        if outputs:
+            # Only the layout with `service/` says which build outputs are for browsers alone.
+            fields["static_dir"] = ""
     return fields
 
 
 def release_fields(manifest: Mapping[str, Any]) -> Dict[str, Any]:
     """The fields of the release, except `bundle`."""
-    scripts = text_map(manifest.get("scripts"))
-    return {"run_script": "start"} if "start" in scripts and "serve" not in scripts else {}
+    script = run_script(text_map(manifest.get("scripts")))
+    return {} if script in (None, "serve") else {"run_script": script}
 
 
-def _runtime_sources(files: Iterable[str], folders: Iterable[str]) -> Tuple[str, ...]:
-    files = list(files)
+def run_script(scripts: Mapping[str, str]) -> Optional[str]:
+    """The script that runs the application on a host: rather one that starts a file than a tool."""
+    names = sorted(start_scripts(scripts), key=lambda name: (name != "serve", name != "start"))
+    for name in names:
+        if start_command.files_to_start(name, scripts):
+            return name
+    return names[0] if names else None
+
+
+def _fields_of_build(
+    scripts: Mapping[str, str], folder: Folder, outputs: Tuple[str, ...]
+) -> Dict[str, Any]:
+    fields: Dict[str, Any] = {}
+    if outputs != BUILD_OUTPUTS:
+        fields["build_outputs"] = outputs
+    sources = _build_sources(folder, frozenset(outputs))
+    if sources:
+        fields["build_sources"] = sources
+    started = start_command.files_to_start("build", scripts)
+    if any(_READS_ARGUMENTS.search(folder.texts.get(path, "")) for path in started):
+        fields["build_args"] = ("{server_env}",)
+    return fields
+
+
+def _build_outputs(scripts: Mapping[str, str], folder: Folder) -> Tuple[str, ...]:
+    found: Dict[str, None] = {}
+    for path in start_command.files_to_start(run_script(scripts) or "", scripts):
+        top = path.split("/")[0]
+        exists = path in folder.files or top in folder.folders
+        if "/" in path and (top in _OUTPUT_FOLDERS or not exists):
+            found[top] = None
+    for name, line in scripts.items():
+        if name.startswith("build"):
+            found.update(dict.fromkeys(_written_by(line, folder)))
+    return tuple(found) or BUILD_OUTPUTS
+
+
+def _written_by(line: str, folder: Folder) -> Iterable[str]:
+    """The top folders of what a build script writes, by the options of common programs."""
+    for option in _OUT_OPTION.findall(line):
+        yield _top(option)
+    for program, output in _WRITES.items():
+        if re.search(rf"(?:^|[\s/]){re.escape(program)} build\b", line):
+            yield output
+    if re.search(r"(?:^|[\s/])tsc\b", line):
+        for name in ("tsconfig.build.json", "tsconfig.json"):
+            named = _OUT_DIR.search(folder.texts.get(name, ""))
+            if named and named.group(1) not in (".", "./"):
+                yield _top(named.group(1))
+                return
+
+
+def _top(path: str) -> str:
+    return (
+        path[2:].split("/", maxsplit=1)[0]
+        if path.startswith("./")
+        else path.split("/", maxsplit=1)[0]
+    )
+
+
+def _build_sources(folder: Folder, outputs: FrozenSet[str]) -> Tuple[str, ...]:
+    """The sources of a build that reads more than the defaults; empty if the defaults are enough."""
+    folders = [
+        one
+        for one in sorted(folder.folders)
+        if one not in {*_NOT_BUILT, *outputs, _SERVER} and not one.startswith(".")
+    ]
+    files = [one for one in folder.files if not _matches(one, (*_NEVER_SOURCES, ".*"))]
+    others = sorted(one for one in files if not _matches(one, BUILD_SOURCES))
+    if not others and not [one for one in folders if f"{one}/**" not in BUILD_SOURCES]:
+        return ()
+    patterns = [
+        one for one in BUILD_SOURCES if any(_matches(name, (one,)) for name in folder.files)
+    ]
+    return (*(f"{one}/**" for one in folders), *patterns, *others)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _runtime_sources(folder: Folder, outputs: Tuple[str, ...]) -> Tuple[str, ...]:
+    left_out = {*_NOT_SERVED, *outputs}
+    files = list(folder.files)
+    if ".output" in outputs:
+        return ()  # it holds all that it needs
+    if ".next" in outputs:
+        names = [name for name in files if name.startswith("next.config.")]
+        return (*names, *(f"{one}/**" for one in ("public",) if one in folder.folders))
+    if outputs:
+        left_out.add("src")
     served = sorted(
-        folder for folder in folders if folder not in _NOT_SERVED and not folder.startswith(".")
+        one for one in folder.folders if one not in left_out and not one.startswith(".")
     )
     data = sorted(name for name in files if name.endswith(".json") and not _is_tools_own(name))
     code = sorted({ending for name in files for ending in _CODE if _is_code(name, ending)})
-    return (*(f"*{ending}" for ending in code), *data, *(f"{folder}/**" for folder in served))
+    return (*(f"*{ending}" for ending in code), *data, *(f"{one}/**" for one in served))
 
 
 def _is_code(name: str, ending: str) -> bool:
@@ -69,4 +212,5 @@ def _is_code(name: str, ending: str) -> bool:
 
 
 def _is_tools_own(name: str) -> bool:
-    return name.startswith((".", "package", "tsconfig", "jsconfig")) or ".config." in name
+    tools = (".", "package", "tsconfig", "jsconfig", "nest-cli", "components.json", "biome")
+    return name.startswith(tools) or ".config." in name

@@ -85,9 +85,31 @@ class RunScriptField(StringField):
         """
         The script of package.json that runs the application in the foreground, for `./pants run`
         and `bin/app run-foreground`. `./pants run` sets `LOG_DIR` to a temporary folder. The
-        application should write its logs and its pid file there.
+        application should write its logs and its pid file there. The build fails if the script runs a
+        file or a program that the release does not contain. With an empty string, the release has
+        no such script.
 
         Example: `run_script="serve"`.
+        """
+    )
+
+
+class StartProbeField(StringField):
+    alias = "start_probe"
+    default = "listen"
+    valid_choices = ("listen", "run", "off")
+    help = help_text(
+        """
+        How Slipway tries the release before it writes the tarball. It starts the unpacked release
+        with its `run_script`, in a network of its own without access to anything else, with a
+        random `PORT`. With `listen`, the release must listen on a port within 30 seconds. With
+        `run`, it must run for 5 seconds: use this for workers, which do not listen. With `off`,
+        Slipway does not start the release.
+
+        A release that lacks a module, a file or a program is an error. A release that ends because
+        it finds no database or no configuration is a warning.
+
+        Example: `start_probe="run"`.
         """
     )
 
@@ -140,6 +162,7 @@ class ReleaseTarball(Target):
         StaticField,
         SmokeScriptField,
         RunScriptField,
+        StartProbeField,
         EnvFileField,
         OldUserlandField,
         AbiWaiversField,

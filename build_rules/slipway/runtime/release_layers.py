@@ -28,7 +28,7 @@ from slipway.step.records import WrongRecord
 RUNTIME, DEPENDENCIES, PACKAGE, APP, STATIC = "runtime", "dependencies", "package", "app", "static"
 
 _MODULES = "node_modules"
-_RUNTIME_FOLDER = "node_runtime"
+RUNTIME_FOLDER = "node_runtime"
 LAUNCHER = "bin/app"
 MANIFEST = "release.json"
 _MOST_NAMED = 20
@@ -61,12 +61,12 @@ class Scope:
 
     @property
     def _top(self) -> str:
-        return _RUNTIME_FOLDER if self.kind == RUNTIME else self.path
+        return RUNTIME_FOLDER if self.kind == RUNTIME else self.path
 
     def _contains(self, name: str) -> bool:
         parts = name.split("/")
         if self.kind == RUNTIME:
-            return parts[0] == _RUNTIME_FOLDER and len(parts) > 1
+            return parts[0] == RUNTIME_FOLDER and len(parts) > 1
         if parts[0] in _RESERVED or name in (LAUNCHER, MANIFEST):
             return False
         if self.kind == DEPENDENCIES:
@@ -80,7 +80,7 @@ class Scope:
         return bool(self.path) and name.startswith(self.path + "/")
 
 
-_RESERVED = (_RUNTIME_FOLDER, LISTING_FOLDER)
+_RESERVED = (RUNTIME_FOLDER, LISTING_FOLDER)
 
 
 @dataclass(frozen=True)

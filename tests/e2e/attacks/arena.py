@@ -34,7 +34,7 @@ STEP_TIME_LIMIT = 90
 BUILD_TIME_LIMIT = 600.0  # seconds
 # Where scripts of a step that isn't walled off could leave files for others on the machine.
 SHARED_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp", "/", "/run", "/dev", "/etc")
-_RELEASE = 'release_tarball(name="release", bundle=":bundle", static="none", run_script="start")\n'
+_RELEASE = 'release_tarball(name="release", bundle=":bundle", static="none", run_script="")\n'
 _INSTALL = """
 install:
 \tmkdir -p $(PREFIX)/bin $(PREFIX)/include/node $(PREFIX)/lib $(PREFIX)/share
@@ -267,7 +267,7 @@ class Arena:
                 path.write_bytes(content)
         have_only(folder, {})
         (folder / "BUILD").write_text(
-            'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2", build_args=[],'
+            'node_app_bundle(name="bundle", runtime="//toolchains/node:16.20.2",'
             ' build_sources=["attacks/**"], build_outputs=["dist"], static_dir="")\n'
             + _RELEASE.replace('"none"', '"include"')
         )

@@ -40,6 +40,7 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
             "slipway.bundle.programs.build",
             "slipway.bundle.programs.pack_app",
             "slipway.release.programs.checked_layers",
+            "slipway.release.programs.start_probe",
             "slipway.release.programs.tarball",
         ),
     }
@@ -78,6 +79,7 @@ def test_four_environments_share_install_and_runtime(workspace: Workspace) -> No
                 "slipway.bundle.programs.build",
                 "slipway.bundle.programs.pack_app",
                 "slipway.release.programs.abi_gate",
+                "slipway.release.programs.start_probe",
                 "slipway.release.programs.tarball",
             ),
             4,
@@ -148,7 +150,7 @@ def test_a_smoke_script_sees_neither_the_environment_file_nor_separate_static_fi
 def test_a_scoped_name_becomes_a_file_name(workspace: Workspace) -> None:
     workspace.write_app(
         "app",
-        **{"package.json": json.dumps({"name": "@team/app", "version": "2.0.0", "scripts": {"build": "x"}})},
+        **{"package.json": json.dumps({"name": "@team/app", "version": "2.0.0", "scripts": {"build": "x", "serve": "node service/app.js"}})},
         **{"package-lock.json": json.dumps({"name": "@team/app", "version": "2.0.0", "lockfileVersion": 3, "packages": {"": {"name": "@team/app", "version": "2.0.0"}}})},
     )  # fmt: skip
     assert "team-app-2.0.0-prod.tar.gz" in str(

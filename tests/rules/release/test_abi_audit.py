@@ -9,8 +9,8 @@ import pytest
 
 from slipway.release.programs import abi_gate
 from slipway.release.rules.abi_audit import ReleaseFile, ReleaseFileRequest
-from slipway.release.rules.abi_gate import Audited
-from slipway.release.rules.tarball import ReleaseAuditRequest, ReleaseTarballFieldSet
+from slipway.release.rules.abi_gate import Audited, ReleaseAuditRequest
+from slipway.release.rules.contents import ReleaseTarballFieldSet
 from slipway.toolchain.rules.image import ToolchainFieldSet
 from tests.rules.workspace import POLICY, Workspace, make_build
 

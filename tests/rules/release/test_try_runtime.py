@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slipway.release.rules.tarball import ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.rules.try_runtime import ReleaseContents
 from tests.rules.workspace import Workspace, make_definition
 

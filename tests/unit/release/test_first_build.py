@@ -2,64 +2,159 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping, Optional
 
 import pytest
 
-from slipway.release.first_build import bundle_fields, release_fields
+from slipway.release.first_build import Folder, bundle_fields, files_to_read, release_fields
 
 
-@pytest.mark.parametrize(
-    ("scripts", "files", "folders", "fields"),
-    [
-        pytest.param(
-            ["build"], [], ["build", "service", "src"], {}, id="the layout of the defaults"
-        ),
-        pytest.param(
-            ["start"],
-            ["config.json", "package.json", "package-lock.json", "server.js", "tsconfig.json"],
-            ["_helpers", "lib", "test"],
-            {
-                "build_script": "",
-                "runtime_sources": ("*.js", "config.json", "_helpers/**", "lib/**"),
-            },
-            id="a server without a build",
-        ),
-        pytest.param(
-            ["build", "start"],
-            ["app.mjs", "rollup.config.js", ".eslintrc.js"],
-            [".github", "docs", "plugins", "src"],
-            {"runtime_sources": ("*.mjs", "plugins/**")},
-            id="src is the client where there is a build",
-        ),
-        pytest.param(
-            ["start"],
-            [],
-            ["__tests__", "src"],
-            {"build_script": "", "runtime_sources": ("src/**",)},
-            id="src is the server where there is none",
-        ),
-        pytest.param(["build"], [], ["src"], {}, id="nothing to guess from"),
-    ],
-)
-def test_only_fields_that_differ_from_the_defaults(
-    scripts: List[str], files: List[str], folders: List[str], fields: Dict[str, Any]
-) -> None:
-    manifest = {"scripts": dict.fromkeys(scripts, "node x")}
-    assert bundle_fields(manifest, files, folders) == fields
+def look(
+    scripts: Mapping[str, str],
+    files: List[str],
+    folders: List[str],
+    texts: Optional[Mapping[str, str]] = None,
+) -> Dict[str, Any]:
+    folder = Folder(tuple(files), tuple(folders), texts or {})
+    return {**bundle_fields({"scripts": scripts}, folder), **release_fields({"scripts": scripts})}
+
+
+def test_the_layout_of_the_defaults() -> None:
+    scripts = {"build": "node build/build.js", "serve": "exec node service/bin/serve.js"}
+    assert look(scripts, ["package.json"], ["build", "service", "src"]) == {}
+
+
+def test_a_build_script_that_reads_its_arguments() -> None:
+    scripts = {"build": "node build/build.js", "serve": "node service"}
+    folders = ["build", "service", "src"]
+    texts = {"build/build.js": "main(process.argv.slice(2))"}
+    assert files_to_read({"scripts": scripts})[0] == "build/build.js"
+    assert look(scripts, [], folders, texts) == {"build_args": ("{server_env}",)}
+
+
+def test_a_server_without_a_build() -> None:
+    files = ["config.json", "package.json", "package-lock.json", "server.js", "tsconfig.json"]
+    assert look({"start": "node server.js"}, files, ["_helpers", "lib", "test"]) == {
+        "build_script": "",
+        "runtime_sources": ("*.js", "config.json", "_helpers/**", "lib/**"),
+        "run_script": "start",
+    }
+
+
+def test_src_is_the_server_where_nothing_is_built() -> None:
+    assert look({"start": "node src"}, [], ["__tests__", "src"]) == {
+        "build_script": "",
+        "runtime_sources": ("src/**",),
+        "run_script": "start",
+    }
+
+
+def test_express_with_typescript() -> None:
+    scripts = {"build": "tsc", "start": "node dist/main.js", "dev": "ts-node src/main.ts"}
+    files = ["package.json", "tsconfig.json"]
+    assert look(scripts, files, ["public", "src"]) == {
+        "build_sources": ("public/**", "src/**", "tsconfig*.json"),
+        "runtime_sources": ("public/**",),
+        "static_dir": "",
+        "run_script": "start",
+    }
+
+
+def test_the_out_dir_of_typescript() -> None:
+    scripts = {"build": "tsc -p tsconfig.build.json", "start": "node ."}
+    texts = {"tsconfig.build.json": '{\n // "outDir": "no",\n  "outDir": "./lib/js" }'}
+    fields = look(scripts, ["tsconfig.build.json"], ["src"], texts)
+    assert fields["build_outputs"] == ("lib",)
+
+
+def test_nest() -> None:
+    scripts = {
+        "build": "nest build",
+        "start": "nest start",
+        "start:dev": "nest start --watch",
+        "start:debug": "nest start --debug --watch",
+        "start:prod": "node dist/main",
+        "test": "jest",
+    }
+    files = ["nest-cli.json", "package.json", "tsconfig.build.json", "tsconfig.json", "README.md"]
+    assert look(scripts, files, ["src", "test"]) == {
+        "build_sources": ("src/**", "tsconfig*.json", "nest-cli.json"),
+        "static_dir": "",
+        "run_script": "start:prod",
+    }
+
+
+def test_next() -> None:
+    scripts = {"dev": "next dev", "build": "next build", "start": "next start", "lint": "next lint"}
+    files = ["next.config.ts", "next-env.d.ts", "package.json", "tsconfig.json"]
+    assert look(scripts, files, ["app", "public"]) == {
+        "build_outputs": (".next",),
+        "build_sources": ("app/**", "public/**", "*.ts", "tsconfig*.json"),
+        "runtime_sources": ("next.config.ts", "public/**"),
+        "static_dir": "",
+        "run_script": "start",
+    }
+
+
+def test_next_standalone() -> None:
+    scripts = {"build": "next build", "start": "node .next/standalone/server.js"}
+    assert look(scripts, ["next.config.js"], ["pages"])["build_outputs"] == (".next",)
+
+
+def test_nuxt() -> None:
+    scripts = {"build": "nuxt build", "start": "node .output/server/index.mjs"}
+    assert look(scripts, ["app.vue", "nuxt.config.ts"], ["server"]) == {
+        "build_outputs": (".output",),
+        "build_sources": ("server/**", "*.ts", "app.vue"),
+        "static_dir": "",
+        "run_script": "start",
+    }
+
+
+def test_esbuild_writes_one_file() -> None:
+    scripts = {
+        "build": "esbuild src/index.ts --bundle --platform=node --outfile=out/server.cjs",
+        "start": "node out/server.cjs",
+    }
+    assert look(scripts, ["package.json"], ["src"]) == {
+        "build_outputs": ("out",),
+        "static_dir": "",
+        "run_script": "start",
+    }
+
+
+def test_vite_with_a_server_of_its_own() -> None:
+    scripts = {
+        "build": "npm run build:client && npm run build:server",
+        "build:client": "vite build --outDir dist/client",
+        "build:server": "vite build --ssr src/entry-server.js --outDir dist/server",
+        "serve": "cross-env NODE_ENV=production node server",
+    }
+    files = ["index.html", "package.json", "server.js", "vite.config.js"]
+    assert look(scripts, files, ["public", "src"]) == {
+        "build_sources": ("public/**", "src/**", "*.js", "index.html"),
+        "runtime_sources": ("*.js", "public/**"),
+        "static_dir": "",
+    }
+
+
+def test_nothing_to_guess_from() -> None:
+    assert look({"build": "x"}, [], ["src"]) == {"static_dir": ""}
 
 
 @pytest.mark.parametrize(
     ("scripts", "fields"),
     [
-        (["serve", "start"], {}),
-        (["start"], {"run_script": "start"}),
-        ([], {}),
+        ({"serve": "node a", "start": "node b"}, {}),
+        ({"start": "node a"}, {"run_script": "start"}),
+        ({"serve": "vite preview", "start": "node a"}, {"run_script": "start"}),
+        ({"start:dev": "node a"}, {}),
+        ({}, {}),
     ],
 )
-def test_what_runs_in_the_foreground(scripts: List[str], fields: Dict[str, Any]) -> None:
-    assert release_fields({"scripts": dict.fromkeys(scripts, "node x")}) == fields
+def test_what_runs_in_the_foreground(scripts: Dict[str, str], fields: Dict[str, Any]) -> None:
+    assert release_fields({"scripts": scripts}) == fields
 
 
 def test_scripts_that_are_not_an_object_are_ignored() -> None:
-    assert bundle_fields({"scripts": []}, [], ["service"]) == {"build_script": ""}
+    assert bundle_fields({"scripts": []}, Folder((), ("service",))) == {"build_script": ""}

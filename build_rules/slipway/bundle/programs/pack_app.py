@@ -2,7 +2,7 @@
 
 Writes `app.layer` (package.json, server files, build outputs for the server), `static.layer` (the static
 files as a layer of a release), `static.tar.gz` (the static files as a separate archive), and the needs
-of the binaries of both layers as `<layer>.elf.json`.
+of the binaries of both layers as `<layer>.elf.json`. `files.json` lists the files of both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slipway.elf import facts
 from slipway.runtime import layer_outputs
 from slipway.runtime.layer_outputs import LayerOutputs
 from slipway.step.frame import run
-from slipway.step.interface import Output, StepProgram
+from slipway.step.interface import Output, ReportFile, StepProgram
 
 APP, STATIC = "app", "static"
 _CHECKED = (".html", ".htm", ".css")
@@ -41,10 +41,34 @@ class Arguments:
     addons: Tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class OwnFiles:
+    """Paths in the application's folder; `links` are those of them that are symlinks."""
+
+    files: Tuple[str, ...]
+    links: Tuple[str, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> OwnFiles:
+        return cls(
+            tuple(entry.name for entry in entries if entry.kind != "folder"),
+            tuple(entry.name for entry in entries if entry.kind == "link"),
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """The files of the two layers."""
+
+    app: OwnFiles
+    static: OwnFiles
+
+
 class Outputs(NamedTuple):
     app: LayerOutputs = layer_outputs.outputs_of(APP)
     static: LayerOutputs = layer_outputs.outputs_of(STATIC)
     archive: Output = Output("static.tar.gz")
+    report: ReportFile[Report] = ReportFile("files.json", Report)
 
 
 PROGRAM = StepProgram(__name__, Arguments)
@@ -77,6 +101,7 @@ def pack(arguments: Arguments) -> None:
         layers.write_layer(outputs.layer.path, name, entries)
         facts.write(outputs.facts.path, facts.facts_of_layer(entries))
     layers.write_whole(OUTPUTS.archive.path, published)
+    OUTPUTS.report.write(Report(OwnFiles.of(list(app.values())), OwnFiles.of(static)))
 
 
 def _addons(paths: Sequence[str]) -> Iterator[Entry]:

@@ -28,6 +28,7 @@ from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.bundle.rules.line_endings import ConvertedFiles, ConvertedFilesRequest
 from slipway.bundle.rules.linked_folders import LinkedFolders, check_decisions
 from slipway.bundle.rules.patches import UnpatchedPackages, production_packages
+from slipway.bundle.targets import RuntimeSourcesField
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
@@ -57,9 +58,13 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuiltClient:
-    """`digest` contains `built.tar`; empty without a build script."""
+    """`digest` contains `built.tar`; empty without a build script.
+
+    `undeclared` are the files that the script wrote outside of `build_outputs`.
+    """
 
     digest: Digest
+    undeclared: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ class Bundle:
     """An application built for one environment.
 
     `layers` are the layers of the runtime, the installed packages and the application, in the order of a
-    release. `static_archive` contains the separate static archive.
+    release. `static_archive` contains the separate static archive. `own` lists the application's own
+    files, and `undeclared` those that the build script wrote and the bundle leaves out.
     """
 
     app: App
@@ -84,6 +90,8 @@ class Bundle:
     layers: Tuple[Layer, ...]
     static: Layer
     static_archive: Digest
+    own: pack_app.Report
+    undeclared: Tuple[str, ...]
     server_env: str
     build_env: FrozenDict[str, str]
 
@@ -198,7 +206,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     )
     report = await outputs.read_report(result.digest, build.OUTPUTS.report)
     _report_undeclared(report.undeclared, field_set)
-    return BuiltClient(await outputs.take(result.digest, build.OUTPUTS.built))
+    return BuiltClient(await outputs.take(result.digest, build.OUTPUTS.built), report.undeclared)
 
 
 def _production(app: App) -> Dict[str, str]:
@@ -299,7 +307,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
                 )
             ),
             trees=base.trees,
-            outputs=(*left.app, *left.static, left.archive),
+            outputs=(*left.app, *left.static, left.archive, left.report),
             description=f"Pack {app.name} for {server_env}",
             origin=field_set.origin,
             inputs=inputs,
@@ -325,6 +333,8 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         (runtime_layer, *installed.layers, own),
         await take_layer(result.digest, pack_app.STATIC),
         await outputs.take(result.digest, left.archive),
+        await outputs.read_report(result.digest, left.report),
+        built.undeclared,
         server_env,
         FrozenDict(field_set.build_env.value or {}),
     )
@@ -347,7 +357,11 @@ def _tell_scripts_that_do_not_run(field_set: NodeAppBundleFieldSet, app: App) ->
 
 
 def _check_server_files(matched: Paths, field_set: NodeAppBundleFieldSet) -> None:
-    if not set(matched.files) - {field_set.package_json.file_path}:
+    outputs = set(field_set.build_outputs.value or ()) - {field_set.static_dir.value}
+    is_built = bool(field_set.build_script.value and outputs)
+    is_default = field_set.runtime_sources.value == RuntimeSourcesField.default
+    needs_files = not is_built or not (is_default or not field_set.runtime_sources.value)
+    if needs_files and not set(matched.files) - {field_set.package_json.file_path}:
         raise SlipwayError(
             f'the field runtime_sources of "{field_set.origin}" matches no file',
             where=f"{field_set.origin}, field runtime_sources",

@@ -40,7 +40,7 @@ from slipway.deploy.targets import (
     StaticPublishField,
     StopTimeoutField,
 )
-from slipway.release.rules.tarball import ReleaseTarballFieldSet
+from slipway.release.rules.contents import ReleaseTarballFieldSet
 from slipway.release.targets import ReleaseTarball
 
 _NUMBERS = ("retries", "interval", "timeout", "hold")

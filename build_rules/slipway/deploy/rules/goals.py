@@ -36,8 +36,9 @@ from slipway.deploy.rules.deployment import (
     DescribedDeployment,
     NodeDeploymentFieldSet,
 )
+from slipway.release.rules.contents import ReleaseRequest
 from slipway.release.rules.package import StaticNamed, StaticNamedRequest
-from slipway.release.rules.tarball import Release, ReleaseRequest
+from slipway.release.rules.tarball import Release
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import command
 

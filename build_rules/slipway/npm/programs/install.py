@@ -13,9 +13,10 @@ import os
 import shutil
 import threading
 from dataclasses import dataclass
-from typing import Callable, FrozenSet, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from slipway.archive import layers, package_tarball
+from slipway.archive.layers import Entry
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
@@ -173,6 +174,7 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
             closure_of(path).path,
             [native_packages.listing(around), *tree.only(installed, around)],
         )
+    bins, all_bins = _bins(kept), _bins(installed)
     OUTPUTS.report.write(
         InstallReport(
             file_bytes=layer.file_bytes,
@@ -183,9 +185,17 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
             native={
                 path: str(manifests[path].get("version")) for path in native if path in manifests
             },
+            bins=tuple(sorted(bins)),
+            bins_left_out=tuple(sorted(all_bins - bins)),
         )
     )
     writing.finish()
+
+
+def _bins(entries: Iterable[Entry]) -> FrozenSet[str]:
+    """The names of the commands that scripts of package.json find."""
+    paths = (entry.name.rpartition("/") for entry in entries if entry.kind == "link")
+    return frozenset(name for folder, _, name in paths if folder == "node_modules/.bin")
 
 
 def _install_scripts(

@@ -28,6 +28,7 @@ class Manifest:
     name: str
     version: str
     scripts: FrozenDict[str, str]
+    main: str = ""
 
 
 @rule
@@ -51,7 +52,14 @@ async def read_manifest(request: ManifestRequest) -> Manifest:
                 next=f'add "{key}" to {path}',
             )
     scripts = FrozenDict(text_map(manifest.get("scripts")))
-    return Manifest(path, manifest["name"], manifest["version"], scripts)
+    main = manifest.get("main")
+    return Manifest(
+        path,
+        manifest["name"],
+        manifest["version"],
+        scripts,
+        main if isinstance(main, str) else "",
+    )
 
 
 def check_script(

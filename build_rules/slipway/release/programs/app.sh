@@ -15,6 +15,7 @@ IFS='
 app_server_env='@server_env@'
 app_env_file='@env_file@'
 app_run_script='@run_script@'
+app_exec=
 
 fail() {
   printf '%s\n' "bin/app: $*" >&2
@@ -72,9 +73,93 @@ read_env_file() {
   done <"$app_env_file"
 }
 
+# Reads package.json with the release's own Node. Prints the lines of a script for sh, and the variables
+# that npm sets for scripts; npm 6 sets one for each value of package.json.
+# shellcheck disable=SC2016 # a program for node
+app_reader='
+  var fs = require("fs"), name = process.env.npm_lifecycle_event, top = process.cwd();
+  var npm = top + "/node_runtime/lib/node_modules/npm", out = [];
+  function read(path) { return JSON.parse(fs.readFileSync(path, "utf8")); }
+  function quoted(text) { return "\x27" + String(text).replace(/\x27/g, "\x27\\\x27\x27") + "\x27"; }
+  function set(key, text) { out.push("export " + key + "=" + quoted(text)); }
+  function all(key, value) {
+    if (value === undefined || (old && value === null)) return;
+    if (Array.isArray(value) && !old) value = value.join("\n\n");
+    if (value && typeof value === "object") {
+      return Object.keys(value).forEach(function (one) { all(key + "_" + one, value[one]); });
+    }
+    if (old) key = key.replace(/[^A-Za-z0-9_]/g, "_");
+    // npm 7 sets variables with any name, which no sh can.
+    if (/^\w+$/.test(key)) set(key, value === null || (value === false && !old) ? "" : value);
+  }
+  function fail(text) { console.error("bin/app: " + text); process.exit(1); }
+  var app, npm_version = "";
+  try { app = read("package.json"); } catch (error) { fail("cannot read package.json: " + error.message); }
+  try { npm_version = String(read(npm + "/package.json").version); } catch (error) { /* without npm */ }
+  var old = parseInt(npm_version, 10) < 7, scripts = app.scripts || {};
+  if (name === "start" && !scripts.start && fs.existsSync("server.js")) scripts.start = "node server.js";
+  var known = Object.keys(scripts).sort().join(", ") || "none";
+  var has = Object.prototype.hasOwnProperty.call(scripts, name);
+  if (!has && !(name === "restart" && scripts.start)) {
+    fail("package.json has no script \"" + name + "\" (its scripts: " + known + ")");
+  }
+  if (old) all("npm_package", app);
+  else ["config", "engines", "bin"].forEach(function (key) { all("npm_package_" + key, app[key]); });
+  set("npm_package_name", app.name);
+  set("npm_package_version", app.version);
+  set("npm_package_json", top + "/package.json");
+  set("npm_execpath", npm + "/bin/npm-cli.js");
+  set("npm_node_execpath", process.execPath);
+  set("NODE", process.execPath);
+  if (!old) set("npm_command", "run-script");
+  set("npm_config_user_agent", "npm/" + npm_version + " node/" + process.version + " linux x64");
+  out.push("app_before=" + quoted(scripts["pre" + name] || ""));
+  out.push("app_line=" + quoted(scripts[name] || ""));
+  out.push("app_after=" + quoted(scripts["post" + name] || ""));
+  console.log(out.join("\n"));
+'
+
+read_script() {
+  app_lines=$(npm_lifecycle_event=$1 "$app_release/node_runtime/bin/node" -e "$app_reader") || exit 1
+}
+
 npm_run() {
+  read_script "$1"
   exec "$app_release/node_runtime/bin/node" \
     "$app_release/node_runtime/lib/node_modules/npm/bin/npm-cli.js" run --silent "$@"
+}
+
+# Runs a script of package.json as npm does, but npm does not stay between the caller and the script.
+run_script() {
+  read_script "$1"
+  app_name=$1
+  shift
+  INIT_CWD=$app_release
+  export INIT_CWD
+  eval "$app_lines"
+  PATH=$app_release/node_modules/.bin:$PATH
+  [ -z "$app_before" ] || run_line "pre$app_name" "$app_before" || exit
+  if [ -z "$app_after" ]; then
+    app_exec='exec'
+  else
+    app_exec=
+  fi
+  run_line "$app_name" "$app_line" "$@" || exit
+  app_exec=
+  run_line "post$app_name" "$app_after"
+}
+
+run_line() {
+  npm_lifecycle_event=$1
+  npm_lifecycle_script=$2
+  export npm_lifecycle_event npm_lifecycle_script
+  shift 2
+  # npm appends the arguments to the line.
+  if [ $# -eq 0 ]; then
+    $app_exec /bin/sh -c "$npm_lifecycle_script"
+  else
+    $app_exec /bin/sh -c "$npm_lifecycle_script \"\$@\"" sh "$@"
+  fi
 }
 
 main() {
@@ -91,7 +176,10 @@ main() {
   [ $# -eq 0 ] || shift
   case $app_command in
   start | stop | restart | health) npm_run "$app_command" -- "$@" ;;
-  run-foreground) npm_run "$app_run_script" -- "$@" ;;
+  run-foreground)
+    [ -n "$app_run_script" ] || fail "this release has no run_script; set it in its release_tarball"
+    run_script "$app_run_script" "$@"
+    ;;
   run)
     [ $# -gt 0 ] || fail "run needs the name of a script of package.json"
     app_script=$1

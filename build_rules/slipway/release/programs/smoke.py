@@ -6,16 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Mapping, NamedTuple
 
-from slipway.archive import unpacking
-from slipway.archive.unpacking import Form
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
 from slipway.release.launcher import Launcher
+from slipway.release.programs.laid_out import FOLDER, lay_out
 from slipway.step.frame import run
 from slipway.step.interface import Output, StepProgram
-
-_RELEASE = "release"
 
 
 @dataclass(frozen=True)
@@ -36,20 +33,13 @@ OUTPUTS = Outputs()
 
 
 def smoke(arguments: Arguments) -> None:
-    for layer in sorted(os.listdir("in/layers")):
-        unpacking.unpack(f"in/layers/{layer}", _RELEASE, Form.LAYER)
-    os.makedirs(f"{_RELEASE}/bin", exist_ok=True)
-    with open("in/app.sh", encoding="utf-8") as template:
-        text = arguments.launcher.fill(template.read())
-    with open(f"{_RELEASE}/bin/app", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(f"{_RELEASE}/bin/app", 0o755)
+    lay_out(arguments.launcher)
     script = arguments.script
     status, last = jailed.run(
-        [f"{_RELEASE}/bin/app", "run", script],
+        [f"{FOLDER}/bin/app", "run", script],
         ".",
         {**os.environ, **arguments.env},
-        writable=[_RELEASE],
+        writable=[FOLDER],
     )
     if status != 0:
         raise SlipwayError(

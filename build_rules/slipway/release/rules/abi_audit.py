@@ -23,8 +23,8 @@ from pants.util.strutil import softwrap
 from slipway.abi.table import Format, breaches_of, render
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
-from slipway.release.rules.abi_gate import Audited, FileAuditRequest
-from slipway.release.rules.tarball import ReleaseAuditRequest, ReleaseTarballFieldSet
+from slipway.release.rules.abi_gate import Audited, FileAuditRequest, ReleaseAuditRequest
+from slipway.release.rules.contents import ReleaseTarballFieldSet
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 _FOR_FILES = "//toolchains/gcc48"

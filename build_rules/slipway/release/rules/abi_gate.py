@@ -7,16 +7,27 @@ symbols of old hosts are those of the libraries in the toolchain's base image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 from pants.engine.fs import AddPrefix, Digest
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
+from slipway.abi import waivers as abi_waivers
 from slipway.abi.audit import AuditedFile
 from slipway.abi.policy import AbiPolicy
+from slipway.abi.waivers import Verdict
+from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.core.rules.registration import Rules
+from slipway.core.targets import entries_of
 from slipway.release.programs import abi_gate
+from slipway.release.rules.contents import (
+    BundleOfRelease,
+    ReleaseRequest,
+    ReleaseTarballFieldSet,
+    layers_of,
+)
+from slipway.runtime.rules.layer import merge_facts
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult, Tree
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
@@ -38,6 +49,15 @@ class LayersAuditRequest:
     facts: Digest
     layers: Tuple[str, ...]
     packages: FrozenDict[str, str]
+
+
+@dataclass(frozen=True)
+class ReleaseAuditRequest:
+    """A request to audit a release; `toolchain` replaces the toolchain of the bundle."""
+
+    field_set: ReleaseTarballFieldSet
+    toolchain: Optional[ToolchainFieldSet] = None
+    runtime: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,37 @@ async def audit_file(request: FileAuditRequest) -> Audited:
         large=FrozenDict({"release": request.digest}),
     )
     return await _audited(request.label, step)
+
+
+@rule
+async def audit_release(request: ReleaseAuditRequest) -> Audited:
+    found = await Get(BundleOfRelease, ReleaseRequest(request.field_set, request.runtime))
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    layers = layers_of(request.field_set, bundle)
+    return await Get(
+        Audited,
+        LayersAuditRequest(
+            str(request.field_set.address),
+            request.toolchain or bundle.toolchain,
+            await merge_facts(layers),
+            tuple(layer.name for layer in layers),
+            FrozenDict({one.path: f"{one.name}@{one.version}" for one in bundle.packages}),
+        ),
+    )
+
+
+@rule
+async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
+    field_set = request.field_set
+    audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
+    found = await Get(BundleOfRelease, ReleaseRequest, request)
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    return abi_waivers.judge(
+        audited.files,
+        entries_of(field_set.abi_waivers),
+        str(field_set.address),
+        {package.name for package in bundle.installed.report.install_scripts},
+    )
 
 
 def _describe(label: str) -> str:

@@ -12,8 +12,9 @@ from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
 
 from slipway.core.rules.registration import Rules
+from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.rules.packed_summary import PackedSummary, PackedSummaryRequest
-from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.tarball import Release
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
 from slipway.core.rules.registration import Rules
 from slipway.release.programs import run
-from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.tarball import Release
 from slipway.release.targets import BundleField, RunScriptField
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command

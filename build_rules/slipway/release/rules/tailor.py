@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Dict, Iterable
 
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
 from pants.engine.fs import DigestContents, PathGlobs, Paths
@@ -41,6 +41,16 @@ class _FirstLook:
     release: FrozenDict[str, Any]
 
 
+async def _read(folder: str, paths: Iterable[str]) -> Dict[str, str]:
+    """The texts of those files in the folder that exist."""
+    wanted = [os.path.join(folder, one) for one in paths if not set(one) & set("*?[]{}!")]
+    contents = await Get(DigestContents, PathGlobs(wanted))
+    return {
+        os.path.relpath(one.path, folder or "."): one.content.decode("utf-8", "replace")
+        for one in contents
+    }
+
+
 @rule
 async def look_at_app(request: _FirstLookRequest) -> _FirstLook:
     beside, contents = await MultiGet(
@@ -53,9 +63,13 @@ async def look_at_app(request: _FirstLookRequest) -> _FirstLook:
         manifest = {}
     if not isinstance(manifest, dict):
         manifest = {}
-    names = [[os.path.basename(path) for path in paths] for paths in (beside.files, beside.dirs)]
+    files, folders = (
+        tuple(os.path.basename(path) for path in paths) for paths in (beside.files, beside.dirs)
+    )
+    texts = await _read(request.folder, first_build.files_to_read(manifest))
+    folder = first_build.Folder(files, folders, texts)
     return _FirstLook(
-        FrozenDict(first_build.bundle_fields(manifest, *names)),
+        FrozenDict(first_build.bundle_fields(manifest, folder)),
         FrozenDict(first_build.release_fields(manifest)),
     )
 

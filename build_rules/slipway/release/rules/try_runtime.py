@@ -19,7 +19,8 @@ from slipway.core.rules.registration import Rules
 from slipway.release.differences import Contents, render
 from slipway.release.programs import tarball
 from slipway.release.programs import try_runtime as reader
-from slipway.release.rules.tarball import Release, ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.tarball import Release
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult
 from slipway.toolchain.rules.image import BaseRoot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ SHELLS = {
     "bash": ["bash"],
     "bash as POSIX sh": ["bash", "--posix"],
 }
-# Stands in for node: says how it was called, for a test to read.
+# Stands in for node: says how it was called, for a test to read. Of package.json it says what a file
+# `lines` in the release says.
 _NODE = """\
 #!/bin/sh
+if [ "$1" = -e ] && [ -n "${npm_lifecycle_event-}" ]; then cat lines && exit; fi
 printf 'folder=%s\\n' "$(pwd)"
 for one in "$@"; do printf 'argument=%s\\n' "$one"; done
 env -0 | tr '\\n\\0' '|\\n' | grep -v -e ^_= -e ^SHLVL= -e ^OLDPWD= -e ^PWD= | sed 's/^/env /'
@@ -89,6 +92,7 @@ def make_release(folder: Path, shell: Sequence[str], **values: str) -> Release:
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text(text)
         (folder / path).chmod(0o755)
+    (folder / "lines").write_text("app_before=''\napp_line='node main'\napp_after=''\n")
     return Release(folder, shell)
 
 
@@ -121,7 +125,74 @@ def test_any_script_can_be_run(release: Release) -> None:
 
 def test_run_foreground_is_the_configured_script(tmp_path: Path, shell: Sequence[str]) -> None:
     release = make_release(tmp_path / "release", shell, run_script="front")
-    assert release.run("run-foreground").arguments[1:] == ["run", "--silent", "front", "--"]
+    said = release.run("run-foreground")
+    assert (said.arguments, said.code) == (["main"], 23)
+    assert said.env["npm_lifecycle_event"] == "front"
+    assert said.env["npm_lifecycle_script"] == "node main"
+
+
+def test_run_foreground_hands_arguments_to_the_script(release: Release) -> None:
+    said = release.run("run-foreground", "a b", "", "$HOME", "it's", "*")
+    assert said.arguments == ["main", "a b", "", "$HOME", "it's", "*"]
+
+
+def test_run_foreground_runs_the_scripts_before_and_after(release: Release) -> None:
+    lines = "app_before='echo before $npm_lifecycle_event'\napp_line='echo during'\n"
+    (release.folder / "lines").write_text(f"{lines}app_after='echo after $npm_lifecycle_event'\n")
+    said = release.run("run-foreground", "now")
+    assert said.stdout == "before preserve\nduring now\nafter postserve\n"
+    assert said.code == 0
+
+
+@pytest.mark.parametrize("failing", ["before", "line", "after"])
+def test_a_script_that_fails_ends_run_foreground(release: Release, failing: str) -> None:
+    scripts = {name: f"echo {name}" for name in ("before", "line", "after")}
+    scripts[failing] += "; exit 7"
+    (release.folder / "lines").write_text(
+        "".join(f"app_{name}='{text}'\n" for name, text in scripts.items())
+    )
+    said = release.run("run-foreground")
+    assert said.code == 7
+    assert said.stdout.split()[-1] == failing
+
+
+def test_run_foreground_finds_commands_of_packages(release: Release) -> None:
+    command = release.folder / "node_modules" / ".bin" / "serve-it"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\necho served\n")
+    command.chmod(0o755)
+    (release.folder / "lines").write_text("app_before=\napp_line=serve-it\napp_after=\n")
+    assert release.run("run-foreground").stdout == "served\n"
+
+
+def test_run_foreground_leaves_no_process_in_between(release: Release) -> None:
+    (release.folder / "lines").write_text(
+        "app_before=\napp_line='exec sh -c \"echo \\$PPID\"'\napp_after=\n"
+    )
+    assert release.run("run-foreground").stdout == f"{os.getpid()}\n"
+
+
+def test_a_release_without_a_run_script_says_so(tmp_path: Path, shell: Sequence[str]) -> None:
+    said = make_release(tmp_path / "release", shell, run_script="").run("run-foreground")
+    assert (said.code, said.stdout) == (1, "")
+    assert said.stderr == (
+        "bin/app: this release has no run_script; set it in its release_tarball\n"
+    )
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node here")
+@pytest.mark.parametrize("command", [["stop"], ["health"], ["run", "gone"], ["run-foreground"]])
+def test_a_missing_script_is_named(release: Release, command: List[str]) -> None:
+    node = release.folder / "node_runtime" / "bin" / "node"
+    node.unlink()
+    node.symlink_to(shutil.which("node") or "")
+    (release.folder / "package.json").write_text('{"scripts": {"start": "x", "lint": "y"}}')
+    said = release.run(*command)
+    name = {"run": "gone", "run-foreground": "serve"}.get(command[0], command[0])
+    assert (said.code, said.stdout) == (1, "")
+    assert said.stderr == (
+        f'bin/app: package.json has no script "{name}" (its scripts: lint, start)\n'
+    )
 
 
 def test_node_is_the_release_s_own(release: Release) -> None:
