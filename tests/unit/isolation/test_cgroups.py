@@ -163,11 +163,11 @@ def folders(pid: int) -> Tuple[str, ...]:
     return tuple(line for line in lines if "/slipway-" in line)
 
 
-def slipways() -> Tuple[str, ...]:
-    """All cgroups of Slipway on this machine that this process could have made."""
+def made_by(pid: int) -> Tuple[str, ...]:
+    """The cgroups of Slipway that a process made and that are left; builds make others meanwhile."""
     parents = [find_parent(place) for place in own_places()]
     return tuple(
-        str(path) for parent in parents if parent for path in Path(parent).glob("slipway-*")
+        str(path) for parent in parents if parent for path in Path(parent).glob(f"slipway-{pid}-*")
     )
 
 
@@ -196,7 +196,7 @@ def test_a_step_that_multiplies_reaches_its_limit_and_nothing_of_it_is_left(cgro
         cgroup.close()
         process.wait(20)
         assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}") and folders(pid)]
-    assert not slipways()
+    assert not made_by(os.getpid())
 
 
 def test_children_of_a_step_are_in_its_cgroups_too(cgroup: Cgroup) -> None:
@@ -243,17 +243,16 @@ cgroup = Cgroup.make(Limits(10**8, 20, 1, 1))
 print("ready", flush=True)
 time.sleep(300)
 """
-    before = set(slipways())
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         wait_ready(process)
-        left = set(slipways()) - before
+        left = set(made_by(process.pid))
         assert left
         for path in left:  # alive: it stays, though it is empty
             sweep(os.path.dirname(path))
-        assert set(slipways()) == before | left
+        assert set(made_by(process.pid)) == left
         process.kill()
     with Cgroup.make(LIMITS):
-        assert not left & set(slipways())
+        assert not made_by(process.pid)
 
 
 def test_an_empty_cgroup_that_stays_busy_for_a_moment_is_removed(cgroup: Cgroup) -> None:
@@ -264,7 +263,7 @@ def test_an_empty_cgroup_that_stays_busy_for_a_moment_is_removed(cgroup: Cgroup)
         cgroup.close()
         assert time.monotonic() - begun < 2
         assert process.wait(20) == -signal.SIGKILL
-    assert not slipways()
+    assert not made_by(os.getpid())
 
 
 def test_the_limits_that_an_engine_sets_are_seen_from_inside(cgroup: Cgroup) -> None:
