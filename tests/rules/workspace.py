@@ -22,6 +22,7 @@ from pants.core.goals.package import BuiltPackage
 from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
 from pants.core.goals.test import TestResult
 from pants.core.target_types import FilesGeneratorTarget, FileTarget
+from pants.core.util_rules.partitions import Partitions
 from pants.engine.addresses import Address, Addresses
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
 from pants.engine.internals.native_engine import EMPTY_DIGEST
@@ -33,6 +34,7 @@ from pants.testutil.rule_runner import RuleRunner
 
 from slipway import register
 from slipway.abi.policy import AbiPolicy
+from slipway.bundle.rules.app_tests import NpmTestRequest
 from slipway.bundle.rules.export import ExportNodeApps
 from slipway.debian.lock import write_lock
 from slipway.deploy.rules.deployment import DeploymentRequest, DescribedDeployment
@@ -219,6 +221,8 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (NodeDefinition, (NodeDefinitionRequest,)),
     (LintResult, (NpmLockLintRequest.Batch,)),
     (TestResult, (ToolchainTestRequest.Batch,)),
+    (TestResult, (NpmTestRequest.Batch,)),
+    (Partitions, (NpmTestRequest.PartitionRequest,)),
     (AbiPolicy, (AbiPolicyRequest,)),
     (Audited, (ReleaseAuditRequest,)),
     (ReleaseFile, (ReleaseFileRequest,)),

@@ -40,11 +40,11 @@ describe('the pid file', () => {
   }
 
   it('does not count a process that is dead and only not yet reaped', async () => {
-    // The shell starts a child that ends at once, and becomes a program that never asks for it.
-    const parent = spawn('sh', ['-c', 'sh -c : & echo $!; exec sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    // The shell starts a child, and becomes a program that never asks for it before the child ends.
+    const parent = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] });
     try {
       const pid = await new Promise((resolve) => parent.stdout.once('data', (data) => resolve(Number(data))));
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await new Promise((resolve) => setTimeout(resolve, 1000));
       assert.match(fs.readFileSync(`/proc/${pid}/stat`, 'utf8'), /\) Z /);
       assert.strictEqual(pidFile().identityOf(pid), null);
     } finally {

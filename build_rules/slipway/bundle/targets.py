@@ -195,6 +195,34 @@ class LifecycleScriptsField(StringSequenceField):
     )
 
 
+class TestScriptField(StringField):
+    alias = "test_script"
+    default = "test"
+    help = help_text(
+        """
+        The script of package.json that `./pants test` runs: in a build step, with all packages of
+        the application and the files of `test_sources`, and with no network but loopback. The
+        variable CI is set to `true`. Slipway reports the script as a test, and runs it again only if
+        its inputs change. An application without this script has no test; with an empty string,
+        `./pants test` skips the application.
+
+        Example: `test_script="test:unit"`.
+        """
+    )
+
+
+class TestSourcesField(GlobsField):
+    alias = "test_sources"
+    default = ("**", "!**/node_modules/**")
+    help = help_text(
+        """
+        The application's own files that the test script reads. Build outputs are not among them.
+
+        Example: `test_sources=["service/**", "test/**"]`.
+        """
+    )
+
+
 class StaticDirField(StringField):
     alias = "static_dir"
     default = "dist"
@@ -263,6 +291,8 @@ class NodeAppBundle(Target):
         ServerEnvField,
         BuildEnvField,
         LifecycleScriptsField,
+        TestScriptField,
+        TestSourcesField,
         StaticDirField,
         StaticBaseUrlField,
     )

@@ -5,24 +5,22 @@ Writes `built.tar` with the outputs, and `build.json` with the other files that 
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from slipway.archive import layers, unpacking
+from slipway.archive import layers
 from slipway.bundle.patches import Changes, InstalledFiles, way_out
+from slipway.bundle.programs.laid_out import APP, lay_out, subject
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
 from slipway.isolation.jail_protocol import Subject
-from slipway.npm.lockfiles.package import text_map
 from slipway.npm.lockfiles.production import owner
 from slipway.runtime import node_process
 from slipway.step import left_files
 from slipway.step.frame import run
 from slipway.step.interface import Output, ReportFile, StepProgram
 
-_APP = "app"
 _MOST_NAMED = 20
 _State = Tuple[int, int, int]
 
@@ -62,18 +60,14 @@ OUTPUTS = Outputs()
 
 
 def build(arguments: Arguments) -> None:
-    layers.lay_out(layers.walk("in/sources", executables=arguments.executables), _APP)
-    archives = [os.path.join("in/installed", name) for name in sorted(os.listdir("in/installed"))]
-    for archive in archives:
-        unpacking.unpack(archive, _APP)
-    installed = InstalledFiles(_APP, archives, arguments.production)
-    subject = _subject()
+    installed = InstalledFiles(APP, lay_out(arguments.executables), arguments.production)
+    application = subject()
     before = _files()
     for script in arguments.lifecycle_scripts:
-        _run_script(script, [], subject, arguments)
+        _run_script(script, [], application, arguments)
     more = arguments.script_arguments
-    _run_script(arguments.script, ["--", *more] if more else [], subject, arguments)
-    with left_files.collecting(f'the script "{arguments.script}"', placeholders.PACKAGE_JSON, _APP):
+    _run_script(arguments.script, ["--", *more] if more else [], application, arguments)
+    with left_files.collecting(f'the script "{arguments.script}"', placeholders.PACKAGE_JSON, APP):
         changes = installed.changes()
         _check_packages(changes, arguments)
         _collect(before, changes.added, arguments)
@@ -112,24 +106,20 @@ def _collect(before: Mapping[str, _State], added: Sequence[str], arguments: Argu
         OUTPUTS.built.path,
         [
             entry
-            for entry in layers.walk(_APP, keep=lambda path: _leads_to(path, outputs))
+            for entry in layers.walk(APP, keep=lambda path: _leads_to(path, outputs))
             if _is_below(entry.name, outputs)
         ],
     )
     OUTPUTS.report.write(Report(tuple(undeclared)))
 
 
-def _subject() -> Subject:
-    """The application by its package.json, read before any script can change that file."""
-    with open("in/sources/package.json", encoding="utf-8") as file:
-        manifest = json.load(file)
-    name, version = str(manifest.get("name", "")), str(manifest.get("version", ""))
-    return Subject(name, version, text_map(manifest.get("scripts")))
-
-
-def _run_script(script: str, more: Sequence[str], subject: Subject, arguments: Arguments) -> None:
+def _run_script(
+    script: str, more: Sequence[str], application: Subject, arguments: Arguments
+) -> None:
     extra = {"SERVER_ENV": arguments.server_env, **arguments.env}
-    status, last = node_process.npm(["run", script, *more], _APP, extra, app=_APP, subject=subject)
+    status, last = node_process.npm(
+        ["run", script, *more], APP, extra, app=APP, subject=application
+    )
     if status != 0:
         said = " ".join(["npm run", script, *more])
         raise SlipwayError(
@@ -141,18 +131,18 @@ def _run_script(script: str, more: Sequence[str], subject: Subject, arguments: A
 
 
 def _check_outputs(arguments: Arguments) -> None:
-    top = os.path.realpath(_APP)
+    top = os.path.realpath(APP)
     there = sorted(path for path in _all_paths() if "node_modules" not in path.split("/"))
     faults = []
     for output in arguments.outputs:
-        place = os.path.join(_APP, output)
+        place = os.path.join(APP, output)
         if not os.path.lexists(place):
             guesses = nearest(output, there)
             hint = f"; did you mean {', '.join(guesses)}?" if guesses else ""
             faults.append(f'"{output}" does not exist{hint}')
             continue
         for shown in there:
-            path = os.path.join(_APP, shown)
+            path = os.path.join(APP, shown)
             if not _is_below(shown, [output]) or not os.path.islink(path):
                 continue
             target = os.readlink(path)
@@ -176,7 +166,7 @@ def _files() -> Dict[str, _State]:
     """Size, modification time and mode of each file outside of node_modules."""
     found = {}
     for path in _all_paths():
-        place = os.path.join(_APP, path)
+        place = os.path.join(APP, path)
         if "node_modules" in path.split("/") or (
             os.path.isdir(place) and not os.path.islink(place)
         ):
@@ -188,10 +178,10 @@ def _files() -> Dict[str, _State]:
 
 def _all_paths() -> List[str]:
     found: List[str] = []
-    for folder, folders, files in os.walk(_APP):
+    for folder, folders, files in os.walk(APP):
         if "node_modules" in folders:
             folders.remove("node_modules")
-        found.extend(os.path.relpath(os.path.join(folder, name), _APP) for name in folders + files)
+        found.extend(os.path.relpath(os.path.join(folder, name), APP) for name in folders + files)
     return found
 
 

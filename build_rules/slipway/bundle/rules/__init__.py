@@ -5,6 +5,7 @@ from __future__ import annotations
 from slipway.bundle.rules import (
     addons,
     app,
+    app_tests,
     build,
     export,
     install_scripts,
@@ -15,7 +16,17 @@ from slipway.bundle.rules import (
 from slipway.bundle.targets import NodeAppBundle
 from slipway.core.rules.registration import Rules, TargetTypes
 
-_MODULES = (addons, app, build, export, install_scripts, line_endings, linked_folders, patches)
+_MODULES = (
+    addons,
+    app,
+    app_tests,
+    build,
+    export,
+    install_scripts,
+    line_endings,
+    linked_folders,
+    patches,
+)
 
 
 def rules() -> Rules:

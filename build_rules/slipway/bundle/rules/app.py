@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Tuple
+from typing import ClassVar, Tuple, Type
 
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
-from pants.engine.target import FieldSet
+from pants.engine.target import Field, FieldSet
 
 from slipway.bundle.targets import (
     AddonsField,
@@ -42,7 +42,11 @@ from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 @dataclass(frozen=True)
 class NodeAppBundleFieldSet(FieldSet):
-    required_fields = (PackageJsonField, NpmLockField, RuntimeSourcesField)
+    required_fields: ClassVar[Tuple[Type[Field], ...]] = (
+        PackageJsonField,
+        NpmLockField,
+        RuntimeSourcesField,
+    )
 
     package_json: PackageJsonField
     lockfile: NpmLockField
