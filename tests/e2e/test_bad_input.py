@@ -89,6 +89,14 @@ def both(one: Spoil, other: Spoil) -> Spoil:
     return spoil
 
 
+def left_out(path: str, build: str) -> Spoil:
+    def spoil(line: Line, app: TinyApp) -> None:
+        scripts(build=build)(line, app)
+        app.put(path, "exports.x = 1\n")
+
+    return spoil
+
+
 def scripts(**scripts: str) -> Spoil:
     def spoil(line: Line, app: TinyApp) -> None:
         app.scripts = scripts
@@ -227,6 +235,14 @@ FILES: Dict[str, Case] = {
             "in:    apps/a-failing-build-script/package.json, scripts",
             "the last line",
             "next:  run the script by hand: ./pants export --resolve=npm:apps/a-failing-build-script",
+        ),
+    ),
+    "a build without one of its sources": Case(
+        left_out("lib/theme.js", "node -e \"require('./lib/theme')\""),
+        (
+            "Cannot find module './lib/theme'",
+            "the application contains lib/theme.js, which its build does not see:",
+            'add "lib/**" to build_sources in apps/',
         ),
     ),
     "a hanging build script": Case(

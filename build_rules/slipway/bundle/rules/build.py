@@ -19,7 +19,7 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from slipway.bundle import secrets
+from slipway.bundle import left_out_sources, secrets
 from slipway.bundle.programs import build, pack_app
 from slipway.bundle.rules import line_endings
 from slipway.bundle.rules.addons import AddonsOfApp
@@ -43,7 +43,7 @@ from slipway.runtime.rules.layer import Layer, take_layer
 from slipway.runtime.rules.make import RuntimeLayerRequest
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules import outputs
-from slipway.step.rules.build_step import Step, StepResult
+from slipway.step.rules.build_step import FallibleStepResult, Step, StepResult
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
 
@@ -146,6 +146,25 @@ def _check_lifecycle(field_set: NodeAppBundleFieldSet, app: App) -> None:
         )
 
 
+async def _left_out(folder: str, said: str, sources: Sequence[str]) -> Tuple[str, ...]:
+    """The files of the application that a failed script mentions and that are not in its sources."""
+    wanted = left_out_sources.mentioned(said)
+    there = await Get(Paths, PathGlobs([os.path.join(folder, one) for one in sorted(wanted)]))
+    files = (os.path.relpath(path, folder or ".") for path in there.files)
+    return tuple(sorted(set(files) - set(sources)))
+
+
+def _advice(left_out: Sequence[str], field_set: NodeAppBundleFieldSet) -> str:
+    """A further next step of a message; empty without files that were left out."""
+    if not left_out:
+        return ""
+    shown = ", ".join(f'"{one}"' for one in left_out_sources.patterns(left_out))
+    return (
+        f"\n         the application contains {', '.join(left_out[:_MOST_NAMED])}, which its build does "
+        f"not see:\n         add {shown} to build_sources in {field_set.origin}"
+    )
+
+
 @rule(desc="Build client")
 async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     field_set = request.field_set
@@ -175,7 +194,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     )
     inputs = await Get(Digest, AddPrefix(sources.digest, "sources"))
     result = await Get(
-        StepResult,
+        FallibleStepResult,
         Step(
             build.PROGRAM(
                 build.Arguments(
@@ -204,6 +223,9 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
             ),
         ),
     )
+    if result.exit_code != 0:
+        left_out = await _left_out(field_set.folder, result.said, sources.files)
+        raise SlipwayError(f"{field_set.origin}: {result.said}{_advice(left_out, field_set)}")
     report = await outputs.read_report(result.digest, build.OUTPUTS.report)
     _report_undeclared(report.undeclared, field_set)
     return BuiltClient(await outputs.take(result.digest, build.OUTPUTS.built), report.undeclared)
