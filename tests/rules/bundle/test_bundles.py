@@ -19,6 +19,8 @@ from tests.rules.workspace import (
     make_lock,
 )
 
+SCRIPTS = {"build": "x", "serve": "node service/app.js"}
+
 
 def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
     workspace.write_app("app")
@@ -329,7 +331,7 @@ def write_linked(
     }
     lock = json.loads(make_lock(packages))
     lock["packages"][""].update(dependencies)
-    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}, **dependencies}
+    manifest = {"name": "app", "version": "1.0.0", "scripts": SCRIPTS, **dependencies}
     used = {"name": "used", "version": "1.0.0", "main": "i.js", "scripts": scripts or {}}
     workspace.write_app(
         "app",
@@ -446,14 +448,17 @@ def write_patched(
     )
 
 
-PATCHING = {"scripts": {"postinstall": "patch-package"}}
+PATCHING = {"scripts": {**SCRIPTS, "postinstall": "patch-package"}}
 
 
 @pytest.mark.parametrize(
     ("patch", "manifest"),
     [
         ("patches/ms+2.1.3.patch", PATCHING),
-        ("fixes/ms+2.1.3.patch", {"scripts": {"prepare": "patch-package --patch-dir fixes"}}),
+        (
+            "fixes/ms+2.1.3.patch",
+            {"scripts": {**SCRIPTS, "prepare": "patch-package --patch-dir fixes"}},
+        ),
         ("patches/ms.patch", {"patchedDependencies": {"ms@2.1.3": "patches/ms.patch"}}),
     ],
 )
@@ -491,7 +496,7 @@ def test_patches_of_dev_dependencies_and_of_other_packages_are_no_fault(
 def test_an_install_script_of_the_application_that_does_not_run_is_told(
     script: str, told: bool, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x", "postinstall": script}}
+    manifest = {"name": "app", "version": "1.0.0", "scripts": {**SCRIPTS, "postinstall": script}}
     workspace.write_app("app", **{"package.json": json.dumps(manifest)})
     workspace.package("app:release")
     assert (

@@ -53,7 +53,11 @@ def write_addon(workspace: Workspace, fields: str = "", **manifest: Any) -> None
 
 
 def write_app(workspace: Workspace, fields: str, **lock: Dict[str, Any]) -> None:
-    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}}
+    manifest = {
+        "name": "app",
+        "version": "1.0.0",
+        "scripts": {"build": "x", "serve": "node service/app.js"},
+    }
     packages = json.loads(make_lock(lock or LINKED))
     if not lock:
         manifest["dependencies"] = {"hello": "file:addons/hello"}

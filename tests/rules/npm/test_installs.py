@@ -10,7 +10,13 @@ import pytest
 from slipway.step.rules.build_step import Step
 from tests.rules.workspace import Workspace, make_lock
 
-MANIFEST = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}, "workspaces": ["tools/*"]}
+SCRIPTS = {"build": "x", "serve": "node service/app.js"}
+MANIFEST = {
+    "name": "app",
+    "version": "1.0.0",
+    "scripts": SCRIPTS,
+    "workspaces": ["tools/*"],
+}
 TOOL = {"name": "tool", "version": "1.0.0", "bin": {"tool": "cli.js", "other": "gone.js"}}
 LOCK = json.loads(
     make_lock(
@@ -55,7 +61,7 @@ def test_of_the_project_s_settings_those_about_the_tree_count(workspace: Workspa
 NOT_READ: Dict[str, Dict[str, str]] = {
     "a program of a linked folder": {"tools/tool/cli.js": "another\n"},
     "a version": {"package.json": json.dumps({**MANIFEST, "version": "2.0.0"})},
-    "a script": {"package.json": json.dumps({**MANIFEST, "scripts": {"build": "x", "go": "y"}})},
+    "a script": {"package.json": json.dumps({**MANIFEST, "scripts": {**SCRIPTS, "go": "y"}})},
     "a login": {".npmrc": "legacy-peer-deps=true\n//npm.example/:_authToken=other\n"},
 }
 

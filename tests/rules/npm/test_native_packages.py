@@ -29,12 +29,9 @@ NAMED = 'install_scripts={"bcrypt": "source", "node-sass": "source"}'
 def app(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     native = {"node_modules/bcrypt": "5.1.1", "node_modules/node-sass": "8.0.0"}
     report = {
-        "file_bytes": 14,
-        "files": 2,
+        **stand_ins._REPORTS["install.json"],
         "packages": [{"path": one, "name": "x", "version": "1", "bytes": 7} for one in native],
-        "install_scripts": [],
         "native": native,
-        "foreign": [],
     }
     monkeypatch.setitem(stand_ins._REPORTS, "install.json", report)
     compiled = {"bytes": 1, "elsewhere": [], "foreign": ["node_modules/bcrypt/mac.node"]}
@@ -49,7 +46,11 @@ def write_app(workspace: Workspace, bundle: str) -> None:
     lock["packages"][""].update(
         dependencies={"bcrypt": "5.1.1"}, devDependencies={"node-sass": "8.0.0"}
     )
-    manifest = {"name": "app", "version": "1.0.0", "scripts": {"build": "x"}}
+    manifest = {
+        "name": "app",
+        "version": "1.0.0",
+        "scripts": {"build": "x", "serve": "node service/app.js"},
+    }
     lines = [f"{name} {version} {INTEGRITY} {SHA256} 1" for name, version in names.items()]
     workspace.write_app(
         "app",
