@@ -101,6 +101,17 @@ class Slipway(Subsystem):
             """
         ),
     )
+    default_policy = StrOption(
+        default="//toolchains/gcc48",
+        help=softwrap(
+            """
+            Names the `node_toolchain` whose ABI policy judges the releases of bundles without a
+            toolchain. A bundle needs its own toolchain only if install scripts compile packages.
+
+            Example: `--slipway-default-policy=//toolchains/gcc48`.
+            """
+        ),
+    )
     npm_registry = StrOption(
         default=None,
         help=softwrap(

@@ -60,7 +60,8 @@ class ToolchainField(OneAddressField):
         """
         The `node_toolchain` that compiles native packages. Its ABI policy defines the oldest hosts
         on which the binaries of the release must load. Usually set once for all applications, with
-        `__defaults__` in the top BUILD file.
+        `__defaults__` in the top BUILD file. A bundle whose install scripts do not run needs no
+        toolchain: the policy of `[slipway] default_policy` judges its release.
 
         Example: `toolchain="//toolchains/gcc48"`.
         """

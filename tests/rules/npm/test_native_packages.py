@@ -190,6 +190,16 @@ def test_lint_finds_decisions_on_nothing(app: Workspace) -> None:
     assert '"bcript"; did you mean bcrypt?' in app.lint("app:bundle").stdout
 
 
+def test_only_install_scripts_that_run_need_a_toolchain(app: Workspace) -> None:
+    write_app(app, f"{NAMED}, toolchain=None")
+    with pytest.raises(
+        Exception, match="needs a toolchain, and the bundle has no toolchain"
+    ) as caught:
+        app.package("app:release")
+    assert "in:    app:bundle, field toolchain" in str(caught.value)
+    assert 'next:  set toolchain="//toolchains/gcc48"' in str(caught.value)
+
+
 def test_a_report_of_another_form_is_a_message(
     app: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar, Tuple, Type
 
+from pants.engine.addresses import UnparsedAddressInputs
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import Field, FieldSet
 
@@ -37,6 +38,7 @@ from slipway.npm.scripts.decisions import Rule
 from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField, ToolchainField
 from slipway.runtime.rules.make import Runtimes, RuntimesNamed
 from slipway.runtime.rules.node import Runtime
+from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
 
@@ -107,9 +109,10 @@ class App:
 
 @dataclass(frozen=True)
 class ToolchainOfApp:
-    """The target that compiles native packages and defines the ABI policy."""
+    """The target that defines the ABI policy; it also compiles native packages, unless `is_default`."""
 
     field_set: ToolchainFieldSet
+    is_default: bool = False
 
 
 @rule
@@ -132,21 +135,20 @@ async def find_runtime(request: AppRequest) -> Runtime:
 
 
 @rule
-async def find_toolchain(request: AppRequest) -> ToolchainOfApp:
+async def find_toolchain(request: AppRequest, slipway: Slipway) -> ToolchainOfApp:
     field_set = request.field_set
-    if not field_set.toolchain.value:
-        raise SlipwayError(
-            f'the bundle "{field_set.origin}" has no toolchain',
-            where=f"{field_set.origin}, field toolchain",
-            next='set toolchain="//toolchains/gcc48", or for all bundles in the top BUILD file: '
-            '__defaults__({node_app_bundle: {"toolchain": "//toolchains/gcc48"}})',
-        )
-    named = ToolchainNamed(
+    inputs, origin = (
         field_set.toolchain.to_unparsed_address_inputs(),
-        "the toolchain of a bundle",
         f"{field_set.origin}, field toolchain",
     )
-    return ToolchainOfApp(await Get(ToolchainFieldSet, ToolchainNamed, named))
+    is_default = not field_set.toolchain.value
+    if is_default:
+        origin = "the option `[slipway] default_policy`"
+        inputs = UnparsedAddressInputs(
+            [slipway.default_policy], owning_address=None, description_of_origin=origin
+        )
+    named = ToolchainNamed(inputs, "the toolchain of a bundle", origin)
+    return ToolchainOfApp(await Get(ToolchainFieldSet, ToolchainNamed, named), is_default)
 
 
 @rule
@@ -162,7 +164,7 @@ async def find_install(request: AppRequest) -> InstallRequest:
         runtime,
         field_set.decisions(),
         field_set.drop_foreign_binaries.value,
-        toolchain.field_set,
+        None if toolchain.is_default else toolchain.field_set,
         field_set.origin,
         field_set.has_network,
     )

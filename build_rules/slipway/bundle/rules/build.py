@@ -45,7 +45,7 @@ from slipway.runtime.rules.node import Runtime
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import FallibleStepResult, Step, StepResult
 from slipway.subsystem import Slipway
-from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
+from slipway.toolchain.rules.image import BaseRoot
 
 logger = logging.getLogger(__name__)
 _MOST_NAMED = 10
@@ -83,7 +83,7 @@ class Bundle:
 
     app: App
     runtime: Runtime
-    toolchain: ToolchainFieldSet
+    toolchain: ToolchainOfApp
     installed: InstalledPackages
     addons: AddonsOfApp
     has_network: bool
@@ -348,7 +348,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     return Bundle(
         app,
         runtime,
-        toolchain.field_set,
+        toolchain,
         installed,
         addons,
         field_set.has_network,

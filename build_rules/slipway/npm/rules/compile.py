@@ -201,7 +201,15 @@ async def find_closure(request: ClosureRequest) -> Digest:
 @rule
 async def find_compile_step(request: CompileRequest, mirrors: InstallScripts) -> CompileStep:
     package, runtime = request.package, request.install.runtime
-    image = await Get(ToolchainImage, ToolchainImageRequest(request.install.toolchain))
+    toolchain = request.install.toolchain
+    if toolchain is None:
+        raise SlipwayError(
+            f'the install script of "{request.label}" needs a toolchain, and the bundle has no toolchain',
+            where=f"{request.install.origin}, field toolchain",
+            next='set toolchain="//toolchains/gcc48", or for all bundles in the top BUILD file: '
+            '__defaults__({node_app_bundle: {"toolchain": "//toolchains/gcc48"}})',
+        )
+    image = await Get(ToolchainImage, ToolchainImageRequest(toolchain))
     major = manifest.npm_major(runtime.npm_version)
     return CompileStep(
         Step(

@@ -52,15 +52,15 @@ from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
 class InstallRequest:
     """A request to install an application's packages.
 
-    `decisions` say which install scripts run, in the image of `toolchain`; `network` gives these scripts
-    network access.
+    `decisions` say which install scripts run, in the image of `toolchain`, which may be missing if none
+    runs; `network` gives these scripts network access.
     """
 
     read: ReadNpmLock
     runtime: Runtime
     decisions: Tuple[Rule, ...]
     drop_foreign: bool
-    toolchain: ToolchainFieldSet
+    toolchain: Optional[ToolchainFieldSet]
     origin: str = field(compare=False)
     network: bool = False
 

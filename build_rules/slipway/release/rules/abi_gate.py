@@ -143,7 +143,7 @@ async def audit_release(request: ReleaseAuditRequest) -> Audited:
         Audited,
         LayersAuditRequest(
             str(request.field_set.address),
-            request.toolchain or bundle.toolchain,
+            request.toolchain or bundle.toolchain.field_set,
             await merge_facts(layers),
             tuple(layer.name for layer in layers),
             FrozenDict({one.path: f"{one.name}@{one.version}" for one in bundle.packages}),

@@ -47,9 +47,12 @@ async def lay_out_release(request: ReleaseRequest, base: BaseRoot) -> LaidOutRel
         Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime)),
     )
     root = base.trees
-    if any(not one.path.startswith(f"{RUNTIME_FOLDER}/") for one in audited.files):
+    own = bundle.toolchain
+    if not own.is_default and any(
+        not one.path.startswith(f"{RUNTIME_FOLDER}/") for one in audited.files
+    ):
         # Binaries of packages need the libraries that they were compiled for.
-        image = await Get(ToolchainImage, ToolchainImageRequest(bundle.toolchain))
+        image = await Get(ToolchainImage, ToolchainImageRequest(own.field_set))
         root = image.layers
     # The step has the runtime as a tree, which a machine unpacks only once.
     _, *others = layers_of(field_set, bundle)

@@ -123,7 +123,7 @@ async def make_release(request: ReleaseRequest) -> Release:
         audited.files,
         bundle.packages,
         bundle.installed.report.install_scripts,
-        str(bundle.toolchain.address),
+        str(bundle.toolchain.field_set.address),
     )
     result, tested, started, native = await MultiGet(
         Get(StepResult, Step, step),
