@@ -60,12 +60,16 @@ def patched_by_npm(manifest: Mapping[str, Any]) -> Dict[str, str]:
     return {file: label[:1] + label[1:].partition("@")[0] for label, file in patches.items()}
 
 
-def way_out(path: str, name: str, version: str) -> str:
-    """How to release a changed package; `path` is its place in the installed tree."""
+def way_out(path: str, name: str, version: str, scripts: Iterable[str] = ()) -> str:
+    """How to release a changed package; `path` is its place in the installed tree.
+
+    `scripts` change it after `npm ci`, which runs the install scripts of the application itself.
+    """
+    changing = "".join(f"npm run {script} && " for script in scripts)
     tarball = f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
     return (
         "add the changed package to the application, in the application's folder:\n"
-        f"npm ci && npm pack --ignore-scripts ./{path} && npm install ./{tarball}\n"
+        f"npm ci && {changing}npm pack --ignore-scripts ./{path} && npm install ./{tarball}\n"
         "then remove its patch; if only the build needs the package, make it a dev dependency"
     )
 

@@ -82,6 +82,7 @@ def _check_packages(changes: Changes, arguments: Arguments) -> None:
         by_package.setdefault(str(owner(arguments.production, file)), []).append(file)
     first = next(iter(by_package))
     name, _, version = arguments.production[first].rpartition("@")
+    scripts = (*arguments.lifecycle_scripts, arguments.script)
     raise SlipwayErrors(
         "the scripts of the build changed production packages, and the release would not contain "
         "the changes",
@@ -91,7 +92,7 @@ def _check_packages(changes: Changes, arguments: Arguments) -> None:
             for path, files in by_package.items()
         ],
         where=f"{placeholders.ORIGIN}, fields lifecycle_scripts and build_script",
-        next=f"{way_out(first, name, version)}\n./pants generate-lockfiles "
+        next=f"{way_out(first, name, version, scripts)}\n./pants generate-lockfiles "
         f"--resolve={placeholders.RESOLVE}",
     )
 

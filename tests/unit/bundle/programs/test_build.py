@@ -150,7 +150,10 @@ def test_changed_and_removed_files_of_production_packages_are_refused(
         build()
     assert caught.value.what.startswith("the scripts of the build changed production packages")
     assert caught.value.faults == ("lib@1.0.0: node_modules/lib/a.js, node_modules/lib/b.js",)
-    assert "npm install ./lib-1.0.0.tgz" in caught.value.next
+    assert (
+        "npm ci && npm run build && npm pack --ignore-scripts ./node_modules/lib && "
+        "npm install ./lib-1.0.0.tgz"
+    ) in caught.value.next
 
 
 def test_the_build_may_change_packages_that_a_release_does_not_have(
