@@ -28,6 +28,16 @@ def check(path: str, label: str) -> None:
         _members(path, label, plain)
 
 
+def manifest(path: str, label: str) -> bytes:
+    """The package.json of the archive at `path`; raises SlipwayError as check() does, or without one."""
+    with _scratch_file() as plain:
+        for member in reversed(_members(path, label, plain)):
+            if _parts(member.name)[1:] == ["package.json"] and member.kind is Kind.FILE:
+                plain.seek(member.offset)
+                return plain.read(member.size)
+    raise SlipwayError(f'the package "{label}" has no package.json', next=_NEXT)
+
+
 def unpack(path: str, label: str, target: str) -> None:
     """Unpacks a package without its top folder into the new folder `target`.
 

@@ -90,10 +90,18 @@ class FetchLock:
         )
 
     def index(self) -> Dict[Tuple[str, str, str], FetchEntry]:
+        """The entries by `key`. An entry without integrity in the npm lockfile is found by name and version,
+        unless the fetch lock has several contents for them."""
+        by_name: Dict[Tuple[str, str, str], List[FetchEntry]] = {}
+        for entry in self.entries:
+            by_name.setdefault((entry.name, entry.version, ""), []).append(entry)
         return {
-            (entry.name, entry.version, integrity): entry
-            for entry in self.entries
-            for integrity in entry.accepts
+            **{name: entries[0] for name, entries in by_name.items() if len(entries) == 1},
+            **{
+                (entry.name, entry.version, integrity): entry
+                for entry in self.entries
+                for integrity in entry.accepts
+            },
         }
 
 
@@ -127,8 +135,8 @@ def start_over(path: str) -> str:
 
 
 def key(name: str, version: str, integrity: str) -> Tuple[str, str, str]:
-    """The key of a tarball; the first of its strongest hashes counts."""
-    return name, version, str(sri.parse(integrity)[0])
+    """The key of a tarball; the first of its strongest hashes counts, if it has an integrity."""
+    return name, version, str(sri.parse(integrity)[0]) if integrity else ""
 
 
 def render(
@@ -200,8 +208,9 @@ def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
         elif others:
             used.update(others)
             reasons.append(
-                f"{tarball.name}@{tarball.version}: {lock.path} has {identity[2]}, "
-                f"{fetch_lock.path} has {others[0].integrity}"
+                f"{tarball.name}@{tarball.version}: {lock.path} has "
+                f"{identity[2] or 'no integrity'}, {fetch_lock.path} has "
+                + " and ".join(entry.integrity for entry in others)
             )
         else:
             reasons.append(f"{tarball.name}@{tarball.version}: missing from {fetch_lock.path}")
@@ -275,9 +284,11 @@ def installed_hash(tarball: Tarball, entry: FetchEntry, npm_major: int) -> sri.H
     """The hash of a tarball in the lockfile that npm reads.
 
     npm 6 writes the integrity into each package.json that it installs, so it gets the value of the
-    original lockfile. npm 7 and later get the sha512, even if the original has only a weaker hash.
+    original lockfile, if there is one. npm 7 and later get the sha512, even if the original has only a
+    weaker hash.
     """
-    return sri.parse(tarball.integrity if npm_major < 7 else entry.integrity)[0]
+    locked = tarball.integrity if npm_major < 7 else ""
+    return sri.parse(locked or entry.integrity)[0]
 
 
 def _contradictions(path: str, entries: Iterable[FetchEntry]) -> Iterator[str]:

@@ -6,8 +6,10 @@ install offline, and paths outside the application's folder, and says what to do
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, Tuple
+from typing import Collection, Dict, FrozenSet, Iterable, List, Sequence, Tuple
 
 from slipway.core.errors import SlipwayError
 from slipway.core.json_text import load_object
@@ -25,6 +27,10 @@ from slipway.npm.lockfiles.package import (
     Tarball,
 )
 
+FETCHED = (REGISTRY, ALIAS, REMOTE_TARBALL)  # the kinds whose tarballs come from the network
+_OF_REGISTRY = (REGISTRY, ALIAS)
+_EXACT = re.compile(r"^[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+\-]*)?\Z")
+_RESTORE = "restore the lockfile from version control"
 LOCK_NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm prefers the first
 
 
@@ -60,11 +66,12 @@ class NpmLock:
         """The tarballs to fetch, each content once, sorted."""
         by_key: Dict[Tuple[str, str, str], Tarball] = {}
         for package in self.packages:
-            if package.kind in (REGISTRY, ALIAS, REMOTE_TARBALL) and package.integrity:
+            if package.kind in FETCHED:
                 url = package.source if package.kind == REMOTE_TARBALL else None
+                integrity = package.integrity or ""
                 by_key.setdefault(
-                    (package.name, package.version, package.integrity),
-                    Tarball(package.name, package.version, package.integrity, url),
+                    (package.name, package.version, integrity),
+                    Tarball(package.name, package.version, integrity, url),
                 )
         return tuple(by_key[key] for key in sorted(by_key))
 
@@ -98,6 +105,7 @@ def parse(text: str, path: str) -> NpmLock:
         )
     faults = FaultList(text, path)
     packages = v1.packages(document, faults) if version == 1 else v3.packages(document, faults)
+    packages = _with_shared_integrity(packages)
     _check_integrity(packages, faults, path)
     _check_sources(packages, faults)
     faults.raise_if_any(f'cannot install from the lockfile "{path}"')
@@ -114,7 +122,7 @@ def require_equal_tables(lock: NpmLock) -> None:
     way_out = f"{rewrite_lock(lock.path)} --lockfile-version=2"
     document = load_object(lock.text, lock.path, next=way_out)
     missing = dict(checked)
-    for package in v1.packages(document, faults):
+    for package in _with_shared_integrity(v1.packages(document, faults)):
         missing.pop(package.path, None)
         other = checked.get(package.path)
         if other is None:
@@ -171,19 +179,58 @@ def refuse_foreign_lock(names: Iterable[str], folder: str) -> None:
     )
 
 
-def _check_integrity(packages: Iterable[Package], faults: FaultList, path: str) -> None:
+def _with_shared_integrity(packages: Sequence[Package]) -> List[Package]:
+    """Gives entries without integrity the integrity of another entry for the same name and version."""
+    known = _integrities(packages)
+    shared = []
     for package in packages:
-        if package.kind not in (REGISTRY, ALIAS, REMOTE_TARBALL, FILE_TARBALL):
-            continue
-        if package.integrity is None:
-            faults.add(package.path, "has no integrity", f"rm {path}; {rewrite_lock(path)}")
-            continue
-        try:
-            sri.parse(package.integrity)
-        except ValueError as error:
-            faults.add(
-                package.path, f"integrity: {error}", "restore the lockfile from version control"
-            )
+        others = known.get((package.name, package.version), frozenset())
+        if package.kind in _OF_REGISTRY and package.integrity is None and len(others) == 1:
+            shared.append(dataclasses.replace(package, integrity=min(others)))
+        else:
+            shared.append(package)
+    return shared
+
+
+def _integrities(packages: Iterable[Package]) -> Dict[Tuple[str, str], FrozenSet[str]]:
+    """The integrities of each name and version from the registry."""
+    known: Dict[Tuple[str, str], FrozenSet[str]] = {}
+    for package in packages:
+        if package.kind in _OF_REGISTRY and package.integrity:
+            key = package.name, package.version
+            known[key] = known.get(key, frozenset()) | {package.integrity}
+    return known
+
+
+def _check_integrity(packages: Sequence[Package], faults: FaultList, path: str) -> None:
+    known = {*_integrities(packages)}
+    known.update((p.name, p.version) for p in packages if p.kind == REMOTE_TARBALL)
+    for package in packages:
+        if package.integrity is not None and package.kind in (*FETCHED, FILE_TARBALL):
+            try:
+                sri.parse(package.integrity)
+            except ValueError as error:
+                faults.add(package.path, f"integrity: {error}", _RESTORE)
+        elif package.integrity is None and package.kind == REMOTE_TARBALL:
+            # The fetch lock has no URLs: it could not tell an edited URL from the one that it pins.
+            way_out = f"{rewrite_lock(path)} {package.name}@<its URL in package.json>"
+            faults.add(package.path, "has no integrity", way_out)
+        elif package.integrity is None and package.kind in _OF_REGISTRY:
+            reason = _why_not_by_name(package, known)
+            if reason:
+                faults.add(package.path, f"has no integrity, and {reason}", _RESTORE)
+
+
+def _why_not_by_name(package: Package, known: Collection[Tuple[str, str]]) -> str:
+    """Why name and version do not identify the tarball of a package without integrity; or empty.
+
+    `known` are the names and versions for which other entries have a content.
+    """
+    if not _EXACT.match(package.version):
+        return f'"{package.version}" is not an exact version'
+    if (package.name, package.version) in known:
+        return f"other entries have several contents for {package.name}@{package.version}"
+    return ""
 
 
 def _check_sources(packages: Iterable[Package], faults: FaultList) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from slipway.core.json_text import canonical, load_object
+from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles import manifest as npm_manifest
 from slipway.npm.lockfiles import package as npm_package
 from slipway.npm.lockfiles import spec
-from slipway.npm.lockfiles.fetch_lock import FetchLock, installed_hash, key
+from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock, installed_hash, key
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package, Tarball
 from slipway.npm_registry import npmrc
@@ -150,15 +151,20 @@ _FLAGS = ("dev", "optional", "devOptional", "peer", "extraneous")
 def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) -> Dict[str, Any]:
     if package.kind in (npm_package.LINK, npm_package.FILE_TARBALL):
         return {k: entry[k] for k in ("resolved", "integrity") if k in entry}
-    if package.kind == npm_package.BUNDLED or package.integrity is None:
+    if package.kind == npm_package.BUNDLED:
         return {}
-    tarball = _tarball(package)
-    fetched = index[key(tarball.name, tarball.version, tarball.integrity)]
     address = NO_HOST + tarball_path(package.name, package.version)
     if package.kind == npm_package.REMOTE_TARBALL:
         # npm compares the URL with the specifier of the dependency, so keep it.
         address = str(entry["resolved"])
-    return {"resolved": address, "integrity": str(installed_hash(tarball, fetched, 7))}
+    return {"resolved": address, "integrity": _hash(package, index, 7)}
+
+
+def _hash(package: Package, index: Mapping[Tuple[str, str, str], FetchEntry], major: int) -> str:
+    """The integrity of a package in the lockfile that npm reads."""
+    tarball = Tarball(package.name, package.version, package.integrity or "")
+    fetched = index[key(tarball.name, tarball.version, tarball.integrity)]
+    return str(installed_hash(tarball, fetched, major))
 
 
 def _lock_for_npm_6(
@@ -167,27 +173,38 @@ def _lock_for_npm_6(
     """The lockfile for npm 6, which writes `resolved` and `integrity` into each package.json.
 
     Both stay unchanged, so that the tree is the same as after a plain `npm ci`; only a login in the URL is
-    removed.
+    removed. An entry without integrity gets the hash of the fetch lock, by which npm finds the tarball.
     """
+    index = fetch_lock.index()
+    hashes = {
+        package.path: _hash(package, index, 6)
+        for package in lock.packages
+        if package.kind in npm_lock.FETCHED
+    }
     return {
         "lockfileVersion": 1,
         "requires": True,
-        "dependencies": _nested(document.get("dependencies", {})),
+        "dependencies": _nested(document.get("dependencies", {}), "", hashes),
     }
 
 
-def _nested(dependencies: Mapping[str, Any]) -> Dict[str, Any]:
+def _nested(
+    dependencies: Mapping[str, Any], folder: str, hashes: Mapping[str, str]
+) -> Dict[str, Any]:
     reduced: Dict[str, Any] = {}
     for name, entry in dependencies.items():
         kept = dict(entry)
+        path = f"{folder}node_modules/{name}"
+        if not npm_package.integrity_of(kept) and path in hashes:
+            kept["integrity"] = hashes[path]
+        written = spec.parse(str(kept.get("version", "")))
+        if written.kind == spec.FOLDER:
+            # The dependencies of a link are installed in the folder that it points to.
+            path = npm_package.inside(written.target) or ""
         resolved: Optional[str] = kept.get("resolved")
         if isinstance(resolved, str):
             kept["resolved"] = spec.without_login(resolved)
         if "dependencies" in kept:
-            kept["dependencies"] = _nested(kept["dependencies"])
+            kept["dependencies"] = _nested(kept["dependencies"], f"{path}/" if path else "", hashes)
         reduced[name] = kept
     return reduced
-
-
-def _tarball(package: Package) -> Tarball:
-    return Tarball(package.name, package.version, package.integrity or "", None)

@@ -53,7 +53,11 @@ class Package:
 
 @dataclass(frozen=True, order=True)
 class Tarball:
-    """One tarball to fetch; `url` is set only if package.json names the URL."""
+    """One tarball to fetch; `url` is set only if package.json names the URL.
+
+    `integrity` is empty if the lockfile lacks it: then the fetch lock pins the content of this name and
+    version.
+    """
 
     name: str
     version: str
@@ -99,6 +103,11 @@ def bad_path(path: str) -> Optional[str]:
     return None
 
 
+def is_in_another_package(path: str) -> bool:
+    """Whether the package at `path` is installed inside of another package, which can bundle it."""
+    return f"/{path}".count("/node_modules/") > 1
+
+
 def inside(path: str) -> Optional[str]:
     """A normalised `file:` path; '' is the folder itself, None if the path leaves the folder."""
     if path.startswith(("/", "~", "\\")):
@@ -125,6 +134,12 @@ def leaves_the_app(target: str) -> Tuple[str, str]:
         '"file:<name>-<version>.tgz", or publish the package'
     )
     return what, way_out
+
+
+def integrity_of(entry: Mapping[str, Any]) -> Optional[str]:
+    """The integrity of an entry; None without an integrity, which some versions of npm write."""
+    integrity = entry.get("integrity")
+    return integrity if isinstance(integrity, str) and integrity.strip() else None
 
 
 def text_map(value: Any) -> Dict[str, str]:

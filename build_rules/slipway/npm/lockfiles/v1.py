@@ -56,7 +56,11 @@ def _package(
     kind, version = spec.kind, written
     source: Optional[str] = None
     target: Optional[str] = None
-    if entry.get("bundled") and not entry.get("integrity"):
+    if (
+        entry.get("bundled")
+        and not entry.get("integrity")
+        and npm_package.is_in_another_package(path)
+    ):
         kind = npm_package.BUNDLED
     elif kind == npm_package.ALIAS:
         name, version = spec.name or "", spec.target
@@ -80,13 +84,12 @@ def _package(
     if kind in (npm_package.REGISTRY, npm_package.ALIAS) and not _VERSION.match(version):
         faults.add(path, f"has no usable version ({written!r})", _WRITTEN_BY_HAND)
         return None
-    integrity = entry.get("integrity")
     return Package(
         path=path,
         name=name,
         version=version,
         kind=kind,
-        integrity=integrity if isinstance(integrity, str) else None,
+        integrity=npm_package.integrity_of(entry),
         source=source,
         target=target,
         dev=bool(entry.get("dev")),

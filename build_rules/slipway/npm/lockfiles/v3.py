@@ -104,8 +104,12 @@ def _package(
         name = str(entry.get("name") or folder_name)
     elif not in_node_modules:
         kind = npm_package.WORKSPACE if path in workspaces else npm_package.FOLDER
-    elif entry.get("inBundle") and not entry.get("integrity"):
-        # Packages that the application itself bundles have an integrity and are fetched as usual.
+    elif (
+        entry.get("inBundle")
+        and not entry.get("integrity")
+        and npm_package.is_in_another_package(path)
+    ):
+        # Packages that the application itself bundles are fetched as usual.
         kind = npm_package.BUNDLED
     elif resolved and npm_spec.parse(resolved).kind == npm_package.GIT:
         kind, source = npm_package.GIT, resolved
@@ -128,13 +132,12 @@ def _package(
     ) and not _is_word(version):
         faults.add(path, f"has no usable version ({version!r})", _WRITTEN_BY_HAND)
         return None
-    integrity = entry.get("integrity")
     return Package(
         path=path,
         name=name,
         version=version,
         kind=kind,
-        integrity=integrity if isinstance(integrity, str) else None,
+        integrity=npm_package.integrity_of(entry),
         source=source,
         target=target,
         dev=bool(entry.get("dev")),

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
-from slipway.core.errors import SlipwayError
+from slipway.archive import package_tarball
+from slipway.core.errors import SlipwayError, SlipwayErrors
+from slipway.core.json_text import loads
 from slipway.core.printable import one_line
 from slipway.fetch import integrity as sri
 from slipway.fetch.download import Content, ContentCache, Stored, count, disk_problem
@@ -66,6 +69,7 @@ def generate_lock(arguments: Arguments, settings: Settings) -> None:
     for doubt in _doubts_of_scopes(client, lock.text, new):
         _tell(doubt)
     stored = _fetch(new, cache, client, command)
+    _check_names(new, stored, cache, path)
     entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
     write_text(LOCK.path, fetch_locks.render(entries, command, binaries))
     _tell_weak(new, path)
@@ -93,7 +97,7 @@ def _fetch(
     tarballs: Sequence[Tarball], cache: ContentCache, client: LazyClient, command: str
 ) -> List[Stored]:
     def fetch(tarball: Tarball) -> Stored:
-        content = Content(hashes=sri.parse(tarball.integrity))
+        content = Content(hashes=sri.parse(tarball.integrity) if tarball.integrity else ())
         found = cache.find(content.hashes)
         if found:
             return found
@@ -108,27 +112,77 @@ def _fetch(
 
 
 def _entry(tarball: Tarball, stored: Stored) -> FetchEntry:
-    locked = sri.parse(tarball.integrity)[0]
-    weaker = str(locked) if locked.algorithm != "sha512" else None
     return FetchEntry(
-        tarball.name, tarball.version, str(stored.sha512), stored.sha256, stored.size, weaker
+        tarball.name,
+        tarball.version,
+        str(stored.sha512),
+        stored.sha256,
+        stored.size,
+        _weaker_hash(tarball),
     )
+
+
+def _weaker_hash(tarball: Tarball) -> Optional[str]:
+    """The hash in the npm lockfile, if there is one and it is weaker than sha512."""
+    locked = sri.parse(tarball.integrity)[0] if tarball.integrity else None
+    return str(locked) if locked and locked.algorithm != "sha512" else None
+
+
+def _check_names(
+    tarballs: Sequence[Tarball], stored: Sequence[Stored], cache: ContentCache, path: str
+) -> None:
+    """Raises SlipwayErrors if a tarball that no hash identifies is not the package of its entry.
+
+    A registry that answers with another file, such as a login page, would otherwise be pinned.
+    """
+    faults = []
+    with tempfile.TemporaryDirectory() as folder:
+        for tarball, found in zip(tarballs, stored):
+            if tarball.integrity:
+                continue
+            label = f"{tarball.name}@{tarball.version}"
+            place = os.path.join(folder, "package.tgz")
+            try:
+                cache.copy_to(Content(sha256=found.sha256, size=found.size), place)
+                manifest = loads(package_tarball.manifest(place, label))
+                other = _label_of(manifest)
+            except SlipwayError as error:
+                faults.append(f"{label}: the registry returned no npm package: {error.what}")
+                continue
+            except ValueError:
+                faults.append(f"{label}: its package.json is not JSON")
+                continue
+            if other != label.split("+", 1)[0]:
+                faults.append(f"{label}: the registry returned {one_line(other)}")
+    if faults:
+        raise SlipwayErrors(
+            f'cannot pin entries of the lockfile "{path}" that have no integrity',
+            faults,
+            where=path,
+            next="check the registry: npm config get registry\n"
+            "or restore the lockfile from version control",
+        )
+
+
+def _label_of(manifest: object) -> str:
+    """`name@version` of a package.json, without the build metadata that registries drop."""
+    fields = manifest if isinstance(manifest, dict) else {}
+    version = str(fields.get("version")).strip().lstrip("v=").strip().split("+", 1)[0]
+    return f"{fields.get('name')}@{version}"
 
 
 def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
-    """Reports tarballs with a weak hash when their line is written; from then on sha512 counts."""
-    weak = sorted(
-        f"{one.name}@{one.version}"
-        for one in new
-        if sri.parse(one.integrity)[0].algorithm != "sha512"
-    )
-    if weak:
-        _tell(
-            f"{lock_path} has only a weaker hash than sha512 for these packages; the fetch lock "
-            f"now pins them with sha512 ({len(weak)}):"
-        )
-        for one in weak:
-            _tell(f"  {one}")
+    """Reports tarballs with a weak hash, or without one, when their line is written; from then on sha512 counts."""
+    unlocked = [tarball for tarball in new if not tarball.integrity]
+    weak = [tarball for tarball in new if _weaker_hash(tarball)]
+    for tarballs, what in ((unlocked, "no integrity"), (weak, "only a weaker hash than sha512")):
+        if tarballs:
+            _tell(
+                f"{lock_path} has {what} for these packages; the fetch lock now pins them with "
+                f"sha512 ({len(tarballs)}):"
+            )
+            for tarball in tarballs:
+                _tell(f"  {tarball.name}@{tarball.version}")
 
 
 def _tell(line: str) -> None:

@@ -230,7 +230,7 @@ def _arguments(
                 package=f"{cached.tarball.name}@{cached.tarball.version}",
                 # Check both: a tarball from the store was only compared with the SHA-256 of the
                 # fetch lock.
-                integrities=tuple(sorted({cached.tarball.integrity, cached.integrity})),
+                integrities=tuple(sorted({cached.tarball.integrity, cached.integrity} - {""})),
             )
             for cached in tarballs
         ),

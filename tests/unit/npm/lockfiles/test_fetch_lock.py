@@ -141,6 +141,18 @@ class TestCheck:
         assert len(fetch_lock.check(weak, _fetch(make_entry(locked_integrity=sha1(b"x"))))) == 1
         assert len(fetch_lock.check(weak, _fetch(make_entry()))) == 1
 
+    def test_an_entry_without_integrity_is_compared_by_name_and_version(self) -> None:
+        lock = make_lock({"node_modules/left": {"version": "1.0.0"}})
+        assert fetch_lock.check(lock, FetchLock("f", (make_entry(),))) == []
+        (reason,) = fetch_lock.check(lock, FetchLock("f", (make_entry(version="2.0.0"),)))[:1]
+        assert reason == "left@1.0.0: missing from f"
+
+    def test_two_contents_for_an_entry_without_integrity_are_reported(self) -> None:
+        lock = make_lock({"node_modules/left": {"version": "1.0.0"}})
+        two = make_entry(), make_entry(integrity=integrity_of("right", "1.0.0"))
+        (reason,) = fetch_lock.check(lock, FetchLock("f", two))
+        assert reason.startswith("left@1.0.0: apps/x/package-lock.json has no integrity, f has sha")
+
     def test_an_alias_is_listed_under_its_real_name(self) -> None:
         lock = make_lock({"node_modules/other": {**entry(), "name": "left"}})
         assert fetch_lock.check(lock, _fetch(make_entry())) == []

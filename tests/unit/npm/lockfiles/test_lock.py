@@ -270,12 +270,33 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
         }),
         'is inside the link "node_modules/a"', PATH, "restore the lock",
     ),
-    "no integrity": (
-        lock_text({"node_modules/left": entry(integrity=None)}),
-        "has no integrity", f"{PATH}:11", f"rm {PATH}; {REWRITE}",
+    "a range without integrity": (
+        lock_text({"node_modules/left": entry("1.x", integrity=None)}),
+        'has no integrity, and "1.x" is not an exact version', f"{PATH}:11", "restore the lock",
     ),
-    "no integrity in a version 1 lock": (
-        lock_text_v1({"left": {"version": "1.0.0"}}), "has no integrity", f"{PATH}:6", REWRITE,
+    "a tag without integrity in a version 1 lock": (
+        lock_text_v1({"left": {"version": "latest"}}),
+        'has no integrity, and "latest" is not an exact version', f"{PATH}:6", "restore the lock",
+    ),
+    "neither version nor integrity": (
+        lock_text({"node_modules/left": {"license": "MIT"}}), "has no usable version ('')",
+        f"{PATH}:11", "restore the lock",
+    ),
+    "a URL without integrity": (
+        lock_text(
+            {"node_modules/left": {"version": "1.0.0", "resolved": "https://files.example/l.tgz"}},
+            {"dependencies": {"left": "https://files.example/l.tgz"}},
+        ),
+        "node_modules/left: has no integrity", PATH, f"{REWRITE} left@<its URL in package.json>",
+    ),
+    "an entry that two contents fit": (
+        lock_text({
+            "node_modules/a": {"version": "1.0.0", "name": "left"},
+            "node_modules/left": entry(),
+            "node_modules/b": {**entry(name="b"), "name": "left"},
+        }),
+        "node_modules/a: has no integrity, and other entries have several contents for left@1.0.0",
+        PATH, "restore the lock",
     ),
     "half an integrity": (
         lock_text({"node_modules/left": entry(integrity="sha512-AAAA")}),
@@ -359,17 +380,70 @@ def test_refuses(name: str) -> None:
     assert then in caught.value.next
 
 
+class TestEntriesWithoutIntegrity:
+    """npm leaves it out of some entries (npm/cli#4263, #6301)."""
+
+    def test_name_and_version_identify_the_tarball(self) -> None:
+        packages = {
+            "node_modules/left": {"version": "1.0.0"},
+            "node_modules/other": {"version": "2.0.0", "name": "@team/real", "integrity": ""},
+        }
+        for lock in (
+            make_lock(packages),
+            npm_lock.parse(
+                lock_text_v1(
+                    {
+                        "left": {"version": "1.0.0"},
+                        "other": {"version": "npm:@team/real@2.0.0", "integrity": None},
+                    }
+                ),
+                PATH,
+            ),
+        ):
+            assert [(one.name, one.version, one.integrity) for one in lock.tarballs] == [
+                ("@team/real", "2.0.0", ""), ("left", "1.0.0", ""),
+            ]  # fmt: skip
+
+    def test_another_entry_of_the_same_version_has_its_integrity(self) -> None:
+        lock = make_lock(
+            {
+                "node_modules/a": entry(name="a"),
+                "node_modules/a/node_modules/left": {"version": "1.0.0"},
+                "node_modules/left": entry(),
+            }
+        )
+        assert {one.integrity for one in lock.packages if one.name == "left"} == {
+            integrity_of("left", "1.0.0")
+        }
+        assert [one.name for one in lock.tarballs] == ["a", "left"]
+
+    def test_a_tarball_of_the_application_needs_none(self) -> None:
+        lock = make_lock({"node_modules/p": {"version": "1.0.0", "resolved": "file:vendor/p.tgz"}})
+        assert [one.source for one in lock.local_tarballs] == ["vendor/p.tgz"]
+        assert lock.tarballs == ()
+
+    def test_the_application_bundles_it_and_npm_fetches_it(self) -> None:
+        lock = make_lock(
+            {
+                "node_modules/left": {"version": "1.0.0", "inBundle": True},
+                "node_modules/left/node_modules/in": {"version": "1.0.0", "inBundle": True},
+            },
+            {"bundleDependencies": ["left"]},
+        )
+        assert [one.kind for one in lock.packages] == ["registry", "bundled"]
+
+
 def test_tells_all_faults_at_once() -> None:
     with pytest.raises(SlipwayError) as caught:
         make_lock(
             {
-                "node_modules/a": entry(integrity=None),
-                "node_modules/b": entry(integrity="sha512-AAAA"),
+                "node_modules/a b": entry(),
+                "node_modules/a": entry("1.x", integrity=None),
                 "node_modules/c": {"version": "1.0.0", "resolved": "git+https://g.example/c.git"},
             }
         )
     message = str(caught.value)
-    for line in ("1. apps/x/package-lock.json:11: node_modules/a: has no integrity", "2. ", "3. "):
+    for line in ("1. apps/x/package-lock.json:11: node_modules/a b: ", "2. ", "3. "):
         assert line in message
     assert len(caught.value.next.splitlines()) == 3
 

@@ -168,3 +168,24 @@ def test_bin_files_of_a_linked_folder() -> None:
         "b.js",
     )
     assert normalise.bin_files({}) == ()
+
+
+class TestEntriesWithoutIntegrity:
+    """npm finds a tarball in its cache only by a hash; the fetch lock has it."""
+
+    def test_npm_7_and_later(self) -> None:
+        packages = {**PACKAGES, "node_modules/left": {"version": "1.0.0"}}
+        left = _lock(text=lock_text(packages, ROOT))["packages"]["node_modules/left"]
+        assert left["integrity"] == integrity_of("left", "1.0.0")
+
+    def test_npm_6(self) -> None:
+        text = lock_text_v1(
+            {
+                "left": {"version": "1.0.0"},
+                "own": {"version": "file:libs/own", "dependencies": {"left": {"version": "1.0.0"}}},
+            }
+        )
+        table = _lock(text=text, npm="6.14.18")["dependencies"]
+        for left in (table["left"], table["own"]["dependencies"]["left"]):
+            assert left["integrity"] == integrity_of("left", "1.0.0")
+        assert "integrity" not in table["own"]

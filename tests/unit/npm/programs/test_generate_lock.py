@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -27,6 +29,17 @@ LEFT, RIGHT = b"left " * 99, b"right " * 99
 
 def _entry(content: bytes, **fields: Any) -> Dict[str, Any]:
     return entry(**{"integrity": sha512(content), **fields})
+
+
+def packed(text: bytes = b"", **manifest: Any) -> bytes:
+    """A package with this package.json."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        content = text or json.dumps(manifest).encode()
+        info = tarfile.TarInfo("package/package.json")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
 
 
 def _line(name: str, content: bytes, version: str = "1.0.0", weak: str = "") -> str:
@@ -150,6 +163,44 @@ def test_sha1_is_accepted_once_by_name_and_recorded_with_sha512(run: Run) -> Non
         assert again.stderr == ""
 
 
+def test_an_entry_without_integrity_is_accepted_once_by_name_and_version(run: Run) -> None:
+    content = packed(name="left", version="1.0.0")
+    lock = lock_text({"node_modules/left": {"version": "1.0.0"}})
+    with Registry({"left": {"1.0.0": content}}) as registry:
+        run.registry = registry.url
+        done = run.program(lock)
+        assert "apps/x/package-lock.json has no integrity for these packages" in done.stderr
+        assert "  left@1.0.0" in done.stderr
+        assert run.lines() == f"{_line('left', content)}\n"
+        # The registry may change the file: the fetch lock decides from now on.
+        registry.faults["*"] = ["wrong"]
+        assert run.write(lock)["kept"] == 1
+    assert run.lines() == f"{_line('left', content)}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<html>log in</html>", "left@1.0.0: the registry returned no npm package"),
+        (packed(name="left", version="2.0.0"), "left@1.0.0: the registry returned left@2.0.0"),
+        (packed(name="evil\n\x1b", version="1.0.0"), r"the registry returned evil\n\x1b@1.0.0"),
+        (packed(other=[]), "left@1.0.0: the registry returned None@None"),
+        (packed(b"{"), "left@1.0.0: its package.json is not JSON"),
+    ],
+)
+def test_what_no_hash_identifies_must_be_the_package_of_its_entry(
+    run: Run, content: bytes, said: str
+) -> None:
+    with Registry({"left": {"1.0.0": content}}) as registry:
+        run.registry = registry.url
+        done = run.program(lock_text({"node_modules/left": {"version": "1.0.0"}}))
+    assert done.returncode == 1
+    assert "cannot pin entries" in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not run.out.exists()
+
+
 def test_a_remote_tarball_is_fetched_from_its_own_address(run: Run) -> None:
     with Registry({}) as server:
         server.files["/left.tgz"] = LEFT
@@ -190,7 +241,7 @@ def test_a_failure_leaves_the_old_fetch_lock(run: Run, fault: str, said: str) ->
 
 
 def test_a_lock_that_cannot_be_installed_is_refused_before_anything_is_fetched(run: Run) -> None:
-    done = run.program(lock_text({"node_modules/left": entry(integrity=None)}))
+    done = run.program(lock_text({"node_modules/left": entry("1.x", integrity=None)}))
     assert done.returncode == 1
     assert "apps/x/package-lock.json:11: node_modules/left: has no integrity" in done.stderr
     assert not run.out.exists()
