@@ -13,7 +13,7 @@ from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.json_text import load_object
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles import package as npm_package
-from slipway.npm.lockfiles import semver
+from slipway.npm.lockfiles import semver, swapped
 from slipway.npm.lockfiles import spec as npm_spec
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package
@@ -62,12 +62,20 @@ def require_in_step(lock: NpmLock, manifests: Mapping[str, str]) -> None:
         )
     parsed = {path: load(manifests[path], prefix + path) for path in lock.manifests}
     reasons = _reasons_v1(lock, parsed) if lock.version == 1 else _reasons_v3(lock, parsed)
-    if reasons:
+    swaps = swapped.find(lock, parsed)
+    # A reason for a changed specifier of the same dependency only repeats the swap.
+    reasons = [
+        reason
+        for reason in reasons
+        if not any(swap.reason.startswith(f"{reason.rpartition(': ')[0]}: ") for swap in swaps)
+    ]
+    if reasons or swaps:
+        ways_out = [npm_lock.rewrite_lock(lock.path)] if reasons else []
         raise SlipwayErrors(
             f'the lockfile "{lock.path}" is out of date with package.json',
-            reasons,
+            [*reasons, *(swap.reason for swap in swaps)],
             where=lock.path,
-            next=npm_lock.rewrite_lock(lock.path),
+            next="\n".join(dict.fromkeys([*ways_out, *(swap.next for swap in swaps)])),
         )
 
 
