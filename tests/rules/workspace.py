@@ -86,6 +86,7 @@ _REPORTS: Dict[str, Any] = {
         "packages": [],
         "install_scripts": [],
         "native": {},
+        "absent": [],
         "foreign": [],
         "bins": [],
         "bins_left_out": [],

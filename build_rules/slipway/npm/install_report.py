@@ -46,7 +46,7 @@ class InstallReport:
 
     `foreign` are the paths dropped from the release. `native` maps the paths of installed packages whose
     scripts will run to their versions. `bins` are the names in `node_modules/.bin` of the release, and
-    `bins_left_out` those that only devDependencies have there.
+    `bins_left_out` those that only devDependencies have there. `absent` are the paths of the lockfile that npm did not install.
     """
 
     file_bytes: int
@@ -57,3 +57,4 @@ class InstallReport:
     native: Mapping[str, str]
     bins: Tuple[str, ...]
     bins_left_out: Tuple[str, ...]
+    absent: Tuple[str, ...]

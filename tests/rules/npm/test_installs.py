@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 
 import pytest
+from pants.engine.internals.scheduler import ExecutionError
 
 from slipway.step.rules.build_step import Step
-from tests.rules.workspace import Workspace, make_lock
+from tests.rules.workspace import INTEGRITY, SHA256, Workspace, make_fetch_lock, make_lock
 
 SCRIPTS = {"build": "x", "serve": "node service/app.js"}
 MANIFEST = {
@@ -56,6 +57,39 @@ def test_of_the_project_s_settings_those_about_the_tree_count(workspace: Workspa
     assert workspace.contents(_install(workspace).inputs)["install/.npmrc"] == (
         "legacy-peer-deps=true\n"
     )
+
+
+def _engines(**files: str) -> Dict[str, Optional[str]]:
+    """An application that depends on koa, which needs a newer Node than the bundle's."""
+    root = {"name": "app", "version": "1.0.0", "dependencies": {"koa": "^2.0.0"}}
+    koa = {"version": "2.14.2", "integrity": INTEGRITY, "engines": {"node": ">=18"}}
+    lock = {"name": "app", "version": "1.0.0", "lockfileVersion": 3}
+    packages = {"": root, "node_modules/koa": koa}
+    line = f"koa 2.14.2 {INTEGRITY} {SHA256} 99"
+    return {
+        "package.json": json.dumps({**root, "scripts": {"build": "x", "serve": "y"}}),
+        "package-lock.json": json.dumps({**lock, "packages": packages}),
+        "npm-fetch.lock": make_fetch_lock("app", line),
+        **files,
+    }
+
+
+def test_a_package_that_does_not_support_the_node_is_reported(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.write_app("app", **_engines())
+    workspace.package("app:release")
+    assert (
+        "app:bundle: Node 16.20.2 is not in engines.node of these packages:\nkoa@2.14.2: >=18"
+    ) in "\n".join(caplog.messages)
+
+
+def test_with_engine_strict_nothing_is_installed(workspace: Workspace) -> None:
+    workspace.write_app("app", **_engines(**{".npmrc": "engine-strict=true\n"}))
+    with pytest.raises(ExecutionError, match="engine-strict=true rejects them") as caught:
+        workspace.package("app:release")
+    assert "app/.npmrc:1" in str(caught.value)
+    assert not workspace.steps("slipway.npm.programs.install")
 
 
 NOT_READ: Dict[str, Dict[str, str]] = {

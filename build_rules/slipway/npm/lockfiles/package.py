@@ -43,6 +43,7 @@ class Package:
     has_install_script: bool = False
     os: Tuple[str, ...] = ()
     cpu: Tuple[str, ...] = ()
+    libc: Tuple[str, ...] = ()
     engines: Tuple[Tuple[str, str], ...] = ()
     bin: Tuple[Tuple[str, str], ...] = ()
 

@@ -148,6 +148,7 @@ def _package(
         has_install_script=bool(entry.get("hasInstallScript")) and kind != npm_package.LINK,
         os=npm_package.text_list(entry.get("os")),
         cpu=npm_package.text_list(entry.get("cpu")),
+        libc=npm_package.text_list(entry.get("libc")),
         engines=tuple(sorted(npm_package.text_map(entry.get("engines")).items())),
         bin=npm_package.bin_map(name, entry.get("bin")),
     )

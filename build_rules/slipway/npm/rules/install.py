@@ -7,6 +7,7 @@ hashes of tarballs, and the runtime. Slipway fetches tarballs only if the instal
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
@@ -29,8 +30,9 @@ from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
 from slipway.npm.install_report import InstallReport
 from slipway.npm.installed_tree import LockedPackage
-from slipway.npm.lockfiles import fetch_lock, manifest, normalise
+from slipway.npm.lockfiles import engines, fetch_lock, manifest, normalise
 from slipway.npm.lockfiles import lock as npm_lock
+from slipway.npm.lockfiles.engines import Engines
 from slipway.npm.lockfiles.fetch_lock import CachedTarball, FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import LINK, Package
@@ -46,6 +48,8 @@ from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult
 from slipway.step.rules.locked_files import LockedFile, LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, ToolchainFieldSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,13 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     decided = request.decided()
     native = _native(lock.packages, decided)
     manifest.require_npm(lock, runtime.npm_version)
-    fetched = await Get(FetchLock, FetchLockRequest(lock))
     major = manifest.npm_major(runtime.npm_version)
+    pinned = Engines(runtime.version, runtime.npm_version)
+    if major >= 7:  # npm 6 does not check engines when it installs from a lockfile
+        engines.refuse_if_strict(
+            lock, request.read.loaded_manifests, pinned, request.read.npmrc, request.origin
+        )
+    fetched = await Get(FetchLock, FetchLockRequest(lock))
     tarballs = fetch_lock.cached_tarballs(lock, fetched, major)
     normalised = normalise.normalise(
         lock, fetched, request.read.manifests, runtime.npm_version, request.read.npmrc
@@ -182,6 +191,9 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     )
     left = install.OUTPUTS
     report = await outputs.read_report(result.digest, left.report)
+    warning = engines.warning(lock, request.read.loaded_manifests, pinned, report.absent)
+    if warning:
+        logger.warning(f"{request.origin}: {warning}")
     return UnpackedPackages(
         await outputs.take(result.digest, left.installed),
         await take_layer(result.digest, install.LAYER),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Dict, Iterable, Tuple
+from typing import Any, Dict, Iterable, Tuple
 
 from pants.engine.fs import DigestContents, PathGlobs, Paths
 from pants.engine.rules import Get, collect_rules, rule
@@ -41,6 +41,13 @@ class ReadNpmLock:
     lock: NpmLock
     manifests: FrozenDict[str, str]
     npmrc: str
+
+    @property
+    def loaded_manifests(self) -> Dict[str, Dict[str, Any]]:
+        return {
+            path: manifest.load(text, os.path.join(self.lock.folder, path))
+            for path, text in self.manifests.items()
+        }
 
 
 @dataclass(frozen=True)
