@@ -55,6 +55,24 @@ def test_a_lock_and_its_fetch_lock_are_read(workspace: Workspace) -> None:
     assert (entry.name, entry.version, entry.sha256, entry.size) == ("koa", "2.14.2", SHA256, 99)
 
 
+def test_binaries_for_other_systems_alone_are_reported(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """npm made the lock on a Mac beside an existing node_modules (npm/cli#4828)."""
+    files = with_koa()
+    lock = json.loads(files["package-lock.json"])
+    names = ("koa-darwin-arm64", "koa-linux-x64", "koa-win32-x64")
+    lock["packages"]["node_modules/koa"]["optionalDependencies"] = dict.fromkeys(names, "1.0.0")
+    mac = {"version": "1.0.0", "integrity": INTEGRITY, "optional": True, "os": ["darwin"]}
+    lock["packages"]["node_modules/koa-darwin-arm64"] = mac
+    lines = [f"{name} {INTEGRITY} {SHA256} 99" for name in ("koa 2.14.2", "koa-darwin-arm64 1.0.0")]
+    files["package-lock.json"] = json.dumps(lock)
+    workspace.write_app("app", **files, **{"npm-fetch.lock": make_fetch_lock("app", *lines)})
+    read(workspace)
+    (warning,) = (text for text in caplog.messages if "for other systems" in text)
+    assert "koa@2.14.2: has koa-darwin-arm64, lacks koa-linux-x64" in warning
+
+
 BAD: Dict[str, Tuple[Dict[str, str], Tuple[str, ...]]] = {
     "no JSON": (
         {"package-lock.json": '{\n "name": "app",,\n}'},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Tuple
@@ -12,12 +13,13 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
-from slipway.npm.lockfiles import fetch_lock, manifest
+from slipway.npm.lockfiles import fetch_lock, manifest, platform_gaps
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.subsystem import InstallScripts
 
+logger = logging.getLogger(__name__)
 _RESOLVE = "npm:"
 
 
@@ -109,6 +111,9 @@ async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
     found = await _read([*paths.values(), npmrc])
     manifests = {one: found[path] for one, path in paths.items() if path in found}
     manifest.require_in_step(lock, manifests)
+    gaps = platform_gaps.warning(lock)
+    if gaps:
+        logger.warning(gaps)
     return ReadNpmLock(lock, FrozenDict(manifests), found.get(npmrc, ""))
 
 
