@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import pytest
 from pants.engine.internals.scheduler import ExecutionError
@@ -89,6 +89,23 @@ def test_with_engine_strict_nothing_is_installed(workspace: Workspace) -> None:
     with pytest.raises(ExecutionError, match="engine-strict=true rejects them") as caught:
         workspace.package("app:release")
     assert "app/.npmrc:1" in str(caught.value)
+    assert not workspace.steps("slipway.npm.programs.install")
+
+
+def test_a_setting_that_makes_another_tree_is_refused_before_the_install(
+    workspace: Workspace,
+) -> None:
+    own = {"name": "tool", "version": "1.0.0"}
+    link = {"resolved": "tool", "link": True}
+    packages: Dict[str, Dict[str, Any]] = {"node_modules/tool": link, "tool": own}
+    lock = json.loads(make_lock(packages))
+    lock["packages"][""]["dependencies"] = {"tool": "file:tool"}
+    manifest = {**lock["packages"][""], "scripts": {"build": "x", "serve": "y"}}
+    files = {"package.json": manifest, "package-lock.json": lock, "tool/package.json": own}
+    texts = {path: json.dumps(content) for path, content in files.items()}
+    workspace.write_app("app", **texts, **{".npmrc": "install-links=true\n"})
+    with pytest.raises(ExecutionError, match=r"app/\.npmrc:1: install-links=true"):
+        workspace.package("app:release")
     assert not workspace.steps("slipway.npm.programs.install")
 
 

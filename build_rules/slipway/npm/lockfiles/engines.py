@@ -93,12 +93,18 @@ def refuse_if_strict(
     ]
     if not rejecting:
         return
-    label, package, engine, rejected = rejecting[0]
+    # A package that package.json names is the one that a user can change.
+    label, package, engine, rejected = min(
+        rejecting, key=lambda found: not _is_named(found[1], manifests)
+    )
     wanted = one_line(rejected[engine])
-    known = f"{engine} {engines.node if engine == 'node' else engines.npm}"
     other = f"correct engines in {label}"
     if package is not None:
+        known = f"{engine} {engines.node if engine == 'node' else engines.npm}"
         other = f"depend on a version of {package.name} that supports {known}"
+        if not _is_named(package, manifests):
+            enter = f"cd {lock.folder} && " if lock.folder else ""
+            other += f"; what depends on it: {enter}npm ls --package-lock-only {package.name}"
     raise SlipwayErrors(
         f"packages do not support Node {engines.node} and npm {engines.npm}, and engine-strict=true "
         "rejects them",
@@ -127,6 +133,16 @@ def _unsupported(
             if rejected:
                 dev = " (dev)" if package.dev else ""
                 yield f"{package.name}@{package.version}{dev}", package, rejected
+
+
+def _is_named(package: Optional[Package], manifests: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a package.json of the application names the package."""
+    return package is None or any(
+        package.path.endswith(f"node_modules/{name}")
+        for manifest in manifests.values()
+        for kind in ("dependencies", "devDependencies", "peerDependencies")
+        for name in npm_package.text_map(manifest.get(kind))
+    )
 
 
 def _line(label: str, wanted: str) -> str:

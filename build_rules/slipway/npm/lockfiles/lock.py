@@ -18,6 +18,7 @@ from slipway.npm.lockfiles import spec, v1, v3
 from slipway.npm.lockfiles.package import (
     ALIAS,
     FILE_TARBALL,
+    FOLDER,
     GIT,
     LINK,
     REGISTRY,
@@ -107,7 +108,7 @@ def parse(text: str, path: str) -> NpmLock:
     packages = v1.packages(document, faults) if version == 1 else v3.packages(document, faults)
     packages = _with_shared_integrity(packages)
     _check_integrity(packages, faults, path)
-    _check_sources(packages, faults)
+    _check_sources(packages, faults, path)
     faults.raise_if_any(f'cannot install from the lockfile "{path}"')
     return NpmLock(path=path, text=text, version=version, packages=tuple(packages))
 
@@ -233,8 +234,15 @@ def _why_not_by_name(package: Package, known: Collection[Tuple[str, str]]) -> st
     return ""
 
 
-def _check_sources(packages: Iterable[Package], faults: FaultList) -> None:
+def _check_sources(packages: Iterable[Package], faults: FaultList, path: str) -> None:
     for package in packages:
+        source = package.source or ""
+        if package.kind == FILE_TARBALL and spec.parse(f"file:{source}").kind == FOLDER:
+            faults.add(
+                package.path,
+                f'is a copy of the folder "{source}", made with the npm setting install-links',
+                f"{rewrite_lock(path)} --install-links=false",
+            )
         if package.kind == GIT:
             faults.add(
                 package.path,

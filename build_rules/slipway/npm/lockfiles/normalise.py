@@ -13,11 +13,10 @@ from slipway.core.json_text import canonical, load_object
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles import manifest as npm_manifest
 from slipway.npm.lockfiles import package as npm_package
-from slipway.npm.lockfiles import spec
+from slipway.npm.lockfiles import spec, tree_settings
 from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock, installed_hash, key
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package, Tarball
-from slipway.npm_registry import npmrc
 from slipway.npm_registry.names import tarball_path
 
 # npm requires a URL even if it finds the content in its cache by hash. The domain .invalid is reserved, so
@@ -39,18 +38,6 @@ _READ = (
     "os",
     "cpu",
     "libc",
-)
-# The settings in a project's .npmrc that change the tree of `npm ci`, or whether it succeeds.
-_TREE_SETTINGS = (
-    "bin-links",
-    "engine-strict",
-    "force",
-    "global-style",
-    "install-links",
-    "install-strategy",
-    "legacy-bundling",
-    "legacy-peer-deps",
-    "strict-peer-deps",
 )
 # For a folder that is linked into node_modules, npm also reads its name and version, and links its bins.
 _READ_OF_TARGETS = (
@@ -102,16 +89,10 @@ def normalise(
     else:
         reduced = _lock_for_npm_7(document, lock, fetch_lock)
     files["package-lock.json"] = canonical(reduced)
-    settings = _tree_settings(project_npmrc)
+    settings = tree_settings.passed(project_npmrc)
     if settings:
         files[".npmrc"] = settings
     return NormalisedInstall(tuple(sorted(files.items())))
-
-
-def _tree_settings(text: str) -> bytes:
-    parsed = npmrc.parse(text, ".npmrc", {})
-    chosen = {key: parsed[key].value for key in _TREE_SETTINGS if key in parsed}
-    return "".join(f"{key}={value}\n" for key, value in chosen.items()).encode("utf-8")
 
 
 def bin_files(manifest: Mapping[str, Any]) -> Tuple[str, ...]:

@@ -30,7 +30,7 @@ from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
 from slipway.npm.install_report import InstallReport
 from slipway.npm.installed_tree import LockedPackage
-from slipway.npm.lockfiles import engines, fetch_lock, manifest, normalise
+from slipway.npm.lockfiles import engines, fetch_lock, manifest, normalise, tree_settings
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.engines import Engines
 from slipway.npm.lockfiles.fetch_lock import CachedTarball, FetchLock
@@ -151,6 +151,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     native = _native(lock.packages, decided)
     manifest.require_npm(lock, runtime.npm_version)
     major = manifest.npm_major(runtime.npm_version)
+    tree_settings.refuse(lock, request.read.npmrc, major)
     pinned = Engines(runtime.version, runtime.npm_version)
     if major >= 7:  # npm 6 does not check engines when it installs from a lockfile
         engines.refuse_if_strict(

@@ -112,17 +112,26 @@ class TestEngineStrict:
     """npm refuses to install; the next step is the runtime or the package, not the lockfile."""
 
     def test_the_runtime_and_the_package_are_named(self) -> None:
-        error = _refusal("\nengine-strict=true\n", {"node_modules/a": entry(name="a", **NEW)})
+        packages = {
+            "node_modules/a": entry(name="a", **NEW),
+            "node_modules/@b/b": entry(name="@b/b", **NEW),
+        }
+        error = _refusal("\nengine-strict=true\n", packages, dependencies={"a": "1"})
         assert error.what == (
             "packages do not support Node 16.20.2 and npm 8.19.4, and engine-strict=true rejects them"
         )
-        assert error.faults == ("a@1.0.0: node >=18",)
+        assert error.faults == ("@b/b@1.0.0: node >=18", "a@1.0.0: node >=18")
         assert error.where == "//apps/x:bundle, field runtime, and apps/x/.npmrc:2"
         assert error.next == (
             'set runtime to a node_runtime with node ">=18"\n'
             "or depend on a version of a that supports node 16.20.2\n"
             "or remove engine-strict from apps/x/.npmrc"
         )
+
+    def test_a_dependency_of_a_package(self) -> None:
+        error = _refusal("engine-strict=true", {"node_modules/a": entry(name="a", **NEW)})
+        command = "cd apps/x && npm ls --package-lock-only a"
+        assert f"supports node 16.20.2; what depends on it: {command}\n" in error.next
 
     def test_the_application_itself(self) -> None:
         error = _refusal("engine-strict", {}, engines={"node": ">=18"})

@@ -351,6 +351,11 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
         lock_text({"node_modules/p": {**entry(), "resolved": "file:../p.tgz"}}),
         'points to "file:../p.tgz"', PATH, "move the package into",
     ),
+    "a folder that install-links copies": (
+        lock_text({"node_modules/own": {"version": "1.0.0", "resolved": "file:libs/own"}}),
+        'is a copy of the folder "libs/own", made with the npm setting install-links', f"{PATH}:11",
+        f"{REWRITE} --install-links=false",
+    ),
     "a link to nothing": (
         lock_text({"node_modules/own": {"resolved": "libs/own", "link": True}}),
         'links to "libs/own", which has no entry', PATH, "restore the lock",
