@@ -13,6 +13,7 @@ class FetchFault:
     reason: str
     next: str
     shared: bool = False  # the reason holds for every file of the same server
+    absent: bool = False  # the server answers that it does not have the file
 
 
 class FetchFailed(Exception):

@@ -6,10 +6,9 @@ import contextlib
 import queue
 import threading
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Generic, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from slipway.core.errors import SlipwayErrors
-from slipway.fetch.download import Stored
 from slipway.fetch.faults import FetchFailed, FetchFault
 
 # Each thread keeps a connection open. More threads are not faster, and registries reject them.
@@ -17,16 +16,19 @@ THREADS = 24
 _MOST_LISTED = 10
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[T]):
     """A file to fetch; `run` fetches it, on any thread. `size` is in bytes."""
 
     subject: str
     size: int
-    run: Callable[[], Stored]
+    run: Callable[[], T]
 
 
-def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
+def run_jobs(jobs: Sequence[Job[T]]) -> List[T]:
     """Runs all jobs and returns their results in order.
 
     Raises a single SlipwayErrors for all jobs that failed.
@@ -36,7 +38,7 @@ def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
     # Largest first. Otherwise a large file that starts last would run alone at the end.
     for number in sorted(range(len(jobs)), key=lambda job: (-jobs[job].size, job)):
         waiting.put(number)
-    results: Dict[int, Stored] = {}
+    results: Dict[int, T] = {}
     faults: Dict[int, FetchFault] = {}
     fatal: List[BaseException] = []
 
@@ -65,7 +67,7 @@ def run_jobs(jobs: Sequence[Job]) -> List[Stored]:
     return [results[number] for number in range(len(jobs))]
 
 
-def report(jobs: Sequence[Job], faults: Mapping[int, FetchFault]) -> SlipwayErrors:
+def report(jobs: Sequence[Job[T]], faults: Mapping[int, FetchFault]) -> SlipwayErrors:
     """A single error for all faults: the first ten, a count, and each `next` once."""
     grouped: Dict[Tuple[str, str], List[FetchFault]] = {}
     for number in sorted(faults):
@@ -89,7 +91,7 @@ def report(jobs: Sequence[Job], faults: Mapping[int, FetchFault]) -> SlipwayErro
 
 
 def _wait(
-    jobs: Sequence[Job],
+    jobs: Sequence[Job[T]],
     done: queue.SimpleQueue[int],
     fatal: Sequence[BaseException],
 ) -> None:

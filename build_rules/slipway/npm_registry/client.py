@@ -96,9 +96,9 @@ class RegistryClient:
             return self._store(url, None, content)
         except HttpProblem as problem:
             reason = f"{name}: {problem.without_address}" if name else problem.text
-            raise FetchFailed(
-                FetchFault(subject, reason, f"check the address {name or shown(url)}")
-            ) from None
+            way_out = f"check the address {name or shown(url)}"
+            absent = problem.status in _NOT_THERE
+            raise FetchFailed(FetchFault(subject, reason, way_out, absent=absent)) from None
         except WrongContent as wrong:
             raise FetchFailed(
                 FetchFault(
@@ -208,7 +208,8 @@ class RegistryClient:
             if self._config.login(registry.url, registry) is None:
                 # Some registries answer 404 for a private package to clients without a login.
                 way_out += f"\nor, if it is private, {_login_line(registry)}"
-            return FetchFault(subject, f"the registry does not have it: {problem.text}", way_out)
+            reason = f"the registry does not have it: {problem.text}"
+            return FetchFault(subject, reason, way_out, absent=True)
         if problem.kind == "too-long":
             return FetchFault(
                 subject,

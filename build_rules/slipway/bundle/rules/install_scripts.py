@@ -144,7 +144,7 @@ async def pin_binaries(request: PinRequest) -> NewPins:
             known.append(pin)
             pins.append(pin)
     command = fetch_lock.renew_command(lock.path)
-    text = fetch_lock.render(fetched.entries, command, [*before, *pins])
+    text = fetch_lock.render(fetched.entries, command, [*before, *pins], fetched.missing)
     digest = await Get(Digest, CreateDigest([FileContent(fetched.path, text.encode())]))
     told = ", ".join(f"{one.path} ({one.size} bytes, SHA-256 {one.sha256})" for one in pins)
     said = f"pinned in {fetched.path}: {told}" if told else "all binaries are pinned already"

@@ -8,13 +8,17 @@ can merge the changes of two branches:
 Binaries for install scripts follow, with the variable that names their mirror:
 
     + name version sha256 size variable path
+
+Then the optional packages that the registry does not have. npm skips them, and so does an install:
+
+    - name version [the integrity in the npm lockfile]
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from slipway.core import line_endings
 from slipway.core.errors import SlipwayError, SlipwayErrors
@@ -76,6 +80,22 @@ class PinnedBinary:
         return "+ " + " ".join(map(str, words))
 
 
+@dataclass(frozen=True, order=True)
+class MissingTarball:
+    """An optional package that the registry does not have; `integrity` is empty without one in the lockfile."""
+
+    name: str
+    version: str
+    integrity: str = ""
+
+    @property
+    def key(self) -> Tuple[str, str, str]:
+        return key(self.name, self.version, self.integrity)
+
+    def line(self) -> str:
+        return " ".join(("-", self.name, self.version, self.integrity)).rstrip()
+
+
 @dataclass(frozen=True)
 class FetchLock:
     """The content of a fetch lock."""
@@ -83,6 +103,12 @@ class FetchLock:
     path: str
     entries: Tuple[FetchEntry, ...]
     binaries: Tuple[PinnedBinary, ...] = ()
+    missing: Tuple[MissingTarball, ...] = ()
+
+    def lacks(self, tarball: Tarball) -> bool:
+        """Whether the registry did not have this tarball."""
+        wanted = key(tarball.name, tarball.version, tarball.integrity)
+        return any(missing.key == wanted for missing in self.missing)
 
     def pinned(self, name: str, version: Optional[str]) -> Tuple[PinnedBinary, ...]:
         return tuple(
@@ -140,7 +166,10 @@ def key(name: str, version: str, integrity: str) -> Tuple[str, str, str]:
 
 
 def render(
-    entries: Iterable[FetchEntry], command: str, binaries: Iterable[PinnedBinary] = ()
+    entries: Iterable[FetchEntry],
+    command: str,
+    binaries: Iterable[PinnedBinary] = (),
+    missing: Iterable[MissingTarball] = (),
 ) -> str:
     """The text of a fetch lock."""
     head = (
@@ -149,6 +178,7 @@ def render(
     )
     lines = [entry.line() for entry in sorted(set(entries))]
     lines += [binary.line() for binary in sorted(set(binaries))]
+    lines += [tarball.line() for tarball in sorted(set(missing))]
     return head + "".join(line + "\n" for line in lines)
 
 
@@ -157,6 +187,7 @@ def parse(text: str, path: str, command: str) -> FetchLock:
     faults: List[str] = []
     entries: Dict[Tuple[str, str, str], FetchEntry] = {}
     binaries: Dict[Tuple[str, str, str], PinnedBinary] = {}
+    missing: Dict[MissingTarball, None] = {}
     line_endings.require_lf(text, path)
     lines = text.split("\n")
     _check_head(lines[0], path, command)
@@ -165,13 +196,16 @@ def parse(text: str, path: str, command: str) -> FetchLock:
     for number, line in enumerate(lines[1:], 2):
         if not line or line.startswith("#"):
             continue
-        entry = _binary(line) if line.startswith("+") else _entry(line)
+        entry = _READERS.get(line[0], _entry)(line)
         if isinstance(entry, str):
             faults.append(f"{path}:{number}: {entry}")
             continue
         if isinstance(entry, PinnedBinary):
             if binaries.setdefault((entry.name, entry.version, entry.path), entry) != entry:
                 faults.append(f"{path}:{number}: duplicate entry for {entry.path}")
+            continue
+        if isinstance(entry, MissingTarball):
+            missing[entry] = None
             continue
         known = entries.setdefault((entry.name, entry.version, entry.integrity), entry)
         if (known, known.locked_integrity) != (entry, entry.locked_integrity):
@@ -186,6 +220,7 @@ def parse(text: str, path: str, command: str) -> FetchLock:
         path=path,
         entries=tuple(sorted(entries.values())),
         binaries=tuple(sorted(binaries.values())),
+        missing=tuple(sorted(missing)),
     )
 
 
@@ -200,8 +235,16 @@ def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
     for tarball in lock.tarballs:
         wanted[key(tarball.name, tarball.version, tarball.integrity)] = tarball
     used = set()
+    optional = lock.optional_tarballs
     for identity, tarball in wanted.items():
         locked = index.get(identity)
+        if fetch_lock.lacks(tarball) and not locked:
+            if tarball not in optional:
+                reasons.append(
+                    f"{tarball.name}@{tarball.version}: not optional in {lock.path}, "
+                    f"{fetch_lock.path} has it as missing from the registry"
+                )
+            continue
         others = by_name.get(identity[:2], [])
         if locked:
             used.add(locked)
@@ -217,6 +260,11 @@ def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
     for entry in fetch_lock.entries:
         if entry not in used:
             reasons.append(f"{entry.name}@{entry.version}: no longer in {lock.path}")
+    reasons.extend(
+        f"{missing.name}@{missing.version}: no longer in {lock.path}"
+        for missing in fetch_lock.missing
+        if missing.key not in wanted or missing.key in index
+    )
     reasons.extend(
         f"{binary.name}@{binary.version}, {binary.path}: no longer in {lock.path}"
         for binary in fetch_lock.binaries
@@ -270,10 +318,12 @@ def require_known_variables(fetch_lock: FetchLock, more: Mapping[str, Iterable[s
 
 
 def cached_tarballs(lock: NpmLock, fetch_lock: FetchLock, npm_major: int) -> List[CachedTarball]:
-    """Every tarball of the lockfile, with its path in the cache of an offline npm, sorted by path."""
+    """The tarballs of the lockfile that the registry has, each with its path in the cache of an offline npm, sorted by path."""
     cached: List[CachedTarball] = []
     index = fetch_lock.index()
     for tarball in lock.tarballs:
+        if fetch_lock.lacks(tarball):
+            continue
         entry = index[key(tarball.name, tarball.version, tarball.integrity)]
         path = installed_hash(tarball, entry, npm_major).cache_path()
         cached.append(CachedTarball(path, tarball, entry.integrity, entry.sha256, entry.size))
@@ -347,6 +397,22 @@ def _binary(line: str) -> Union[PinnedBinary, str]:
     return PinnedBinary(name, version, sha256, int(size), variable, path)
 
 
+def _missing(line: str) -> Union[MissingTarball, str]:
+    """A tarball that the registry does not have, or the error in its line."""
+    words = line.split(" ")
+    if len(words) not in (3, 4):
+        return f"expected 3 or 4 words, found {len(words)}"
+    name, version, integrity = [*words[1:], ""][:3]
+    if not spec.is_valid_name(name):
+        return f'"{name}" is not a valid npm package name'
+    if not _VERSION.match(version):
+        return f'"{version}" is not a valid version'
+    try:
+        return MissingTarball(name, version, str(sri.parse(integrity)[0]) if integrity else "")
+    except ValueError as error:
+        return str(error)
+
+
 def _entry(line: str) -> Union[FetchEntry, str]:  # noqa: PLR0911
     """An entry, or the error in its line."""
     if line.startswith(_CONFLICT):
@@ -379,3 +445,9 @@ def _entry(line: str) -> Union[FetchEntry, str]:  # noqa: PLR0911
         return f'"{size}" is not a valid size'
     locked = words[5] if len(words) == 6 else None
     return FetchEntry(name, version, integrity, sha256, int(size), locked)
+
+
+_READERS: Dict[str, Callable[[str], Union[FetchEntry, PinnedBinary, MissingTarball, str]]] = {
+    "+": _binary,
+    "-": _missing,
+}

@@ -68,18 +68,26 @@ class NpmLock:
         by_key: Dict[Tuple[str, str, str], Tarball] = {}
         for package in self.packages:
             if package.kind in FETCHED:
-                url = package.source if package.kind == REMOTE_TARBALL else None
-                integrity = package.integrity or ""
-                by_key.setdefault(
-                    (package.name, package.version, integrity),
-                    Tarball(package.name, package.version, integrity, url),
-                )
+                tarball = _tarball(package)
+                by_key.setdefault((tarball.name, tarball.version, tarball.integrity), tarball)
         return tuple(by_key[key] for key in sorted(by_key))
+
+    @property
+    def optional_tarballs(self) -> FrozenSet[Tarball]:
+        """The tarballs of optional packages alone, without which npm installs the others."""
+        fetched = [package for package in self.packages if package.kind in FETCHED]
+        needed = {_tarball(package) for package in fetched if not package.optional}
+        return frozenset(_tarball(package) for package in fetched) - needed
 
     @property
     def with_install_script(self) -> Tuple[Package, ...]:
         """Packages with an install script according to the lockfile; only versions 2 and 3 know."""
         return tuple(p for p in self.packages if p.has_install_script)
+
+
+def _tarball(package: Package) -> Tarball:
+    url = package.source if package.kind == REMOTE_TARBALL else None
+    return Tarball(package.name, package.version, package.integrity or "", url)
 
 
 def rewrite_lock(path: str) -> str:

@@ -138,14 +138,19 @@ def _address_and_hash(package: Package, entry: Mapping[str, Any], index: Any) ->
     if package.kind == npm_package.REMOTE_TARBALL:
         # npm compares the URL with the specifier of the dependency, so keep it.
         address = str(entry["resolved"])
-    return {"resolved": address, "integrity": _hash(package, index, 7)}
+    integrity = _hash(package, index, 7)
+    return {"resolved": address, **({"integrity": integrity} if integrity else {})}
 
 
 def _hash(package: Package, index: Mapping[Tuple[str, str, str], FetchEntry], major: int) -> str:
-    """The integrity of a package in the lockfile that npm reads."""
+    """The integrity of a package in the lockfile that npm reads; empty without any.
+
+    An optional package that the registry does not have keeps its integrity: npm finds no such content
+    in its cache, and skips the package.
+    """
     tarball = Tarball(package.name, package.version, package.integrity or "")
-    fetched = index[key(tarball.name, tarball.version, tarball.integrity)]
-    return str(installed_hash(tarball, fetched, major))
+    fetched = index.get(key(tarball.name, tarball.version, tarball.integrity))
+    return str(installed_hash(tarball, fetched, major)) if fetched else tarball.integrity
 
 
 def _lock_for_npm_6(
@@ -160,7 +165,7 @@ def _lock_for_npm_6(
     hashes = {
         package.path: _hash(package, index, 6)
         for package in lock.packages
-        if package.kind in npm_lock.FETCHED
+        if package.kind in npm_lock.FETCHED and package.integrity is None
     }
     return {
         "lockfileVersion": 1,
@@ -176,7 +181,7 @@ def _nested(
     for name, entry in dependencies.items():
         kept = dict(entry)
         path = f"{folder}node_modules/{name}"
-        if not npm_package.integrity_of(kept) and path in hashes:
+        if not npm_package.integrity_of(kept) and hashes.get(path):
             kept["integrity"] = hashes[path]
         written = spec.parse(str(kept.get("version", "")))
         if written.kind == spec.FOLDER:

@@ -6,12 +6,13 @@ JSON object with the counts.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import tempfile
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
+from typing import Collection, List, Optional, Sequence
 
 from slipway.archive import package_tarball
 from slipway.core.errors import SlipwayError, SlipwayErrors
@@ -19,13 +20,14 @@ from slipway.core.json_text import loads
 from slipway.core.printable import one_line
 from slipway.fetch import integrity as sri
 from slipway.fetch.download import Content, ContentCache, Stored, count, disk_problem
+from slipway.fetch.faults import FetchFailed
 from slipway.fetch.jobs import Job, run_jobs
 from slipway.fetch.program import write_text
 from slipway.fetch.settings import Settings
 from slipway.npm.lockfiles import fetch_lock as fetch_locks
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles import scope_registries
-from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock
+from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock, MissingTarball
 from slipway.npm.lockfiles.package import Tarball
 from slipway.npm_registry.lazy_client import LazyClient
 from slipway.step.interface import Output, StepProgram
@@ -68,11 +70,18 @@ def generate_lock(arguments: Arguments, settings: Settings) -> None:
     client = LazyClient(settings, cache, [(one.name, one.version) for one in new])
     for doubt in _doubts_of_scopes(client, lock.text, new):
         _tell(doubt)
-    stored = _fetch(new, cache, client, command)
+    results = _fetch(new, lock.optional_tarballs, cache, client, command)
+    missing = [tarball for tarball, found in zip(new, results) if found is None]
+    fetched = [(tarball, found) for tarball, found in zip(new, results) if found is not None]
+    stored = [found for _, found in fetched]
+    new = [tarball for tarball, _ in fetched]
     _check_names(new, stored, cache, path)
-    entries.extend(_entry(tarball, found) for tarball, found in zip(new, stored))
-    write_text(LOCK.path, fetch_locks.render(entries, command, binaries))
+    entries.extend(_entry(tarball, found) for tarball, found in fetched)
+    write_text(
+        LOCK.path, fetch_locks.render(entries, command, binaries, map(_missing_line, missing))
+    )
     _tell_weak(new, path)
+    _tell_missing(missing, path)
     print(json.dumps(dict(count(stored), kept=len(entries) - len(new)), sort_keys=True))
 
 
@@ -94,8 +103,22 @@ def _read_old(old: str, command: str) -> FetchLock:
 
 
 def _fetch(
-    tarballs: Sequence[Tarball], cache: ContentCache, client: LazyClient, command: str
-) -> List[Stored]:
+    tarballs: Sequence[Tarball],
+    optional: Collection[Tarball],
+    cache: ContentCache,
+    client: LazyClient,
+    command: str,
+) -> List[Optional[Stored]]:
+    """The tarballs in order; None for optional ones that the registry does not have, as in npm."""
+
+    def fetch_if_there(tarball: Tarball) -> Optional[Stored]:
+        try:
+            return fetch(tarball)
+        except FetchFailed as failed:
+            if failed.fault.absent and tarball in optional:
+                return None
+            raise
+
     def fetch(tarball: Tarball) -> Stored:
         content = Content(hashes=sri.parse(tarball.integrity) if tarball.integrity else ())
         found = cache.find(content.hashes)
@@ -106,9 +129,11 @@ def _fetch(
             return client.get().fetch_address(subject, tarball.url, content, command)
         return client.get().fetch(tarball.name, tarball.version, content, command)
 
-    return run_jobs(
-        [Job(f"{one.name}@{one.version}", 0, lambda one=one: fetch(one)) for one in tarballs]  # type: ignore[misc]
-    )
+    jobs: List[Job[Optional[Stored]]] = [
+        Job(f"{one.name}@{one.version}", 0, functools.partial(fetch_if_there, one))
+        for one in tarballs
+    ]
+    return run_jobs(jobs)
 
 
 def _entry(tarball: Tarball, stored: Stored) -> FetchEntry:
@@ -183,6 +208,21 @@ def _tell_weak(new: Sequence[Tarball], lock_path: str) -> None:
             )
             for tarball in tarballs:
                 _tell(f"  {tarball.name}@{tarball.version}")
+
+
+def _missing_line(tarball: Tarball) -> MissingTarball:
+    integrity = str(sri.parse(tarball.integrity)[0]) if tarball.integrity else ""
+    return MissingTarball(tarball.name, tarball.version, integrity)
+
+
+def _tell_missing(missing: Sequence[Tarball], lock_path: str) -> None:
+    if missing:
+        _tell(
+            f"the registry does not have these optional packages of {lock_path}; as npm does, an "
+            f"install skips them ({len(missing)}):"
+        )
+        for tarball in missing:
+            _tell(f"  {tarball.name}@{tarball.version}")
 
 
 def _tell(line: str) -> None:

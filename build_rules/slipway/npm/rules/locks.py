@@ -132,6 +132,12 @@ async def read_fetch_lock(request: FetchLockRequest, mirrors: InstallScripts) ->
     parsed = fetch_lock.parse(text, path, command)
     fetch_lock.require_fresh(request.lock, parsed)
     fetch_lock.require_known_variables(parsed, mirrors.variables)
+    if parsed.missing:
+        names = ", ".join(f"{one.name}@{one.version}" for one in parsed.missing)
+        logger.warning(
+            f"{path}: the registry did not have these optional packages, so installs skip them: "
+            f"{names}"
+        )
     return parsed
 
 

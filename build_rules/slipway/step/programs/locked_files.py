@@ -114,7 +114,7 @@ class Fetcher:
         for saved in self._saved.values():
             saved.remove()
 
-    def job(self, same: Sequence[Request]) -> Job:
+    def job(self, same: Sequence[Request]) -> Job[Stored]:
         """A job that copies a content to the paths of all its requests, and checks each hash."""
 
         def run() -> Stored:

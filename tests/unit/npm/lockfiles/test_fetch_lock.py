@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.npm.lockfiles import fetch_lock
-from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock, PinnedBinary
+from slipway.npm.lockfiles.fetch_lock import FetchEntry, FetchLock, MissingTarball, PinnedBinary
 from tests.unit.npm.builders import entry, integrity_of, make_entry, make_lock, sha1, sha512
 
+LEFT_HASH = integrity_of("left", "1.0.0")
 COMMAND = "./pants generate-lockfiles --resolve=npm:apps/x"
 PATH = "apps/x/npm-fetch.lock"
 LINE = make_entry().line()
@@ -146,6 +147,25 @@ class TestCheck:
         assert fetch_lock.check(lock, FetchLock("f", (make_entry(),))) == []
         (reason,) = fetch_lock.check(lock, FetchLock("f", (make_entry(version="2.0.0"),)))[:1]
         assert reason == "left@1.0.0: missing from f"
+
+    def test_an_optional_package_that_the_registry_does_not_have(self) -> None:
+        left = {"node_modules/left": entry(optional=True)}
+        fetched = FetchLock("f", (), (), (MissingTarball("left", "1.0.0", LEFT_HASH),))
+        assert fetch_lock.check(make_lock(left), fetched) == []
+        assert fetch_lock.cached_tarballs(make_lock(left), fetched, 8) == []
+        (reason,) = fetch_lock.check(make_lock(), fetched)
+        assert reason.startswith("left@1.0.0: not optional in apps/x/package-lock.json, f has it")
+        assert fetch_lock.check(make_lock({}), fetched) == [
+            "left@1.0.0: no longer in apps/x/package-lock.json"
+        ]
+
+    def test_a_package_is_either_missing_or_there(self) -> None:
+        missing = (MissingTarball("left", "1.0.0", LEFT_HASH),)
+        fetched = FetchLock("f", (make_entry(),), (), missing)
+        (reason,) = fetch_lock.check(
+            make_lock({"node_modules/left": entry(optional=True)}), fetched
+        )
+        assert reason == "left@1.0.0: no longer in apps/x/package-lock.json"
 
     def test_two_contents_for_an_entry_without_integrity_are_reported(self) -> None:
         lock = make_lock({"node_modules/left": {"version": "1.0.0"}})
@@ -330,3 +350,25 @@ def test_a_binary_of_a_package_that_is_gone_makes_the_lock_stale() -> None:
         "left@1.0.0, v1/left-1.0.0.tgz: no longer in" in one
         for one in fetch_lock.check(lock, fetched)
     )
+
+
+def test_missing_packages_follow_the_binaries_and_are_read_again() -> None:
+    missing = [MissingTarball("zeta", "1.0.0"), MissingTarball("@team/left", "2.0.0", LEFT_HASH)]
+    text = fetch_lock.render([make_entry("zeta")], COMMAND, [BINARY], missing)
+    assert text.splitlines()[-2:] == [f"- @team/left 2.0.0 {LEFT_HASH}", "- zeta 1.0.0"]
+    assert _parse(text).missing == tuple(sorted(missing))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("- left", "expected 3 or 4 words, found 2"),
+        ("- ../left 1.0.0", '"../left" is not a valid npm package name'),
+        ("- left 1.0/0", '"1.0/0" is not a valid version'),
+        ("- left 1.0.0 sha512-x", "'sha512-x' is not base64 after the algorithm"),
+    ],
+)
+def test_a_damaged_line_of_a_missing_package_is_reported(line: str, told: str) -> None:
+    with pytest.raises(SlipwayErrors) as caught:
+        _parse(f"{HEAD}\n{line}\n")
+    assert caught.value.faults == (f"{PATH}:2: {told}",)

@@ -189,3 +189,16 @@ class TestEntriesWithoutIntegrity:
         for left in (table["left"], table["own"]["dependencies"]["left"]):
             assert left["integrity"] == integrity_of("left", "1.0.0")
         assert "integrity" not in table["own"]
+
+
+@pytest.mark.parametrize("npm", ["6.14.18", "8.19.4"])
+def test_an_optional_package_that_the_registry_does_not_have_keeps_its_entry(npm: str) -> None:
+    """npm looks for it in its cache, and skips it."""
+    gone = entry("2.0.0", "gone", optional=True)
+    texts = {
+        "6.14.18": lock_text_v1({"left": entry(), "gone": gone}),
+        "8.19.4": lock_text({**PACKAGES, "node_modules/gone": gone}, ROOT),
+    }
+    document = _lock(text=texts[npm], npm=npm)
+    table = document.get("packages") or document["dependencies"]
+    assert table[min(table, key=lambda path: "gone" not in path)]["integrity"] == gone["integrity"]

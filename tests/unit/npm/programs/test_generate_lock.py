@@ -178,6 +178,45 @@ def test_an_entry_without_integrity_is_accepted_once_by_name_and_version(run: Ru
     assert run.lines() == f"{_line('left', content)}\n"
 
 
+def test_an_optional_package_that_the_registry_lacks_is_skipped_and_named(run: Run) -> None:
+    lock = lock_text(
+        {
+            "node_modules/left": _entry(LEFT),
+            "node_modules/gone": _entry(RIGHT, optional=True),
+            "node_modules/left/node_modules/unlocked": {"version": "2.0.0", "optional": True},
+        }
+    )
+    with Registry({"left": {"1.0.0": LEFT}}) as registry:
+        run.registry = registry.url
+        done = run.program(lock)
+        assert done.returncode == 0, done.stderr
+        assert "the registry does not have these optional packages of apps/x/pack" in done.stderr
+        assert "  gone@1.0.0\n" in done.stderr
+        expected = f"{_line('left', LEFT)}\n- gone 1.0.0 {sha512(RIGHT)}\n- unlocked 2.0.0\n"
+        assert run.lines() == expected
+        assert run.write(lock)["kept"] == 1
+    with Registry({"gone": {"1.0.0": RIGHT}}) as registry:
+        run.registry = registry.url
+        run.write(lock)
+    assert _line("gone", RIGHT) in run.lines()
+
+
+@pytest.mark.parametrize("fault", ["404", "401", "500", "wrong"])
+def test_only_what_is_optional_everywhere_and_not_there_is_skipped(run: Run, fault: str) -> None:
+    packages = {
+        "node_modules/left": _entry(LEFT, optional=True),
+        "node_modules/right": _entry(RIGHT),
+        "node_modules/right/node_modules/left": _entry(LEFT, optional=fault != "404"),
+    }
+    with Registry({"left": {"1.0.0": LEFT}, "right": {"1.0.0": RIGHT}}) as registry:
+        run.registry = registry.url
+        registry.faults["/left"] = registry.faults["/left/-/left-1.0.0.tgz"] = [fault, "…"]
+        done = run.program(lock_text(packages))
+    assert done.returncode == 1
+    assert "1 of 2 files could not be fetched" in done.stderr
+    assert not run.out.exists()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
