@@ -87,6 +87,7 @@ _REPORTS: Dict[str, Any] = {
         "install_scripts": [],
         "native": {},
         "absent": [],
+        "unlinked": {},
         "foreign": [],
         "bins": [],
         "bins_left_out": [],

@@ -46,7 +46,9 @@ class InstallReport:
 
     `foreign` are the paths dropped from the release. `native` maps the paths of installed packages whose
     scripts will run to their versions. `bins` are the names in `node_modules/.bin` of the release, and
-    `bins_left_out` those that only devDependencies have there. `absent` are the paths of the lockfile that npm did not install.
+    `bins_left_out` those that only devDependencies have there. `absent` are the paths of the lockfile
+    that npm did not install. `unlinked` are the commands without a link in .bin, by path and name, and
+    their files.
     """
 
     file_bytes: int
@@ -58,3 +60,4 @@ class InstallReport:
     bins: Tuple[str, ...]
     bins_left_out: Tuple[str, ...]
     absent: Tuple[str, ...]
+    unlinked: Mapping[str, Mapping[str, str]]

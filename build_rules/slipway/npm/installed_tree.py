@@ -21,7 +21,8 @@ from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.json_text import loads
 from slipway.npm.install_report import InstalledPackage
-from slipway.npm.lockfiles.production import owner, production_bins
+from slipway.npm.lockfiles.package import bin_map
+from slipway.npm.lockfiles.production import bin_folder, owner, production_bins
 from slipway.step import left_files
 from slipway.step.left_files import NotAFile
 
@@ -116,6 +117,17 @@ class InstalledTree:
                 continue  # npm skips optional packages for other systems
             if isinstance(manifest, dict):
                 yield path, manifest
+
+    def unlinked_bins(self) -> Dict[str, Dict[str, str]]:
+        """The commands without a link in .bin: the path of the package -> name -> existing file."""
+        unlinked: Dict[str, Dict[str, str]] = {}
+        for path, manifest in self.manifests().items():
+            folder = bin_folder(path)
+            for name, file in bin_map(str(manifest.get("name", "")), manifest.get("bin")):
+                place = os.path.join(self._top, path, file)
+                if os.path.isfile(place) and not os.path.lexists(f"{self._top}/{folder}/{name}"):
+                    unlinked.setdefault(path, {})[name] = file
+        return unlinked
 
     def sizes(self, entries: Iterable[Entry]) -> List[InstalledPackage]:
         """The bytes of each package, sorted by path; a nested package counts separately."""

@@ -133,3 +133,13 @@ def test_a_package_that_is_not_here_or_damaged_has_no_manifest(tmp_path: Path) -
     assert list(tree.manifests()) == [
         *("node_modules/@scope/tool", "node_modules/koa/node_modules/ms")
     ]
+
+
+def test_commands_without_a_link_are_listed_with_their_files(tmp_path: Path) -> None:
+    bins = {"koa": "cli.js", "./linked": "cli.js", "gone": "gone.js"}
+    tree = make_tree(tmp_path, koa={"bin": bins}, tool={"bin": "./cli.js"}, webpack={"bin": []})
+    link(tmp_path, "linked", "../koa/cli.js")
+    assert tree.unlinked_bins() == {
+        "node_modules/@scope/tool": {"tool": "cli.js"},
+        "node_modules/koa": {"koa": "cli.js"},
+    }

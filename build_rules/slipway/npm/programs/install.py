@@ -188,6 +188,7 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
             bins=tuple(sorted(bins)),
             bins_left_out=tuple(sorted(all_bins - bins)),
             absent=tuple(sorted(path for path in arguments.packages if path not in manifests)),
+            unlinked=tree.unlinked_bins(),
         )
     )
     writing.finish()

@@ -30,7 +30,7 @@ from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
 from slipway.npm.install_report import InstallReport
 from slipway.npm.installed_tree import LockedPackage
-from slipway.npm.lockfiles import engines, fetch_lock, manifest, normalise, tree_settings
+from slipway.npm.lockfiles import engines, fetch_lock, lost_bins, manifest, normalise, tree_settings
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.engines import Engines
 from slipway.npm.lockfiles.fetch_lock import CachedTarball, FetchLock
@@ -192,9 +192,12 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
     )
     left = install.OUTPUTS
     report = await outputs.read_report(result.digest, left.report)
-    warning = engines.warning(lock, request.read.loaded_manifests, pinned, report.absent)
-    if warning:
-        logger.warning(f"{request.origin}: {warning}")
+    for warning in (
+        engines.warning(lock, request.read.loaded_manifests, pinned, report.absent),
+        lost_bins.warning(lock, report.unlinked, major),
+    ):
+        if warning:
+            logger.warning(f"{request.origin}: {warning}")
     return UnpackedPackages(
         await outputs.take(result.digest, left.installed),
         await take_layer(result.digest, install.LAYER),

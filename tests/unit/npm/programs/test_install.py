@@ -116,6 +116,15 @@ def test_packages_with_install_scripts_are_listed(
     assert [package.name for package in report.packages] == ["koa"]
 
 
+def test_commands_without_a_link_and_absent_packages_are_reported(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tarball()
+    report = install(monkeypatch, bin="cli.js", files={"cli.js": b"x"})
+    assert report.unlinked == {KOA: {"koa": "cli.js"}}
+    assert report.absent == ()
+
+
 def members(path: str) -> List[str]:
     return [info.name for info, _ in read_entries(path) if not info.isdir()]
 
