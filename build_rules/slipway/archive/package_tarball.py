@@ -23,15 +23,18 @@ _NEXT = "use another version of the package, or report this one to its registry"
 
 
 def check(path: str, label: str) -> None:
-    """Raises SlipwayError if the archive at `path`, of the package `label`, is not acceptable."""
+    """Raises SlipwayError if npm must not unpack the archive at `path`, of the package `label`.
+
+    Hard links are acceptable: every npm skips them, so no tree has them.
+    """
     with _scratch_file() as plain:
-        _members(path, label, plain)
+        _members(path, label, plain, npm_unpacks=True)
 
 
 def manifest(path: str, label: str) -> bytes:
     """The package.json of the archive at `path`; raises SlipwayError as check() does, or without one."""
     with _scratch_file() as plain:
-        for member in reversed(_members(path, label, plain)):
+        for member in reversed(_members(path, label, plain, npm_unpacks=True)):
             if _parts(member.name)[1:] == ["package.json"] and member.kind is Kind.FILE:
                 plain.seek(member.offset)
                 return plain.read(member.size)
@@ -66,12 +69,12 @@ def _scratch_file() -> BinaryIO:
     return cast(BinaryIO, tempfile.TemporaryFile())
 
 
-def _members(path: str, label: str, plain: BinaryIO) -> List[Member]:
+def _members(path: str, label: str, plain: BinaryIO, npm_unpacks: bool = False) -> List[Member]:
     with suggesting(_NEXT):
-        return _checked_members(path, label, plain)
+        return _checked_members(path, label, plain, npm_unpacks)
 
 
-def _checked_members(path: str, label: str, plain: BinaryIO) -> List[Member]:
+def _checked_members(path: str, label: str, plain: BinaryIO, npm_unpacks: bool) -> List[Member]:
     with open(path, "rb") as file:
         for chunk in unpacked_chunks(file, label, MOST_BYTES):
             plain.write(chunk)
@@ -81,7 +84,7 @@ def _checked_members(path: str, label: str, plain: BinaryIO) -> List[Member]:
         if len(members) >= MOST_MEMBERS:
             raise SlipwayError(f'"{label}" is too large', found=f"more than {MOST_MEMBERS} entries")
         fault = _fault(member)
-        if fault:
+        if fault and not (npm_unpacks and member.kind is Kind.HARD_LINK):
             faults.append(fault)
         members.append(member)
     if faults:

@@ -74,10 +74,6 @@ HOSTILE = {
         link("package/passwd", "/etc/passwd"),
         '"package/passwd": a symlink out of the package: "/etc/passwd"',
     ),
-    "a hard link": (
-        link("package/hard", "package/package.json", tarfile.LNKTYPE),
-        '"package/hard": a hard link to "package/package.json"',
-    ),
     "a device": (
         member("package/null", type=tarfile.CHRTYPE),
         '"package/null": a device, pipe or socket',
@@ -291,3 +287,13 @@ def test_whatever_bytes_come_they_pass_or_end_in_words(
         said = str(error)
     assert "odd@1.0.0" in said
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("target", ["package/package.json", "/etc/passwd", "../../up"])
+def test_hard_links_are_refused_only_where_npm_does_not_skip_them(
+    tmp_path: Path, target: str
+) -> None:
+    data = make_tgz(link("package/hard", target, tarfile.LNKTYPE))
+    check(tmp_path, data)
+    with pytest.raises(SlipwayErrors, match=r'1\. "package/hard": a hard link to '):
+        package_tarball.unpack(str(tmp_path / "package.tgz"), "odd@1.0.0", str(tmp_path / "odd"))
