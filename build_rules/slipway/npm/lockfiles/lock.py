@@ -112,7 +112,7 @@ def parse(text: str, path: str) -> NpmLock:
             found="none" if version is None else repr(version),
             next=f"{rewrite_lock(path)} --lockfile-version=3",
         )
-    faults = FaultList(text, path)
+    faults = FaultList(text, path, rewrite_lock(path))
     packages = v1.packages(document, faults) if version == 1 else v3.packages(document, faults)
     packages = _with_shared_integrity(packages)
     _check_integrity(packages, faults, path)
@@ -126,7 +126,7 @@ def require_equal_tables(lock: NpmLock) -> None:
 
     npm 6 reads the table "dependencies"; npm 7 and later, and Slipway, read "packages".
     """
-    faults = FaultList(lock.text, lock.path)
+    faults = FaultList(lock.text, lock.path, rewrite_lock(lock.path))
     checked = {package.path: package for package in lock.packages if package.in_node_modules}
     way_out = f"{rewrite_lock(lock.path)} --lockfile-version=2"
     document = load_object(lock.text, lock.path, next=way_out)

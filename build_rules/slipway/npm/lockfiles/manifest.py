@@ -7,7 +7,7 @@ an edited range if the locked version still satisfies it.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.json_text import load_object
@@ -147,12 +147,36 @@ def _reasons_v3(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> Li
             for name in locked[kind]:
                 if all(name not in wanted[other] for other in _KINDS):
                     reasons.append(f"{path}: {kind}: {name}: only in the lockfile")
+    reasons.extend(_reasons_of_overrides(lock, manifests["package.json"]))
     if sorted(workspaces(manifests["package.json"])) != sorted(workspaces(table[""])):
         reasons.append(
             f"package.json: workspaces {workspaces(manifests['package.json'])}: the lockfile was "
             f"made for {workspaces(table[''])}"
         )
     return reasons
+
+
+def _reasons_of_overrides(lock: NpmLock, root: Mapping[str, Any]) -> Iterator[str]:
+    """Locked versions that the overrides of package.json exclude.
+
+    The lockfile does not record overrides, so npm keeps the versions of an older lockfile until an
+    install (npm/cli#4942). Only overrides of a package everywhere are compared; npm compares all.
+    """
+    overrides = root.get("overrides")
+    for name, value in overrides.items() if isinstance(overrides, Mapping) else ():
+        wanted = value.get(".") if isinstance(value, Mapping) else value
+        if not isinstance(wanted, str) or "@" in name[1:] or wanted.startswith("$"):
+            continue
+        spec = npm_spec.parse(wanted)
+        for package in lock.packages:
+            at_name = package.path.endswith(f"node_modules/{name}")
+            if not at_name or package.kind != npm_package.REGISTRY:
+                continue
+            if spec.kind == npm_spec.REGISTRY and _allows(spec.target, package.version) is False:
+                yield (
+                    f"package.json: overrides: {name} {wanted}: the lockfile has {_shown(package)} "
+                    f"in {package.path}"
+                )
 
 
 def _reasons_v1(lock: NpmLock, manifests: Mapping[str, Mapping[str, Any]]) -> List[str]:

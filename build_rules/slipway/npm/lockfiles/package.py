@@ -69,8 +69,9 @@ class Tarball:
 class FaultList:
     """Collects faults with their places and next steps, to report all of them in one error."""
 
-    def __init__(self, text: str, path: str) -> None:
-        self._text, self._path = text, path
+    def __init__(self, text: str, path: str, rewrite: str) -> None:
+        """`rewrite` is the command that regenerates the lockfile at `path`."""
+        self._text, self._path, self._rewrite = text, path, rewrite
         self._faults: List[str] = []
         self._ways_out: Dict[str, None] = {}
 
@@ -82,6 +83,10 @@ class FaultList:
         line = f":{lines[0]}" if len(lines) == 1 else ""
         self._faults.append(f"{self._path}{line}: {at}: {what}")
         self._ways_out[way_out] = None
+
+    def without_entry(self, at: str) -> str:
+        """The next step for an entry that npm writes again after it was removed."""
+        return f'remove the entry "{at}" from {self._path}, and run: {self._rewrite}'
 
     def raise_if_any(self, what: str) -> None:
         if self._faults:

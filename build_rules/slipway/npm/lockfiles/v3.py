@@ -130,7 +130,7 @@ def _package(
         npm_package.ALIAS,
         npm_package.REMOTE_TARBALL,
     ) and not _is_word(version):
-        faults.add(path, f"has no usable version ({version!r})", _WRITTEN_BY_HAND)
+        _add_version_fault(path, version, bool(entry.get("optional")), faults)
         return None
     return Package(
         path=path,
@@ -152,6 +152,14 @@ def _package(
         engines=tuple(sorted(npm_package.text_map(entry.get("engines")).items())),
         bin=npm_package.bin_map(name, entry.get("bin")),
     )
+
+
+def _add_version_fault(path: str, version: str, optional: bool, faults: FaultList) -> None:
+    if optional and not version:
+        # npm 11 writes such entries for packages of other systems (npm/cli#9342, #9846).
+        faults.add(path, "is an optional package without a version", faults.without_entry(path))
+    else:
+        faults.add(path, f"has no usable version ({version!r})", _WRITTEN_BY_HAND)
 
 
 def _is_word(version: str) -> bool:

@@ -282,6 +282,11 @@ BAD: Dict[str, Tuple[str, str, str, str]] = {
         lock_text({"node_modules/left": {"license": "MIT"}}), "has no usable version ('')",
         f"{PATH}:11", "restore the lock",
     ),
+    "a placeholder of npm 11 for an optional package": (
+        lock_text({"node_modules/left": {"optional": True, "dev": True}}),
+        "is an optional package without a version", f"{PATH}:11",
+        f'remove the entry "node_modules/left" from {PATH}, and run: {REWRITE}',
+    ),
     "a URL without integrity": (
         lock_text(
             {"node_modules/left": {"version": "1.0.0", "resolved": "https://files.example/l.tgz"}},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
@@ -258,3 +258,49 @@ def test_both_entries_count_if_a_table_has_a_place_twice() -> None:
         manifest.require_npm(lock, "6.14.18")
     (fault,) = caught.value.faults
     assert 'libs/own/node_modules/left: differs between "dependencies" and "packages"' in fault
+
+
+class TestOverrides:
+    """The lockfile does not record them, so it may be older than they are (npm/cli#4942)."""
+
+    PATH = "node_modules/top/node_modules/left"
+
+    def _reasons(self, overrides: Any, left: str = "1.0.0") -> Tuple[str, ...]:
+        packages = {"node_modules/top": entry(name="top"), self.PATH: entry(left)}
+        root = {"dependencies": {"top": "1.0.0"}}
+        lock = make_lock(packages, root)
+        manifests = {"package.json": json.dumps({**root, "overrides": overrides})}
+        try:
+            manifest.require_in_step(lock, manifests)
+        except SlipwayErrors as error:
+            return error.faults
+        return ()
+
+    @pytest.mark.parametrize("overrides", [{"left": "2.0.0"}, {"left": {".": "^2.0.0"}}], ids=str)
+    def test_a_lock_from_before_them(self, overrides: Any) -> None:
+        (reason,) = self._reasons(overrides)
+        assert reason.startswith("package.json: overrides: left ")
+        assert reason.endswith(f": the lockfile has left@1.0.0 in {self.PATH}")
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            *({"left": "^1.0.0"}, {"left": "latest"}, {"left": "$top"}, {"left": ""}),
+            *({"left@2": "3.0.0"}, {"top": {"left": "1.0.0"}}, {"other": "2.0.0"}),
+            *({"left": {"top": "2.0.0"}}, {"left": 1}, [], "x", None),
+        ],
+        ids=str,
+    )
+    def test_what_fits_or_only_npm_can_decide(self, overrides: Any) -> None:
+        assert self._reasons(overrides) == ()
+
+
+def test_a_version_1_lock_with_a_folder_is_refused_with_the_command_for_npm_7() -> None:
+    """npm 7 and later ask the registry about such a lock (npm/cli#3628)."""
+    lock = npm_lock.parse(
+        lock_text_v1({"own": {"version": "file:libs/own"}}), "apps/x/package-lock.json"
+    )
+    manifest.require_npm(lock, "6.14.18")
+    with pytest.raises(SlipwayError) as caught:
+        manifest.require_npm(lock, "8.19.4")
+    assert caught.value.next.splitlines()[0] == f"{REWRITE} --lockfile-version=3"

@@ -37,6 +37,21 @@ def test_npm_7_omits_nothing_below_workspaces() -> None:
         }
 
 
+def test_a_workspace_that_only_dev_dependencies_name_stays() -> None:
+    """npm links every workspace, also with --omit=dev, so it marks none as dev (npm/cli#6441)."""
+    lock = make_lock(
+        {
+            "node_modules/left": entry(),
+            "node_modules/tool": {"resolved": "libs/tool", "link": True},
+            "libs/tool": {"version": "1.0.0", "dependencies": {"left": "^1.0.0"}},
+        },
+        {"workspaces": ["libs/*"], "devDependencies": {"tool": "*"}},
+    )
+    assert production.production_paths(lock, 8) == {
+        "node_modules/left", "node_modules/tool", "libs/tool",
+    }  # fmt: skip
+
+
 def test_every_file_belongs_to_the_innermost_package() -> None:
     paths = {"node_modules/a", "node_modules/a/node_modules/@s/b"}
     assert production.owner(paths, "node_modules/a/index.js") == "node_modules/a"
