@@ -73,6 +73,22 @@ def test_binaries_for_other_systems_alone_are_reported(
     assert "koa@2.14.2: has koa-darwin-arm64, lacks koa-linux-x64" in warning
 
 
+def test_lint_reports_allow_scripts_that_say_the_opposite(workspace: Workspace) -> None:
+    files = with_koa()
+    root = {**json.loads(files["package.json"]), "allowScripts": {"koa": False}}
+    workspace.write_app(
+        "app",
+        **{**files, "package.json": json.dumps(root)},
+        BUILD=make_build('install_scripts={"koa": "run"}'),
+        **{"npm-fetch.lock": make_fetch_lock("app", f"koa 2.14.2 {INTEGRITY} {SHA256} 99")},
+    )
+    result = workspace.lint("app:bundle")
+    assert result.exit_code == 0
+    assert 'koa@2.14.2: install_scripts has "run", allowScripts in package.json has false' in (
+        result.stdout
+    )
+
+
 BAD: Dict[str, Tuple[Dict[str, str], Tuple[str, ...]]] = {
     "no JSON": (
         {"package-lock.json": '{\n "name": "app",,\n}'},

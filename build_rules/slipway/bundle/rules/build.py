@@ -127,6 +127,10 @@ def _check_fields(
     _check_lifecycle(field_set, app)
     decisions.check(field_set.decisions(), app.read.lock.packages, f"{where} install_scripts")
     check_decisions(linked, field_set.decisions(), f"{where} install_scripts")
+    for opposite in decisions.contradictions(
+        field_set.decisions(), app.read.lock.packages, app.read.loaded_manifests["package.json"]
+    ):
+        logger.warning(f"{where} install_scripts: {opposite}")
     check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
     if field_set.static_dir.value:
         check_plain_paths([field_set.static_dir.value], f"{where} static_dir")

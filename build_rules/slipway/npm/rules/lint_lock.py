@@ -58,7 +58,8 @@ async def lint_npm_lock(
     by_lock: Dict[str, List[NpmLockLintFieldSet]] = {}
     for field_set in request.elements:
         by_lock.setdefault(field_set.lockfile.path or "", []).append(field_set)
-    faults, told = [], []
+    faults: List[str] = []
+    told: List[str] = []
     for path, field_sets in by_lock.items():
         first = field_sets[0]
         try:
@@ -70,6 +71,10 @@ async def lint_npm_lock(
             for one in field_sets:
                 where = f"{one.address}, field {one.install_scripts.alias}"
                 script_decisions.check(one.decisions(), read.lock.packages, where)
+                opposites = script_decisions.contradictions(
+                    one.decisions(), read.lock.packages, read.loaded_manifests["package.json"]
+                )
+                told.extend(f"{where}: {opposite}" for opposite in opposites)
             _require_used(fetched, read.lock, [one.decisions() for one in field_sets])
             compared = await Get(ComparedContents, FetchLock, fetched)
             compared.require_equal(fetched)

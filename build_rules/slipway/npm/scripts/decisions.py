@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from slipway.core.errors import SlipwayErrors, nearest
 from slipway.npm.install_report import ScriptedPackage
@@ -134,6 +134,38 @@ def decide(rules: Sequence[Rule], package: Package) -> Optional[Decision]:
     if fitting:
         return fitting[0].decision
     return Decision.SKIP if package.name in _NEEDLESS else None
+
+
+def contradictions(
+    rules: Sequence[Rule], packages: Iterable[Package], manifest: Mapping[str, Any]
+) -> List[str]:
+    """Packages for which `allowScripts` of package.json, which npm 12 reads, says the opposite."""
+    policy = manifest.get("allowScripts")
+    if not isinstance(policy, Mapping):
+        return []
+    found: Set[str] = set()
+    for package in packages:
+        allowed = _is_allowed(policy, package) if package.in_node_modules else None
+        decision = decide(rules, package)
+        # The table of this module is no statement of the user.
+        is_explicit = any(rule.fits(package) for rule in rules)
+        if decision and is_explicit and allowed is (decision is Decision.SKIP):
+            found.add(
+                f'{package.name}@{package.version}: install_scripts has "{decision.value}", '
+                f"allowScripts in package.json has {str(allowed).lower()}"
+            )
+    return sorted(found)
+
+
+def _is_allowed(policy: Mapping[str, Any], package: Package) -> Optional[bool]:
+    """Whether `allowScripts` allows the scripts of a package; None without an entry. `false` wins."""
+    values = []
+    for key, value in policy.items():
+        name, _, versions = key[1:].partition("@")
+        fits = not versions or bool(semver.satisfies(package.version, versions))
+        if key[:1] + name == package.name and fits and isinstance(value, bool):
+            values.append(value)
+    return all(values) if values else None
 
 
 def require_decisions(undecided: Sequence[ScriptedPackage], where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import pytest
 
@@ -11,6 +11,7 @@ from slipway.npm.install_report import ScriptedPackage
 from slipway.npm.lockfiles.package import REGISTRY, Package
 from slipway.npm.scripts import decisions
 from slipway.npm.scripts.decisions import Decision
+from tests.unit.npm.builders import entry, make_lock
 
 WHERE = "app:bundle, field install_scripts"
 
@@ -97,3 +98,38 @@ def test_undecided_packages_are_listed_with_the_lines_to_add() -> None:
     assert '"husky": "skip",' in raised.value.next
     assert '"sqlite3": "source",' in raised.value.next
     decisions.require_decisions([], WHERE)
+
+
+class TestAllowScripts:
+    """npm 12 has a policy of its own in package.json; it should not say the opposite."""
+
+    def _contradictions(self, field: Dict[str, str], policy: Any) -> List[str]:
+        packages = make_lock({"node_modules/left": entry("1.2.0", hasInstallScript=True)}).packages
+        rules = decisions.parse(field, "//app:bundle, field install_scripts")
+        return decisions.contradictions(rules, packages, {"allowScripts": policy})
+
+    @pytest.mark.parametrize("key", ["left", "left@1.2.0", "left@1.0.0 || 1.2.0", "left@*"])
+    def test_the_opposite_is_reported(self, key: str) -> None:
+        assert self._contradictions({"left": "source"}, {key: False}) == [
+            'left@1.2.0: install_scripts has "source", allowScripts in package.json has false'
+        ]
+        assert self._contradictions({"left": "skip"}, {key: True}) == [
+            'left@1.2.0: install_scripts has "skip", allowScripts in package.json has true'
+        ]
+
+    def test_false_wins_as_in_npm(self) -> None:
+        assert self._contradictions({"left": "run"}, {"left": True, "left@1.2.0": False})
+
+    @pytest.mark.parametrize(
+        "policy",
+        [
+            *({"left": True}, {"left@2.0.0": False}, {"right": False}, {"@x/left": False}),
+            *({"left": "no"}, {"": False}, [], "x", None),
+        ],
+        ids=str,
+    )
+    def test_agreement_and_other_packages(self, policy: Any) -> None:
+        assert self._contradictions({"left": "run"}, policy) == []
+
+    def test_without_a_decision_there_is_no_contradiction(self) -> None:
+        assert self._contradictions({}, {"left": True}) == []
