@@ -147,7 +147,7 @@ def contradictions(
     for package in packages:
         allowed = _is_allowed(policy, package) if package.in_node_modules else None
         decision = decide(rules, package)
-        # The table of this module is no statement of the user.
+        # The table of this module does not come from the user.
         is_explicit = any(rule.fits(package) for rule in rules)
         if decision and is_explicit and allowed is (decision is Decision.SKIP):
             found.add(
