@@ -69,6 +69,22 @@ class NetworkField(StringField):
     )
 
 
+class NodeModulesField(StringField):
+    alias = "node_modules"
+    default = "production"
+    valid_choices = ("production", "none")
+    help = help_text(
+        """
+        Which installed packages go into the release: those of a production install, or none. Use
+        `none` if the build outputs contain everything that the server needs, such as the standalone
+        output of Next.js or a single file from a bundler. The build script sees all packages in
+        both cases.
+
+        Example: `node_modules="none"`, with `build_outputs=[".next/standalone"]`.
+        """
+    )
+
+
 class DropForeignBinariesField(BoolField):
     alias = "drop_foreign_binaries"
     default = False
@@ -282,6 +298,7 @@ class NodeAppBundle(Target):
         InstallScriptsField,
         AddonsField,
         NetworkField,
+        NodeModulesField,
         DropForeignBinariesField,
         BuildSourcesField,
         RuntimeSourcesField,

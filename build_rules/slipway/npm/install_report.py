@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Mapping, Optional, Tuple
 
@@ -61,3 +62,16 @@ class InstallReport:
     bins_left_out: Tuple[str, ...]
     absent: Tuple[str, ...]
     unlinked: Mapping[str, Mapping[str, str]]
+
+    def without_packages(self) -> InstallReport:
+        """The report on a release that contains none of the packages."""
+        return dataclasses.replace(
+            self,
+            file_bytes=0,
+            files=0,
+            foreign=(),
+            packages=(),
+            install_scripts=(),
+            bins=(),
+            bins_left_out=(*self.bins, *self.bins_left_out),
+        )

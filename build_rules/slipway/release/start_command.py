@@ -517,13 +517,13 @@ class _Reader:
 
     def _finds(self, path: str, *, as_node: bool = True) -> bool:
         content = self.content
+        if path in content.files:
+            return True
         if "node_modules" in path.split("/"):
             return any(path == one or path.startswith(one + "/") for one in content.packages) or (
                 posixpath.dirname(path) == BINS and posixpath.basename(path) in content.bins
             )
         if any(path == one or path.startswith(one + "/") for one in content.links):
-            return True
-        if path in content.files:
             return True
         if not as_node:
             return False

@@ -10,6 +10,8 @@ from typing import Callable, Dict, Mapping, Optional, Set, Tuple
 
 import pytest
 
+from slipway.release.programs import tarball
+from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
     INTEGRITY,
     SHA256,
@@ -46,6 +48,27 @@ def test_a_release_is_made_of_its_bundle(workspace: Workspace) -> None:
             "slipway.release.programs.tarball",
         ),
     }
+
+
+def test_a_release_without_packages_has_no_layer_of_them(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = {"path": "node_modules/koa", "name": "koa", "version": "2.0.0", "bytes": 7}
+    installed = {**stand_ins._REPORTS["install.json"], "packages": [package]}
+    monkeypatch.setitem(stand_ins._REPORTS, "install.json", installed)
+    for fields, layers, packages in (
+        ("", ("runtime", "dependencies", "app"), 1),
+        ('node_modules="none"', ("runtime", "app"), 0),
+    ):
+        workspace.write_app("app", BUILD=make_build(fields))
+        workspace.package("app:release")
+        arguments = tarball.PROGRAM.read(
+            workspace.steps("slipway.release.programs.tarball")[-1].call.arguments
+        )
+        assert arguments.layers == layers
+        assert len(arguments.manifest.packages) == packages
+    # The build script has them in both cases.
+    assert "installed" in workspace.steps("slipway.bundle.programs.build")[-1].large
 
 
 def test_a_parameter_picks_the_matching_bundle(workspace: Workspace) -> None:

@@ -146,6 +146,19 @@ def test_a_release_of_nothing_is_refused(workspace: Workspace, fields: str) -> N
         workspace.package("app:release")
 
 
+def test_packages_that_are_not_released_are_missing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {**stand_ins._REPORTS["install.json"], "bins": ["koa"]}
+    steps_report(monkeypatch, "install.json", installed)
+    write_app(workspace, {"build": "x", "serve": "koa"})
+    workspace.package("app:release")
+    write_app(workspace, {"build": "x", "serve": "koa"}, 'node_modules="none"')
+    with pytest.raises(Exception, match="the release cannot start") as caught:
+        workspace.package("app:release")
+    assert "the release contains no program koa" in str(caught.value)
+
+
 def report(last: str, **watched: Any) -> Dict[str, Any]:
     return {"watched": {"processes": 0, "ports": [], **watched}, "last": last.splitlines()}
 

@@ -20,6 +20,7 @@ from slipway.bundle.targets import (
     DropForeignBinariesField,
     LifecycleScriptsField,
     NetworkField,
+    NodeModulesField,
     RuntimeField,
     RuntimeSourcesField,
     ServerEnvField,
@@ -57,6 +58,7 @@ class NodeAppBundleFieldSet(FieldSet):
     install_scripts: InstallScriptsField
     addons: AddonsField
     network: NetworkField
+    node_modules: NodeModulesField
     drop_foreign_binaries: DropForeignBinariesField
     build_sources: BuildSourcesField
     runtime_sources: RuntimeSourcesField

@@ -32,7 +32,7 @@ from slipway.bundle.targets import RuntimeSourcesField
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
-from slipway.npm.install_report import InstalledPackage
+from slipway.npm.install_report import InstalledPackage, InstallReport
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
@@ -76,15 +76,16 @@ class BundleRequest:
 class Bundle:
     """An application built for one environment.
 
-    `layers` are the layers of the runtime, the installed packages and the application, in the order of a
-    release. `static_archive` contains the separate static archive. `own` lists the application's own
+    `layers` are the layers of the runtime, the packages and the application, in the order of a release.
+    `report` is about the packages in the release: all that are installed, or none. `static_archive` contains the separate static archive. `own` lists the application's own
     files, and `undeclared` those that the build script wrote and the bundle leaves out.
     """
 
     app: App
     runtime: Runtime
     toolchain: ToolchainOfApp
-    installed: InstalledPackages
+    package_layers: Tuple[Layer, ...]
+    report: InstallReport
     addons: AddonsOfApp
     has_network: bool
     layers: Tuple[Layer, ...]
@@ -108,7 +109,7 @@ class Bundle:
             )
             for linked in self.addons.addons
         )
-        return (*self.installed.report.packages, *linked)
+        return (*self.report.packages, *linked)
 
 
 def _check_fields(
@@ -349,14 +350,20 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         ),
     )
     own = await take_layer(result.digest, pack_app.APP)
+    released = (
+        installed
+        if field_set.node_modules.value == "production"
+        else installed.only_for_the_build()
+    )
     return Bundle(
         app,
         runtime,
         toolchain,
-        installed,
+        released.layers,
+        released.report,
         addons,
         field_set.has_network,
-        (runtime_layer, *installed.layers, own),
+        (runtime_layer, *released.layers, own),
         await take_layer(result.digest, pack_app.STATIC),
         await outputs.take(result.digest, left.archive),
         await outputs.read_report(result.digest, left.report),

@@ -123,6 +123,10 @@ class InstalledPackages:
     layers: Tuple[Layer, ...]
     report: InstallReport
 
+    def only_for_the_build(self) -> InstalledPackages:
+        """The same packages, none of which is in a release."""
+        return InstalledPackages(self.everything, (), self.report.without_packages())
+
 
 def _asked(request: CompileRequest) -> Tuple[Output, ...]:
     return (ASKED,) if request.decision is Decision.PREBUILT else ()

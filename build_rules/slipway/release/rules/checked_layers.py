@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Tuple
 
 from pants.engine.fs import AddPrefix, Digest, MergeDigests
+from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, collect_rules, rule
 
 from slipway.core.rules.registration import Rules
@@ -34,6 +35,8 @@ class CheckedLayers:
 
 @rule(desc="Check layers")
 async def check_layers(request: CheckedLayersRequest, base: BaseRoot) -> CheckedLayers:
+    if not request.layers:
+        return CheckedLayers(EMPTY_DIGEST)
     layers, scopes = zip(*request.layers)
     names = [layer.name for layer in layers]
     wanted = await Get(

@@ -43,7 +43,7 @@ class Started:
 
 def _content(bundle: Bundle, is_included: bool) -> Content:
     own = [bundle.own.app, *([bundle.own.static] if is_included else [])]
-    report, manifest = bundle.installed.report, bundle.app.manifest
+    report, manifest = bundle.report, bundle.app.manifest
     return Content(
         scripts=manifest.scripts,
         files=frozenset(path for one in own for path in one.files),

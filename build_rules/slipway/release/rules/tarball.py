@@ -122,7 +122,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     text = native_report.render(
         audited.files,
         bundle.packages,
-        bundle.installed.report.install_scripts,
+        bundle.report.install_scripts,
         str(bundle.toolchain.field_set.address),
     )
     result, tested, started, native = await MultiGet(
@@ -147,7 +147,7 @@ def _scoped(bundle: Bundle) -> Tuple[Tuple[Layer, Scope], ...]:
             if layer.name == install.LAYER
             else Scope(layer.name, release_layers.PACKAGE, paths[layer.name]),
         )
-        for layer in bundle.installed.layers
+        for layer in bundle.package_layers
     )
 
 
@@ -158,7 +158,7 @@ def file_name(app: str) -> str:
 
 def _manifest(bundle: Bundle, verdict: Verdict) -> Manifest:
     app, runtime, lock = bundle.app, bundle.runtime, bundle.app.read.lock
-    report = bundle.installed.report
+    report = bundle.report
     return Manifest(
         app=app.name,
         version=app.version,
