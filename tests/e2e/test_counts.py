@@ -22,7 +22,8 @@ from tests.e2e.registry_stub import RegistryStub
 PACKAGE = ("package", "//apps/koa-kkl:release")
 APP = "apps/koa-kkl"
 ASSEMBLE = "Assemble koa-kkl-1.4.0-prod.tar.gz"
-BUILD, PACK, SMOKE = (f"{verb} koa-kkl for prod" for verb in ("Build", "Pack", "Smoke-test"))
+_VERBS = ("Build", "Pack", "Smoke-test", "Start")
+BUILD, PACK, SMOKE, START = (f"{verb} koa-kkl for prod" for verb in _VERBS)
 # Processes that inspect the machine and are not build steps. The rules of Slipway need none.
 PROBES: Tuple[str, ...] = ()
 
@@ -63,13 +64,13 @@ def test_server_line_runs_neither_install_nor_build(
 ) -> None:
     live.edit(f"{APP}/service/routes/api.js", lambda text: text + "// A changed line.\n")
     counts = live.pants(*PACKAGE).ok().counts
-    assert counts.ran == [ASSEMBLE, PACK, SMOKE]
+    assert counts.ran == [ASSEMBLE, PACK, SMOKE, START]
 
 
 def test_client_line_runs_the_build_and_no_install(first: First, live: Workspace) -> None:
     live.edit(f"{APP}/src/common/http.js", lambda text: f"window.changed = 1;\n{text}")
     counts = live.pants(*PACKAGE).ok().counts
-    assert counts.ran == [ASSEMBLE, BUILD, PACK, SMOKE]
+    assert counts.ran == [ASSEMBLE, BUILD, PACK, SMOKE, START]
     assert archives.sha256(live.release()) != archives.sha256(first.workspace.release())
 
 

@@ -257,13 +257,16 @@ def check(lock: NpmLock, fetch_lock: FetchLock) -> List[str]:
             )
         else:
             reasons.append(f"{tarball.name}@{tarball.version}: missing from {fetch_lock.path}")
+    # Earlier versions fetched packages for other systems too.
+    foreign = {(tarball.name, tarball.version) for tarball in lock.foreign_tarballs}
     for entry in fetch_lock.entries:
-        if entry not in used:
+        if entry not in used and (entry.name, entry.version) not in foreign:
             reasons.append(f"{entry.name}@{entry.version}: no longer in {lock.path}")
     reasons.extend(
         f"{missing.name}@{missing.version}: no longer in {lock.path}"
         for missing in fetch_lock.missing
-        if missing.key not in wanted or missing.key in index
+        if (missing.key not in wanted and (missing.name, missing.version) not in foreign)
+        or missing.key in index
     )
     reasons.extend(
         f"{binary.name}@{binary.version}, {binary.path}: no longer in {lock.path}"

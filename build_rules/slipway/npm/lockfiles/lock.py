@@ -14,7 +14,7 @@ from typing import Collection, Dict, FrozenSet, Iterable, List, Sequence, Tuple
 from slipway.core.errors import SlipwayError
 from slipway.core.json_text import load_object
 from slipway.fetch import integrity as sri
-from slipway.npm.lockfiles import spec, v1, v3
+from slipway.npm.lockfiles import platform, spec, v1, v3
 from slipway.npm.lockfiles.package import (
     ALIAS,
     FILE_TARBALL,
@@ -64,13 +64,22 @@ class NpmLock:
 
     @property
     def tarballs(self) -> Tuple[Tarball, ...]:
-        """The tarballs to fetch, each content once, sorted."""
+        """The tarballs to fetch, each content once, sorted.
+
+        npm does not install optional packages for other systems, so they are not among these.
+        """
         by_key: Dict[Tuple[str, str, str], Tarball] = {}
         for package in self.packages:
-            if package.kind in FETCHED:
+            if package.kind in FETCHED and not _is_for_others(package):
                 tarball = _tarball(package)
                 by_key.setdefault((tarball.name, tarball.version, tarball.integrity), tarball)
         return tuple(by_key[key] for key in sorted(by_key))
+
+    @property
+    def foreign_tarballs(self) -> FrozenSet[Tarball]:
+        """The tarballs of optional packages for other systems."""
+        foreign = {_tarball(one) for one in self.packages if _is_for_others(one)}
+        return frozenset(foreign) - frozenset(self.tarballs)
 
     @property
     def optional_tarballs(self) -> FrozenSet[Tarball]:
@@ -83,6 +92,10 @@ class NpmLock:
     def with_install_script(self) -> Tuple[Package, ...]:
         """Packages with an install script according to the lockfile; only versions 2 and 3 know."""
         return tuple(p for p in self.packages if p.has_install_script)
+
+
+def _is_for_others(package: Package) -> bool:
+    return package.kind in FETCHED and package.optional and not platform.fits(package)
 
 
 def _tarball(package: Package) -> Tarball:

@@ -148,6 +148,11 @@ class TestCheck:
         (reason,) = fetch_lock.check(lock, FetchLock("f", (make_entry(version="2.0.0"),)))[:1]
         assert reason == "left@1.0.0: missing from f"
 
+    def test_a_package_for_other_systems_may_have_a_line(self) -> None:
+        lock = make_lock({"node_modules/left": entry(optional=True, os=["darwin"])})
+        for entries in ((), (make_entry(),)):
+            assert fetch_lock.check(lock, FetchLock("f", entries)) == []
+
     def test_an_optional_package_that_the_registry_does_not_have(self) -> None:
         left = {"node_modules/left": entry(optional=True)}
         fetched = FetchLock("f", (), (), (MissingTarball("left", "1.0.0", LEFT_HASH),))

@@ -515,3 +515,31 @@ def test_no_lock_gives_a_path_outside_or_any_other_error(
         for link, file in one.bin:
             assert "/" not in link
             assert ".." not in file.split("/")
+
+
+# --- Packages for other systems.
+
+PLATFORMS: Dict[str, Dict[str, Any]] = {
+    "node_modules/here": entry(name="here", optional=True, os=["linux"], cpu=["x64"]),
+    "node_modules/mac": entry(name="mac", optional=True, dev=True, os=["darwin"]),
+    "node_modules/arm": entry(name="arm", optional=True, cpu=["arm64"]),
+    "node_modules/musl": entry(name="musl", optional=True, libc=["musl"]),
+    "node_modules/not-here": entry(name="not-here", optional=True, os=["!linux"]),
+    "node_modules/needed": entry(name="needed", os=["darwin"]),
+}
+
+
+def test_optional_packages_for_other_systems_are_not_fetched() -> None:
+    found = make_lock(PLATFORMS)
+    assert [one.name for one in found.tarballs] == ["here", "needed"]
+    assert {one.name for one in found.foreign_tarballs} == {"mac", "arm", "musl", "not-here"}
+
+
+def test_a_tarball_that_this_system_needs_too_is_fetched() -> None:
+    both = {
+        "node_modules/a": entry(name="a"),
+        "node_modules/b/node_modules/a": entry(name="a", optional=True, os=["darwin"]),
+    }
+    found = make_lock(both)
+    assert [one.name for one in found.tarballs] == ["a"]
+    assert not found.foreign_tarballs
