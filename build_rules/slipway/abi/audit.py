@@ -160,19 +160,22 @@ def _reasons(file: ElfFacts, around: Surroundings) -> Iterator[_Reason]:
 
 def _library_reasons(file: ElfFacts, around: Surroundings) -> Iterator[str]:
     folder = posixpath.dirname(file.path)
-    places = []
-    for run_path in file.run_paths:
-        for part in run_path.split(":"):
-            place = _inside_release(part, folder)
-            if place is None:
-                yield f"searches for libraries in {part or 'the working directory'}"
-            else:
-                places.append(place)
-    for library in file.needed:
-        if library in around.policy.libraries:
-            continue
-        if any(posixpath.join(place, library) in around.carried for place in places):
-            continue
+    parts = [part for run_path in file.run_paths for part in run_path.split(":")]
+    inside = [_inside_release(part, folder) for part in parts]
+    places = [place for place in inside if place is not None]
+    own = [library for library in file.needed if library not in around.policy.libraries]
+    lacking = [
+        library
+        for library in own
+        if not any(posixpath.join(place, library) in around.carried for place in places)
+    ]
+    for part, place in zip(parts, inside):
+        # A package can have entries for the layouts of several package managers. Those that lead out of
+        # the release do no harm if another entry finds every library.
+        is_spare = own and not lacking and part.startswith(_ORIGIN)
+        if place is None and not is_spare:
+            yield f"searches for libraries in {part or 'the working directory'}"
+    for library in lacking:
         carried = sorted(path for path in around.carried if posixpath.basename(path) == library)
         if carried:
             yield f"needs {library}, which is at {carried[0]}, but in no folder of its run path"

@@ -56,6 +56,7 @@ _READS_ARGUMENTS = re.compile(r"\bprocess\.argv\b")
 # Files of tools, of the repository and of npm, which no build reads; or which hold secrets.
 _NEVER_SOURCES = (
     "*.md",
+    "README*",
     "LICENSE*",
     "BUILD*",
     "*.lock",

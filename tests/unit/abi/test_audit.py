@@ -136,6 +136,19 @@ def test_a_library_that_the_release_carries_is_found_by_its_run_path() -> None:
     )
 
 
+def test_an_entry_for_another_package_manager_does_no_harm() -> None:
+    """As in sharp: its library is found by one entry, and the other is for Yarn's folders."""
+    vips = make("node_modules/a/vendor/libvips.so.42", soname="libvips.so.42", exported=("vips",))
+    yarn = "$ORIGIN/../../../../../a-npm-1.0.0-28ab0da74d/node_modules/a/vendor"
+    needs: Dict[str, Any] = {"needed": ("libc.so.6", "libvips.so.42"), "unversioned": ("vips",)}
+    found, _, _ = audit(make(run_paths=(f"{yarn}:$ORIGIN/../../../a/vendor",), **needs), vips)
+    assert found.verdict == "fits"
+    lost, _, _ = audit(make(run_paths=(yarn,), **needs), vips)
+    assert [one.reason.split()[0] for one in lost.breaches] == ["searches", "needs"]
+    absolute, _, _ = audit(make(run_paths=("/opt/a:$ORIGIN/../../../a/vendor",), **needs), vips)
+    assert [one.reason for one in absolute.breaches] == ["searches for libraries in /opt/a"]
+
+
 def test_a_library_that_the_release_carries_may_be_opened_by_name() -> None:
     carried = make("node_modules/a/vendor/libplugin.so")
     assert [one.verdict for one in audit(make(opened=("libplugin.so",)), carried)] == ["fits"] * 3
