@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
+from typing import Any, Collection, Iterable, List
+
 import pytest
 
 _TIERS = ("long", "not long")
+
+
+def long_except(quick: Collection[str], cases: Iterable[str]) -> List[Any]:
+    """The cases as parameters of a test; all but those in `quick` are of the long tier."""
+    return [pytest.param(one, marks=() if one in quick else pytest.mark.long) for one in cases]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

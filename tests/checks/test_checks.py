@@ -115,14 +115,12 @@ def test_a_wrong_name_or_type_between_rules_and_programs_is_found_by_mypy(tmp_pa
 
 
 def test_one_program_says_where_modules_are() -> None:
-    """Others are started before there are modules: in a container, and by the runner."""
     changing = {
         str(path.relative_to(SOURCES / "slipway"))
         for path in SOURCES.glob("slipway/**/*.py")
         if "sys.path.insert" in path.read_text()
     }
-    before = {"isolation/container_side.py", "runner/bootstrap.py"}
-    assert changing == {"step/programs/launch.py", *before}
+    assert changing == {"step/programs/launch.py"}
 
 
 @pytest.mark.parametrize("folder", ["deploy", "e2e"])

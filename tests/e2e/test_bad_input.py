@@ -17,6 +17,7 @@ from tests.e2e import harness
 from tests.e2e.bad_input import TOKEN, Case, Line, assert_told, differences, state_of, try_case
 from tests.e2e.harness import Workspace
 from tests.e2e.tiny_app import TinyApp, make_package, member
+from tests.tiers import long_except
 from tests.unit.registry_stub import Registry
 
 SOUND = {"left": make_package("left")}
@@ -414,7 +415,9 @@ REGISTRY: Dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize(
+    "name", long_except(["another content", "no right", "a body cut off"], REGISTRY)
+)
 def test_a_registry_that_fails(line: Line, name: str) -> None:
     package = slug(name)
     content = make_package(package)
@@ -478,7 +481,7 @@ HOSTILE: Dict[str, Tuple[List[Tuple[tarfile.TarInfo, bytes]], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", long_except(list(HOSTILE)[:3], HOSTILE))
 def test_a_hostile_package(line: Line, name: str) -> None:
     members, text = HOSTILE[name]
     # One name for all: the sound release after the first row is the one of every row.

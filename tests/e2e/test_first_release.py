@@ -21,6 +21,7 @@ from tests.e2e import archives, harness, shared
 from tests.e2e.app_client import Operator, answers, free_port, get
 from tests.e2e.conftest import First
 from tests.e2e.harness import Workspace
+from tests.tiers import long_except
 
 OPENING = ("package.json", "service", "node_modules", "node_runtime", "bin", "release.json")
 NAME = "koa-kkl-1.4.0-prod"
@@ -178,7 +179,12 @@ def _tars(release: Path) -> Dict[str, Optional[List[str]]]:
     }
 
 
-@pytest.mark.parametrize("tool", ["bsdtar", "busybox tar", "node-tar", "Python r:gz"])
+@pytest.mark.parametrize(
+    "tool",
+    long_except(
+        ["busybox tar", "Python r:gz"], ["bsdtar", "busybox tar", "node-tar", "Python r:gz"]
+    ),
+)
 def test_every_tar_extracts_the_same(
     tool: str, built: Workspace, operator: Operator, scratch: Path
 ) -> None:
@@ -238,6 +244,7 @@ def test_manifests_follow_their_schema(built: Workspace) -> None:
 # --- The other commands.
 
 
+@pytest.mark.long
 def test_package_of_a_runtime(live: Workspace) -> None:
     live.pants("package", "//toolchains/node:16.20.2").ok()
     with tarfile.open(live.dist("toolchains.node", "16.20.2", "nodejs.tar.gz")) as tar:

@@ -149,6 +149,7 @@ def test_an_image_of_a_registry_is_the_root_of_every_step(
     assert PASSWORD not in said.output + written
 
 
+@pytest.mark.long
 def test_an_image_of_the_local_engine_is_taken_by_its_id(
     workspace: Workspace,
     pushed: Pushed,

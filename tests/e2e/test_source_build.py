@@ -21,6 +21,7 @@ def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
     return make_workspace("source", daemon=True)
 
 
+@pytest.mark.long
 def test_an_engine_is_built_from_source_for_old_hosts_and_answers(
     workspace: Workspace, scratch: Path
 ) -> None:

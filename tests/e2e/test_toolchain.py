@@ -67,6 +67,7 @@ def test_root_and_a_plain_user_make_the_same_image_without_docker(
     print(f"image sha256:{made[1]}, archive {made[0]}")
 
 
+@pytest.mark.long
 def test_its_contract_tests_hold(workspace: Workspace) -> None:
     said = workspace.pants("test", "--output=all", "toolchains::").ok()
     for line in ("C: good", "C++: good", "newer: refused", "tools: there"):
@@ -103,6 +104,7 @@ def test_the_audit_refuses_a_newer_node_and_names_what_it_needs(
     assert "next:  ./pants abi-audit //apps/koa-kkl:release" in nothing.output
 
 
+@pytest.mark.long
 def test_a_library_that_links_silently_with_what_is_newer_is_refused(workspace: Workspace) -> None:
     script = workspace.root / CONTRACT / "silent.sh"
     source = (

@@ -33,6 +33,7 @@ from tests.runner.workbench import (
     newer_python,
     wait_until,
 )
+from tests.tiers import long_except
 
 LIBRARIES = "./lib/x86_64-linux-gnu"
 
@@ -154,7 +155,7 @@ def test_with_only_a_newer_python_one_is_made(bench: Bench, mirror: Path) -> Non
     assert "making a CPython" not in bench.run(SLIPWAY_DEBIAN_MIRROR="file:///nowhere").err
 
 
-@pytest.mark.parametrize("version", ["3.6", "3.11", "3.13"])
+@pytest.mark.parametrize("version", long_except(["3.6"], ["3.6", "3.11", "3.13"]))
 def test_any_python_can_make_it(bench: Bench, mirror: Path, version: str) -> None:
     found = [
         *Path("/usr/bin").glob(f"python{version}"),

@@ -25,6 +25,7 @@ from tests.runner.workbench import (
     make_wheel,
     wait_until,
 )
+from tests.tiers import long_except
 
 
 def assert_whole_and_alone(bench: Bench) -> None:
@@ -123,7 +124,9 @@ def test_programs_that_would_be_broken_are_not_there(installed: Path) -> None:
     assert os.access(str(environment / "bin/native_client"), os.X_OK)
 
 
-@pytest.mark.parametrize("piece", ["bin/python", "bin/native_client", "bin/pants-server"])
+@pytest.mark.parametrize(
+    "piece", long_except(["bin/python"], ["bin/python", "bin/native_client", "bin/pants-server"])
+)
 def test_an_environment_that_lost_a_piece_is_made_again(warm: Bench, piece: str) -> None:
     assert warm.run().ok
     (environment,) = warm.environments
@@ -211,9 +214,9 @@ MOMENTS: Dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("pattern", MOMENTS.values(), ids=MOMENTS)
-def test_killed_in_the_middle(bench: Bench, pattern: str) -> None:
-    run = bench.start()
+@pytest.mark.parametrize("moment", long_except(["the folder was made", "Pants arrives"], MOMENTS))
+def test_killed_in_the_middle(bench: Bench, moment: str) -> None:
+    run, pattern = bench.start(), MOMENTS[moment]
     wait_until(lambda: any(found(path, pattern) for path in bench.unfinished))
     kill_group(run)
     assert [path for path in bench.environments if path not in bench.unfinished] == []
@@ -224,6 +227,7 @@ def found(folder: Path, pattern: str) -> bool:
     return not pattern or any(True for _ in folder.glob(pattern))
 
 
+@pytest.mark.long
 def test_killed_at_any_time(bench: Bench) -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
@@ -269,7 +273,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 # Each fills up in another step.
-@pytest.mark.parametrize("size", ["4k", "64k", "1m", "2m"])
+@pytest.mark.parametrize("size", long_except(["1m"], ["4k", "64k", "1m", "2m"]))
 def test_a_full_disk(bench: Bench, size: str) -> None:
     with small_disk(bench.cache, size):
         result = bench.run()
@@ -397,7 +401,7 @@ PLACES: Dict[str, Optional[Callable[[Bench], Path]]] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", long_except(["environment", "named file"], PLACES))
 def test_the_index_is_that_of_the_users_pip(
     bench: Bench, index: http.server.ThreadingHTTPServer, place: str
 ) -> None:

@@ -26,6 +26,7 @@ PARTS = (
     "pants",
     "build_rules/slipway/__init__.py",
     "build_rules/slipway/runner",
+    "build_rules/slipway/step/programs/launch.py",
     "3rdparty/debian",
 )
 
@@ -263,7 +264,7 @@ class Bench:
     def add_python(self, name: str, body: str = "", folder: Optional[Path] = None) -> Path:
         """A program that notes its call in a file, and is the real interpreter after `body`."""
         path = (folder or self.programs) / name
-        note = f'case $3 in *bootstrap.py) echo "{path}" >>"{self.folder}/bootstraps" ;; esac'
+        note = f'case $4 in slipway.runner.bootstrap) echo "{path}" >>"{self.folder}/bootstraps" ;; esac'
         return add_program(
             path, f'echo "{path}" >>"{self.calls_file}"\n{note}\n{body}\nexec "{PYTHON}" "$@"'
         )

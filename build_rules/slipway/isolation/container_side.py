@@ -1,10 +1,9 @@
-"""Runs a step inside a container: reads a tar from stdin, runs the command, writes a tar.
+"""Runs a step inside a container: runs the command, and writes a tar with its outputs to stdout.
 
-This file is the program of the container's first process, on the Python of the image; the tar has
-the modules that it imports. It runs as the container's root, with only the capabilities to become
-other users. So the step's program and its foreign commands run as different users. Its stdin stays
-open while the caller waits for the result. At the end of stdin, the container ends too, even if the
-engine is on another machine.
+`container_start` has unpacked the inputs. This program is the container's first process. It runs as
+the container's root, with only the capabilities to become other users. So the step's program and its
+foreign commands run as different users. Its stdin stays open while the caller waits for the result. At
+the end of stdin, the container ends too, even if the engine is on another machine.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ import tempfile
 import threading
 from typing import Any, Dict
 
-BUILD = "/build"
-MODULES = ".slipway"
-"""The folder below /build with the modules that this program imports."""
-
-PROGRAM_USER = 1001
-"""The user of the step's program; foreign commands run as USER_ID of `job`."""
-
-RECORD = tarfile.RECORDSIZE
-"""The input is read in whole tar records, so that nothing after the archive is consumed."""
+from slipway.isolation import copied_inputs, jails
+from slipway.isolation.cgroups import Cgroup
+from slipway.isolation.container_start import BUILD, OUT, PROGRAM_USER
+from slipway.isolation.first_process import Bounds, FirstProcess
+from slipway.isolation.job import USER_ID, WRITABLE_FOLDERS, Command, hide
+from slipway.isolation.resource_limits import Limits
+from slipway.isolation.supervision import StartFailed
 
 
 def _end_with_input() -> None:
@@ -37,14 +34,6 @@ def _end_with_input() -> None:
 
 def main() -> None:
     task: Dict[str, Any] = json.loads(sys.argv[1])
-    os.umask(0o022)
-    os.makedirs(os.path.join(BUILD, "out"))
-    os.chown(os.path.join(BUILD, "out"), PROGRAM_USER, PROGRAM_USER)
-    with tarfile.open(
-        fileobj=os.fdopen(0, "rb", 0, closefd=False), mode="r|", bufsize=RECORD
-    ) as tar:
-        tar.extractall(BUILD)
-    sys.path.insert(0, os.path.join(BUILD, MODULES))
     threading.Thread(target=_end_with_input, daemon=True).start()
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as attempts:
         report = _run(task, output.fileno(), attempts.fileno())
@@ -56,7 +45,7 @@ def main() -> None:
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
             for name in task["outputs"]:
-                path = os.path.join(BUILD, "out", name)
+                path = os.path.join(BUILD, OUT, name)
                 if os.path.lexists(path):
                     tar.add(path, f"out/{name}", recursive=False)
     # This is the first process of the container, so the kernel kills all other processes with it.
@@ -65,13 +54,6 @@ def main() -> None:
 
 
 def _run(task: Dict[str, Any], output: int, attempts: int) -> Dict[str, Any]:
-    from slipway.isolation import copied_inputs, jails  # noqa: PLC0415  (modules from the tar)
-    from slipway.isolation.cgroups import Cgroup  # noqa: PLC0415
-    from slipway.isolation.first_process import Bounds, FirstProcess  # noqa: PLC0415
-    from slipway.isolation.job import USER_ID, WRITABLE_FOLDERS, Command, hide  # noqa: PLC0415
-    from slipway.isolation.resource_limits import Limits  # noqa: PLC0415
-    from slipway.isolation.supervision import StartFailed  # noqa: PLC0415
-
     command = Command(tuple(task["argv"]), task["env"], task["cwd"], foreign=task["foreign"])
     hide()
     home = command.env["HOME"]

@@ -23,7 +23,7 @@ from typing import IO, BinaryIO, Iterator, List, Mapping, Optional, Sequence
 
 from slipway.archive import unpacking
 from slipway.archive.tar_reading import Kind, Member
-from slipway.isolation import container_side
+from slipway.isolation import container_side, container_start
 from slipway.isolation import job as isolation
 from slipway.isolation.job import (
     HOST_NAME,
@@ -40,7 +40,9 @@ from slipway.oci.image import Image, LayerBlob
 _PLATFORM = "linux/amd64"
 # The date of the image, which is part of its ID and must therefore be fixed.
 _DATE = "2000-01-01"
-_OWNER = f"uid={container_side.PROGRAM_USER},gid={container_side.PROGRAM_USER}"
+_PYTHON = "/usr/bin/python3"
+_LAUNCHER = f"{container_start.BUILD}/{container_start.MODULES}/slipway/step/programs/launch.py"
+_OWNER = f"uid={container_start.PROGRAM_USER},gid={container_start.PROGRAM_USER}"
 # Capabilities to run programs and foreign commands as different users, and to chown their folders.
 _CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER")
 _TRIES, _PAUSE = 20, 0.5
@@ -206,7 +208,7 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
     }
     limits = f"size={job.limits.space},nr_inodes={job.limits.inodes}"
     options = f"rw,exec,nosuid,nodev,{limits}"
-    with open(container_side.__file__, encoding="utf-8") as file:
+    with open(container_start.__file__, encoding="utf-8") as file:
         program = file.read()
     return [
         *("run", "--rm", "--interactive", f"--name={name}", "--read-only"),
@@ -217,11 +219,12 @@ def _arguments(name: str, image: str, job: Job) -> List[str]:
         # Some processes more, because the first process and the program count too.
         *(f"--pids-limit={job.limits.processes + 64}", f"--memory={job.limits.memory}"),
         f"--memory-swap={job.limits.memory}",
-        f"--tmpfs={container_side.BUILD}:{options},mode=755,{_OWNER}",
+        f"--tmpfs={container_start.BUILD}:{options},mode=755,{_OWNER}",
         f"--tmpfs=/home:{options},mode=755",
         f"--tmpfs=/tmp:{options},mode=1777",
-        *("--env=PYTHONHASHSEED=0", "--entrypoint=/usr/bin/python3", image),
-        *(*PYTHON_OPTIONS, "-c", program, json.dumps(task)),
+        *("--env=PYTHONHASHSEED=0", f"--entrypoint={_PYTHON}", image),
+        *(*PYTHON_OPTIONS, "-c", program),
+        *(_PYTHON, *PYTHON_OPTIONS, _LAUNCHER, container_side.__name__, json.dumps(task)),
     ]
 
 
@@ -234,7 +237,7 @@ def _converse(process: subprocess.Popen[bytes], job: Job) -> Optional[int]:
             fileobj=process.stdin,
             mode="w|",
             format=tarfile.PAX_FORMAT,
-            bufsize=container_side.RECORD,
+            bufsize=container_start.RECORD,
         ) as tar:
             _send(tar, job)
         process.stdin.flush()
@@ -261,13 +264,13 @@ def _listen(stream: BinaryIO, errors: List[bytes]) -> None:
 
 def _send(tar: tarfile.TarFile, job: Job) -> None:
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    tar.add(package, f"{container_side.MODULES}/slipway", filter=_module)
+    tar.add(package, f"{container_start.MODULES}/slipway", filter=_module)
     for mount in job.inputs:
-        tar.add(mount.source, posixpath.relpath(mount.target, container_side.BUILD), filter=_plain)
+        tar.add(mount.source, posixpath.relpath(mount.target, container_start.BUILD), filter=_plain)
     for target, layers in job.trees.items():
         if target == "/":
             continue
-        folder = posixpath.relpath(target, container_side.BUILD)
+        folder = posixpath.relpath(target, container_start.BUILD)
         checked = unpacking.check([layer.path for layer in layers], rules=unpacking.ROOT)
         for path, members in checked:
             with open(path, "rb") as file:
@@ -294,7 +297,7 @@ def _module(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = container_side.PROGRAM_USER
+    member.uid = member.gid = container_start.PROGRAM_USER
     member.uname = member.gname = ""
     return member
 

@@ -27,8 +27,6 @@ import urllib.parse
 import zipfile
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-
 from slipway.runner import debian_python, serve
 from slipway.runner.messages import RunnerError, say
 

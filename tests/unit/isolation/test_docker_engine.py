@@ -14,7 +14,7 @@ import pytest
 from slipway.archive import layers
 from slipway.archive.layers import Entry
 from slipway.core.errors import SlipwayError
-from slipway.isolation import container_side, docker_engine
+from slipway.isolation import container_start, docker_engine
 from slipway.isolation import job as isolation
 from slipway.isolation.job import Command, IsolationRefused, Job
 from slipway.isolation.resource_limits import Limits
@@ -167,7 +167,7 @@ def sent(job: Job, *items: Item) -> List[Tuple[str, str, bytes]]:
             (info.name, info.linkname, contents.get(info.name, b""))
             for info in tar
             # The input also contains the modules of the container's first process.
-            if not info.name.startswith(f"{container_side.MODULES}/")
+            if not info.name.startswith(f"{container_start.MODULES}/")
         ]
 
 
