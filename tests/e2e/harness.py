@@ -16,6 +16,7 @@ import contextlib
 import functools
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,9 @@ PASSED_ON = (
     *("SLIPWAY_DEBIAN_MIRROR",),
 )
 NOT_COPIED = (".git", "dist", ".pants.d", ".pids", "__pycache__", "node_modules", ".hypothesis")
+# Where the settings of Slipway's own tests begin in pants.toml, and the BUILD files for them.
+_OF_TESTS = "# The rest is for Slipway's own tests"
+_PYTHON_TARGETS = re.compile(r"(build_rules|3rdparty/python|tests(/\w+)*)/BUILD$")
 TIME_LIMIT = 600.0
 MARK = "SLIPWAY_E2E_RUN"
 
@@ -495,9 +499,18 @@ def repository_files() -> List[str]:
 
 
 def copy_repository(target: Path, umask: int = 0o022) -> None:
+    """Copies the repository without the targets of its own tests, as a user's repository is.
+
+    The tests need Pants' Python backend, whose rules would take longer than the rest of each start.
+    """
     for name in repository_files():
+        if _PYTHON_TARGETS.match(name):
+            continue
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(origin / name, place)
         executable = os.access(origin / name, os.X_OK)
         place.chmod((0o777 if executable else 0o666) & ~umask)
+    settings = target / "pants.toml"
+    own, _, _ = settings.read_text().partition(_OF_TESTS)
+    settings.write_text(own.replace(', "pants.backend.python"', ""))

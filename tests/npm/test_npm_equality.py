@@ -65,12 +65,8 @@ def _cases() -> Iterator[Case]:
 
 
 CASES = list(_cases())
-# One shape of each kind under one npm; the long tier has every shape under every npm.
-QUICK = {
-    **dict.fromkeys(("v1-mixed", "v1-shrinkwrap", "v2-mixed"), NPM_6),
-    **dict.fromkeys(("v3-bundled", "v3-local", "v3-mixed", "v3-overrides"), NPM_8),
-    **dict.fromkeys(("v3-peer", "v3-workspaces"), NPM_8),
-}
+# The long tier has every shape under every npm.
+QUICK = {"v1-mixed": NPM_6, **dict.fromkeys(("v3-local", "v3-mixed", "v3-workspaces"), NPM_8)}
 
 
 def _write_app(folder: Path, case: Case, files: str) -> None:
@@ -143,10 +139,7 @@ def _in_release(tarball: Path) -> Tuple[Dict[str, str], Dict[str, str]]:
 
 
 def _parameter(case: Case) -> Any:
-    quick = QUICK.get(case.shape) is case.npm or (
-        (case.shape, case.npm) == ("v1-mixed", NPM_6_OLD_NODE)
-    )
-    marks = () if quick else (pytest.mark.long,)
+    marks = () if QUICK.get(case.shape) is case.npm else (pytest.mark.long,)
     return pytest.param(case, id=f"{case.shape}-{case.npm}", marks=marks)
 
 

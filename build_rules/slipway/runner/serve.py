@@ -12,8 +12,9 @@ import re
 import shutil
 import sys
 import time
-from typing import List, Match, Optional
+from typing import Any, List, Match, Optional
 
+KNOWN_PANTS = "2.17.1"
 LOCK_NAME = ".slipway-lock"
 ROOT_VARIABLE = "PANTS_LOCAL_EXECUTION_ROOT_DIR"
 
@@ -121,6 +122,37 @@ def speak_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.argv])
 
 
+def build_plugin_rules_on_demand() -> None:
+    """Makes Pants build the rules that install plugins only if the configuration names plugins.
+
+    At each start, Pants 2.17.1 builds the rule graph of its whole Python backend for this, which takes
+    longer than the rest of a start. Slipway itself is on the `pythonpath` and needs no installation.
+    """
+    from pants.init import options_initializer, plugin_resolver  # noqa: PLC0415
+    from pants.version import VERSION  # noqa: PLC0415
+
+    if VERSION != KNOWN_PANTS:
+        return
+    build = options_initializer.create_bootstrap_scheduler
+    resolve = plugin_resolver.PluginResolver._resolve_plugins
+
+    class OnDemand:
+        def __init__(self, *arguments: Any) -> None:
+            self.arguments = arguments
+
+        @property
+        def scheduler(self) -> Any:
+            return build(*self.arguments).scheduler
+
+    def resolve_plugins(self: Any, options: Any, *more: Any) -> Any:
+        if options.bootstrap_options.for_global_scope().plugins:
+            return resolve(self, options, *more)
+        return plugin_resolver.ResolvedPluginDistributions()
+
+    setattr(options_initializer, "create_bootstrap_scheduler", OnDemand)  # noqa: B010
+    setattr(plugin_resolver.PluginResolver, "_resolve_plugins", resolve_plugins)  # noqa: B010
+
+
 def main() -> None:
     speak_utf8()
     root = os.environ.get(ROOT_VARIABLE)
@@ -128,6 +160,8 @@ def main() -> None:
     _held = hold(root) if root else None
     from pants.bin import pants_loader  # noqa: PLC0415  (only the environment has it)
 
+    pants_loader.PantsLoader.setup_warnings()
+    build_plugin_rules_on_demand()
     pants_loader.main()
 
 
