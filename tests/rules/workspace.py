@@ -92,6 +92,7 @@ _REPORTS: Dict[str, Any] = {
         "bins": [],
         "bins_left_out": [],
     },
+    "scripts.json": {"packages": []},
     "files.json": {
         "app": {"files": ["service/app.js"], "links": []},
         "static": {"files": [], "links": []},

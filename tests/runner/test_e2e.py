@@ -46,6 +46,7 @@ class Real:
             "pants",
             "build_rules/slipway/__init__.py",
             "build_rules/slipway/runner",
+            "build_rules/slipway/step/programs/launch.py",
             "3rdparty",
         ):
             source, target = REPOSITORY / part, folder / "slipway" / part

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import BinaryIO, List, cast
+from typing import BinaryIO, Collection, Dict, List, cast
 
 from slipway.archive.decompression import unpacked_chunks
 from slipway.archive.tar_reading import Kind, Member, read_members
@@ -19,7 +19,7 @@ MOST_MEMBERS = 100_000
 MOST_BYTES = 1 << 30
 _CHUNK = 1 << 20
 _MOST_FAULTS = 10
-_NEXT = "use another version of the package, or report this one to its registry"
+NEXT = "use another version of the package, or report this one to its registry"
 
 
 def check(path: str, label: str) -> None:
@@ -33,12 +33,23 @@ def check(path: str, label: str) -> None:
 
 def manifest(path: str, label: str) -> bytes:
     """The package.json of the archive at `path`; raises SlipwayError as check() does, or without one."""
+    found = read(path, label, ("package.json",))
+    if not found:
+        raise SlipwayError(f'the package "{label}" has no package.json', next=NEXT)
+    return found["package.json"]
+
+
+def read(path: str, label: str, names: Collection[str]) -> Dict[str, bytes]:
+    """The files of these names at the top of a package; raises SlipwayError as check() does."""
+    found: Dict[str, bytes] = {}
     with _scratch_file() as plain:
-        for member in reversed(_members(path, label, plain, npm_unpacks=True)):
-            if _parts(member.name)[1:] == ["package.json"] and member.kind is Kind.FILE:
+        # tar keeps the last of several entries with the same name
+        for member in _members(path, label, plain, npm_unpacks=True):
+            inside = _parts(member.name)[1:]
+            if len(inside) == 1 and inside[0] in names and member.kind is Kind.FILE:
                 plain.seek(member.offset)
-                return plain.read(member.size)
-    raise SlipwayError(f'the package "{label}" has no package.json', next=_NEXT)
+                found[inside[0]] = plain.read(member.size)
+    return found
 
 
 def unpack(path: str, label: str, target: str) -> None:
@@ -70,7 +81,7 @@ def _scratch_file() -> BinaryIO:
 
 
 def _members(path: str, label: str, plain: BinaryIO, npm_unpacks: bool = False) -> List[Member]:
-    with suggesting(_NEXT):
+    with suggesting(NEXT):
         return _checked_members(path, label, plain, npm_unpacks)
 
 
@@ -94,7 +105,7 @@ def _checked_members(path: str, label: str, plain: BinaryIO, npm_unpacks: bool) 
         raise SlipwayErrors(
             f'the package "{label}" contains entries that a release must not contain',
             shown,
-            next=_NEXT,
+            next=NEXT,
         )
     return members
 

@@ -65,13 +65,20 @@ class LazyClient:
         return self.get().fetch_address(subject, url, content, renew, name)
 
     def _value(self, variable: str) -> Optional[str]:
-        if variable.startswith(CONFIG_PREFIX):
-            key = variable[len(CONFIG_PREFIX) :]
-            config = self._make()[2]
-            setting = config.usable(key) or config.usable(key.replace("_", "-"))
-            if setting:
-                return setting.value
-        return self._settings.env.get(variable)
+        """The value that an install script would see, by the order of packages such as node-sass.
+
+        A variable of the environment wins over the npm setting of the same name in lower case, which npm
+        hands to scripts as `npm_config_…`. An npm setting may be written with dashes.
+        """
+        if not variable.startswith(CONFIG_PREFIX):
+            return self._settings.env.get(variable) or self._setting(variable.lower())
+        setting = self._setting(variable[len(CONFIG_PREFIX) :])
+        return setting or self._settings.env.get(variable)
+
+    def _setting(self, key: str) -> Optional[str]:
+        config = self._make()[2]
+        setting = config.usable(key) or config.usable(key.replace("_", "-"))
+        return setting.value if setting else None
 
     def _make(self) -> Tuple[RegistryClient, Transport, npm_config.NpmConfig]:
         with self._lock:

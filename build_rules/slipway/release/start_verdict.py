@@ -31,7 +31,7 @@ _RELEASE = re.compile(
     | version\ [`'][A-Z]+_[\w.]+'\ not\ found | was\ compiled\ against\ a\ different\ Node
     | ^(?:/bin/|/usr/bin/)?(?:sh|dash|bash|env|exec):.*(?:not\ found|No\ such\ file|Permission\ denied)
     | \bMissing\ script: | \bbad\ option\b
-    | \bENOENT\b[^'"]*['"](?:/build/release/|(?!/))(?!(?:[^'"]*/)?\.env)
+    | \bENOENT:[^'"]*['"](?:/build/release/|(?!/))(?!(?:[^'"]*/)?\.env)
     """,
     re.VERBOSE,
 )
@@ -39,7 +39,7 @@ _SURROUNDINGS = re.compile(
     r"""
     \b(?:ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EACCES
         |EADDRINUSE|EADDRNOTAVAIL)\b
-    | Cannot\ find\ module\ ['"]/ | \bENOENT\b
+    | Cannot\ find\ module\ ['"]/ | \bENOENT:
     """,
     re.VERBOSE,
 )

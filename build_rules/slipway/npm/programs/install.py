@@ -110,17 +110,21 @@ def _check_tarballs(tarballs: Sequence[Tarball]) -> None:
     """Checks the tarballs; two packages of the lockfile can have the same content and thus path."""
     # Largest first: this finds a tarball that unpacks to gigabytes before npm has unpacked much of it.
     for tarball in sorted(tarballs, key=lambda one: -os.path.getsize(one.path)):
-        for wanted in tarball.integrities:
-            found = sri.mismatch(tarball.path, wanted)
-            if found:
-                raise SlipwayError(
-                    f"hash mismatch: the fetch lock has another content for {tarball.package} than "
-                    f"{placeholders.NPM_LOCK}",
-                    where=placeholders.FETCH_LOCK,
-                    found=f"{found}, not {wanted}",
-                    next=placeholders.RENEW_FETCH_LOCK,
-                )
+        check_integrity(tarball)
         package_tarball.check(tarball.path, tarball.package)
+
+
+def check_integrity(tarball: Tarball) -> None:
+    for wanted in tarball.integrities:
+        found = sri.mismatch(tarball.path, wanted)
+        if found:
+            raise SlipwayError(
+                f"hash mismatch: the fetch lock has another content for {tarball.package} than "
+                f"{placeholders.NPM_LOCK}",
+                where=placeholders.FETCH_LOCK,
+                found=f"{found}, not {wanted}",
+                next=placeholders.RENEW_FETCH_LOCK,
+            )
 
 
 def install(arguments: Arguments) -> None:

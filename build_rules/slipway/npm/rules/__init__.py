@@ -13,6 +13,7 @@ from slipway.npm.rules import (
     lint_lock,
     locks,
     manifest,
+    read_scripts,
 )
 from slipway.npm.targets import NodeAddon
 
@@ -26,6 +27,7 @@ _MODULES = (
     lint_lock,
     locks,
     manifest,
+    read_scripts,
 )
 
 

@@ -25,6 +25,7 @@ from slipway.npm.lockfiles.package import Package
 from slipway.npm.programs import compile, install
 from slipway.npm.rules.install import InstallRequest, UnpackedPackages
 from slipway.npm.rules.locks import FetchLockRequest
+from slipway.npm.rules.read_scripts import UndecidedScripts
 from slipway.npm.scripts import decisions, native_packages
 from slipway.npm.scripts.decisions import Decision
 from slipway.npm.scripts.loopback import ASKED
@@ -313,6 +314,9 @@ def _all_compiled(outcomes: Iterable[CompileOutcome], origin: str) -> Tuple[Comp
 
 @rule(desc="Install npm packages")
 async def install_packages(request: InstallRequest) -> InstalledPackages:
+    where = f"{request.origin}, field install_scripts"
+    early = await Get(UndecidedScripts, InstallRequest, request)
+    decisions.require_decisions(early.packages, where)
     unpacked, fetched = await MultiGet(
         Get(UnpackedPackages, InstallRequest, request),
         Get(FetchLock, FetchLockRequest(request.read.lock)),
@@ -320,8 +324,7 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
     decided = request.decided()
     report = unpacked.report
     decisions.require_decisions(
-        [package for package in report.install_scripts if decided[package.path] is None],
-        f"{request.origin}, field install_scripts",
+        [package for package in report.install_scripts if decided[package.path] is None], where
     )
     closures = await MultiGet(
         Get(Digest, ClosureRequest(unpacked.closures, package)) for package, _ in unpacked.native

@@ -180,14 +180,8 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
             description=f"Install {len(tarballs)} npm packages of {lock.folder or 'the workspace'}",
             origin=request.origin,
             inputs=inputs,
-            locked=LockedFiles(tuple(_locked(one) for one in tarballs), project=lock.folder),
-            words=FrozenDict(
-                npm_lock=lock.path,
-                rewrite_lock=npm_lock.rewrite_lock(lock.path),
-                fetch_lock=fetched.path,
-                # Indented like the text after "next:" in a message.
-                renew_fetch_lock=fetch_lock.start_over(fetched.path).replace("\n", "\n" + " " * 9),
-            ),
+            locked=LockedFiles(tuple(as_input(one) for one in tarballs), project=lock.folder),
+            words=words_of_locks(lock, fetched),
         ),
     )
     left = install.OUTPUTS
@@ -240,22 +234,35 @@ def _arguments(
         },
         production=tuple(sorted(production_paths(lock, npm_major))),
         native=tuple(package.path for package in native),
-        tarballs=tuple(
-            Tarball(
-                path=f"in/cache/{cached.path}",
-                package=f"{cached.tarball.name}@{cached.tarball.version}",
-                # Check both: a tarball from the store was only compared with the SHA-256 of the
-                # fetch lock.
-                integrities=tuple(sorted({cached.tarball.integrity, cached.integrity} - {""})),
-            )
-            for cached in tarballs
-        ),
+        tarballs=tuple(as_argument(cached) for cached in tarballs),
         npm_major=npm_major,
         drop_foreign=request.drop_foreign,
     )
 
 
-def _locked(one: CachedTarball) -> LockedFile:
+def words_of_locks(lock: NpmLock, fetched: FetchLock) -> FrozenDict[str, str]:
+    """The values of placeholders in messages of programs that read tarballs."""
+    return FrozenDict(
+        npm_lock=lock.path,
+        rewrite_lock=npm_lock.rewrite_lock(lock.path),
+        fetch_lock=fetched.path,
+        # Indented like the text after "next:" in a message.
+        renew_fetch_lock=fetch_lock.start_over(fetched.path).replace("\n", "\n" + " " * 9),
+    )
+
+
+def as_argument(cached: CachedTarball) -> Tarball:
+    """The tarball as an argument of a program, for which it is an input."""
+    # Check both hashes: a tarball from the store was only compared with the SHA-256 of the fetch lock.
+    hashes = {cached.tarball.integrity, cached.integrity} - {""}
+    return Tarball(
+        path=f"in/cache/{cached.path}",
+        package=f"{cached.tarball.name}@{cached.tarball.version}",
+        integrities=tuple(sorted(hashes)),
+    )
+
+
+def as_input(one: CachedTarball) -> LockedFile:
     source: Dict[str, str] = {
         "kind": "npm",
         "name": one.tarball.name,

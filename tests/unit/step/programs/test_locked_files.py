@@ -111,6 +111,31 @@ class TestBinaries:
             self.want(run, f"{registry.url}mirror/")
             assert run.counts()["downloaded"] == 1
 
+    @pytest.mark.parametrize(
+        ("env", "line", "folder"),
+        [
+            ("SASS_BINARY_SITE", "", "env"),
+            ("npm_config_sass_binary_site", "", "env"),
+            ("", "sass_binary_site", "npmrc"),
+            ("", "sass-binary-site", "npmrc"),
+            # As node-sass reads them: its own variable, then what npm hands on.
+            ("SASS_BINARY_SITE", "sass_binary_site", "env"),
+        ],
+    )
+    def test_a_variable_may_be_set_wherever_the_script_finds_it(
+        self, run: Run, env: str, line: str, folder: str
+    ) -> None:
+        with Registry({}) as registry:
+            registry.files[f"/{folder}/v5/sass.node"] = LEFT
+            if env:
+                run.settings["env"] = {**run.settings["env"], env: f"{registry.url}env/"}
+            if line:
+                run.npmrc(f"{line}={registry.url}npmrc/")
+            run.want(
+                LEFT, "node-sass", kind="binary", variable="SASS_BINARY_SITE", file="v5/sass.node"
+            )
+            assert run.counts()["downloaded"] == 1
+
     @pytest.mark.parametrize("fault", ["404", "500", "close", "wrong", "down"])
     def test_no_part_of_its_value_is_shown(self, run: Run, fault: str) -> None:
         with Registry({"left": {"1.0.0": LEFT}}) as registry:
