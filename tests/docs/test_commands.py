@@ -7,7 +7,7 @@ runs the pages of one folder.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 
@@ -55,8 +55,17 @@ def _page_id(path: Path) -> str:
     return path.relative_to(pages.REPOSITORY).with_suffix("").as_posix()
 
 
+# These need more than the applications of the repository: another image, a registry, a proxy.
+_LONG = ("add-a-toolchain-image", "pin-another-node", "private-registry", "proxy-and-ca")
+
+
+def _parameter(path: Path) -> Any:
+    marks = pytest.mark.long if path.stem in _LONG else ()
+    return pytest.param(path, id=_page_id(path), marks=marks)
+
+
 @pytest.mark.skipif(harness.npm_registry() is None, reason="no npm registry is configured here")
-@pytest.mark.parametrize("path", COMMAND_PAGES, ids=_page_id)
+@pytest.mark.parametrize("path", map(_parameter, COMMAND_PAGES))
 def test_page(path: Path, workspace: Workspace) -> None:
     with Shell(workspace) as shell:
         for step in pages.steps(path.read_text(encoding="utf-8")):

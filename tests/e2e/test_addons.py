@@ -273,6 +273,7 @@ ARCHIVES = {
 }
 
 
+@pytest.mark.long
 def test_an_addon_by_itself_is_compiled_and_tried_for_each_node(workspace: Workspace) -> None:
     folder = "examples/native-addon/addons"
     workspace.pants("package", *(f"//{folder}/{name}" for name in ARCHIVES)).ok()

@@ -1,7 +1,7 @@
 """A script can spoil the output of its own package, and nothing else: attacks, by every isolator.
 
-The quick tier runs the worst attacks under user namespaces, in three builds; the long tier runs all
-of them in all arenas, each campaign once, with one test for each of its outcomes.
+All are of the long tier: the worst attacks under user namespaces, in three builds; and all attacks in
+all arenas, each campaign once, with one test for each of its outcomes.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def cases(*, quick: bool) -> List[Any]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("attack", "place"), [*cases(quick=True), (ALL_TOGETHER, INSTALL)])
 def test_the_worst_attacks_reach_nothing(
     campaign_of: Callable[[str, bool], List[Cell]], attack: str, place: str

@@ -137,6 +137,7 @@ def other_deflate_library(folder: Path) -> Dict[str, str]:
     return {"LD_PRELOAD": str(library)}
 
 
+@pytest.mark.long
 def test_another_user_on_another_machine(
     reference: Dict[str, Path],
     other_user: OtherUser,
