@@ -60,7 +60,7 @@ _LONG = ("add-a-toolchain-image", "pin-another-node", "private-registry", "proxy
 
 
 def _parameter(path: Path) -> Any:
-    marks = pytest.mark.long if path.stem in _LONG else ()
+    marks = (pytest.mark.long,) if path.stem in _LONG else ()
     return pytest.param(path, id=_page_id(path), marks=marks)
 
 
