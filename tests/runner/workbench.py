@@ -100,6 +100,7 @@ def make_packages(folder: Path) -> Packages:
     shutil.copy(str(pip), str(folder))
     pants = {
         "pants/__init__.py": "",
+        "pants/version.py": 'VERSION = "0"\n',
         "pants/bin/__init__.py": "",
         "pants/bin/native_client": NATIVE_CLIENT,
         "pants/bin/pants_loader.py": PANTS_LOADER,

@@ -80,7 +80,7 @@ class NodeModulesField(StringField):
         output of Next.js or a single file from a bundler. The build script sees all packages in
         both cases.
 
-        Example: `node_modules="none"`, with `build_outputs=[".next/standalone"]`.
+        Example: `node_modules="none"`.
         """
     )
 

@@ -128,11 +128,16 @@ def build_plugin_rules_on_demand() -> None:
     At each start, Pants 2.17.1 builds the rule graph of its whole Python backend for this, which takes
     longer than the rest of a start. Slipway itself is on the `pythonpath` and needs no installation.
     """
-    from pants.init import options_initializer, plugin_resolver  # noqa: PLC0415
     from pants.version import VERSION  # noqa: PLC0415
 
     if VERSION != KNOWN_PANTS:
         return
+    from pants.bin.pants_loader import PantsLoader  # noqa: PLC0415
+
+    # As Pants itself does before it imports its own modules.
+    PantsLoader.setup_warnings()
+    from pants.init import options_initializer, plugin_resolver  # noqa: PLC0415
+
     build = options_initializer.create_bootstrap_scheduler
     resolve = plugin_resolver.PluginResolver._resolve_plugins
 
@@ -160,7 +165,6 @@ def main() -> None:
     _held = hold(root) if root else None
     from pants.bin import pants_loader  # noqa: PLC0415  (only the environment has it)
 
-    pants_loader.PantsLoader.setup_warnings()
     build_plugin_rules_on_demand()
     pants_loader.main()
 
