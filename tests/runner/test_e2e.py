@@ -189,6 +189,23 @@ def test_version_help_and_status(real: Real) -> None:
         assert "no-such-flag" in unknown.stdout + unknown.stderr
 
 
+def test_a_start_without_plugins_builds_one_rule_graph(real: Real) -> None:
+    """Each graph begins with the same line; that of Pants' Python backend takes most of a start."""
+    workspace = real.workspace("graphs", FILES)
+    traced = real.run(workspace, "--no-pantsd", "-ltrace", "list", "::")
+    assert traced.returncode == 0
+    assert traced.stderr.count("initial_polymorphic iteration 1000:") == 1
+
+
+@pytest.mark.long
+def test_a_plugin_that_is_named_is_installed_and_loaded(real: Real) -> None:
+    workspace = real.workspace("plugin", FILES)
+    plugins = "--plugins=['ansicolors==1.1.8']"
+    ran = real.run(workspace, "--no-pantsd", plugins, "-ldebug", "list", "::")
+    assert ran.returncode == 0
+    assert "Resolving plugins: ansicolors==1.1.8" in ran.stderr
+
+
 def test_a_warm_run_goes_to_the_daemon_and_starts_no_python(real: Real) -> None:
     workspace = real.workspace("daemon", FILES)
     assert real.run(workspace, "list", "::").returncode == 0

@@ -7,6 +7,7 @@ and `service/`, and for servers that their build script writes.
 from __future__ import annotations
 
 import fnmatch
+import posixpath
 import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
@@ -48,7 +49,7 @@ _WRITES: Mapping[str, str] = {
     "gatsby": "public",
 }
 _OUT_OPTION = re.compile(
-    r"(?:--out-?dir|--out-?file|--output-path|(?<=\s)-[do])(?:=|\s+)[\"']?([^\s\"']+)",
+    r"(?:--out-?dir|--out-?file|--output-path|\b(?:babel|swc)\s[^&|;]*?\s-[do])(?:=|\s+)[\"']?([\w.@/-]+)",
     re.IGNORECASE,
 )
 _OUT_DIR = re.compile(r"^[^/\n]*\"outDir\"\s*:\s*\"([^\"]+)\"", re.MULTILINE)
@@ -149,7 +150,8 @@ def _build_outputs(scripts: Mapping[str, str], folder: Folder) -> Tuple[str, ...
 def _written_by(line: str, folder: Folder) -> Iterable[str]:
     """The top folders of what a build script writes, by the options of common programs."""
     for option in _OUT_OPTION.findall(line):
-        yield _top(option)
+        if _top(option) not in (".", "..", ""):
+            yield _top(option)
     for program, output in _WRITES.items():
         if re.search(rf"(?:^|[\s/]){re.escape(program)} build\b", line):
             yield output
@@ -162,11 +164,7 @@ def _written_by(line: str, folder: Folder) -> Iterable[str]:
 
 
 def _top(path: str) -> str:
-    return (
-        path[2:].split("/", maxsplit=1)[0]
-        if path.startswith("./")
-        else path.split("/", maxsplit=1)[0]
-    )
+    return posixpath.normpath(path).split("/", maxsplit=1)[0]
 
 
 def _build_sources(folder: Folder, outputs: FrozenSet[str]) -> Tuple[str, ...]:

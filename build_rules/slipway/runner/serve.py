@@ -144,10 +144,13 @@ def build_plugin_rules_on_demand() -> None:
     class OnDemand:
         def __init__(self, *arguments: Any) -> None:
             self.arguments = arguments
+            self.made: Any = None
 
         @property
         def scheduler(self) -> Any:
-            return build(*self.arguments).scheduler
+            if self.made is None:
+                self.made = build(*self.arguments)
+            return self.made.scheduler
 
     def resolve_plugins(self: Any, options: Any, *more: Any) -> Any:
         if options.bootstrap_options.for_global_scope().plugins:

@@ -123,6 +123,12 @@ def test_esbuild_writes_one_file() -> None:
     }
 
 
+def test_options_that_name_no_folder_of_the_application() -> None:
+    line = "tsc -d && vite build --outDir ../public && esbuild a --outdir=/tmp/x -o $OUT"
+    assert look({"build": line}, [], ["src"]) == {"static_dir": ""}
+    assert look({"build": "swc src -d lib && tsc -d"}, [], ["src"])["build_outputs"] == ("lib",)
+
+
 def test_vite_with_a_server_of_its_own() -> None:
     scripts = {
         "build": "npm run build:client && npm run build:server",

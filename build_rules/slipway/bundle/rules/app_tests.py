@@ -7,7 +7,7 @@ from typing import Any, List, Optional
 
 from pants.core.goals.test import TestFieldSet, TestRequest, TestResult, TestSubsystem
 from pants.core.util_rules.partitions import Partition, PartitionerType, Partitions
-from pants.engine.fs import EMPTY_FILE_DIGEST, AddPrefix, Digest
+from pants.engine.fs import AddPrefix, Digest
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import Target
 from pants.option.option_types import SkipOption
@@ -26,6 +26,7 @@ from slipway.npm.rules.manifest import Manifest, ManifestRequest, check_script
 from slipway.npm.targets import NpmLockField, PackageJsonField
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.build_step import FallibleStepResult, Step
+from slipway.step.rules.tested import as_test_result
 from slipway.toolchain.rules.image import BaseRoot
 
 _PLACEHOLDER = "no test specified"  # what `npm init` writes
@@ -126,16 +127,7 @@ async def test_app(
             ),
         ),
     )
-    return TestResult(
-        exit_code=result.exit_code,
-        stdout=result.stdout,
-        stdout_digest=EMPTY_FILE_DIGEST,
-        stderr=result.said if result.exit_code else result.stderr,
-        stderr_digest=EMPTY_FILE_DIGEST,
-        addresses=(field_set.address,),
-        output_setting=goal.output,
-        result_metadata=result.metadata,
-    )
+    return as_test_result(result, field_set.address, goal)
 
 
 def rules() -> Rules:

@@ -1,7 +1,7 @@
 """Starts a release as on a host, and reports what became of it; the start fails on its own.
 
-The release has a network of its own with loopback alone, a port that nobody else has, and the
-environment of a host: nothing of the machine that builds.
+The release has the network of a build step, in which loopback works, a random port, and the environment
+of a host: nothing of the machine that builds.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from typing import Any
 
 from pants.core.goals.test import TestFieldSet, TestRequest, TestResult, TestSubsystem
 from pants.engine.fs import (
-    EMPTY_FILE_DIGEST,
     AddPrefix,
     Digest,
     DigestContents,
@@ -23,6 +22,7 @@ from slipway.abi.policy import AbiPolicy
 from slipway.core import line_endings
 from slipway.core.rules.registration import Rules
 from slipway.step.rules.build_step import FallibleStepResult, Step
+from slipway.step.rules.tested import as_test_result
 from slipway.toolchain.programs import contract
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainImage, ToolchainImageRequest
@@ -83,16 +83,7 @@ async def test_toolchain(
             inputs=inputs,
         ),
     )
-    return TestResult(
-        exit_code=result.exit_code,
-        stdout=result.stdout,
-        stdout_digest=EMPTY_FILE_DIGEST,
-        stderr=result.said if result.exit_code else result.stderr,
-        stderr_digest=EMPTY_FILE_DIGEST,
-        addresses=(field_set.address,),
-        output_setting=goal.output,
-        result_metadata=result.metadata,
-    )
+    return as_test_result(result, field_set.address, goal)
 
 
 def rules() -> Rules:
