@@ -42,6 +42,18 @@ node_app_bundle(
 )
 release_tarball(name="release", bundle=":bundle", static="none", run_script="")
 """
+# A release of one member of npm workspaces, beside the release of all of them.
+MEMBER = "packages/a"
+MEMBER_BUILD_FILE = """\
+node_app_bundle(
+    name="bundle",
+    lockfile="//{folder}/package-lock.json",
+    runtime="//{runtimes}:{npm}",
+    build_script="",
+    runtime_sources=["index.js"],
+)
+release_tarball(name="release", bundle=":bundle", static="none", run_script="")
+"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ def _cases() -> Iterator[Case]:
 
 
 CASES = list(_cases())
+WORKSPACES = Case("v3-workspaces", NPM_8)
 # The long tier has every shape under every npm.
 QUICK = {"v1-mixed": NPM_6, **dict.fromkeys(("v3-local", "v3-mixed", "v3-workspaces"), NPM_8)}
 
@@ -85,6 +98,11 @@ def _write_app(folder: Path, case: Case, files: str) -> None:
     (folder / "BUILD").write_text(
         BUILD_FILE.format(npm=case.npm, runtimes=RUNTIMES, scripts=scripts)
     )
+    if case == WORKSPACES:
+        (folder / MEMBER / "index.js").write_text("")
+        (folder / MEMBER / "BUILD").write_text(
+            MEMBER_BUILD_FILE.format(npm=case.npm, runtimes=RUNTIMES, folder=case.folder)
+        )
 
 
 def _runtimes() -> str:
@@ -98,12 +116,10 @@ def _runtimes() -> str:
 @pytest.fixture(scope="module")
 def packaged(request: pytest.FixtureRequest) -> Iterator[Workspace]:
     """A workspace in which every case of this run and koa-kkl have been packaged."""
-    chosen = [
-        parameters["case"]
-        for item in request.session.items
-        for parameters in [getattr(getattr(item, "callspec", None), "params", {})]
-        if "case" in parameters
+    parameters = [
+        getattr(getattr(item, "callspec", None), "params", {}) for item in request.session.items
     ]
+    chosen = list(dict.fromkeys(one["case"] for one in parameters if "case" in one))
     with harness.scratch_folder("npm-") as scratch, npm_tools.file_server(scratch) as files:
         path = str(harness.tools_folder(scratch / "tools"))
         caches = shared.filled_caches(scratch / "caches", path)
@@ -116,6 +132,8 @@ def packaged(request: pytest.FixtureRequest) -> Iterator[Workspace]:
             (workspace.root / RUNTIMES / "BUILD").write_text(_runtimes())
             workspace.pants("generate-lockfiles").ok()
             releases = [f"//{case.folder}:release" for case in chosen]
+            if WORKSPACES in chosen:
+                releases.append(f"//{WORKSPACES.folder}/{MEMBER}:release")
             workspace.pants("package", f"//{KOA_KKL}:release", *releases).ok()
             yield workspace
 
@@ -150,6 +168,21 @@ def test_the_installed_trees_are_npms_own(packaged: Workspace, case: Case, tmp_p
     assert _differences(seen, _by_npm(app, case.npm, tmp_path)) == []
     omit = "--production" if case.npm.npm_version.startswith("6.") else "--omit=dev"
     assert _differences(packages, _by_npm(app, case.npm, tmp_path, omit)) == []
+
+
+@pytest.mark.parametrize("case", [WORKSPACES], ids=str)
+def test_the_packages_of_a_member_are_npms_own(
+    packaged: Workspace, case: Case, tmp_path: Path
+) -> None:
+    place = f"{case.folder}/{MEMBER}".replace("/", ".")
+    packages, _ = _in_release(packaged.release(f"{place}/release"))
+    options = ("--omit=dev", f"--workspace={MEMBER}")
+    assert (
+        _differences(packages, _by_npm(packaged.root / case.folder, case.npm, tmp_path, *options))
+        == []
+    )
+    assert "packages/a/node_modules/debug/package.json" in packages
+    assert not [path for path in packages if path.startswith("node_modules/mkdirp/")]
 
 
 def test_the_packages_of_koa_kkl_are_npms_own(packaged: Workspace, tmp_path: Path) -> None:

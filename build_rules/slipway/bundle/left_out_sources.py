@@ -28,13 +28,14 @@ _INDEXES = ("/index.js", "/index.ts", "/index.tsx")
 _MOST_PATHS, _MOST_FOLDERS = 100, 20
 
 
-def mentioned(output: str) -> FrozenSet[str]:
-    """The files of the application that the output may speak of, relative to its folder.
+def mentioned(output: str, member: str = "") -> FrozenSet[str]:
+    """The files that the output may speak of, relative to the folder of the lockfile.
 
-    A relative path counts from the application's folder, and from each folder in the output.
+    A relative path counts from the application's folder, which is `member` in npm workspaces, and from
+    each folder in the output.
     """
     absolute, relative = _paths(output)
-    folders = [""]
+    folders = [member]
     for path in absolute[:_MOST_FOLDERS]:
         folders.extend((path, posixpath.dirname(path)))
     found: Set[str] = set(absolute)
@@ -63,4 +64,9 @@ def _paths(output: str) -> Tuple[List[str], List[str]]:
 
 def patterns(files: Iterable[str]) -> List[str]:
     """Globs for the field that leaves the files out: their top folders, or the files themselves."""
-    return sorted({f"{one.split('/')[0]}/**" if "/" in one else one for one in files})
+    return sorted(
+        {
+            f"{one.split('/')[0]}/**" if "/" in one and not one.startswith("//") else one
+            for one in files
+        }
+    )

@@ -99,21 +99,26 @@ class DropForeignBinariesField(BoolField):
     )
 
 
-class BuildSourcesField(GlobsField):
+class BundleGlobsField(GlobsField):
+    from_build_root = True
+
+
+class BuildSourcesField(BundleGlobsField):
     alias = "build_sources"
     default = BUILD_SOURCES
     help = help_text(
         """
         The files that the build script reads, besides package.json, the installed packages and the
         files of `file:` folders and workspaces. A change in one of these files runs the build
-        script again.
+        script again. In npm workspaces, a path with `//` is relative to the build root, for files
+        above the application such as `//tsconfig.base.json`.
 
         Example: `build_sources=["src/**", "build/**", "webpack.config.js"]`.
         """
     )
 
 
-class RuntimeSourcesField(GlobsField):
+class RuntimeSourcesField(BundleGlobsField):
     alias = "runtime_sources"
     default = ("service/**",)
     help = help_text(
@@ -165,7 +170,8 @@ class BuildOutputsField(StringSequenceField):
         """
         The files and folders that the build script writes, relative to the application's folder.
         The build fails if an output is missing. Slipway reports files that the script writes
-        elsewhere and leaves them out of the release.
+        elsewhere and leaves them out of the release. In npm workspaces, a path with `//` is
+        relative to the build root, such as `//packages/lib/dist` of a member that the script builds.
 
         Example: `build_outputs=["dist", "service/views"]`.
         """
@@ -227,7 +233,7 @@ class TestScriptField(StringField):
     )
 
 
-class TestSourcesField(GlobsField):
+class TestSourcesField(BundleGlobsField):
     alias = "test_sources"
     default = ("**", "!**/node_modules/**")
     help = help_text(

@@ -43,13 +43,20 @@ class OneAddressField(SpecialCasedDependencies):
 
 
 class BelowFolderMixin(Field):
-    """Paths and globs relative to the target's folder, which they must not leave."""
+    """Paths and globs relative to the target's folder, which they must not leave.
+
+    With `from_build_root`, those that start with `//` are relative to the build root instead.
+    """
+
+    from_build_root: ClassVar[bool] = False
 
     @classmethod
     def compute_value(cls, raw_value: Any, address: Address) -> Any:
         value = super().compute_value(raw_value, address)
         for path in (value,) if isinstance(value, str) else value or ():
             plain = path[1:] if path.startswith("!") else path
+            if cls.from_build_root and plain.startswith("//"):
+                plain = plain[2:]
             if plain.startswith("/") or ".." in plain.split("/"):
                 folder = address.spec_path or "the build root"
                 raise InvalidFieldException(
@@ -59,13 +66,24 @@ class BelowFolderMixin(Field):
         return value
 
 
+def in_build_root(folder: str, path: str) -> str:
+    """A path of a field as a path in the build root; `folder` is the target's folder."""
+    return path[2:] if path.startswith("//") else os.path.join(folder, path)
+
+
+def as_in_field(folder: str, path: str) -> str:
+    """A path in the build root as a path of a field; `folder` is the target's folder."""
+    inside = os.path.relpath(path, folder or ".")
+    return f"//{path}" if inside.startswith("../") else inside
+
+
 class FileField(BelowFolderMixin, StringField, AsyncFieldMixin, SecondaryOwnerMixin):
     """A single file below the target's folder, in addition to its sources field."""
 
     @property
     def path(self) -> Optional[str]:
         """The path relative to the build root."""
-        return os.path.join(self.address.spec_path, self.value) if self.value else None
+        return in_build_root(self.address.spec_path, self.value) if self.value else None
 
     @property
     def filespec(self) -> Filespec:
@@ -79,9 +97,9 @@ class GlobsField(BelowFolderMixin, StringSequenceField, AsyncFieldMixin, Seconda
         """The globs relative to the build root."""
         folder = self.address.spec_path
         return tuple(
-            "!" + os.path.join(folder, glob[1:])
+            "!" + in_build_root(folder, glob[1:])
             if glob.startswith("!")
-            else os.path.join(folder, glob)
+            else in_build_root(folder, glob)
             for glob in self.value or ()
         )
 

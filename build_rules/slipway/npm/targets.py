@@ -36,10 +36,14 @@ class PackageJsonField(BelowFolderMixin, SingleSourceField):
 class NpmLockField(FileField):
     alias = "lockfile"
     default = "package-lock.json"
+    from_build_root = True
     help = help_text(
         """
         The npm lockfile, version 1, 2 or 3. `./pants generate-lockfiles` writes the fetch lock,
-        `npm-fetch.lock`, to the same folder.
+        `npm-fetch.lock`, to the same folder. For an application in npm workspaces, name their
+        lockfile, as a path from the build root: `lockfile="//shop/package-lock.json"`. The release
+        then contains this application with its own production packages, and the members of the
+        workspaces that it uses.
 
         Example: `lockfile="package-lock.json"`.
         """

@@ -53,6 +53,8 @@ _OUT_OPTION = re.compile(
     re.IGNORECASE,
 )
 _OUT_DIR = re.compile(r"^[^/\n]*\"outDir\"\s*:\s*\"([^\"]+)\"", re.MULTILINE)
+_TSCONFIGS = ("tsconfig.build.json", "tsconfig.json")
+_EXTENDS = re.compile(r"^[^/\n]*\"extends\"\s*:\s*\"(\.[^\"]+\.json)\"", re.MULTILINE)
 _READS_ARGUMENTS = re.compile(r"\bprocess\.argv\b")
 # Files of tools, of the repository and of npm, which no build reads; or which hold secrets.
 _NEVER_SOURCES = (
@@ -70,24 +72,29 @@ _NEVER_SOURCES = (
 
 @dataclass(frozen=True)
 class Folder:
-    """The names in an application's folder, and the texts of files that say more about its build."""
+    """The names in an application's folder, and the texts of files that say more about its build.
+
+    `path` is the folder itself, from the build root, and `lockfile` the lockfile of its npm workspaces.
+    """
 
     files: Tuple[str, ...]
     folders: Tuple[str, ...]
     texts: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    lockfile: str = ""
 
 
 def files_to_read(manifest: Mapping[str, Any]) -> Tuple[str, ...]:
     """The files whose texts `bundle_fields` looks at, as far as they exist."""
     scripts = text_map(manifest.get("scripts"))
     started = start_command.files_to_start("build", scripts)
-    return (*started, "tsconfig.json", "tsconfig.build.json")
+    return (*started, *_TSCONFIGS)
 
 
 def bundle_fields(manifest: Mapping[str, Any], folder: Folder) -> Dict[str, Any]:
     """The fields of the bundle."""
     scripts = text_map(manifest.get("scripts"))
-    fields: Dict[str, Any] = {}
+    fields: Dict[str, Any] = {"lockfile": f"//{folder.lockfile}"} if folder.lockfile else {}
     outputs: Tuple[str, ...] = ()
     if "build" not in scripts:
         fields["build_script"] = ""
@@ -156,7 +163,7 @@ def _written_by(line: str, folder: Folder) -> Iterable[str]:
         if re.search(rf"(?:^|[\s/]){re.escape(program)} build\b", line):
             yield output
     if re.search(r"(?:^|[\s/])tsc\b", line):
-        for name in ("tsconfig.build.json", "tsconfig.json"):
+        for name in _TSCONFIGS:
             named = _OUT_DIR.search(folder.texts.get(name, ""))
             if named and named.group(1) not in (".", "./"):
                 yield _top(named.group(1))
@@ -176,12 +183,22 @@ def _build_sources(folder: Folder, outputs: FrozenSet[str]) -> Tuple[str, ...]:
     ]
     files = [one for one in folder.files if not _matches(one, (*_NEVER_SOURCES, ".*"))]
     others = sorted(one for one in files if not _matches(one, BUILD_SOURCES))
+    others.extend(_extended(folder))
     if not others and not [one for one in folders if f"{one}/**" not in BUILD_SOURCES]:
         return ()
     patterns = [
         one for one in BUILD_SOURCES if any(_matches(name, (one,)) for name in folder.files)
     ]
     return (*(f"{one}/**" for one in folders), *patterns, *others)
+
+
+def _extended(folder: Folder) -> Iterable[str]:
+    """The configurations above the application that its own configuration of TypeScript extends."""
+    if not folder.lockfile:
+        return ()
+    found = (_EXTENDS.search(text) for name, text in folder.texts.items() if name in _TSCONFIGS)
+    paths = (posixpath.normpath(posixpath.join(folder.path, one.group(1))) for one in found if one)
+    return sorted({f"//{one}" for one in paths if not one.startswith(("..", f"{folder.path}/"))})
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -9,11 +9,15 @@ from slipway.core import placeholders
 
 @dataclass(frozen=True)
 class Launcher:
-    """`env_file` is a path on the host, or empty; `run_script` runs the application in the foreground."""
+    """`env_file` is a path on the host, or empty; `run_script` runs the application in the foreground.
+
+    `member` is the application's folder in the release, if it is a member of npm workspaces.
+    """
 
     server_env: str
     env_file: str
     run_script: str
+    member: str = ""
 
     def fill(self, template: str) -> str:
         return placeholders.fill(template, asdict(self))

@@ -288,7 +288,7 @@ BAD: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
         'build_outputs=["../dist"]',
         "",
         (
-            '"../dist" is not a normalised path in the application\'s folder',
+            '"../dist" is not a normalised path in the folder of the application',
             "in:    app:bundle, field build_outputs",
         ),
     ),

@@ -55,5 +55,13 @@ def test_a_long_output_has_an_end() -> None:
     assert len(mentioned(text)) < 100_000
 
 
+def test_a_member_of_workspaces() -> None:
+    said = "error TS5083: Cannot read file '/build/app/tsconfig.base.json'. Not found: ./src/a.ts"
+    found = mentioned(said, "apps/web")
+    assert {"tsconfig.base.json", "apps/web/src/a.ts"} <= found
+    files = ["src/a.ts", "//tsconfig.base.json", "index.js"]
+    assert patterns(files) == ["//tsconfig.base.json", "index.js", "src/**"]
+
+
 def test_patterns_name_top_folders() -> None:
     assert patterns(["lib/a.js", "lib/b/c.js", "x.json"]) == ["lib/**", "x.json"]

@@ -164,3 +164,27 @@ def test_what_runs_in_the_foreground(scripts: Dict[str, str], fields: Dict[str, 
 
 def test_scripts_that_are_not_an_object_are_ignored() -> None:
     assert bundle_fields({"scripts": []}, Folder((), ("service",))) == {"build_script": ""}
+
+
+def test_a_member_of_workspaces_names_their_lockfile_and_what_its_configuration_extends() -> None:
+    texts = {"tsconfig.json": '{\n  "extends": "../../config/base.json"\n}\n'}
+    folder = Folder(
+        ("package.json", "tsconfig.json"),
+        ("src",),
+        texts,
+        path="shop/apps/web",
+        lockfile="shop/package-lock.json",
+    )
+    fields = bundle_fields({"scripts": {"build": "tsc", "start": "node dist/main"}}, folder)
+    assert fields["lockfile"] == "//shop/package-lock.json"
+    assert fields["build_sources"][-1] == "//shop/config/base.json"
+
+
+@pytest.mark.parametrize(
+    "extended", ["./base.json", "@tsconfig/node16/tsconfig.json", "../../../../../x.json"]
+)
+def test_a_configuration_that_extends_nothing_above_the_member(extended: str) -> None:
+    texts = {"tsconfig.json": f'{{\n  "extends": "{extended}"\n}}\n'}
+    folder = Folder((), (), texts, path="shop/apps/web", lockfile="shop/package-lock.json")
+    fields = bundle_fields({"scripts": {"build": "tsc", "start": "node dist/main"}}, folder)
+    assert "build_sources" not in fields

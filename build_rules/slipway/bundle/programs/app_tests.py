@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import NamedTuple, Tuple
 
@@ -15,10 +16,14 @@ from slipway.step.interface import Output, StepProgram
 
 @dataclass(frozen=True)
 class Arguments:
-    """The npm script; `executables` are the executable files among the sources."""
+    """The npm script; `executables` are the executable files among the sources.
+
+    `member` is the application's folder in npm workspaces.
+    """
 
     script: str
     executables: Tuple[str, ...]
+    member: str = ""
 
 
 class Outputs(NamedTuple):
@@ -32,7 +37,10 @@ OUTPUTS = Outputs()
 def test(arguments: Arguments) -> None:
     lay_out(arguments.executables)
     script = arguments.script
-    status, _ = node_process.npm(["run", script], APP, {"CI": "true"}, app=APP, subject=subject())
+    folder = os.path.join(APP, arguments.member)
+    status, _ = node_process.npm(
+        ["run", script], folder, {"CI": "true"}, app=APP, subject=subject(arguments.member)
+    )
     if status != 0:
         raise SlipwayError(
             f'the script "{script}" failed with exit status {status}',

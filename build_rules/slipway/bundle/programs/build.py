@@ -31,6 +31,7 @@ class Arguments:
 
     `outputs` are the files and folders that the script must write; `executables` are the executable
     files among the sources. `production` are the packages of a release by path, as `name@version`.
+    `member` is the application's folder in npm workspaces; paths are relative to the lockfile's folder.
     """
 
     script: str
@@ -41,6 +42,7 @@ class Arguments:
     outputs: Tuple[str, ...]
     executables: Tuple[str, ...]
     production: Mapping[str, str]
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ OUTPUTS = Outputs()
 
 def build(arguments: Arguments) -> None:
     installed = InstalledFiles(APP, lay_out(arguments.executables), arguments.production)
-    application = subject()
+    application = subject(arguments.member)
     before = _files()
     for script in arguments.lifecycle_scripts:
         _run_script(script, [], application, arguments)
@@ -119,7 +121,11 @@ def _run_script(
 ) -> None:
     extra = {"SERVER_ENV": arguments.server_env, **arguments.env}
     status, last = node_process.npm(
-        ["run", script, *more], APP, extra, app=APP, subject=application
+        ["run", script, *more],
+        os.path.join(APP, arguments.member),
+        extra,
+        app=APP,
+        subject=application,
     )
     if status != 0:
         said = " ".join(["npm run", script, *more])

@@ -22,9 +22,12 @@ def lay_out(executables: Sequence[str]) -> List[str]:
     return archives
 
 
-def subject() -> Subject:
-    """The application by its package.json among the inputs, which no script can change."""
-    with open("in/sources/package.json", encoding="utf-8") as file:
+def subject(member: str) -> Subject:
+    """The application by its package.json among the inputs, which no script can change.
+
+    `member` is its folder in npm workspaces.
+    """
+    with open(os.path.join("in/sources", member, "package.json"), encoding="utf-8") as file:
         manifest = json.load(file)
     name, version = str(manifest.get("name", "")), str(manifest.get("version", ""))
     return Subject(name, version, text_map(manifest.get("scripts")))

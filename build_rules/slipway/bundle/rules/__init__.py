@@ -12,6 +12,7 @@ from slipway.bundle.rules import (
     line_endings,
     linked_folders,
     patches,
+    sources,
 )
 from slipway.bundle.targets import NodeAppBundle
 from slipway.core.rules.registration import Rules, TargetTypes
@@ -26,6 +27,7 @@ _MODULES = (
     line_endings,
     linked_folders,
     patches,
+    sources,
 )
 
 

@@ -47,7 +47,7 @@ async def _require_compiled(
     """
     left = [one for one in app.read.lock.link_targets if one not in compiled]
     there = await Get(
-        Paths, PathGlobs([os.path.join(field_set.folder, one, "binding.gyp") for one in left])
+        Paths, PathGlobs([os.path.join(field_set.top, one, "binding.gyp") for one in left])
     )
     if there.files:
         raise SlipwayErrors(
@@ -81,13 +81,13 @@ async def find_addons(request: AppRequest) -> AddonsOfApp:
             what="an addon of a bundle",
             where=where,
         )
-        path = os.path.relpath(addon.folder, field_set.folder)
+        path = os.path.relpath(addon.folder, field_set.top or ".")
         if path not in app.read.lock.link_targets:
             raise SlipwayError(
                 f'the application does not link the addon "{addon.origin}"',
                 where=where,
                 found=f"no link to {path} in {app.read.lock.path}",
-                next=f"cd {field_set.folder} && npm install ./{path}",
+                next=f"cd {field_set.top or '.'} && npm install ./{path}",
             )
         found.append((path, addon))
     await _require_compiled(app, [path for path, _ in found], field_set)

@@ -29,7 +29,7 @@ from slipway.bundle.targets import (
 )
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
-from slipway.core.targets import entries_of
+from slipway.core.targets import as_in_field, entries_of, in_build_root
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.rules.install import InstallRequest
 from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
@@ -74,6 +74,35 @@ class NodeAppBundleFieldSet(FieldSet):
     @property
     def folder(self) -> str:
         return os.path.dirname(self.package_json.file_path)
+
+    @property
+    def top(self) -> str:
+        """The folder of the lockfile: paths in the release are relative to it."""
+        return os.path.dirname(self.lockfile.path or "")
+
+    @property
+    def member(self) -> str:
+        """The application's folder in the release; empty except for a member of npm workspaces."""
+        path = os.path.relpath(self.folder or ".", self.top or ".")
+        return "" if path == "." else path
+
+    @property
+    def outputs(self) -> Tuple[str, ...]:
+        """The build outputs, as paths in the release."""
+        return tuple(self.in_release(path) for path in self.build_outputs.value or ())
+
+    @property
+    def static(self) -> str:
+        """The folder of the static files, as a path in the release; empty without any."""
+        return self.in_release(self.static_dir.value) if self.static_dir.value else ""
+
+    def in_release(self, path: str) -> str:
+        """A path of a field as a path in the release."""
+        return os.path.relpath(in_build_root(self.folder, path), self.top or ".")
+
+    def in_field(self, path: str) -> str:
+        """A path from the build root as the globs of this target name it."""
+        return as_in_field(self.address.spec_path, path)
 
     @property
     def origin(self) -> str:
@@ -182,7 +211,7 @@ async def read_app(request: AppRequest) -> App:
         NpmLockRequest(field_set.lockfile.path or "", path, field_set.origin),
     )
     # Only the install needs the fetch lock; reading it here reports an outdated one before any download.
-    await Get(FetchLock, FetchLockRequest(read.lock))
+    await Get(FetchLock, FetchLockRequest(read.whole))
     return App(manifest, read)
 
 

@@ -16,10 +16,9 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.programs import app_tests
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
-from slipway.bundle.rules.linked_folders import LinkedFolders
+from slipway.bundle.rules.sources import Sources, SourcesRequest
 from slipway.bundle.targets import TestScriptField, TestSourcesField
 from slipway.core.rules.registration import Rules
-from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
 from slipway.npm.rules.manifest import Manifest, ManifestRequest, check_script
@@ -92,35 +91,25 @@ async def test_app(
 ) -> TestResult:
     field_set = batch.single_element
     request = AppRequest(field_set)
-    app, linked, runtime, installed = await MultiGet(
+    app, runtime, installed, sources = await MultiGet(
         Get(App, AppRequest, request),
-        Get(LinkedFolders, AppRequest, request),
         Get(Runtime, AppRequest, request),
         Get(InstalledPackages, AppRequest, request),
-    )
-    sources = await Get(
-        AppFiles,
-        AppFilesRequest(
-            field_set.folder,
-            (
-                *field_set.test_sources.globs(),
-                app.manifest.path,
-                *linked.globs(field_set.folder, production=False),
-            ),
-            excluded=field_set.build_outputs.value or (),
-        ),
+        Get(Sources, SourcesRequest(field_set, field_set.test_sources)),
     )
     result = await Get(
         FallibleStepResult,
         Step(
             app_tests.PROGRAM(
-                app_tests.Arguments(field_set.test_script.value or "", sources.executables)
+                app_tests.Arguments(
+                    field_set.test_script.value or "", sources.found.executables, field_set.member
+                )
             ),
             trees=(*base.trees, runtime.tree),
             outputs=app_tests.OUTPUTS,
             description=f"Test {app.name}",
             origin=field_set.origin,
-            inputs=await Get(Digest, AddPrefix(sources.digest, "sources")),
+            inputs=await Get(Digest, AddPrefix(sources.found.digest, "sources")),
             large=FrozenDict({"installed": installed.everything}),
             words=FrozenDict(
                 package_json=app.manifest.path, resolve=resolve_name(app.read.lock.path)

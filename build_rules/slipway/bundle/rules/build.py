@@ -10,8 +10,6 @@ from typing import Dict, Sequence, Tuple
 from pants.engine.fs import (
     AddPrefix,
     Digest,
-    DigestContents,
-    DigestSubset,
     PathGlobs,
     Paths,
 )
@@ -19,21 +17,20 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
-from slipway.bundle import left_out_sources, secrets
+from slipway.bundle import left_out_sources
 from slipway.bundle.programs import build, pack_app
-from slipway.bundle.rules import line_endings
+from slipway.bundle.rules import warnings
 from slipway.bundle.rules.addons import AddonsOfApp
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
-from slipway.bundle.rules.line_endings import ConvertedFiles, ConvertedFilesRequest
 from slipway.bundle.rules.linked_folders import LinkedFolders, check_decisions
 from slipway.bundle.rules.patches import UnpatchedPackages, production_packages
+from slipway.bundle.rules.sources import Sources, SourcesRequest
 from slipway.bundle.targets import RuntimeSourcesField
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.install_report import InstalledPackage, InstallReport
-from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
 from slipway.npm.rules.manifest import check_script
@@ -48,7 +45,6 @@ from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import BaseRoot
 
 logger = logging.getLogger(__name__)
-_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -126,15 +122,15 @@ def _check_fields(
             otherwise='set build_script="" if there is nothing to build',
         )
     _check_lifecycle(field_set, app)
-    decisions.check(field_set.decisions(), app.read.lock.packages, f"{where} install_scripts")
+    decisions.check(field_set.decisions(), app.read.whole.packages, f"{where} install_scripts")
     check_decisions(linked, field_set.decisions(), f"{where} install_scripts")
     for opposite in decisions.contradictions(
         field_set.decisions(), app.read.lock.packages, app.read.loaded_manifests["package.json"]
     ):
         logger.warning(f"{where} install_scripts: {opposite}")
-    check_plain_paths(field_set.build_outputs.value or (), f"{where} build_outputs")
+    check_plain_paths(field_set, field_set.build_outputs.value or (), f"{where} build_outputs")
     if field_set.static_dir.value:
-        check_plain_paths([field_set.static_dir.value], f"{where} static_dir")
+        check_plain_paths(field_set, [field_set.static_dir.value], f"{where} static_dir")
 
 
 def _check_lifecycle(field_set: NodeAppBundleFieldSet, app: App) -> None:
@@ -151,12 +147,15 @@ def _check_lifecycle(field_set: NodeAppBundleFieldSet, app: App) -> None:
         )
 
 
-async def _left_out(folder: str, said: str, sources: Sequence[str]) -> Tuple[str, ...]:
+async def _left_out(
+    field_set: NodeAppBundleFieldSet, said: str, sources: Sequence[str]
+) -> Tuple[str, ...]:
     """The files of the application that a failed script mentions and that are not in its sources."""
-    wanted = left_out_sources.mentioned(said)
-    there = await Get(Paths, PathGlobs([os.path.join(folder, one) for one in sorted(wanted)]))
-    files = (os.path.relpath(path, folder or ".") for path in there.files)
-    return tuple(sorted(set(files) - set(sources)))
+    top = field_set.top
+    wanted = left_out_sources.mentioned(said, field_set.member)
+    there = await Get(Paths, PathGlobs([os.path.join(top, one) for one in sorted(wanted)]))
+    known = {os.path.join(top, one) for one in sources}
+    return tuple(sorted(field_set.in_field(path) for path in there.files if path not in known))
 
 
 def _advice(left_out: Sequence[str], field_set: NodeAppBundleFieldSet) -> str:
@@ -165,7 +164,7 @@ def _advice(left_out: Sequence[str], field_set: NodeAppBundleFieldSet) -> str:
         return ""
     shown = ", ".join(f'"{one}"' for one in left_out_sources.patterns(left_out))
     return (
-        f"\n         the application contains {', '.join(left_out[:_MOST_NAMED])}, which its build does "
+        f"\n         the application contains {', '.join(left_out[: warnings.MOST_NAMED])}, which its build does "
         f"not see:\n         add {shown} to build_sources in {field_set.origin}"
     )
 
@@ -176,27 +175,15 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
     script = field_set.build_script.value
     if not script:
         return BuiltClient(EMPTY_DIGEST)
-    app, runtime, linked = await MultiGet(
-        Get(App, AppRequest(field_set)),
-        Get(Runtime, AppRequest(field_set)),
-        Get(LinkedFolders, AppRequest(field_set)),
+    app, runtime = await MultiGet(
+        Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
     )
     server_env = field_set.server_env.value or ""
-    installed, sources = await MultiGet(
+    installed, gathered = await MultiGet(
         Get(InstalledPackages, AppRequest(field_set)),
-        Get(
-            AppFiles,
-            AppFilesRequest(
-                field_set.folder,
-                (
-                    *field_set.build_sources.globs(),
-                    app.manifest.path,
-                    *linked.globs(field_set.folder, production=False),
-                ),
-                excluded=field_set.build_outputs.value or (),
-            ),
-        ),
+        Get(Sources, SourcesRequest(field_set, field_set.build_sources)),
     )
+    sources = gathered.found
     inputs = await Get(Digest, AddPrefix(sources.digest, "sources"))
     result = await Get(
         FallibleStepResult,
@@ -211,9 +198,10 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
                     lifecycle_scripts=tuple(field_set.lifecycle_scripts.value or ()),
                     server_env=server_env,
                     env=entries_of(field_set.build_env),
-                    outputs=tuple(field_set.build_outputs.value or ()),
+                    outputs=field_set.outputs,
                     executables=sources.executables,
                     production=_production(app),
+                    member=field_set.member,
                 )
             ),
             trees=(*base.trees, runtime.tree),
@@ -229,10 +217,10 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
         ),
     )
     if result.exit_code != 0:
-        left_out = await _left_out(field_set.folder, result.said, sources.files)
+        left_out = await _left_out(field_set, result.said, sources.files)
         raise SlipwayError(f"{field_set.origin}: {result.said}{_advice(left_out, field_set)}")
     report = await outputs.read_report(result.digest, build.OUTPUTS.report)
-    _report_undeclared(report.undeclared, field_set)
+    warnings.undeclared_files(report.undeclared, field_set)
     return BuiltClient(await outputs.take(result.digest, build.OUTPUTS.built), report.undeclared)
 
 
@@ -244,48 +232,6 @@ def _production(app: App) -> Dict[str, str]:
     }
 
 
-def _report_undeclared(paths: Sequence[str], field_set: NodeAppBundleFieldSet) -> None:
-    if paths:
-        logger.warning(
-            f"{field_set.origin}: the build script also wrote {_listed(paths)}; "
-            "the release contains only files of the field build_outputs"
-        )
-
-
-def _listed(paths: Sequence[str]) -> str:
-    shown = paths[:_MOST_NAMED]
-    more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
-    return ", ".join(shown) + more
-
-
-async def _tell_converted_files(field_set: NodeAppBundleFieldSet, app: App) -> None:
-    # Git is slow in a large application, and these two files are text in every one.
-    if "\r\n" in app.read.lock.text or "\r\n" in app.read.manifests["package.json"]:
-        request = ConvertedFilesRequest(field_set.folder, field_set.origin)
-        line_endings.tell(await Get(ConvertedFiles, ConvertedFilesRequest, request), request)
-
-
-async def _tell_secrets(field_set: NodeAppBundleFieldSet, server: AppFiles) -> None:
-    suspects = secrets.named_like_secrets(server.files)
-    if not suspects:
-        return
-    # A name with the characters of a glob may match nothing; its file counts without its content.
-    subset = await Get(Digest, DigestSubset(server.digest, PathGlobs(suspects)))
-    contents = dict.fromkeys(suspects, b"")
-    for file in await Get(DigestContents, Digest, subset):
-        if file.path in contents:
-            contents[file.path] = file.content
-    found = secrets.with_secrets(contents)
-    if found:
-        top = field_set.address.spec_path or "."
-        paths = [os.path.relpath(os.path.join(field_set.folder, path), top) for path in found]
-        globs = ", ".join(f'"!{path}"' for path in paths[:_MOST_NAMED])
-        logger.warning(
-            f"{field_set.origin}: the release contains {len(found)} files that look like secrets: "
-            f"{_listed(found)}\nnext: to leave them out, add to runtime_sources: {globs}"
-        )
-
-
 @rule(desc="Bundle application")
 async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     field_set = request.field_set
@@ -293,22 +239,14 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         Get(App, AppRequest(field_set)), Get(LinkedFolders, AppRequest(field_set))
     )
     _check_fields(field_set, app, linked, slipway.server_envs)
-    _tell_scripts_that_do_not_run(field_set, app)
+    warnings.scripts_that_do_not_run(field_set, app)
     await Get(UnpatchedPackages, AppRequest(field_set))
-    server = await Get(
-        AppFiles,
-        AppFilesRequest(
-            field_set.folder,
-            (
-                *field_set.runtime_sources.globs(),
-                app.manifest.path,
-                *linked.globs(field_set.folder, production=True),
-            ),
-            excluded=field_set.build_outputs.value or (),
-        ),
+    gathered = await Get(
+        Sources, SourcesRequest(field_set, field_set.runtime_sources, is_production=True)
     )
-    await _tell_converted_files(field_set, app)
-    await _tell_secrets(field_set, server)
+    server = gathered.found
+    await warnings.converted_files(field_set, app)
+    await warnings.secrets_in(field_set, server)
     _check_server_files(await Get(Paths, PathGlobs(field_set.runtime_sources.globs())), field_set)
     # Check all fields first: a mistake is reported before Slipway fetches or runs anything.
     toolchain = await Get(ToolchainOfApp, AppRequest(field_set))
@@ -327,7 +265,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         Step(
             pack_app.PROGRAM(
                 pack_app.Arguments(
-                    static_dir=field_set.static_dir.value or "",
+                    static_dir=field_set.static,
                     static_base_url=field_set.static_base_url.for_env(server_env),
                     executables=server.executables,
                     addons=tuple(linked.path for linked in addons.addons),
@@ -371,22 +309,6 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         server_env,
         FrozenDict(field_set.build_env.value or {}),
     )
-
-
-# Scripts that only set up a developer's working copy.
-_OF_DEVELOPERS = ("husky", "only-allow", "simple-git-hooks", "lefthook", "check-node-version")
-
-
-def _tell_scripts_that_do_not_run(field_set: NodeAppBundleFieldSet, app: App) -> None:
-    for event in ("preinstall", "install", "postinstall"):
-        script = app.manifest.scripts.get(event)
-        listed = event in (field_set.lifecycle_scripts.value or ())
-        if script and not listed and not any(word in script for word in _OF_DEVELOPERS):
-            logger.warning(
-                f'{field_set.origin}: Slipway does not run the script "{event}" of '
-                f"{app.manifest.path}: {script}; if the build needs it, set "
-                f'lifecycle_scripts=["{event}"]'
-            )
 
 
 def _check_server_files(matched: Paths, field_set: NodeAppBundleFieldSet) -> None:

@@ -6,6 +6,7 @@ from typing import Iterable, Sequence
 
 from pants.engine.addresses import Address
 
+from slipway.bundle.rules.app import NodeAppBundleFieldSet
 from slipway.bundle.targets import ServerEnvField
 from slipway.core.errors import SlipwayError, nearest
 
@@ -24,12 +25,15 @@ def check_server_env(field: ServerEnvField, known: Sequence[str], target: Addres
     return value
 
 
-def check_plain_paths(paths: Iterable[str], where: str) -> None:
+def check_plain_paths(field_set: NodeAppBundleFieldSet, paths: Iterable[str], where: str) -> None:
+    """Raises SlipwayError for a path that is not in the application's folder, or in its workspaces."""
     for path in paths:
-        parts = path.split("/")
-        if {"", ".", "..", "node_modules"} & set(parts):
+        parts = (path[2:] if path.startswith("//") else path).split("/")
+        is_plain = not {"", ".", "..", "node_modules"} & set(parts)
+        if not is_plain or field_set.in_release(path).split("/")[0] in (".", ".."):
+            place = f'"{field_set.top}"' if path.startswith("//") else "the application"
             raise SlipwayError(
-                f'"{path}" is not a normalised path in the application\'s folder',
+                f'"{path}" is not a normalised path in the folder of {place}',
                 where=where,
                 found=path,
                 next='use a path such as "dist" or "service/views"',

@@ -25,7 +25,7 @@ from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
 from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.npm.rules.compile import InstalledPackages
-from slipway.npm.rules.locks import folders_of_resolves, resolve_name
+from slipway.npm.rules.locks import LockUsers, LockUsersRequest, folders_of_resolves, resolve_name
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
@@ -85,15 +85,18 @@ async def export_apps(_: ExportNodeApps, goal: ExportSubsystem) -> ExportResults
     folders = folders_of_resolves(goal.resolve)
     if not folders:
         return ExportResults(())
+    users = await Get(LockUsers, LockUsersRequest(folders))
     targets = await Get(
-        DeclaredTargets, DeclaredTargetsRequest(NodeAppBundleFieldSet.required_fields, folders)
+        DeclaredTargets,
+        DeclaredTargetsRequest(NodeAppBundleFieldSet.required_fields, users.folders),
     )
+    # By folder: each member of npm workspaces has its own packages.
     wanted: Dict[str, NodeAppBundleFieldSet] = {}
     for target in targets:
         field_set = NodeAppBundleFieldSet.create(target)
         name = resolve_name(field_set.lockfile.path or "")
         if name in goal.resolve:
-            wanted.setdefault(name, field_set)
+            wanted.setdefault(field_set.folder, field_set)
     return ExportResults(
         await MultiGet(
             Get(ExportResult, _ExportAppRequest(field_set)) for field_set in wanted.values()

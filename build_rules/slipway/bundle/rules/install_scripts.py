@@ -67,7 +67,7 @@ async def find_scripted_packages(request: AppRequest) -> ScriptedPackages:
     install = await Get(InstallRequest, AppRequest, request)
     unpacked, fetched = await MultiGet(
         Get(UnpackedPackages, InstallRequest, install),
-        Get(FetchLock, FetchLockRequest(install.read.lock)),
+        Get(FetchLock, FetchLockRequest(install.read.whole)),
     )
     by_path = {one.path: one for one in install.read.lock.packages}
     linked = await Get(LinkedFolders, AppRequest, request)
@@ -125,9 +125,10 @@ class _PinFile:
 async def pin_binaries(request: PinRequest) -> NewPins:
     install = await Get(InstallRequest, AppRequest(request.field_set))
     lock = install.read.lock
-    fetched = await Get(FetchLock, FetchLockRequest(lock))
+    whole = install.read.whole
+    fetched = await Get(FetchLock, FetchLockRequest(whole))
     packages = _named(lock.packages, request)
-    before = {*fetched.binaries, *(one for one in request.already if is_wanted(one, lock))}
+    before = {*fetched.binaries, *(one for one in request.already if is_wanted(one, whole))}
     pins: List[PinnedBinary] = []
     for package in packages:
         label = (package.name, package.version)

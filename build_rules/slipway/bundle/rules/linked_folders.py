@@ -92,7 +92,8 @@ async def find_linked_folders(request: AppRequest) -> LinkedFolders:
     compiled = {address.spec_path for address in addons}
     links: Dict[str, List[Package]] = {}
     for package in lock.packages:
-        if package.kind == LINK and package.target:
+        # npm also links the application itself, if it is a member of workspaces.
+        if package.kind == LINK and package.target and package.target != lock.member:
             links.setdefault(package.target, []).append(package)
     found = []
     for path, packages in sorted(links.items()):
@@ -103,7 +104,7 @@ async def find_linked_folders(request: AppRequest) -> LinkedFolders:
                 path,
                 packages[0],
                 any(package.path in production for package in packages),
-                os.path.join(field_set.folder, path) in compiled,
+                os.path.join(field_set.top, path) in compiled,
                 tuple(sorted(native_packages.scripts_of_folder(manifest).items())),
             )
         )

@@ -13,9 +13,8 @@ from slipway.bundle import patches
 from slipway.bundle.rules.app import App, AppRequest
 from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
-from slipway.npm.lockfiles import manifest as npm_manifest
 from slipway.npm.lockfiles.lock import NpmLock
-from slipway.npm.lockfiles.package import LINK, Package
+from slipway.npm.lockfiles.package import LINK, Package, text_map
 from slipway.npm.lockfiles.production import production_paths
 from slipway.npm.rules.locks import resolve_name
 
@@ -38,16 +37,16 @@ def production_packages(lock: NpmLock) -> Tuple[Package, ...]:
 @rule
 async def require_unpatched(request: AppRequest) -> UnpatchedPackages:
     app = await Get(App, AppRequest, request)
-    folder = request.field_set.folder
-    patched: Dict[str, str] = {}
-    place = patches.patch_folder(app.manifest.scripts)
-    if place:
-        found = await Get(Paths, PathGlobs([os.path.join(folder, place, "**", "*.patch")]))
-        for file in found.files:
-            shown = os.path.relpath(file, folder or ".")
-            patched[shown] = patches.package_of_patch(file)
-    manifest = npm_manifest.load(app.read.manifests["package.json"], app.manifest.path)
-    patched.update(patches.patched_by_npm(manifest))
+    top, patched = app.read.lock.folder, {}
+    # In npm workspaces, the package.json above the members has most patches.
+    for path in dict.fromkeys(("package.json", os.path.join(app.read.lock.member, "package.json"))):
+        manifest, folder = app.read.loaded_manifests[path], os.path.join(top, os.path.dirname(path))
+        place = patches.patch_folder(text_map(manifest.get("scripts")))
+        if place:
+            found = await Get(Paths, PathGlobs([os.path.join(folder, place, "**", "*.patch")]))
+            for file in found.files:
+                patched[os.path.relpath(file, top or ".")] = patches.package_of_patch(file)
+        patched.update(patches.patched_by_npm(manifest))
     by_name: Dict[str, List[Package]] = {}
     for package in production_packages(app.read.lock):
         by_name.setdefault(package.name, []).append(package)

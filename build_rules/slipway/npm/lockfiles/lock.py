@@ -37,12 +37,16 @@ LOCK_NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # npm prefers the fir
 
 @dataclass(frozen=True)
 class NpmLock:
-    """A valid, installable lockfile. Lockfiles with equal text are equal."""
+    """A valid, installable lockfile. Lockfiles with equal text are equal.
+
+    `member` is the folder of one member of npm workspaces, if this is only the part that it needs.
+    """
 
     path: str
     text: str = field(repr=False)
     version: int
     packages: Tuple[Package, ...] = field(repr=False, compare=False)
+    member: str = ""
 
     @property
     def folder(self) -> str:

@@ -20,6 +20,7 @@ from typing import (
     Tuple,
 )
 
+from slipway.npm.lockfiles import members
 from slipway.npm.lockfiles import package as npm_package
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package
@@ -30,8 +31,10 @@ def production_paths(lock: NpmLock, npm_major: int) -> FrozenSet[str]:
 
     Optional packages for another system may still be absent from an install. npm 7 and later omit dev
     dependencies only from the application's own node_modules, not from those of its workspaces and
-    folders.
+    folders. The lockfile of a member of workspaces gives the paths that this member needs.
     """
+    if lock.member:
+        return members.production_of_member(lock)
     return frozenset(p.path for p in lock.packages if not _is_omitted(p, npm_major))
 
 

@@ -46,7 +46,7 @@ class Arguments:
     """`packages` are the packages of the lockfile by path, and `production` the paths in a release.
 
     `native` are the paths of packages whose install scripts will run. `drop_foreign` leaves binaries for
-    other systems out of a release.
+    other systems out of a release. `member` is the application's folder in npm workspaces.
     """
 
     packages: Mapping[str, LockedPackage]
@@ -55,6 +55,7 @@ class Arguments:
     tarballs: Tuple[Tarball, ...]
     npm_major: int
     drop_foreign: bool
+    member: str = ""
 
 
 class Outputs(NamedTuple):
@@ -178,7 +179,7 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
             closure_of(path).path,
             [native_packages.listing(around), *tree.only(installed, around)],
         )
-    bins, all_bins = _bins(kept), _bins(installed)
+    bins, all_bins = _bins(kept, arguments.member), _bins(installed, arguments.member)
     OUTPUTS.report.write(
         InstallReport(
             file_bytes=layer.file_bytes,
@@ -198,10 +199,13 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
     writing.finish()
 
 
-def _bins(entries: Iterable[Entry]) -> FrozenSet[str]:
-    """The names of the commands that scripts of package.json find."""
+def _bins(entries: Iterable[Entry], member: str) -> FrozenSet[str]:
+    """The names of the commands that scripts of the application find."""
+    parts = member.split("/") if member else []
+    above = ("/".join((*parts[:count], "node_modules/.bin")) for count in range(len(parts) + 1))
+    folders = frozenset(above)
     paths = (entry.name.rpartition("/") for entry in entries if entry.kind == "link")
-    return frozenset(name for folder, _, name in paths if folder == "node_modules/.bin")
+    return frozenset(name for folder, _, name in paths if folder in folders)
 
 
 def _install_scripts(

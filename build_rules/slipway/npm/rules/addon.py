@@ -18,6 +18,7 @@ from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.lockfiles import manifest as npm_manifest
+from slipway.npm.lockfiles.lock import rewrite_lock
 from slipway.npm.programs import addon as program
 from slipway.npm.rules.app_files import AppFiles, AppFilesRequest
 from slipway.npm.rules.compile import InstalledPackages
@@ -132,6 +133,14 @@ async def compile_addon(request: AddonRequest) -> Addon:
             ),
         ),
     )
+    if read.lock.member:
+        raise SlipwayError(
+            f'the addon "{origin}" has no lockfile of its own',
+            where=f"{origin}, field lockfile",
+            found=read.lock.path,
+            next=rewrite_lock(os.path.join(field_set.folder, "package-lock.json"))
+            + "   # --workspaces=false in a member of workspaces",
+        )
     test = field_set.test_script.value or ""
     if test:
         check_script(manifest, test, f"{origin}, field test_script")

@@ -319,7 +319,7 @@ async def install_packages(request: InstallRequest) -> InstalledPackages:
     decisions.require_decisions(early.packages, where)
     unpacked, fetched = await MultiGet(
         Get(UnpackedPackages, InstallRequest, request),
-        Get(FetchLock, FetchLockRequest(request.read.lock)),
+        Get(FetchLock, FetchLockRequest(request.read.whole)),
     )
     decided = request.decided()
     report = unpacked.report

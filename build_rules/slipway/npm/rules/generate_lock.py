@@ -25,6 +25,8 @@ from slipway.core.rules.registration import Rules
 from slipway.npm.lockfiles.fetch_lock import FILE_NAME
 from slipway.npm.programs import generate_lock
 from slipway.npm.rules.locks import (
+    LockUsers,
+    LockUsersRequest,
     NpmLockRequest,
     ReadNpmLock,
     folders_of_resolves,
@@ -69,9 +71,10 @@ class NpmResolves:
 
 @rule
 async def find_npm_resolves(request: NpmResolvesRequest) -> NpmResolves:
+    users = await Get(LockUsers, LockUsersRequest(request.folders))
     targets = await Get(
         DeclaredTargets,
-        DeclaredTargetsRequest((NpmLockField, PackageJsonField), around=request.folders),
+        DeclaredTargetsRequest((NpmLockField, PackageJsonField), around=users.folders),
     )
     found: Dict[str, NpmLockRequest] = {}
     for target in targets:
@@ -120,7 +123,7 @@ async def requested_npm_resolves(requested: RequestedNpmResolves) -> UserGenerat
 async def generate_fetch_lock(wanted: GenerateFetchLock) -> GenerateLockfileResult:
     read = await Get(ReadNpmLock, NpmLockRequest, wanted.request)
     old = await Get(DigestContents, PathGlobs([wanted.lockfile_dest]))
-    files = [FileContent(_LOCK, read.lock.text.encode())]
+    files = [FileContent(_LOCK, read.whole.text.encode())]
     files.extend(FileContent(_OLD, file.content) for file in old)
     result = await Get(
         NetworkStepResult,

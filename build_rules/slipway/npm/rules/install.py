@@ -157,7 +157,7 @@ async def unpack_packages(request: InstallRequest, base: BaseRoot) -> UnpackedPa
         engines.refuse_if_strict(
             lock, request.read.loaded_manifests, pinned, request.read.npmrc, request.origin
         )
-    fetched = await Get(FetchLock, FetchLockRequest(lock))
+    fetched = await Get(FetchLock, FetchLockRequest(request.read.whole))
     tarballs = fetch_lock.cached_tarballs(lock, fetched, major)
     normalised = normalise.normalise(
         lock, fetched, request.read.manifests, runtime.npm_version, request.read.npmrc
@@ -237,6 +237,7 @@ def _arguments(
         tarballs=tuple(as_argument(cached) for cached in tarballs),
         npm_major=npm_major,
         drop_foreign=request.drop_foreign,
+        member=lock.member,
     )
 
 

@@ -67,15 +67,16 @@ async def lint_npm_lock(
                 ReadNpmLock,
                 NpmLockRequest(path, first.package_json.file_path, str(first.address)),
             )
-            fetched = await Get(FetchLock, FetchLockRequest(read.lock))
+            lock = read.whole
+            fetched = await Get(FetchLock, FetchLockRequest(lock))
             for one in field_sets:
                 where = f"{one.address}, field {one.install_scripts.alias}"
-                script_decisions.check(one.decisions(), read.lock.packages, where)
+                script_decisions.check(one.decisions(), lock.packages, where)
                 opposites = script_decisions.contradictions(
-                    one.decisions(), read.lock.packages, read.loaded_manifests["package.json"]
+                    one.decisions(), lock.packages, read.loaded_manifests["package.json"]
                 )
                 told.extend(f"{where}: {opposite}" for opposite in opposites)
-            _require_used(fetched, read.lock, [one.decisions() for one in field_sets])
+            _require_used(fetched, lock, [one.decisions() for one in field_sets])
             compared = await Get(ComparedContents, FetchLock, fetched)
             compared.require_equal(fetched)
             told.extend(compared.told(fetched))

@@ -36,7 +36,7 @@ async def read_undecided_scripts(request: InstallRequest, base: BaseRoot) -> Und
     ]
     if not undecided:
         return UndecidedScripts(())
-    fetched = await Get(FetchLock, FetchLockRequest(lock))
+    fetched = await Get(FetchLock, FetchLockRequest(request.read.whole))
     major = manifest.npm_major(request.runtime.npm_version)
     production = production_paths(lock, major)
     cached = {

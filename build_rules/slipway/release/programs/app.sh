@@ -15,6 +15,7 @@ IFS='
 app_server_env='@server_env@'
 app_env_file='@env_file@'
 app_run_script='@run_script@'
+app_member='@member@'
 app_exec=
 
 fail() {
@@ -78,7 +79,7 @@ read_env_file() {
 # shellcheck disable=SC2016 # a program for node
 app_reader='
   var fs = require("fs"), name = process.env.npm_lifecycle_event, top = process.cwd();
-  var npm = top + "/node_runtime/lib/node_modules/npm", out = [];
+  var npm = process.execPath.replace(/[^/]*[/][^/]*$/, "lib/node_modules/npm"), out = [];
   function read(path) { return JSON.parse(fs.readFileSync(path, "utf8")); }
   function quoted(text) { return "\x27" + String(text).replace(/\x27/g, "\x27\\\x27\x27") + "\x27"; }
   function set(key, text) { out.push("export " + key + "=" + quoted(text)); }
@@ -134,10 +135,17 @@ run_script() {
   read_script "$1"
   app_name=$1
   shift
-  INIT_CWD=$app_release
+  INIT_CWD=$app_home
   export INIT_CWD
   eval "$app_lines"
-  PATH=$app_release/node_modules/.bin:$PATH
+  # The commands of the folders above come after those of the application.
+  app_folder=$app_home
+  app_bins=$app_folder/node_modules/.bin
+  while [ "$app_folder" != "$app_release" ]; do
+    app_folder=${app_folder%/*}
+    app_bins=$app_bins:$app_folder/node_modules/.bin
+  done
+  PATH=$app_bins:$PATH
   [ -z "$app_before" ] || run_line "pre$app_name" "$app_before" || exit
   if [ -z "$app_after" ]; then
     app_exec='exec'
@@ -171,7 +179,8 @@ main() {
   PATH=$app_release/node_runtime/bin:${PATH:-/usr/local/bin:/usr/bin:/bin}
   npm_config_update_notifier=false
   export SERVER_ENV PATH npm_config_update_notifier
-  cd -- "$app_release" || fail "cannot enter $app_release"
+  app_home=$app_release${app_member:+/$app_member}
+  cd -- "$app_home" || fail "cannot enter $app_home"
   app_command=${1-}
   [ $# -eq 0 ] || shift
   case $app_command in

@@ -109,18 +109,24 @@ def layers_of(field_set: ReleaseTarballFieldSet, bundle: Bundle) -> Tuple[Layer,
     return (*bundle.layers, bundle.static) if included else bundle.layers
 
 
-def launcher_of(field_set: ReleaseTarballFieldSet) -> Launcher:
+def launcher_of(field_set: ReleaseTarballFieldSet, bundle: NodeAppBundleFieldSet) -> Launcher:
     """The values of `bin/app`; raises SlipwayError for a value that sh would misread."""
     launcher = Launcher(
         server_env=field_set.server_env.value or "",
         env_file=field_set.env_file.value or "",
         run_script=field_set.run_script.value or "",
+        member=bundle.member,
     )
     for name, value in dataclasses.asdict(launcher).items():
         if "'" in value or "\n" in value:
+            is_member = name == "member"
             raise SlipwayError(
-                f'the field "{name}" contains a single quote or a line break',
-                where=f"{field_set.address}, field {name}",
+                "the folder of the application contains a single quote or a line break"
+                if is_member
+                else f'the field "{name}" contains a single quote or a line break',
+                where=f"{bundle.origin}, field package_json"
+                if is_member
+                else f"{field_set.address}, field {name}",
                 found=repr(value),
                 next="remove these characters",
             )

@@ -64,7 +64,7 @@ async def lay_out_release(request: ReleaseRequest, base: BaseRoot) -> LaidOutRel
         (*root, dataclasses.replace(bundle.runtime.tree, target=_RUNTIME)),
         await Get(Digest, MergeDigests([layers, launcher])),
         # No environment file: it exists only on hosts and contains secrets.
-        dataclasses.replace(launcher_of(field_set), env_file=""),
+        dataclasses.replace(launcher_of(field_set, found.field_set), env_file=""),
     )
 
 

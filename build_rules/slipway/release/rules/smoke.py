@@ -72,6 +72,7 @@ async def smoke_test(request: ReleaseRequest) -> SmokeTested:
 @rule(desc="Smoke-test release in an old userland")
 async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     field_set, bundle = request.field_set, request.bundle
+    found = await Get(BundleOfRelease, ReleaseRequest(field_set))
     script, place = field_set.smoke_script.value, field_set.old_userland
     if not place.value:
         return SmokeTested()
@@ -85,7 +86,7 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     named = ToolchainNamed(place.to_unparsed_address_inputs(), "an old userland", where)
     userland = await Get(ToolchainFieldSet, ToolchainNamed, named)
     image = await Get(ToolchainImage, ToolchainImageRequest(userland))
-    launcher = dataclasses.replace(launcher_of(field_set), env_file="")
+    launcher = dataclasses.replace(launcher_of(field_set, found.field_set), env_file="")
     tarball, programs = await MultiGet(
         Get(Digest, AddPrefix(request.release, "release")),
         Get(

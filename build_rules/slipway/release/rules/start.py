@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import posixpath
 from dataclasses import dataclass
-from typing import FrozenSet, Mapping
+from typing import FrozenSet, Iterable, Mapping
 
 from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -41,20 +42,28 @@ class Started:
     fault: str = ""
 
 
+def _from(member: str, paths: Iterable[str]) -> FrozenSet[str]:
+    """Paths in a release as paths from the application's folder in it."""
+    return (
+        frozenset(posixpath.relpath(path, member) for path in paths) if member else frozenset(paths)
+    )
+
+
 def _content(bundle: Bundle, is_included: bool) -> Content:
     own = [bundle.own.app, *([bundle.own.static] if is_included else [])]
-    report, manifest = bundle.report, bundle.app.manifest
+    report, manifest, lock = bundle.report, bundle.app.manifest, bundle.app.read.lock
+    packages = (
+        *(one.path for one in bundle.packages),
+        *(one.path for one in lock.packages if one.kind == LINK),
+    )
+    member = lock.member
     return Content(
         scripts=manifest.scripts,
-        files=frozenset(path for one in own for path in one.files),
-        packages=frozenset(
-            (
-                *(one.path for one in bundle.packages),
-                *(one.path for one in bundle.app.read.lock.packages if one.kind == LINK),
-            )
-        ),
+        files=_from(member, (path for one in own for path in one.files)),
+        # Node finds the packages of the workspaces from the folder of each member.
+        packages=_from(member, packages) | frozenset(packages),
         bins=frozenset(report.bins),
-        links=frozenset(path for one in own for path in one.links),
+        links=_from(member, (path for one in own for path in one.links)),
         left_out=frozenset(report.bins_left_out),
         main=manifest.main,
     )
@@ -92,14 +101,14 @@ async def read_start_script(request: ReleaseRequest) -> StartScriptRead:
             )
     certain = [one for one in findings if one.is_certain]
     if certain:
-        folder = found.field_set.folder
+        folder, member = found.field_set.folder, bundle.app.read.lock.member
         elsewhere = Elsewhere(
             bundle=found.field_set.origin,
             release=str(field_set.address),
             folder=folder,
             build_script=found.field_set.build_script.value or "",
-            static=frozenset() if is_included else frozenset(bundle.own.static.files),
-            unlisted=frozenset(bundle.undeclared),
+            static=_from(member, () if is_included else bundle.own.static.files),
+            unlisted=_from(member, bundle.undeclared),
             sources=await _sources(content.scripts, folder),
         )
         raise SlipwayErrors(

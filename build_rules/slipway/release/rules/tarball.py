@@ -70,7 +70,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     if script:
         where = f"{field_set.address}, field smoke_script"
         check_script(app.manifest, script, where)
-    launcher_values = launcher_of(field_set)
+    launcher_values = launcher_of(field_set, found.field_set)
     bundle, _ = await MultiGet(
         Get(Bundle, BundleRequest(found.field_set)), Get(StartScriptRead, ReleaseRequest, request)
     )
@@ -108,7 +108,7 @@ async def make_release(request: ReleaseRequest) -> Release:
                 stem=stem,
                 layers=tuple(layer.name for layer in layers),
                 launcher=launcher_values,
-                static_dir=found.field_set.static_dir.value or "",
+                static_dir=found.field_set.static,
                 manifest=_manifest(bundle, verdict),
             )
         ),

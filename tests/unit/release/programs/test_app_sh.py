@@ -86,7 +86,7 @@ class Release:
 def make_release(folder: Path, shell: Sequence[str], **values: str) -> Release:
     filled = placeholders.fill(
         TEMPLATE.read_text(),
-        {"server_env": "prod", "env_file": "", "run_script": "serve", **values},
+        {"server_env": "prod", "env_file": "", "run_script": "serve", "member": "", **values},
     )
     for path, text in (("bin/app", filled), ("node_runtime/bin/node", _NODE)):
         (folder / path).parent.mkdir(parents=True)
@@ -163,6 +163,26 @@ def test_run_foreground_finds_commands_of_packages(release: Release) -> None:
     command.chmod(0o755)
     (release.folder / "lines").write_text("app_before=\napp_line=serve-it\napp_after=\n")
     assert release.run("run-foreground").stdout == "served\n"
+
+
+def test_a_member_of_workspaces_runs_in_its_folder(tmp_path: Path, shell: Sequence[str]) -> None:
+    release = make_release(tmp_path / "release", shell, member="apps/my shop")
+    home = release.folder / "apps" / "my shop"
+    home.mkdir(parents=True)
+    (release.folder / "lines").rename(home / "lines")
+    assert release.run("start").folder == str(home)
+    assert release.run("run-foreground").env["INIT_CWD"] == str(home)
+    # The commands of its own packages come before those of the workspaces.
+    for place, names in ((home, ["own"]), (release.folder, ["own", "shared"])):
+        for name in names:
+            command = place / "node_modules" / ".bin" / name
+            command.parent.mkdir(parents=True, exist_ok=True)
+            command.write_text(f"#!/bin/sh\necho {name} {len(place.parts)}\n")
+            command.chmod(0o755)
+    (home / "lines").write_text("app_before=\napp_line='own && shared'\napp_after=\n")
+    assert release.run("run-foreground").stdout == (
+        f"own {len(home.parts)}\nshared {len(release.folder.parts)}\n"
+    )
 
 
 def test_run_foreground_leaves_no_process_in_between(release: Release) -> None:
