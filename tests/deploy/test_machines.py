@@ -153,6 +153,7 @@ def test_crontab_lines_of_an_earlier_agent_and_of_boot_off_are_removed(
     assert site._run("crontab -l").stdout.splitlines() == ["1 2 3 4 5 mine"]
 
 
+@pytest.mark.long
 def test_a_file_system_mounted_in_a_release_is_not_removed(site: Site) -> None:
     site.configure(keep=2, boot="off")
     site.ship("1.0.0")
@@ -179,6 +180,7 @@ def test_a_device_whose_name_has_spaces(site: Site) -> None:
     assert host.text.startswith("not enough disk space: 1024 kB free, ")
 
 
+@pytest.mark.long
 def test_a_temporary_folder_that_is_full_is_not_taken(site: Site) -> None:
     site.configure(keep=2, boot="off")
     site._run("mount -t tmpfs -o size=4k none /tmp; echo x >/tmp/full")

@@ -102,7 +102,10 @@ else {
 """
 
 
-@pytest.mark.parametrize(("lives", "status"), [(1500, "DOWN"), (60_000, "healthy")])
+@pytest.mark.parametrize(
+    ("lives", "status"),
+    [(1500, "DOWN"), pytest.param(60_000, "healthy", marks=pytest.mark.long)],
+)
 def test_a_worker_that_dies_and_is_forked_again_is_not_healthy(
     site: Site, node: str, port: int, lives: int, status: str
 ) -> None:

@@ -106,6 +106,7 @@ def test_processes_of_a_folder_with_a_similar_name_are_left_alone(
         site._run("pkill -f 'bin/node 988'")
 
 
+@pytest.mark.long
 def test_files_that_cannot_be_removed_are_reported(site: Site) -> None:
     if site.name != "plain":
         pytest.skip("root can remove what is read-only")
@@ -120,6 +121,7 @@ def test_files_that_cannot_be_removed_are_reported(site: Site) -> None:
     assert "Permission denied" in host.text
 
 
+@pytest.mark.long
 def test_an_absolute_link_to_elsewhere_is_put_back_as_it_was(site: Site) -> None:
     site._run(f"mkdir -p {site.top} ~/elsewhere; echo '{{}}' >~/elsewhere/package.json")
     site.run_there("ln -s ~/elsewhere current")
@@ -173,6 +175,7 @@ def test_a_file_that_was_replaced_is_sent_and_named(site: Site, change: str) -> 
     assert site.run_there("cat current/conf.json") == "{}"
 
 
+@pytest.mark.long
 def test_a_pipe_in_place_of_a_file_does_not_block_the_deploy(site: Site) -> None:
     site.ship("1.0.0", files={"a": "1"})
     site.run_there("cd current && rm a && mkfifo a")
@@ -212,6 +215,7 @@ def test_folders_that_an_application_made_read_only_can_be_removed(site: Site) -
         assert site.ship(version).status == "healthy"
 
 
+@pytest.mark.long
 def test_odd_names_beside_the_releases(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("cd releases && mkdir -- -x '-rf' 'a b' '$(id)' && touch file")
@@ -229,6 +233,7 @@ def test_a_rollback_detects_symlinks_in_place_of_files(site: Site, change: str) 
         site.run(lambda coordinator: coordinator.rollback())
 
 
+@pytest.mark.long
 def test_a_program_that_is_no_longer_executable_is_reported(site: Site) -> None:
     site.ship("1.0.0")
     first = os.readlink(site.folder / "current")
@@ -248,6 +253,7 @@ def test_a_rollback_reports_added_files(site: Site) -> None:
     assert "that Slipway did not ship: added.js" in host.text
 
 
+@pytest.mark.long
 def test_a_rollback_reports_added_symlinks(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("ln -s /etc/passwd current/added.js")
@@ -256,6 +262,7 @@ def test_a_rollback_reports_added_symlinks(site: Site) -> None:
     assert "that Slipway did not ship: added.js -> /etc/passwd" in host.text
 
 
+@pytest.mark.long
 def test_a_rollback_detects_symlinks_with_another_target(site: Site) -> None:
     site.ship("1.0.0")
     site.run_there("ln -sfn /etc current/service/link")
@@ -264,6 +271,7 @@ def test_a_rollback_detects_symlinks_with_another_target(site: Site) -> None:
         site.run(lambda coordinator: coordinator.rollback())
 
 
+@pytest.mark.long
 def test_a_rollback_reports_shared_paths_that_it_does_not_link(site: Site) -> None:
     site.ship("1.0.0")
     site.configure(shared=("uploads",))
@@ -279,6 +287,7 @@ def test_a_shared_path_may_be_a_file(site: Site) -> None:
     assert site.run_there("cat current/config/app.json") == "mine\n"
 
 
+@pytest.mark.long
 def test_a_path_that_is_shared_later_is_linked(site: Site) -> None:
     first = site.release("1.0.0")
     site.deploy(first)
@@ -388,6 +397,7 @@ def test_hooks_know_the_environment_of_the_deployment(site: Site) -> None:
     assert site.run_there("cat ~/told") == "prod\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["on_failure", "always"])
 def test_a_hook_that_fails_while_the_host_goes_back_is_reported(site: Site, name: str) -> None:
     site.ship("1.0.0")
@@ -463,6 +473,7 @@ def test_a_stop_script_that_hangs_leaves_time_for_a_signal(site: Site) -> None:
     assert site.run_there("cat ~/told") == "ended\n"
 
 
+@pytest.mark.long
 def test_a_failure_shows_only_log_lines_of_its_own_start(site: Site) -> None:
     site.ship("1.0.0", start="echo of an earlier start")
     host = site.ship("1.1.0", start="printf '\\377\\376 broken %s\\n' bytes; exit 3")

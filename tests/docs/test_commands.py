@@ -15,7 +15,7 @@ from tests.docs import pages
 from tests.docs.pages import Command, File
 from tests.docs.shell import Shell
 from tests.e2e import harness, shared
-from tests.e2e.harness import Caches, Workspace
+from tests.e2e.harness import Workspace
 
 TIME_LIMIT = 900.0
 COMMAND_PAGES = [
@@ -37,7 +37,7 @@ def clone(scratch: Path) -> Iterator[Workspace]:
     tools = str(harness.tools_folder(scratch / "tools"))
     env = {"LOG_DIR": str(scratch / "logs")}
     root = scratch / "clone" / "slipway"
-    caches = Caches(scratch / "caches", shared.runner())
+    caches = shared.filled_caches(scratch / "caches", tools)
     with Workspace.make(root, caches, tools, daemon=True, env=env) as made:
         made.commit()
         yield made
@@ -55,8 +55,12 @@ def _page_id(path: Path) -> str:
     return path.relative_to(pages.REPOSITORY).with_suffix("").as_posix()
 
 
-# These need more than the applications of the repository: another image, a registry, a proxy.
-_LONG = ("add-a-toolchain-image", "pin-another-node", "private-registry", "proxy-and-ca")
+# These need more than the applications of the repository (another image, a registry, a proxy), or build
+# them once more; a test of another folder has the same commands in the quick tier.
+_LONG = (
+    *("add-a-toolchain-image", "pin-another-node", "private-registry", "proxy-and-ca"),
+    *("try-another-node", "upgrade-dependencies", "audit-binaries"),
+)
 
 
 def _parameter(path: Path) -> Any:

@@ -285,6 +285,7 @@ def test_an_addon_by_itself_is_compiled_and_tried_for_each_node(workspace: Works
         assert files == [f"build/Release/{'hello_world' if name == 'hello' else name}.node"]
 
 
+@pytest.mark.long
 def test_an_addon_that_fails_its_test_is_told(workspace: Workspace) -> None:
     source = workspace.root / "examples" / "native-addon" / "addons" / "hello"
     folder = workspace.root / "apps" / "greets"

@@ -356,7 +356,16 @@ FILES: Dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+# The others differ in their rules alone, which tests/rules and tests/unit test.
+QUICK_FILES = (
+    *("no lock", "a lock that is no JSON", "a stale fetch lock", "an unknown version of Node"),
+    *("a failing build script", "a hanging build script", "an output that leads outside"),
+    *("a build without one of its sources", "a source whose name is not UTF-8"),
+    "a smoke script that fails",
+)
+
+
+@pytest.mark.parametrize("name", long_except(QUICK_FILES, FILES))
 def test_a_bad_file_or_field(line: Line, name: str) -> None:
     case = FILES[name]
     try_case(line, case, slug(name), {one: SOUND[one] for one in case.packages})
@@ -415,9 +424,7 @@ REGISTRY: Dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", long_except(["another content", "no right", "a body cut off"], REGISTRY)
-)
+@pytest.mark.parametrize("name", long_except(["another content", "a body cut off"], REGISTRY))
 def test_a_registry_that_fails(line: Line, name: str) -> None:
     package = slug(name)
     content = make_package(package)
@@ -443,6 +450,7 @@ def test_a_registry_that_is_down(line: Line) -> None:
     line.workspace.pants("package", app.release).ok()
 
 
+@pytest.mark.long
 def test_no_registry_at_all(line: Line) -> None:
     npmrc = line.workspace.home / ".npmrc"
     text = npmrc.read_text()
@@ -481,7 +489,7 @@ HOSTILE: Dict[str, Tuple[List[Tuple[tarfile.TarInfo, bytes]], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", long_except(list(HOSTILE)[:3], HOSTILE))
+@pytest.mark.parametrize("name", long_except(["a link that leaves"], HOSTILE))
 def test_a_hostile_package(line: Line, name: str) -> None:
     members, text = HOSTILE[name]
     # One name for all: the sound release after the first row is the one of every row.
@@ -501,6 +509,7 @@ def test_a_hostile_package(line: Line, name: str) -> None:
     try_case(line, Case(spoil, told), f"hostile-{slug(name)}", {package: make_package(package)})
 
 
+@pytest.mark.long
 def test_a_package_that_is_no_archive(line: Line) -> None:
     def spoil(line: Line, app: TinyApp) -> None:
         page = b"<html>not a package</html>" * 40
@@ -573,8 +582,11 @@ COMMANDS: Dict[str, Tuple[List[str], Tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "told"), COMMANDS.values(), ids=COMMANDS)
-def test_a_mistake_on_the_command_line(line: Line, words: List[str], told: Tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "mistake", long_except(["a misspelt option", "an unknown target"], COMMANDS)
+)
+def test_a_mistake_on_the_command_line(line: Line, mistake: str) -> None:
+    words, told = COMMANDS[mistake]
     app = line.app("command")
     before = state_of(line.workspace)
     result = line.workspace.pants(*[word.format(app.release) for word in words]).failed()

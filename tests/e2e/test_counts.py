@@ -74,6 +74,7 @@ def test_client_line_runs_the_build_and_no_install(first: First, live: Workspace
     assert archives.sha256(live.release()) != archives.sha256(first.workspace.release())
 
 
+@pytest.mark.long
 def test_version_runs_no_install(live: Workspace) -> None:
     live.edit(f"{APP}/package.json", lambda text: _next_version(text, 1))
     live.edit(f"{APP}/package-lock.json", lambda text: _next_version(text, 2))
@@ -86,6 +87,7 @@ def _next_version(text: str, times: int) -> str:
     return text.replace('"version": "1.4.0"', '"version": "1.5.0"', times)
 
 
+@pytest.mark.long
 def test_scripts_run_no_install(live: Workspace) -> None:
     live.edit(
         f"{APP}/package.json", lambda text: text.replace('"lint": "eslint', '"lint": "npx eslint')

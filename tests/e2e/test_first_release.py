@@ -318,6 +318,7 @@ def _nodes(temporary: Path) -> List[int]:
     return found
 
 
+@pytest.mark.long
 def test_export_gives_the_loop_of_a_developer(
     live: Workspace, built: Workspace, scratch: Path
 ) -> None:

@@ -275,6 +275,7 @@ require('http').get(process.env.KEEPS_MIRROR + '/v1/addon.node', (answer) => {
 KNOWN = "--install-scripts-variables={'keeps': ['KEEPS_MIRROR']}"
 
 
+@pytest.mark.long
 def test_a_page_that_says_404_is_never_kept_as_a_binary(
     workspace: Workspace, mirror: Registry, scratch: Path
 ) -> None:
@@ -345,6 +346,7 @@ FETCHES = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("isolator", ["namespaces", pytest.param("chroot", marks=pytest.mark.long)])
 def test_a_build_with_the_network_is_made_anew_in_each_session(
     workspace: Workspace, mirror: Registry, isolator: str

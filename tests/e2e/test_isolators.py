@@ -101,6 +101,7 @@ def test_a_job_in_a_container_of_the_image_is_isolated_by_that(
     assert digests(workspace, "apps.isolated/release") == expected
 
 
+@pytest.mark.long
 def test_another_machine_than_the_image_is_told(workspace: Workspace, tiny: TinyApp) -> None:
     app = TinyApp(workspace, "apps/outside", scripts={"build": "mkdir dist; echo 5 >dist/1"})
     app.write()

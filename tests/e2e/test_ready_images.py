@@ -168,6 +168,7 @@ def test_an_image_of_the_local_engine_is_taken_by_its_id(
     assert package(workspace, app, env=gone).ok().counts.ran == []
 
 
+@pytest.mark.long
 def test_what_is_wrong_with_an_image_is_told(
     workspace: Workspace, pushed: Pushed, registry: Registry, engine: Engine, with_docker: str
 ) -> None:

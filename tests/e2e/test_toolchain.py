@@ -76,6 +76,7 @@ def test_its_contract_tests_hold(workspace: Workspace) -> None:
     assert "fits    contract/cxx17 CXXABI_1.3.7" in said.output
 
 
+@pytest.mark.long
 def test_the_audit_passes_what_old_hosts_load(workspace: Workspace) -> None:
     said = workspace.pants("abi-audit", "//apps/koa-kkl:release").ok()
     assert "apps/koa-kkl:release: 1 binary, 0 breaches" in said.stdout
@@ -85,6 +86,7 @@ def test_the_audit_passes_what_old_hosts_load(workspace: Workspace) -> None:
     assert (node["verdict"], node["highest"]["GLIBC"]) == ("fits", "GLIBC_2.17")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on this machine")
 def test_the_audit_refuses_a_newer_node_and_names_what_it_needs(
     workspace: Workspace, scratch: Path
@@ -126,6 +128,7 @@ def test_a_library_that_links_silently_with_what_is_newer_is_refused(workspace: 
     assert "Traceback" not in said.output
 
 
+@pytest.mark.long
 def test_a_contract_that_fails_says_what_it_said(workspace: Workspace) -> None:
     script = workspace.root / CONTRACT / "a-failing.sh"
     script.write_text("echo said at last >&2\nexit 3\n")

@@ -155,6 +155,7 @@ def test_with_only_a_newer_python_one_is_made(bench: Bench, mirror: Path) -> Non
     assert "making a CPython" not in bench.run(SLIPWAY_DEBIAN_MIRROR="file:///nowhere").err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", long_except(["3.6"], ["3.6", "3.11", "3.13"]))
 def test_any_python_can_make_it(bench: Bench, mirror: Path, version: str) -> None:
     found = [
@@ -308,6 +309,7 @@ def test_the_variable_goes_before_apt(bench: Bench, served: Served) -> None:
     assert served.asked == ["/mine/pool/main/o/one/one_1.0_amd64.deb"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["environment", "apt"])
 def test_a_proxy_is_used(bench: Bench, served: Served, place: str) -> None:
     sources = {"sources.list": "deb http://debian.example/debian bookworm main\n"}
@@ -389,6 +391,7 @@ def test_a_password_that_ends_the_host_is_not_shown(
     assert served.asked == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left", [99, 0])
 def test_a_package_that_is_cut_off_is_tried_again(
     bench: Bench, served: Served, mirror: Path, left: int
@@ -402,6 +405,7 @@ def test_a_package_that_is_cut_off_is_tried_again(
     assert_nothing_was_made(bench)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["cut off", "other"])
 def test_the_next_mirror_is_asked_where_the_first_gives_something_else(
     bench: Bench, served: Served, mirror: Path, change: str
@@ -568,6 +572,7 @@ def test_a_full_disk_while_it_is_made(bench: Bench, mirror: Path) -> None:
         assert make_only(bench, SLIPWAY_DEBIAN_MIRROR=mirror.as_uri())
 
 
+@pytest.mark.long
 def test_two_at_once_make_one(bench: Bench, served: Served) -> None:
     runs = [bench.start(SLIPWAY_DEBIAN_MIRROR=served.address) for _ in range(2)]
     for run in runs:

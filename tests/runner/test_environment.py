@@ -83,6 +83,7 @@ def test_a_lock_that_was_only_touched_installs_nothing(warm: Bench) -> None:
     assert len(warm.bootstrapped_by) == 2
 
 
+@pytest.mark.long
 def test_another_lock_makes_another_environment(warm: Bench, tmp_path: Path) -> None:
     assert warm.run().ok
     (old,) = warm.environments
@@ -168,6 +169,7 @@ def test_a_wrong_hash(bench: Bench) -> None:
     assert_whole_and_alone(bench)
 
 
+@pytest.mark.long
 def test_a_package_that_the_index_lacks(bench: Bench, tmp_path: Path) -> None:
     result = bench.run(PIP_FIND_LINKS=str(tmp_path / "empty"))
     assert result.status == 1
@@ -176,6 +178,7 @@ def test_a_package_that_the_index_lacks(bench: Bench, tmp_path: Path) -> None:
     assert_whole_and_alone(bench)
 
 
+@pytest.mark.long
 def test_pants_that_does_not_start_here(bench: Bench, tmp_path: Path) -> None:
     folder = tmp_path / "packages"
     shutil.copytree(str(bench.packages.folder), str(folder))
@@ -239,6 +242,7 @@ def test_killed_at_any_time(bench: Bench) -> None:
     assert_whole_and_alone(bench)
 
 
+@pytest.mark.long
 def test_only_the_bootstrap_is_killed(bench: Bench) -> None:
     """Its pip lives on for a while: the next run waits for it instead of working beside it."""
     run = bench.start()
@@ -289,6 +293,7 @@ def test_a_full_disk(bench: Bench, size: str) -> None:
         assert_whole_and_alone(bench)
 
 
+@pytest.mark.long
 def test_a_cache_that_cannot_be_written(bench: Bench) -> None:
     bench.cache.write_text("in the way")
     result = bench.run()

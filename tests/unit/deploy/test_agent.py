@@ -113,6 +113,7 @@ def test_a_second_deploy_sends_what_differs_and_the_first_can_be_served_again(
     assert len(running_from(farm.host())) == 1
 
 
+@pytest.mark.long
 def test_a_rollback_goes_to_what_some_of_the_hosts_serve_already(
     top: Path, shell: List[str], tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_service_that_does_not_stop_is_ended(farm: Farm, tmp_path: Path) -> No
     assert old not in running_from(farm.host())
 
 
+@pytest.mark.long
 def test_a_layer_that_is_gone_leaves_no_list(farm: Farm, tmp_path: Path) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a": "1"}))
     second = write_release(tmp_path / "two", "2.0.0", files={"a": "1"}, app_layer="server")
@@ -174,6 +176,7 @@ def test_a_tampered_file_is_sent_again(farm: Farm, tmp_path: Path) -> None:
     assert (farm.host() / "current" / "b").read_text() == "x"
 
 
+@pytest.mark.long
 def test_a_changed_kept_release_is_not_a_target(farm: Farm, tmp_path: Path) -> None:
     first = write_release(tmp_path / "one", "1.0.0", files={"a": "1"})
     farm.deploy(first)
@@ -221,6 +224,7 @@ def test_of_two_deploys_at_once_one_is_refused_with_the_holder(farm: Farm, tmp_p
     assert farm.deploy(release).hosts[0].status == "healthy"
 
 
+@pytest.mark.long
 def test_only_keep_releases_are_kept(farm: Farm, tmp_path: Path) -> None:
     farm.deployment = dataclasses.replace(farm.deployment, keep=2)
     for number in range(3):

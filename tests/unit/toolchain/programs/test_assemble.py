@@ -268,8 +268,9 @@ def results(top: Path) -> Dict[str, str]:
 
 def test_every_python_folder_and_umask_gives_the_same_bytes(tmp_path: Path) -> None:
     expected: Dict[str, str] = {}
+    # Not every Python with every umask: what one of them changes shows in one of these pairs.
     for number, python in enumerate([sys.executable, *pythons()]):
-        for umask in (0o022, 0o077):
+        for umask in (0o022, 0o077)[:1] if number else (0o022, 0o077):
             top = prepare(tmp_path / f"{number}-{umask} ä" / ("deep/" * number) / "step")
             for arguments in (LAYER, ARCHIVE, ROOT):
                 done = run(top, arguments, python, umask)
