@@ -20,6 +20,7 @@ class Shell:
     """`run` returns a command's exit status and its output."""
 
     def __init__(self, workspace: Workspace) -> None:
+        self.path = workspace.path
         self._mark = f"end-{uuid.uuid4().hex}"
         self._process = subprocess.Popen(
             ["sh"],

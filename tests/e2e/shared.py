@@ -19,7 +19,8 @@ from typing import Dict, Iterator
 from tests.e2e import archives, harness
 from tests.e2e.harness import Caches, Workspace
 
-RELEASE = "release"
+RELEASE, FIRST_RUN = "release", "first-run.txt"
+COMMAND = ("package", "//apps/koa-kkl:release")
 # What the results in the caches depend on; a change of any of it makes them again.
 _SOURCES = ("pants", "pants.toml", "3rdparty", "build_rules", "toolchains", "apps/koa-kkl")
 
@@ -81,12 +82,19 @@ def release_digests(path: str) -> Dict[str, str]:
         return {file.name: archives.sha256(file) for file in (filled / RELEASE).iterdir()}
 
 
+def first_run(path: str) -> str:
+    """The output of the run that filled the shared caches, from empty ones."""
+    with _filled(path) as filled:
+        return (filled / FIRST_RUN).read_text(encoding="utf-8")
+
+
 def _fill(filled: Path, path: str) -> None:
     harness.remove(filled.parent)  # of earlier sources
     new = filled.with_name(".new")
     with harness.scratch_folder("filled-") as scratch, Workspace.make(
         scratch / "clone", Caches(new, runner()), path
     ) as workspace:
-        workspace.pants("package", "//apps/koa-kkl:release").ok()
+        result = workspace.pants(*COMMAND).ok()
+        (new / FIRST_RUN).write_text(result.output, encoding="utf-8")
         shutil.copytree(workspace.dist("apps.koa-kkl", "release"), new / RELEASE)
     new.rename(filled)

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict
 
 import pytest
 
+from slipway.isolation.network_guard import Attempt
 from slipway.step.programs.locked_files import Request
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import (
@@ -209,3 +210,53 @@ def test_a_report_of_another_form_is_a_message(
     with pytest.raises(Exception, match="a build step wrote an invalid report") as caught:
         app.package("app:release")
     assert "found: Report.bytes: str, not int" in str(caught.value)
+
+
+# --- Scripts that try to download.
+
+COMPILE = "slipway.npm.programs.compile"
+TRIED = Attempt(
+    "binaries.example", "node install.js", "bcrypt", "5.1.1", "install", "node install.js"
+)
+
+
+def package_after(
+    app: Workspace, monkeypatch: pytest.MonkeyPatch, decision: str, status: int
+) -> str:
+    """What the release's build says, whose install scripts tried to download and ended with `status`."""
+    monkeypatch.setitem(stand_ins._RESULTS, COMPILE, (status, (TRIED,)))
+    write_app(app, f'install_scripts={{"bcrypt": "{decision}", "node-sass": "skip"}}')
+    with pytest.raises(Exception, match="tried to download files that are not declared") as caught:
+        app.package("app:release")
+    return str(caught.value)
+
+
+WAYS = {
+    "source": 'compile from source:  install_scripts={"bcrypt": "source"}',
+    "prebuilt": "pin its binary:       ./pants install-scripts --pin=bcrypt app:bundle",
+    "skip": 'skip the script:      install_scripts={"bcrypt": "skip"}',
+}
+
+
+@pytest.mark.parametrize(
+    ("decision", "status"), [("run", 0), ("run", 1), ("prebuilt", 0), ("source", 1)]
+)
+def test_no_advice_is_the_decision_that_the_bundle_has(
+    app: Workspace, monkeypatch: pytest.MonkeyPatch, decision: str, status: int
+) -> None:
+    said = package_after(app, monkeypatch, decision, status)
+    assert "tried to reach binaries.example" in said
+    assert {name for name, way in WAYS.items() if way in said} == WAYS.keys() - {decision}
+    assert (f"{COMPILE} failed" in said) == bool(status)
+
+
+def test_a_script_that_compiled_after_a_blocked_download_is_told(
+    app: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(stand_ins._RESULTS, COMPILE, (0, (TRIED,)))
+    write_app(app, 'install_scripts={"bcrypt": "source", "node-sass": "skip"}')
+    app.package("app:release")
+    assert (
+        'app:bundle: bcrypt@5.1.1 (install script "node install.js") tried to reach binaries.example, '
+        "which build steps cannot reach; the script went on and compiled bcrypt@5.1.1"
+    ) in caplog.text

@@ -8,7 +8,12 @@ from slipway.core.placeholders import fill
 from tests.places import SOURCES
 
 TEMPLATE = (SOURCES / "slipway" / "release" / "programs" / "app.sh").read_text()
-VALUES = {"server_env": "prod", "env_file": "/etc/koa-kkl/env", "run_script": "serve"}
+VALUES = {
+    "server_env": "prod",
+    "env_file": "/etc/koa-kkl/env",
+    "run_script": "serve",
+    "member": "apps/web",
+}
 
 
 def test_each_value_stands_in_its_place() -> None:

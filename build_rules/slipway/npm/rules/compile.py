@@ -175,13 +175,18 @@ def _wants_to_download(request: CompileRequest, result: FallibleStepResult) -> S
     A script can ignore a failed download and succeed with incomplete files.
     """
     name, origin = request.package.name, request.install.origin
+    ways = {
+        Decision.SOURCE: f'compile from source:  install_scripts={{"{name}": "source"}}',
+        Decision.PREBUILT: f"pin its binary:       ./pants install-scripts --pin={name} {origin}",
+        Decision.SKIP: f'skip the script:      install_scripts={{"{name}": "skip"}}',
+    }
+    others = [way for decision, way in ways.items() if decision is not request.decision]
+    failed = [result.said] if result.exit_code != 0 else []
     return SlipwayErrors(
         f'"{request.label}" tried to download files that are not declared',
-        network_words.listed(result.network),
+        [*network_words.listed(result.network), *failed],
         where=f"{origin}, field install_scripts",
-        next=f'compile from source:     install_scripts={{"{name}": "source"}}\n'
-        f"or pin its binary:       ./pants install-scripts --pin={name} {origin}\n"
-        f'or skip the script:      install_scripts={{"{name}": "skip"}}',
+        next="\nor ".join(others),
     )
 
 
@@ -191,7 +196,9 @@ async def _find_fault(
     missing = [one for one in await _read_asked(request, result) if not one.given]
     if missing:
         return _not_pinned(request, missing)
-    if result.network.attempts:
+    # In this mode, a script that goes on without its download has compiled the package.
+    is_compiled = request.decision is Decision.SOURCE and result.exit_code == 0
+    if result.network.attempts and not is_compiled:
         return _wants_to_download(request, result)
     if result.exit_code != 0:
         return SlipwayError(f"{request.install.origin}: {result.said}")
@@ -291,6 +298,11 @@ async def compile_package(request: CompileRequest) -> CompileOutcome:
         logger.warning(
             f"{request.install.origin}: the install script of {request.label} also wrote "
             f"{', '.join(report.elsewhere[:10])}; Slipway keeps only files in the package's folder"
+        )
+    for attempt in network_words.listed(result.network):
+        logger.warning(
+            f"{request.install.origin}: {attempt}, which build steps cannot reach; the script went on "
+            f"and compiled {request.label}"
         )
     _tell(request, result)
     made = CompiledPackage(compiled, layer, report.bytes, report.foreign)

@@ -120,6 +120,7 @@ class TestBinaries:
             ("", "sass-binary-site", "npmrc"),
             # As node-sass reads them: its own variable, then what npm hands on.
             ("SASS_BINARY_SITE", "sass_binary_site", "env"),
+            ("npm_config_sass_binary_site", "sass-binary-site", "env"),
         ],
     )
     def test_a_variable_may_be_set_wherever_the_script_finds_it(
