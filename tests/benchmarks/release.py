@@ -33,7 +33,7 @@ TARGET = f"//{APP}:release"
 TINY = "apps/tiny"
 TINY_BUILD = """\
 node_app_bundle(name="bundle", build_script="")
-release_tarball(name="release", bundle=":bundle", static="none")"""
+release_tarball(name="release", bundle=":bundle", static="none", run_script="")"""
 DEV_CHANGE, PROD_CHANGE = "dayjs@1.11.10", "nunjucks@3.2.3"
 NO_OPS = 5  # a no-op is short: its sample is the median of these
 
