@@ -14,12 +14,15 @@ import os
 import shutil
 import stat
 import zlib
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
     BinaryIO,
     Callable,
     Collection,
+    Deque,
     Dict,
     Iterable,
     Iterator,
@@ -54,6 +57,8 @@ MOST_BYTES = 16 << 30
 """The maximum total size of all files in the tree of a layer."""
 
 _BLOCK = 1 << 20
+_WINDOW = 1 << zlib.MAX_WBITS
+_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,19 @@ class Writer(Protocol):
 
 
 class GzipMember:
-    """Compresses written data as a single gzip member; the same data gives the same bytes."""
+    """Compresses written data as a single gzip member; the same data gives the same bytes.
 
-    def __init__(self, out: Writer, level: int = 6) -> None:
+    Blocks of fixed size are compressed in threads, each with the end of the block before it as its
+    dictionary. The bytes therefore depend neither on the number of threads nor on the sizes of writes.
+    """
+
+    def __init__(self, out: Writer, level: int = 6, workers: Optional[int] = None) -> None:
         self._out = out
-        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._level = level
+        self._count = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+        self._workers: Optional[ThreadPoolExecutor] = None
+        self._compressing: Deque[Future[bytes]] = deque()
+        self._block, self._before = bytearray(), b""
         self._crc = 0
         self._size = 0
         out.write(GZIP_HEADER)
@@ -85,12 +98,38 @@ class GzipMember:
     def write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)
         self._size += len(data)
-        self._out.write(self._deflate.compress(data))
+        self._block += data
+        while len(self._block) > _BLOCK:
+            self._start(bytes(self._block[:_BLOCK]))
+            del self._block[:_BLOCK]
 
     def close(self) -> None:
-        self._out.write(self._deflate.flush())
+        last = _deflated(bytes(self._block), self._before, self._level, zlib.Z_FINISH)
+        while self._compressing:
+            self._out.write(self._compressing.popleft().result())
+        if self._workers is not None:
+            self._workers.shutdown()
+        self._out.write(last)
         self._out.write((self._crc & 0xFFFFFFFF).to_bytes(4, "little"))
         self._out.write((self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+
+    def _start(self, block: bytes) -> None:
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(self._count)
+        if len(self._compressing) > 2 * self._count:
+            self._out.write(self._compressing.popleft().result())
+        job = (block, self._before, self._level, zlib.Z_SYNC_FLUSH)
+        self._compressing.append(self._workers.submit(_deflated, *job))
+        self._before = block[-_WINDOW:]
+
+
+def _deflated(block: bytes, before: bytes, level: int, ending: int) -> bytes:
+    """The block as a part of a deflate stream, in which `before` precedes it."""
+    options = (zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY)
+    deflate = (
+        zlib.compressobj(level, *options, before) if before else zlib.compressobj(level, *options)
+    )
+    return deflate.compress(block) + deflate.flush(ending)
 
 
 class LayerTar:

@@ -35,9 +35,12 @@ from slipway.elf.reader import Elf, ElfError
 INSIDE = "!/"
 """The separator between the path of an archive and the path of a file in it."""
 
-_COMPILER = re.compile(
-    rb"(GCC: \([^\0)]{0,80}\) [0-9][^\0]{0,40}|[^\0]{0,40}clang version [^\0]{1,80})\0"
-)
+_GCC, _CLANG = b"GCC: (", b"clang version "
+_BEFORE_CLANG = 40
+_COMPILERS = {
+    _GCC: re.compile(rb"(GCC: \([^\0)]{0,80}\) [0-9][^\0]{0,40})\0"),
+    _CLANG: re.compile(rb"([^\0]{0,%d}clang version [^\0]{1,80})\0" % _BEFORE_CLANG),
+}
 _MOST_BYTES = 1 << 30
 """The maximum size of a file: ten times the largest libraries in packages. Larger archives are
 skipped, as archives are that become too large when they are unpacked."""
@@ -163,7 +166,19 @@ def facts(path: str, content: bytes) -> ElfFacts:
 
 def _compilers(content: bytes) -> Tuple[str, ...]:
     """The compiler names in the section .comment, which `strip` keeps."""
-    names = {name.decode("ascii", "replace") for name in _COMPILER.findall(content)}
+    names = set()
+    # One search with both patterns takes seconds for a large library.
+    for mark, pattern in _COMPILERS.items():
+        at = content.find(mark)
+        while at >= 0:
+            start = at
+            if mark == _CLANG:
+                first = max(at - _BEFORE_CLANG, 0)
+                start = max(first, content.rfind(b"\0", first, at) + 1)
+            found = pattern.match(content, start)
+            if found:
+                names.add(found.group(1).decode("ascii", "replace"))
+            at = content.find(mark, at + 1)
     return tuple(sorted(names))
 
 

@@ -140,6 +140,33 @@ def test_a_fifo_is_refused(tmp_path: Path) -> None:
         layers.walk(str(tmp_path / "tree"))
 
 
+def compressed(data: bytes, writes: int, workers: int) -> bytes:
+    raw = io.BytesIO()
+    member = layers.GzipMember(raw, workers=workers)
+    for start in range(0, len(data), writes):
+        member.write(data[start : start + writes])
+    member.close()
+    return raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 2 << 20, (5 << 20) + 12345]
+)
+def test_a_member_is_the_same_for_any_writes_and_any_number_of_threads(size: int) -> None:
+    block = hashlib.sha256(b"seed").digest() * 3000
+    data = b"".join(block[: number * 997 % len(block)] for number in range(1, 200))[:size]
+    data += bytes(size - len(data))
+    first = compressed(data, max(size, 1), 1)
+    assert gzip.decompress(first) == data
+    assert compressed(data, 300_007, 1) == compressed(data, 1 << 20, 5) == first
+
+
+def test_blocks_share_a_window() -> None:
+    """Repetitions across the border of two blocks are found: the parts are hardly larger than a whole."""
+    data = b"".join(b"%d line of a log\n" % (number % 5000) for number in range(300_000))
+    assert len(compressed(data, len(data), 2)) < len(gzip.compress(data, 6)) * 1.01
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(NAMES, st.binary(max_size=2000), max_size=8))
 def test_what_is_written_can_be_read_back(files: Dict[str, bytes]) -> None:

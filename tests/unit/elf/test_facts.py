@@ -7,10 +7,11 @@ import io
 import json
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -154,3 +155,38 @@ def test_a_file_for_another_system_says_so_in_its_header() -> None:
     changed[7] = 9
     (found,) = found_in(Entry("watcher.node", "file", content=bytes(changed)))
     assert (found.foreign_system, found.needed) == ("FreeBSD", ())
+
+
+@pytest.mark.parametrize(
+    ("comment", "compilers"),
+    [
+        (
+            b"\0GCC: (GNU) 4.8.5 20150623 (Red Hat 4.8.5-44)\0",
+            ("GCC: (GNU) 4.8.5 20150623 (Red Hat 4.8.5-44)",),
+        ),
+        (b"\0Ubuntu clang version 15.0.7\0", ("Ubuntu clang version 15.0.7",)),
+        (b"x" * 60 + b" clang version 3\0", ("x" * 39 + " clang version 3",)),
+        (
+            b"clang version 3\0GCC: (A) 1\0GCC: (B) 2\0GCC: (A) 1\0",
+            ("GCC: (A) 1", "GCC: (B) 2", "clang version 3"),
+        ),
+        (b"GCC: (A) none\0clang version \0GCC: (unclosed", ()),
+    ],
+    ids=["gcc", "clang of a distribution", "a long name", "several", "none"],
+)
+def test_compilers(comment: bytes, compilers: Tuple[str, ...]) -> None:
+    assert facts._compilers(b"\x7fELF\0" + comment + bytes(100)) == compilers
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"GCC: (", b"a) ", b"9", b"\0", b"clang version ", b"xy" * 25]),
+        max_size=12,
+    )
+)
+def test_compilers_are_those_of_one_search(parts: List[bytes]) -> None:
+    content = b"".join(parts)
+    one = re.compile(rb"(GCC: \([^\0)]{0,80}\) [0-9][^\0]{0,40})\0").findall(content)
+    assert {name for name in facts._compilers(content) if name.startswith("GCC")} >= {
+        name.decode("ascii") for name in one
+    }

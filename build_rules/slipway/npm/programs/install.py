@@ -13,10 +13,20 @@ import os
 import shutil
 import threading
 from dataclasses import dataclass
-from typing import Callable, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Callable,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from slipway.archive import layers, package_tarball
-from slipway.archive.layers import Entry
+from slipway.archive.layers import Entry, Layer
 from slipway.core import placeholders
 from slipway.core.errors import SlipwayError
 from slipway.elf import facts as elf_facts
@@ -165,13 +175,7 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
     everything = tree.without(installed, native)
     writing = Beside(lambda: layers.write_tar(OUTPUTS.installed.path, everything))
     kept = tree.production(installed, production, arguments.npm_major)
-    carried = tree.without(kept, native)
-    facts = elf_facts.facts_of_layer(carried)
-    foreign: Sequence[str] = ()
-    if arguments.drop_foreign:
-        carried, facts, foreign = elf_facts.without_foreign(carried, facts)
-    layer = layers.write_layer(OUTPUTS.layer.path, LAYER, carried)
-    elf_facts.write(OUTPUTS.facts.path, facts)
+    layer, foreign = _write_layer(tree.without(kept, native), arguments.drop_foreign)
     manifests = tree.manifests()
     for path in native:
         around = native_packages.closure(path, manifests) if path in manifests else frozenset()
@@ -197,6 +201,19 @@ def _write_outputs(tree: InstalledTree, arguments: Arguments) -> None:
         )
     )
     writing.finish()
+
+
+def _write_layer(carried: List[Entry], drop_foreign: bool) -> Tuple[Layer, Sequence[str]]:
+    """Writes the layer of a release and the needs of its binaries; returns the dropped paths too."""
+    if drop_foreign:
+        facts = elf_facts.facts_of_layer(carried)
+        carried, facts, foreign = elf_facts.without_foreign(carried, facts)
+        elf_facts.write(OUTPUTS.facts.path, facts)
+        return layers.write_layer(OUTPUTS.layer.path, LAYER, carried), foreign
+    reading = Beside(lambda: elf_facts.write(OUTPUTS.facts.path, elf_facts.facts_of_layer(carried)))
+    layer = layers.write_layer(OUTPUTS.layer.path, LAYER, carried)
+    reading.finish()
+    return layer, ()
 
 
 def _bins(entries: Iterable[Entry], member: str) -> FrozenSet[str]:
