@@ -75,6 +75,9 @@ def judge(
     return Verdict(_highest(files), tuple(waived))
 
 
+_NODE = "node_runtime/"  # the folder of Node in a release
+
+
 def ways_out(breaches: Sequence[Breach], scripted: Optional[Collection[str]] = None) -> str:
     """What the user can do about the first breach.
 
@@ -83,6 +86,13 @@ def ways_out(breaches: Sequence[Breach], scripted: Optional[Collection[str]] = N
     first = breaches[0]
     package, waiver = first.package, first.package or first.path.split(INSIDE)[0]
     name = package.rpartition("@")[0]
+    if first.path.startswith(_NODE):
+        return (
+            "if all hosts are newer, name a toolchain with their policy in the bundle: "
+            'toolchain="//toolchains/debian12"\n'
+            'or use an older Node: runtime="//toolchains/node:16.20.2"\n'
+            f"or waive it, with a reason: {_field(waiver)}"
+        )
     if not package or (scripted is not None and name not in scripted):
         return f"use another version of it\nor waive it, with a reason: {_field(waiver)}"
     return (

@@ -53,6 +53,7 @@ _OUT_OPTION = re.compile(
     re.IGNORECASE,
 )
 _OUT_DIR = re.compile(r"^[^/\n]*\"outDir\"\s*:\s*\"([^\"]+)\"", re.MULTILINE)
+_STANDALONE = ".next/standalone/"
 _TSCONFIGS = ("tsconfig.build.json", "tsconfig.json")
 _EXTENDS = re.compile(r"^[^/\n]*\"extends\"\s*:\s*\"(\.[^\"]+\.json)\"", re.MULTILINE)
 _READS_ARGUMENTS = re.compile(r"\bprocess\.argv\b")
@@ -101,6 +102,8 @@ def bundle_fields(manifest: Mapping[str, Any], folder: Folder) -> Dict[str, Any]
     else:
         outputs = _build_outputs(scripts, folder)
         fields.update(_fields_of_build(scripts, folder, outputs))
+    if outputs and _carries_packages(scripts, outputs):
+        fields["node_modules"] = "none"
     if _SERVER not in folder.folders:
         sources = _runtime_sources(folder, outputs)
         if sources:
@@ -109,6 +112,12 @@ def bundle_fields(manifest: Mapping[str, Any], folder: Folder) -> Dict[str, Any]
             # Only the layout with `service/` says which build outputs are for browsers alone.
             fields["static_dir"] = ""
     return fields
+
+
+def _carries_packages(scripts: Mapping[str, str], outputs: Tuple[str, ...]) -> bool:
+    """Whether the build copies the packages of the server to its outputs, as Nuxt and Next.js do."""
+    started = start_command.files_to_start(run_script(scripts) or "", scripts)
+    return ".output" in outputs or any(path.startswith(_STANDALONE) for path in started)
 
 
 def release_fields(manifest: Mapping[str, Any]) -> Dict[str, Any]:

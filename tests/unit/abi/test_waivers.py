@@ -59,6 +59,17 @@ def test_a_package_without_an_install_script_has_nothing_to_compile() -> None:
     assert raised.value.next.startswith("use another version of it")
 
 
+def test_a_node_for_newer_hosts_leads_to_another_toolchain_or_node() -> None:
+    with pytest.raises(SlipwayErrors) as raised:
+        judge([addon("node_runtime/bin/node", "")], {}, WHERE)
+    assert raised.value.next == (
+        "if all hosts are newer, name a toolchain with their policy in the bundle: "
+        'toolchain="//toolchains/debian12"\n'
+        'or use an older Node: runtime="//toolchains/node:16.20.2"\n'
+        'or waive it, with a reason: abi_waivers={"node_runtime/bin/node": "why no old host loads it"}'
+    )
+
+
 @pytest.mark.parametrize("key", ["a@1.0.0", "node_modules/a/a.node", "node_modules/a/*"])
 def test_a_waiver_names_a_package_or_a_path(key: str) -> None:
     (waived,) = judge([addon()], {key: "no old host has it"}, WHERE).waived

@@ -98,7 +98,8 @@ def test_next() -> None:
 
 def test_next_standalone() -> None:
     scripts = {"build": "next build", "start": "node .next/standalone/server.js"}
-    assert look(scripts, ["next.config.js"], ["pages"])["build_outputs"] == (".next",)
+    fields = look(scripts, ["next.config.js"], ["pages"])
+    assert (fields["build_outputs"], fields["node_modules"]) == ((".next",), "none")
 
 
 def test_nuxt() -> None:
@@ -106,6 +107,7 @@ def test_nuxt() -> None:
     assert look(scripts, ["app.vue", "nuxt.config.ts"], ["server"]) == {
         "build_outputs": (".output",),
         "build_sources": ("server/**", "*.ts", "app.vue"),
+        "node_modules": "none",
         "static_dir": "",
         "run_script": "start",
     }
