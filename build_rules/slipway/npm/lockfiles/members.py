@@ -38,7 +38,7 @@ def lock_of_member(lock: NpmLock, member: str) -> NpmLock:
     """
     document = load_object(lock.text, lock.path, next="")
     table = document["packages"]
-    needed = _reachable(table, ["", member], _ALL)
+    needed = _reachable(table, ["", member], _ALL, optional_peers=True)
     document["packages"] = {path: entry for path, entry in table.items() if path in needed}
     # Only npm 6, which has no workspaces, reads this table.
     document.pop("dependencies", None)
@@ -53,19 +53,28 @@ def lock_of_member(lock: NpmLock, member: str) -> NpmLock:
 def production_of_member(lock: NpmLock) -> FrozenSet[str]:
     """The paths that the member of this lockfile needs in production.
 
-    These are the paths of `npm ci --omit=dev --workspace=<member>`, without dev dependencies of the member
-    that npm installs because another member needs them in production.
+    These are the paths of `npm ci --omit=dev --workspace=<member>`, without dev dependencies and optional
+    peers of the member that npm installs because another member needs them in production.
     """
+    return _production(lock, lock.member)
+
+
+def needed_by_the_top(lock: NpmLock) -> FrozenSet[str]:
+    """The paths that the folder of the lockfile needs in production, by its dependencies alone."""
+    return _production(lock, "")
+
+
+def _production(lock: NpmLock, start: str) -> FrozenSet[str]:
     table = load_object(lock.text, lock.path, next="")["packages"]
-    return _reachable(table, [lock.member], _PRODUCTION)
+    return _reachable(table, [start], _PRODUCTION, optional_peers=False)
 
 
 def _reachable(
-    table: Mapping[str, Any], starts: Iterable[str], kinds: Sequence[str]
+    table: Mapping[str, Any], starts: Iterable[str], kinds: Sequence[str], *, optional_peers: bool
 ) -> FrozenSet[str]:
     """The paths of `starts`, of all that they depend on, and of the links to folders among these.
 
-    `kinds` are the tables of a package.json to follow.
+    `kinds` are the tables of a package.json to follow, and `optional_peers` belong to the peers.
     """
     links = {path: _target(entry) for path, entry in table.items() if entry.get("link")}
     bundled: Dict[str, List[str]] = {}
@@ -83,10 +92,24 @@ def _reachable(
             left.append(links[path])
             continue
         left.extend(bundled.get(path, ()))
-        names = {name: None for kind in kinds for name in text_map(table[path].get(kind))}
+        names = _names(table[path], kinds, optional_peers)
         places = (find_from(path, name, table) for name in names)
         left.extend(place for place in places if place is not None)
     return frozenset(found | {path for path, target in links.items() if target in found})
+
+
+def _names(entry: Mapping[str, Any], kinds: Sequence[str], optional_peers: bool) -> Dict[str, None]:
+    meta = entry.get("peerDependenciesMeta")
+    facts = meta if isinstance(meta, dict) and not optional_peers else {}
+    left_out = {
+        name for name, one in facts.items() if isinstance(one, dict) and one.get("optional")
+    }
+    names: Dict[str, None] = {}
+    for kind in kinds:
+        own = text_map(entry.get(kind))
+        skipped = left_out if kind == "peerDependencies" else frozenset()
+        names.update((name, None) for name in own if name not in skipped)
+    return names
 
 
 def _target(link: Mapping[str, Any]) -> str:

@@ -25,6 +25,8 @@ from slipway.npm.lockfiles import package as npm_package
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package
 
+_MOST_NAMED = 10
+
 
 def production_paths(lock: NpmLock, npm_major: int) -> FrozenSet[str]:
     """The paths of the lockfile that a production install has.
@@ -35,7 +37,36 @@ def production_paths(lock: NpmLock, npm_major: int) -> FrozenSet[str]:
     """
     if lock.member:
         return members.production_of_member(lock)
-    return frozenset(p.path for p in lock.packages if not _is_omitted(p, npm_major))
+    kept = frozenset(p.path for p in lock.packages if not _is_omitted(p, npm_major))
+    return kept | frozenset(p.path for p in marked_as_dev(lock))
+
+
+def marked_as_dev(lock: NpmLock) -> Tuple[Package, ...]:
+    """Packages that production packages need, although the lockfile marks them as dev dependencies.
+
+    Some versions of npm left such marks. npm 11 installs these packages, and npm 8 does not; a release
+    without them would not work.
+    """
+    if lock.version == 1:
+        return ()
+    marked = [one for one in lock.packages if one.dev and not one.extraneous]
+    if not marked:
+        return ()
+    needed = members.needed_by_the_top(lock)
+    return tuple(one for one in marked if one.path in needed)
+
+
+def marked_as_dev_warning(lock: NpmLock) -> str:
+    """What to say about `marked_as_dev`; empty without such packages."""
+    found = [] if lock.member else [f"{one.name}@{one.version}" for one in marked_as_dev(lock)]
+    if not found:
+        return ""
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return (
+        f"{lock.path} marks packages as dev dependencies that production packages need; the release "
+        f"contains them: {', '.join(found[:_MOST_NAMED])}{more}\n"
+        "next: let npm 11 or later write the lockfile: npm install --package-lock-only"
+    )
 
 
 def _is_omitted(package: Package, npm_major: int) -> bool:

@@ -13,7 +13,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
-from slipway.npm.lockfiles import fetch_lock, manifest, members, platform_gaps
+from slipway.npm.lockfiles import fetch_lock, manifest, members, platform_gaps, production
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.lockfiles.lock import NpmLock
@@ -123,9 +123,9 @@ async def read_npm_lock(request: NpmLockRequest) -> ReadNpmLock:
     manifests = {one: found[path] for one, path in paths.items() if path in found}
     manifest.require_in_step(lock, manifests)
     needed = lock if member == "." else _lock_of_member(lock, member, request)
-    gaps = platform_gaps.warning(needed)
-    if gaps:
-        logger.warning(gaps)
+    for warning in (platform_gaps.warning(needed), production.marked_as_dev_warning(needed)):
+        if warning:
+            logger.warning(warning)
     kept = {one: manifests[one] for one in needed.manifests}
     return ReadNpmLock(needed, lock, FrozenDict(kept), found.get(npmrc, ""))
 

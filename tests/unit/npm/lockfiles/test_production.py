@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Dict, Mapping
 
+from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles import production
+from slipway.npm.lockfiles.lock import NpmLock
 from tests.unit.npm.builders import entry, make_lock
 
 LOCK = make_lock(
@@ -108,3 +111,47 @@ def test_bins_of_nested_and_scoped_packages() -> None:
         "node_modules/.bin/a": "../@s/a/cli.js",
         "node_modules/x/node_modules/.bin/b": "../b/bin/b",
     }
+
+
+# --- Marks that contradict the dependencies.
+
+
+def lock_with_wrong_marks() -> NpmLock:
+    """As npm 10 wrote http-server's: `inner` is marked, and `outer` needs it in production."""
+    integrity = f"sha512-{'A' * 86}=="
+
+    def package(**fields: object) -> Dict[str, object]:
+        return {"version": "1.0.0", "integrity": integrity, **fields}
+
+    packages = {
+        "": {"dependencies": {"outer": "1"}, "devDependencies": {"tool": "1"}},
+        "node_modules/outer": package(
+            dependencies={"inner": "1"},
+            peerDependencies={"types": "1"},
+            peerDependenciesMeta={"types": {"optional": True}},
+        ),
+        "node_modules/inner": package(dev=True, optionalDependencies={"deep": "1"}),
+        "node_modules/deep": package(dev=True),
+        "node_modules/tool": package(dev=True),
+        "node_modules/types": package(dev=True),
+    }
+    text = json.dumps({"lockfileVersion": 3, "packages": packages})
+    return npm_lock.parse(text, "app/package-lock.json")
+
+
+def test_what_production_needs_is_released_whatever_its_mark() -> None:
+    assert production.production_paths(lock_with_wrong_marks(), 8) == {
+        f"node_modules/{name}" for name in ("outer", "inner", "deep")
+    }
+
+
+def test_wrong_marks_are_told() -> None:
+    assert production.marked_as_dev_warning(lock_with_wrong_marks()) == (
+        "app/package-lock.json marks packages as dev dependencies that production packages need; the "
+        "release contains them: inner@1.0.0, deep@1.0.0\n"
+        "next: let npm 11 or later write the lockfile: npm install --package-lock-only"
+    )
+
+
+def test_right_marks_are_not_told() -> None:
+    assert production.marked_as_dev_warning(LOCK) == ""
