@@ -307,3 +307,17 @@ def test_tailor_finds_the_members_that_start(workspace: Workspace) -> None:
     fields = next(iter(found)).kwargs
     assert fields["lockfile"] == "//shop/package-lock.json"
     assert fields["build_sources"] == ("src/**", "tsconfig*.json", "//shop/tsconfig.base.json")
+
+
+def test_an_application_below_its_build_file_is_no_member(workspace: Workspace) -> None:
+    fields = (
+        'package_json="web/package.json", lockfile="web/package-lock.json", '
+        'runtime_sources=["web/service/**"]'
+    )
+    workspace.write_app("two/web", BUILD=None)
+    workspace.write({"two/BUILD": make_build(fields)})
+    workspace.package("two:release")
+    assert inputs_of(workspace, pack_app.__name__) == {
+        "server/package.json",
+        "server/service/app.js",
+    }

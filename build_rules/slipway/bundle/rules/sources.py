@@ -40,7 +40,7 @@ async def gather_sources(request: SourcesRequest) -> Sources:
         Get(App, AppRequest(field_set)), Get(LinkedFolders, AppRequest(field_set))
     )
     top, member = field_set.top, field_set.member
-    _require_below(top, globs, request)
+    _require_below(top, request)
     found = await Get(
         AppFiles,
         AppFilesRequest(
@@ -63,15 +63,14 @@ def _of_workspaces(field_set: NodeAppBundleFieldSet, is_production: bool) -> Tup
     return (os.path.join(field_set.top, "package.json"),) if is_needed else ()
 
 
-def _require_below(top: str, globs: Tuple[str, ...], request: SourcesRequest) -> None:
-    for glob in globs:
-        plain = glob.lstrip("!")
-        if not is_below(plain, top):
+def _require_below(top: str, request: SourcesRequest) -> None:
+    for glob in request.globs.value or ():
+        if glob.startswith("//") and not is_below(glob[2:], top):
             alias = request.globs.alias
             raise SlipwayError(
                 f'the field {alias} names files outside of "{top}", the folder of the lockfile',
                 where=f"{request.field_set.origin}, field {alias}",
-                found=f"//{plain}",
+                found=glob,
                 next=f"move the files into {top}, and name them there",
             )
 
