@@ -247,7 +247,7 @@ def test_no_advice_is_the_decision_that_the_bundle_has(
     said = package_after(app, monkeypatch, decision, status)
     assert "tried to reach binaries.example" in said
     assert {name for name, way in WAYS.items() if way in said} == WAYS.keys() - {decision}
-    assert (f"{COMPILE} failed" in said) == bool(status)
+    assert (f"{COMPILE} failed" in said) == (decision == "source")
 
 
 def test_a_script_that_compiled_after_a_blocked_download_is_told(

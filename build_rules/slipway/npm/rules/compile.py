@@ -181,7 +181,8 @@ def _wants_to_download(request: CompileRequest, result: FallibleStepResult) -> S
         Decision.SKIP: f'skip the script:      install_scripts={{"{name}": "skip"}}',
     }
     others = [way for decision, way in ways.items() if decision is not request.decision]
-    failed = [result.said] if result.exit_code != 0 else []
+    # A script that cannot compile either says why; for the others, the download is the reason.
+    failed = [result.said] if request.decision is Decision.SOURCE else []
     return SlipwayErrors(
         f'"{request.label}" tried to download files that are not declared',
         [*network_words.listed(result.network), *failed],
