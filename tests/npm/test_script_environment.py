@@ -47,7 +47,7 @@ def test_scripts_see_what_they_see_under_npm(npm: Npm, tmp_path: Path) -> None:
     (release / "package.json").write_text(json.dumps(MANIFEST))
     (release / "print.js").write_text(PRINTS)
     (release / "bin").mkdir()
-    values = {"server_env": "prod", "env_file": "", "run_script": "serve"}
+    values = {"server_env": "prod", "env_file": "", "run_script": "serve", "member": ""}
     (release / "bin" / "app").write_text(placeholders.fill(APP.read_text(), values))
     ours = run(release, ["/bin/sh", "bin/app", "run-foreground", "c d", "*"])
     theirs = run(release, ["/bin/sh", "bin/app", "run", "serve", "c d", "*"])

@@ -79,7 +79,7 @@ read_env_file() {
 # shellcheck disable=SC2016 # a program for node
 app_reader='
   var fs = require("fs"), name = process.env.npm_lifecycle_event, top = process.cwd();
-  var npm = process.execPath.replace(/[^/]*[/][^/]*$/, "lib/node_modules/npm"), out = [];
+  var npm = process.argv[1] + "/node_runtime/lib/node_modules/npm", out = [];
   function read(path) { return JSON.parse(fs.readFileSync(path, "utf8")); }
   function quoted(text) { return "\x27" + String(text).replace(/\x27/g, "\x27\\\x27\x27") + "\x27"; }
   function set(key, text) { out.push("export " + key + "=" + quoted(text)); }
@@ -121,7 +121,8 @@ app_reader='
 '
 
 read_script() {
-  app_lines=$(npm_lifecycle_event=$1 "$app_release/node_runtime/bin/node" -e "$app_reader") || exit 1
+  app_lines=$(npm_lifecycle_event=$1 "$app_release/node_runtime/bin/node" -e "$app_reader" "$app_release") ||
+    exit 1
 }
 
 npm_run() {
