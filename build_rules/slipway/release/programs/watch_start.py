@@ -68,7 +68,8 @@ def watch(start: Start) -> Watched:
                 return Watched(len(pids), ports, status)
         # A service that was sent to the background goes on without the command that started it.
         if status or not pids or time.monotonic() > end:
-            return Watched(len(pids), ports, status)
+            # The command may have ended after this round took in those that had.
+            return Watched(len(pids), ports, _reap(command.pid, status))
         time.sleep(_LOOK_EVERY)
 
 

@@ -16,6 +16,7 @@ from slipway.release.programs import watch_start
 from slipway.release.programs.watch_start import Start, Watched
 from slipway.step import records
 from slipway.step.programs import launch
+from tests.places import SOURCES
 
 LISTEN = "import socket, time; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()"
 PRINT_PORT = "print(s.getsockname()[1], flush=True)"
@@ -88,6 +89,34 @@ def test_a_command_that_returns_is_judged_by_what_it_left(watch: Watcher) -> Non
     seen = watch(daemon)
     assert (seen.status, seen.processes) == (0, 1)
     assert watch("pass") == Watched(0, (), 0)
+
+
+ENDS_BETWEEN_TWO_LOOKS = """
+import os, sys
+from slipway.release.programs import watch_start
+real, looks = watch_start._reap, []
+
+def late(command, known):
+    looks.append(command)
+    if len(looks) > 1:
+        return real(command, known)
+    os.waitid(os.P_PID, command, os.WEXITED | os.WNOWAIT)
+    return known
+
+watch_start._reap = late
+print(watch_start.watch(watch_start.Start((sys.executable, "-c", "pass"), 5000, True)))
+"""
+
+
+def test_a_command_that_ends_between_two_looks_has_its_status() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS_BETWEEN_TWO_LOOKS],
+        env={"PYTHONPATH": str(SOURCES)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "Watched(processes=0, ports=(), status=0)\n"
 
 
 def test_a_daemon_that_ends_leaves_nothing(watch: Watcher) -> None:
