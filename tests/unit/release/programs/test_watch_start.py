@@ -82,9 +82,10 @@ def test_a_command_that_fails(watch: Watcher) -> None:
 
 
 def test_a_command_that_returns_is_judged_by_what_it_left(watch: Watcher) -> None:
+    # It leaves the session, so nothing ends it before its time.
     daemon = (
         "import os, subprocess, sys; subprocess.Popen([sys.executable, '-c', "
-        f'"""{LISTEN}; {PRINT_PORT}; time.sleep(60)"""], start_new_session=True)'
+        f'"""{LISTEN}; {PRINT_PORT}; time.sleep(4)"""], start_new_session=True)'
     )
     seen = watch(daemon)
     assert (seen.status, seen.processes) == (0, 1)
