@@ -161,6 +161,18 @@ def test_a_member_that_the_build_script_builds(
     assert not [one for one in inputs_of(workspace, pack_app.__name__) if "dist" in one]
 
 
+def test_files_of_other_members_can_be_left_out(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(workspace, make_bundle(runtime_sources=["test/**", "!//shop/libs/lib/index.js"]))
+    built(monkeypatch, "apps/web/dist/server.js")
+    workspace.package(f"{WEB}:release")
+    assert inputs_of(workspace, pack_app.__name__) == {
+        *("server/apps/web/package.json", "server/apps/web/test/a.js"),
+        "server/libs/lib/package.json",
+    }
+
+
 def test_the_start_script_counts_from_the_member(workspace: Workspace) -> None:
     write(workspace)
     said = refused(workspace)

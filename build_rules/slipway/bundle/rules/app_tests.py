@@ -16,9 +16,10 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.programs import app_tests
 from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
-from slipway.bundle.rules.sources import Sources, SourcesRequest
+from slipway.bundle.rules.sources import SourcesRequest
 from slipway.bundle.targets import TestScriptField, TestSourcesField
 from slipway.core.rules.registration import Rules
+from slipway.npm.rules.app_files import AppFiles
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
 from slipway.npm.rules.manifest import Manifest, ManifestRequest, check_script
@@ -95,21 +96,21 @@ async def test_app(
         Get(App, AppRequest, request),
         Get(Runtime, AppRequest, request),
         Get(InstalledPackages, AppRequest, request),
-        Get(Sources, SourcesRequest(field_set, field_set.test_sources)),
+        Get(AppFiles, SourcesRequest(field_set, field_set.test_sources)),
     )
     result = await Get(
         FallibleStepResult,
         Step(
             app_tests.PROGRAM(
                 app_tests.Arguments(
-                    field_set.test_script.value or "", sources.found.executables, field_set.member
+                    field_set.test_script.value or "", sources.executables, field_set.member
                 )
             ),
             trees=(*base.trees, runtime.tree),
             outputs=app_tests.OUTPUTS,
             description=f"Test {app.name}",
             origin=field_set.origin,
-            inputs=await Get(Digest, AddPrefix(sources.found.digest, "sources")),
+            inputs=await Get(Digest, AddPrefix(sources.digest, "sources")),
             large=FrozenDict({"installed": installed.everything}),
             words=FrozenDict(
                 package_json=app.manifest.path, resolve=resolve_name(app.read.lock.path)

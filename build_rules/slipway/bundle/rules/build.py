@@ -25,12 +25,13 @@ from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, Too
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.bundle.rules.linked_folders import LinkedFolders, check_decisions
 from slipway.bundle.rules.patches import UnpatchedPackages, production_packages
-from slipway.bundle.rules.sources import Sources, SourcesRequest
+from slipway.bundle.rules.sources import SourcesRequest
 from slipway.bundle.targets import RuntimeSourcesField
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.install_report import InstalledPackage, InstallReport
+from slipway.npm.rules.app_files import AppFiles
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import resolve_name
 from slipway.npm.rules.manifest import check_script
@@ -179,11 +180,10 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
         Get(App, AppRequest(field_set)), Get(Runtime, AppRequest(field_set))
     )
     server_env = field_set.server_env.value or ""
-    installed, gathered = await MultiGet(
+    installed, sources = await MultiGet(
         Get(InstalledPackages, AppRequest(field_set)),
-        Get(Sources, SourcesRequest(field_set, field_set.build_sources)),
+        Get(AppFiles, SourcesRequest(field_set, field_set.build_sources)),
     )
-    sources = gathered.found
     inputs = await Get(Digest, AddPrefix(sources.digest, "sources"))
     result = await Get(
         FallibleStepResult,
@@ -241,10 +241,9 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     _check_fields(field_set, app, linked, slipway.server_envs)
     warnings.scripts_that_do_not_run(field_set, app)
     await Get(UnpatchedPackages, AppRequest(field_set))
-    gathered = await Get(
-        Sources, SourcesRequest(field_set, field_set.runtime_sources, is_production=True)
+    server = await Get(
+        AppFiles, SourcesRequest(field_set, field_set.runtime_sources, is_production=True)
     )
-    server = gathered.found
     await warnings.converted_files(field_set, app)
     await warnings.secrets_in(field_set, server)
     _check_server_files(await Get(Paths, PathGlobs(field_set.runtime_sources.globs())), field_set)

@@ -19,29 +19,25 @@ from slipway.npm.rules.locks import is_below
 
 @dataclass(frozen=True)
 class SourcesRequest:
-    """The files of `globs`, one of the bundle's fields; with `is_production`, those of a release."""
+    """The files of `globs`, one of the bundle's fields; with `is_production`, those of a release.
+
+    Their paths are relative to the folder of the lockfile, as in a release.
+    """
 
     field_set: NodeAppBundleFieldSet
     globs: GlobsField
     is_production: bool = False
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Paths are relative to the folder of the lockfile, as in a release."""
-
-    found: AppFiles
-
-
 @rule
-async def gather_sources(request: SourcesRequest) -> Sources:
+async def gather_sources(request: SourcesRequest) -> AppFiles:
     field_set, globs = request.field_set, request.globs.globs()
     app, linked = await MultiGet(
         Get(App, AppRequest(field_set)), Get(LinkedFolders, AppRequest(field_set))
     )
     top, member = field_set.top, field_set.member
     _require_below(top, request)
-    found = await Get(
+    return await Get(
         AppFiles,
         AppFilesRequest(
             top,
@@ -54,7 +50,6 @@ async def gather_sources(request: SourcesRequest) -> Sources:
             excluded=(*field_set.outputs, *((f"{member}/node_modules",) if member else ())),
         ),
     )
-    return Sources(found)
 
 
 def _of_workspaces(field_set: NodeAppBundleFieldSet, is_production: bool) -> Tuple[str, ...]:
