@@ -136,6 +136,20 @@ class Slipway(Subsystem):
             """
         ),
     )
+    definition_paths = StrListOption(
+        help=softwrap(
+            """
+            Lists folders with Node definitions: relative to the build root, or absolute. Slipway looks
+            for `<version>.toml` first in the folders of the environment variable
+            `NODE_BUILD_DEFINITIONS`, then in these, then beside the BUILD file of the
+            `node_runtime`, in `toolchains/node`, and among its bundled definitions. The first file
+            wins; `./pants node-definitions --explain=22.23.3` names it. Only the content of a
+            definition is part of cache keys.
+
+            Example: `--slipway-definition-paths="['vendor/node', '/srv/node-definitions']"`.
+            """
+        ),
+    )
     debian_mirror = StrOption(
         default=None,
         help=softwrap(

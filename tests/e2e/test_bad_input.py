@@ -134,7 +134,9 @@ def version(wanted: str) -> Spoil:
     return spoil
 
 
-DEFINITION = (harness.REPOSITORY / "toolchains" / "node" / "16.20.2.toml").read_text()
+DEFINITION = (
+    harness.REPOSITORY / "build_rules" / "slipway" / "data" / "node" / "16.20.2.toml"
+).read_text()
 WITHOUT_HASH = "\n".join(text for text in DEFINITION.splitlines() if not text.startswith("sha256"))
 
 

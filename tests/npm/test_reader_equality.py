@@ -15,7 +15,8 @@ from typing import Any, List
 
 import pytest
 
-from slipway.npm.lockfiles import semver, spec
+from slipway.core import semver
+from slipway.npm.lockfiles import spec
 from slipway.npm_registry import npmrc
 from tests.npm import npm_tools
 from tests.npm.npm_tools import NPM_8

@@ -53,7 +53,7 @@ from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSe
 from slipway.release.rules.tailor import PutativeNodeAppsRequest
 from slipway.release.rules.tarball import Release
 from slipway.release.rules.try_runtime import ReleaseContents
-from slipway.runtime.definition import NodeDefinition
+from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from slipway.step.rules.build_step import (
@@ -100,6 +100,7 @@ _REPORTS: Dict[str, Any] = {
     },
     "start.json": {"watched": {"processes": 1, "ports": [80]}, "last": []},
     "addon.json": {"bytes": 1, "modules": 93},
+    "make.json": {"npm": "10.9.3"},
     "compared.json": {"faults": [], "unknown": 0},
     "contents.json": {"manifest": {}, "files": {}},
     "compile.json": {"bytes": 1, "elsewhere": [], "foreign": []},

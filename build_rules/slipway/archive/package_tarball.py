@@ -40,15 +40,15 @@ def manifest(path: str, label: str) -> bytes:
 
 
 def read(path: str, label: str, names: Collection[str]) -> Dict[str, bytes]:
-    """The files of these names at the top of a package; raises SlipwayError as check() does."""
+    """The files with these paths in a package, without its top folder; raises SlipwayError as check() does."""
     found: Dict[str, bytes] = {}
     with _scratch_file() as plain:
         # tar keeps the last of several entries with the same name
         for member in _members(path, label, plain, npm_unpacks=True):
-            inside = _parts(member.name)[1:]
-            if len(inside) == 1 and inside[0] in names and member.kind is Kind.FILE:
+            inside = "/".join(_parts(member.name)[1:])
+            if inside in names and member.kind is Kind.FILE:
                 plain.seek(member.offset)
-                found[inside[0]] = plain.read(member.size)
+                found[inside] = plain.read(member.size)
     return found
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
-from typing import Optional
+from typing import List, Optional
 
 
 def read(name: str) -> Optional[bytes]:
@@ -12,3 +13,8 @@ def read(name: str) -> Optional[bytes]:
         return pkgutil.get_data("slipway.data", name)
     except OSError:
         return None
+
+
+def names(folder: str) -> List[str]:
+    """The names of the files in `folder`, relative to this folder; sorted."""
+    return sorted(os.listdir(os.path.join(os.path.dirname(__file__), folder)))

@@ -20,6 +20,7 @@ class Settings:
     """The settings of a run that must not be in any cache key.
 
     `env` is the user's environment, because the process itself starts with an almost empty one.
+    `pip` is the command that starts pip; empty if there is none.
     """
 
     cache_dir: str
@@ -32,6 +33,7 @@ class Settings:
     mirrors: Mapping[str, str] = field(default_factory=dict)
     binary_mirrors: Mapping[str, str] = field(default_factory=dict)
     renew_command: str = "./pants generate-lockfiles"
+    pip: Tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     patience: Patience = Patience()
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import threading
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 from urllib.parse import quote, urlsplit
 
@@ -27,8 +29,18 @@ _PACKUMENT_LIMIT = 64 << 20
 _M_MMAP_THRESHOLD, _LARGE = -3, 4 << 20
 _M_TRIM_THRESHOLD, _KEPT = -1, 16 << 20
 _LONGEST_ADDRESS = 8192
+_RELEASE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){2}", re.ASCII)
+_RELEASE_KEYS = frozenset(("versions", "dist", "integrity", "engines", "node"))
 _NOT_THERE = (404, 405, 410)
 _PACKUMENT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version in a registry: its integrity and the range of `engines.node`, or empty texts."""
+
+    integrity: str
+    engines: str
 
 
 class RegistryClient:
@@ -85,6 +97,21 @@ class RegistryClient:
                 )
             ) from None
 
+    def releases(self, name: str) -> Dict[str, Release]:
+        """All versions of a package in the registry, without prereleases. Raises FetchFailed."""
+        registry = self._config.registry_for(name)
+        url = packument_url(registry, name)
+        try:
+            versions = self._read_packument(url, registry, _is_of_releases).get("versions")
+        except HttpProblem as problem:
+            raise FetchFailed(self._fault(name, problem, registry)) from None
+        found = {}
+        for version, one in versions.items() if isinstance(versions, dict) else ():
+            if isinstance(one, dict) and _RELEASE.fullmatch(version):
+                dist, engines = one.get("dist"), one.get("engines")
+                found[version] = Release(_text(dist, "integrity"), _text(engines, "node"))
+        return found
+
     def fetch_address(
         self, subject: str, url: str, content: Content, renew: str, name: str = ""
     ) -> Stored:
@@ -135,7 +162,8 @@ class RegistryClient:
                 versions = self._wanted.get(name, {version}) | {version}
                 _give_large_memory_back()
                 try:
-                    packument = self._read_packument(url, registry, versions)
+                    keys = frozenset(("versions", *versions, "dist", "tarball"))
+                    packument = self._read_packument(url, registry, keys.__contains__)
                 except HttpProblem as problem:
                     if problem.worth_another_try:
                         self._down[registry.url] = HttpProblem("unreachable", problem.text)
@@ -147,13 +175,12 @@ class RegistryClient:
         return address
 
     def _read_packument(
-        self, url: str, registry: Registry, versions: Iterable[str]
+        self, url: str, registry: Registry, wanted: Callable[[str], bool]
     ) -> Mapping[str, Any]:
-        """The packument, reduced to the addresses of `versions` to save memory."""
-        keys = frozenset(("versions", *versions, "dist", "tarball"))
+        """The packument, reduced to the `wanted` keys to save memory."""
 
         def gather(pairs: Iterable[Tuple[str, Any]]) -> Dict[str, Any]:
-            return {key: value for key, value in pairs if key in keys and not _is_long(value)}
+            return {key: value for key, value in pairs if wanted(key) and not _is_long(value)}
 
         body = bytearray()
         self._transport.get(
@@ -259,6 +286,15 @@ def _address(packument: Mapping[str, Any], version: str) -> Optional[str]:
     for key in ("versions", version, "dist", "tarball"):
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, str) else None
+
+
+def _is_of_releases(key: str) -> bool:
+    return key in _RELEASE_KEYS or _RELEASE.fullmatch(key) is not None
+
+
+def _text(table: Any, key: str) -> str:
+    value = table.get(key) if isinstance(table, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _is_long(value: Any) -> bool:

@@ -33,7 +33,7 @@ from slipway.runner.messages import RunnerError, say
 STAMP_FORM = "slipway runner 1"
 
 # Part of an environment's name. Raise it when the installation changes.
-RECIPE = "1"
+RECIPE = "2"
 
 # Short, because a path with this prefix is in the first line of scripts, and Linux before 5.1 reads
 # only 127 bytes of that line.
@@ -244,6 +244,8 @@ class Builder:
                 self._make_venv()
                 self._install(tools, unpacked(pip, os.path.join(tools, "2")))
                 self._pack_pex(tools, pex)
+                # pip itself is not installed, but fetches wheels of Node.js from the user's index.
+                shutil.copyfile(pip, self._path("pip.whl"))
                 self._add_programs()
         finally:
             self._write_log()

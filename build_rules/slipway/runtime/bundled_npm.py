@@ -7,6 +7,7 @@ import os
 import shutil
 
 from slipway.archive import package_tarball
+from slipway.core.errors import SlipwayError
 from slipway.step import left_files
 
 FOLDER = "lib/node_modules/npm"
@@ -29,7 +30,15 @@ def version(runtime: str) -> str:
     path = os.path.join(runtime, FOLDER, "package.json")
     if not os.path.lexists(path):
         return ""
-    return str(json.loads(left_files.read(path, runtime))["version"])
+    try:
+        return str(json.loads(left_files.read(path, runtime))["version"])
+    except (ValueError, KeyError, TypeError):
+        raise SlipwayError(
+            "the npm of the runtime has no version",
+            where=f"{FOLDER}/package.json",
+            found="not a JSON object with a version",
+            next="pin an npm in the definition: [npm]",
+        ) from None
 
 
 def link_programs(runtime: str) -> None:

@@ -12,7 +12,7 @@ from pants.core.goals.generate_lockfiles import KnownUserResolveNames, UserGener
 from slipway.npm.lockfiles.fetch_lock import FetchLock
 from slipway.npm.rules.generate_lock import KnownNpmResolvesRequest, RequestedNpmResolves
 from slipway.npm.rules.locks import FetchLockRequest, NpmLockRequest, ReadNpmLock
-from slipway.runtime.definition import NodeDefinition
+from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.toolchain.rules.generate_lock import KnownToolchainResolvesRequest
 from tests.rules import workspace as stand_ins
@@ -355,8 +355,12 @@ def test_an_unknown_version_brings_the_nearest(workspace: Workspace) -> None:
     text = str(caught.value)
     assert 'no definition of Node.js "16.20.3"' in text
     assert "in:    app:node, field version" in text
-    assert "found: no app/16.20.3.toml, no toolchains/node/16.20.3.toml" in text
-    assert "next:  write this file, or use a defined version: 16.20.2" in text
+    assert (
+        "found: no app/16.20.3.toml, no toolchains/node/16.20.3.toml, no slipway:node/16.20.3.toml"
+        in text
+    )
+    assert "next:  ./pants node-definitions --add=16.20.3\n" in text
+    assert "or use a defined version: 16.20.2" in text
 
 
 def test_a_definition_that_is_named_but_not_there_is_told(workspace: Workspace) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from slipway.core import semver
 from slipway.core.errors import SlipwayErrors
 from slipway.core.printable import one_line
 from slipway.npm.lockfiles import package as npm_package
-from slipway.npm.lockfiles import platform, semver
+from slipway.npm.lockfiles import platform
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package
 from slipway.npm_registry import npmrc

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
+from slipway.core import semver
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.json_text import load_object
 from slipway.npm.lockfiles import lock as npm_lock
 from slipway.npm.lockfiles import package as npm_package
-from slipway.npm.lockfiles import semver, swapped
 from slipway.npm.lockfiles import spec as npm_spec
+from slipway.npm.lockfiles import swapped
 from slipway.npm.lockfiles.lock import NpmLock
 from slipway.npm.lockfiles.package import Package
 from slipway.npm.lockfiles.v3 import find_from

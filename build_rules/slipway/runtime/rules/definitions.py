@@ -1,21 +1,33 @@
-"""Finds and reads the definition of a Node.js version, in the workspace or in Slipway's data."""
+"""Finds and reads Node definitions along the search path: first hit wins."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import stat
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
-from pants.engine.fs import PathGlobs, Paths
-from pants.engine.rules import Get, collect_rules, rule
+from pants.base.build_environment import get_buildroot
+from pants.engine.env_vars import CompleteEnvironmentVars
+from pants.engine.fs import DigestContents, PathGlobs, Paths
+from pants.engine.internals.session import SessionValues
+from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, rule
 
-from slipway.core.errors import SlipwayError, nearest
+from slipway.core.errors import SlipwayError
 from slipway.core.rules.provided_files import ProvidedFile, ProvidedFileRequest
 from slipway.core.rules.registration import Rules
 from slipway.core.toml_text import read_toml
-from slipway.runtime.definition import NodeDefinition, read
+from slipway.data import bundled
+from slipway.runtime.definitions import search_path
+from slipway.runtime.definitions.definition import NodeDefinition, read
+from slipway.runtime.definitions.lines import nearest_versions, order
+from slipway.runtime.definitions.search_path import SUFFIX, Entry
+from slipway.subsystem import Slipway
 
-FOLDER = "toolchains/node"
+logger = logging.getLogger(__name__)
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -28,35 +40,187 @@ class NodeDefinitionRequest:
     origin: str
 
 
+@dataclass(frozen=True)
+class SearchPathRequest:
+    """Requests the search path for a `node_runtime` in `folder`."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class SearchPath:
+    entries: Tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class FolderRequest:
+    """Requests files of a folder on the path: `names`, as far as they exist, or else all definitions."""
+
+    entry: Entry
+    names: Optional[Tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A definition's file; `path` is its name in messages."""
+
+    entry: Entry
+    name: str
+    content: bytes
+
+    @property
+    def path(self) -> str:
+        return self.entry.shown(self.name)
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    files: Tuple[FoundFile, ...]
+
+
+@dataclass(frozen=True)
+class _OutsideRequest:
+    request: FolderRequest
+
+
+@dataclass(frozen=True)
+class _OutsideFiles:
+    files: Tuple[FoundFile, ...]
+
+
 @rule
-async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition:
-    name = f"{request.version}.toml"
-    places = (request.file,) if request.file else _places(request, name)
-    found = await Get(ProvidedFile, ProvidedFileRequest(places, f"node/{name}"))
-    if found.content is not None:
-        document = read_toml(found.content, found.path, "Node definition")
-        return read(document, found.path, request.version)
-    if request.file:
-        raise SlipwayError(
-            f'the Node definition "{request.file}" does not exist',
-            where=f"{request.origin}, field definition",
-            found="no such file",
-            next="write this file, or correct the field",
-        )
-    known = await Get(Paths, PathGlobs(_places(request, "*.toml")))
-    versions = [os.path.basename(path)[: -len(".toml")] for path in known.files]
-    guesses = nearest(request.version, versions) or sorted(versions)
-    raise SlipwayError(
-        f'no definition of Node.js "{request.version}"',
-        where=f"{request.origin}, field version",
-        found=", ".join(f"no {place}" for place in places),
-        next=f"write this file, or use a defined version: {', '.join(guesses) or 'none'}",
+async def find_search_path(
+    request: SearchPathRequest, session: SessionValues, slipway: Slipway
+) -> SearchPath:
+    variable = session[CompleteEnvironmentVars].get(search_path.VARIABLE, "")
+    return SearchPath(
+        search_path.entries(variable, slipway.definition_paths, get_buildroot(), request.folder)
     )
 
 
-def _places(request: NodeDefinitionRequest, name: str) -> Tuple[str, ...]:
-    folders = dict.fromkeys((request.folder, FOLDER))
-    return tuple(os.path.join(folder, name) for folder in folders)
+# Pants does not watch folders outside of the build root, so these are read in each session.
+@_uncacheable_rule
+async def read_outside_folder(request: _OutsideRequest) -> _OutsideFiles:
+    entry, names = request.request.entry, request.request.names
+    files = []
+    try:
+        present = os.listdir(entry.folder)
+        wanted = [one for one in present if one.endswith(SUFFIX)]
+        for name in wanted if names is None else sorted(set(present) & set(names)):
+            files.append(FoundFile(entry, name, _read_file(os.path.join(entry.folder, name))))
+    except OSError as error:
+        raise SlipwayError(
+            f'cannot read the folder "{entry.folder}" of Node definitions',
+            where=entry.origin,
+            found=f"{error.filename}: {error.strerror}",
+            next="correct this entry, or remove it",
+        ) from None
+    return _OutsideFiles(tuple(files))
+
+
+def _read_file(path: str) -> bytes:
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return file.read(_MOST_BYTES)
+
+
+@rule
+async def read_definition_folder(request: FolderRequest) -> FoundFiles:
+    entry, names = request.entry, request.names
+    if entry.is_bundled:
+        present = [name for name in bundled.names(entry.folder) if name.endswith(SUFFIX)]
+        contents = {
+            name: bundled.read(os.path.join(entry.folder, name)) or b""
+            for name in (present if names is None else names)
+            if name in present
+        }
+    elif entry.is_outside:
+        outside = await Get(_OutsideFiles, _OutsideRequest(request))
+        return FoundFiles(outside.files)
+    else:
+        wanted = [os.path.join(entry.folder, name) for name in names or (f"*{SUFFIX}",)]
+        found = await Get(DigestContents, PathGlobs(wanted))
+        contents = {os.path.basename(file.path): file.content for file in found}
+        if entry.is_named and not contents:
+            await _require_folder(entry)
+    return FoundFiles(tuple(FoundFile(entry, *item) for item in sorted(contents.items())))
+
+
+async def _require_folder(entry: Entry) -> None:
+    beside = await Get(Paths, PathGlobs([os.path.join(entry.folder, "*")]))
+    if not beside.files and not beside.dirs:
+        raise SlipwayError(
+            f'the folder "{entry.folder}" of Node definitions does not exist, or is empty',
+            where=entry.origin,
+            next="correct this entry, or remove it",
+        )
+
+
+@dataclass(frozen=True)
+class _NamedDefinition:
+    request: NodeDefinitionRequest
+
+
+@rule
+async def read_named_definition(named: _NamedDefinition) -> NodeDefinition:
+    request, file = named.request, named.request.file
+    assert file is not None
+    bundled_name = os.path.join("node", os.path.basename(file))
+    found = await Get(ProvidedFile, ProvidedFileRequest((file,), bundled_name))
+    if found.content is None:
+        raise SlipwayError(
+            f'the Node definition "{file}" does not exist',
+            where=f"{request.origin}, field definition",
+            found="no such file",
+            next="write this file, or remove the field, so that the definition is found by its version",
+        )
+    return read(
+        read_toml(found.content, found.path, "Node definition"), found.path, request.version
+    )
+
+
+def _tell_shadowed(version: str, found: List[FoundFile]) -> None:
+    """Says so if a folder of this machine replaces a definition that others would use."""
+    first, *rest = found
+    others = [one.path for one in rest if one.content != first.content]
+    if first.entry.origin == search_path.VARIABLE and others:
+        logger.warning(
+            f"Node.js {version}: {first.path} ({first.entry.origin}) replaces {', '.join(others)}"
+        )
+
+
+async def _unknown_version(
+    request: NodeDefinitionRequest, path: SearchPath, name: str
+) -> SlipwayError:
+    listed = await MultiGet(Get(FoundFiles, FolderRequest(entry)) for entry in path.entries)
+    known = {file.name[: -len(SUFFIX)] for folder in listed for file in folder.files}
+    guesses = nearest_versions(request.version, known) or sorted(known, key=order)
+    return SlipwayError(
+        f'no definition of Node.js "{request.version}"',
+        where=f"{request.origin}, field version",
+        found=", ".join(f"no {entry.shown(name)}" for entry in path.entries),
+        next=f"./pants node-definitions --add={request.version}\n"
+        f"or use a defined version: {', '.join(guesses) or 'none'}",
+    )
+
+
+@rule
+async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition:
+    if request.file:
+        return await Get(NodeDefinition, _NamedDefinition(request))
+    name = f"{request.version}{SUFFIX}"
+    path = await Get(SearchPath, SearchPathRequest(request.folder))
+    folders = await MultiGet(
+        Get(FoundFiles, FolderRequest(entry, (name,))) for entry in path.entries
+    )
+    found = [file for folder in folders for file in folder.files]
+    if not found:
+        raise await _unknown_version(request, path, name)
+    _tell_shadowed(request.version, found)
+    document = read_toml(found[0].content, found[0].path, "Node definition")
+    return read(document, found[0].path, request.version)
 
 
 def rules() -> Rules:

@@ -19,7 +19,7 @@ from pants.engine.unions import UnionRule
 
 from slipway.core.rules.named_target import take_as
 from slipway.core.rules.registration import Rules
-from slipway.runtime.definition import NodeDefinition
+from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.programs import make, pack
 from slipway.runtime.rules.build import SourceRuntimeRequest
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
@@ -32,6 +32,7 @@ from slipway.runtime.targets import (
     NpmVersionField,
     RuntimeToolchainField,
 )
+from slipway.step.rules import outputs
 from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree
 from slipway.step.rules.locked_files import LockedFiles
 from slipway.toolchain.rules.image import BaseRoot, OutputTreeRequest
@@ -100,21 +101,30 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
             ),
         )
     node = definition.binary(PLATFORM)
-    npm_version, npm = definition.npm(field_set.npm_version.value)
+    archives, hashes, npm_version = [locked(node, "node.archive", definition)], [node.sha256], ""
+    if definition.npms:
+        npm_version, npm = definition.npm(field_set.npm_version.value)
+        archives.append(locked(npm, "npm.tgz", definition))
+        hashes.append(npm.sha256)
+    elif field_set.npm_version.value:
+        definition.npm(field_set.npm_version.value)
     base = await Get(BaseRoot)
     result = await Get(
         StepResult,
         Step(
             make.PROGRAM(make.Arguments(version, npm_version)),
             trees=base.trees,
-            outputs=(make.RUNTIME,),
-            description=f"Make Node.js {version} with npm {npm_version}",
+            outputs=make.OUTPUTS,
+            description=f"Make Node.js {version}{npm_version and f' with npm {npm_version}'}",
             origin=str(field_set.address),
-            locked=LockedFiles((locked(node, "node.tgz"), locked(npm, "npm.tgz"))),
+            locked=LockedFiles(tuple(archives)),
         ),
     )
-    tree = await Get(Tree, OutputTreeRequest(result.digest, make.RUNTIME, RUNTIME))
-    return Runtime(version, npm_version, digest_of(node.sha256, npm.sha256), tree)
+    tree = await Get(Tree, OutputTreeRequest(result.digest, make.OUTPUTS.runtime, RUNTIME))
+    if not npm_version:
+        report = await outputs.read_report(result.digest, make.OUTPUTS.report)
+        npm_version = report.npm
+    return Runtime(version, npm_version, digest_of(*hashes), tree)
 
 
 @rule

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import Dict
+from urllib.parse import quote
 
+from pants.base.build_environment import get_buildroot
 from pants.engine.fs import Digest
 from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.util.frozendict import FrozenDict
 
-from slipway.runtime.definition import PinnedArchive
+from slipway.runtime.definitions.definition import NodeDefinition, PinnedArchive
 from slipway.step.rules.build_step import Tree
 from slipway.step.rules.locked_files import LockedFile
 
@@ -30,15 +33,23 @@ class Runtime:
     log: Digest = EMPTY_DIGEST
 
 
-def locked(archive: PinnedArchive, path: str) -> LockedFile:
-    source: Dict[str, str] = {"kind": "url", "url": archive.url or ""}
-    if archive.package:
+def locked(archive: PinnedArchive, path: str, definition: NodeDefinition) -> LockedFile:
+    """The archive of a definition as the file `path` of a step."""
+    place = archive.place
+    source: Dict[str, str] = {"kind": "url", "url": archive.url}
+    if place == "package":
         source = {
             "kind": "npm",
             "name": archive.package,
             "version": archive.version,
-            "integrity": archive.integrity or "",
+            "integrity": archive.integrity,
         }
+    elif place == "wheel":
+        source = {"kind": "wheel", "name": archive.wheel, "version": archive.version}
+    elif place == "file":
+        # Relative paths are below the build root; a folder outside of it has an absolute path.
+        folder = os.path.join(get_buildroot(), os.path.dirname(definition.path))
+        source["url"] = f"file://{quote(os.path.join(folder, archive.file))}"
     return LockedFile(path, archive.sha256, archive.size, FrozenDict(source))
 
 

@@ -9,6 +9,7 @@ A request has `kind`, `sha256`, `size` and `path`, and further fields by kind:
     url     url (http, https or file)
     debian  name, filename (relative to a Debian mirror)
     image   image (a reference; the file is a part of this image)
+    wheel   name, version (of a project in the Python index)
     binary  name (of a package), variable, file (relative to the address in the variable)
 The last line of the output is a JSON object with the counts.
 """
@@ -28,6 +29,7 @@ from urllib.parse import unquote
 from slipway.debian.apt_config import read_apt_config
 from slipway.debian.mirrors import DebianMirrors
 from slipway.fetch import integrity as sri
+from slipway.fetch import pip_download
 from slipway.fetch.download import Content, ContentCache, Stored, WrongContent, count, disk_problem
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.jobs import Job, run_jobs
@@ -142,6 +144,7 @@ class Fetcher:
                 "debian": self._debian,
                 "image": self._image,
                 "binary": self._binary,
+                "wheel": self._wheel,
             }
             stored = kinds[request.kind](request, content)()
             # Without the other hashes, because store() has just checked them.
@@ -157,7 +160,7 @@ class Fetcher:
         )
 
     def _subject(self, request: Request) -> str:
-        if request.kind == "npm":
+        if request.kind in ("npm", "wheel"):
             return f"{request.name}@{request.version}"
         return str(request.name if request.kind == "debian" else request.path)
 
@@ -210,6 +213,15 @@ class Fetcher:
     def _binary(self, request: Request, content: Content) -> Callable[[], Stored]:
         return lambda: self._client.fetch_binary(
             request.name, request.variable, request.file, content
+        )
+
+    def _wheel(self, request: Request, content: Content) -> Callable[[], Stored]:
+        return lambda: pip_download.with_wheel(
+            self._settings,
+            request.name,
+            request.version,
+            request.sha256,
+            lambda path: self._local(self._subject(request), path, content),
         )
 
     def _url(self, request: Request, content: Content) -> Callable[[], Stored]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from pants.engine.env_vars import CompleteEnvironmentVars
 from pants.engine.fs import CreateDigest, Digest, FileContent, MergeDigests, RemovePrefix
@@ -145,7 +147,18 @@ def _settings(
         "npmrc_variables": slipway.npmrc_variables,
         "mirrors": dict(slipway.mirrors),
         "binary_mirrors": dict(install_scripts.mirrors),
+        "pip": _pip(environment),
     }
+
+
+def _pip(environment: CompleteEnvironmentVars) -> Sequence[str]:
+    """The command that starts pip: the locked one of the runner, or else the user's own."""
+    locked = os.path.join(sys.prefix, "pip.whl")
+    if os.path.exists(locked):
+        return sys.executable, "-I", os.path.join(locked, "pip")
+    path = environment.get("PATH", "")
+    own = shutil.which("pip3", path=path) or shutil.which("pip", path=path)
+    return (own,) if own else ()
 
 
 def rules() -> Rules:

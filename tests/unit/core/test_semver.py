@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.npm.lockfiles import semver
+from slipway.core import semver
 
 YES: Dict[str, List[str]] = {
     "^1.2.3": ["1.2.3", "1.99.0"],

