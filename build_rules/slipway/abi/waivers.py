@@ -37,11 +37,13 @@ def judge(
     scripted: Optional[Collection[str]] = None,
     *,
     of: str = "the release",
+    other_nodes: str = "",
 ) -> Verdict:
     """Raises SlipwayErrors for breaches without waiver, and for waivers without breach.
 
     `waivers` maps a path, which may contain `*`, or name@version to a reason. `where` names the
-    target. `scripted` are the packages that an install script can compile.
+    target. `scripted` are the packages that an install script can compile. `other_nodes` says which
+    Node or toolchain to use if Node itself has a breach.
     """
     _check_reasons(waivers, where)
     used: Set[str] = set()
@@ -62,7 +64,7 @@ def judge(
             f"binaries of {of} do not load on the oldest host of its toolchain",
             [str(breach) for breach in left],
             where=where,
-            next=ways_out(left, scripted),
+            next=ways_out(left, scripted, other_nodes),
         )
     unused = sorted(set(waivers) - used)
     if unused:
@@ -76,9 +78,19 @@ def judge(
 
 
 _NODE = "node_runtime/"  # the folder of Node in a release
+_OTHER_NODES = "./pants node-definitions, which lists the Node versions for each toolchain"
 
 
-def ways_out(breaches: Sequence[Breach], scripted: Optional[Collection[str]] = None) -> str:
+def is_of_node(file: AuditedFile) -> bool:
+    """Whether a binary belongs to the Node of a release."""
+    return file.path.startswith(_NODE)
+
+
+def ways_out(
+    breaches: Sequence[Breach],
+    scripted: Optional[Collection[str]] = None,
+    other_nodes: str = _OTHER_NODES,
+) -> str:
     """What the user can do about the first breach.
 
     Without `scripted`, any package may have an install script that compiles it.
@@ -87,12 +99,7 @@ def ways_out(breaches: Sequence[Breach], scripted: Optional[Collection[str]] = N
     package, waiver = first.package, first.package or first.path.split(INSIDE)[0]
     name = package.rpartition("@")[0]
     if first.path.startswith(_NODE):
-        return (
-            "if all hosts are newer, name a toolchain with their policy in the bundle: "
-            'toolchain="//toolchains/debian12"\n'
-            'or use an older Node: runtime="//toolchains/node:16.20.2"\n'
-            f"or waive it, with a reason: {_field(waiver)}"
-        )
+        return f"{other_nodes or _OTHER_NODES}\nor waive it, with a reason: {_field(waiver)}"
     if not package or (scripted is not None and name not in scripted):
         return f"use another version of it\nor waive it, with a reason: {_field(waiver)}"
     return (

@@ -28,6 +28,7 @@ from slipway.release.rules.contents import (
     layers_of,
 )
 from slipway.runtime.rules.layer import merge_facts
+from slipway.runtime.rules.other_nodes import OtherNodes, OtherNodesRequest
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult, Tree
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
@@ -157,11 +158,18 @@ async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
     audited = await Get(Audited, ReleaseAuditRequest(field_set, runtime=request.runtime))
     found = await Get(BundleOfRelease, ReleaseRequest, request)
     bundle = await Get(Bundle, BundleRequest(found.field_set))
+    advice = OtherNodes("")
+    if any(file.breaches and abi_waivers.is_of_node(file) for file in audited.files):
+        advice = await Get(
+            OtherNodes,
+            OtherNodesRequest(bundle.runtime.version, bundle.toolchain.field_set.address),
+        )
     return abi_waivers.judge(
         audited.files,
         entries_of(field_set.abi_waivers),
         str(field_set.address),
         {package.name for package in bundle.report.install_scripts},
+        other_nodes=advice.text,
     )
 
 

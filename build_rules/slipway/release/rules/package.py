@@ -11,10 +11,16 @@ from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestEntries, File
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.unions import UnionRule
 
+from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.core.rules.registration import Rules
-from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSet
+from slipway.release.rules.contents import (
+    BundleOfRelease,
+    ReleaseRequest,
+    ReleaseTarballFieldSet,
+)
 from slipway.release.rules.packed_summary import PackedSummary, PackedSummaryRequest
 from slipway.release.rules.tarball import Release
+from slipway.runtime.rules.support import SupportRequest, SupportTold
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ async def name_static(request: StaticNamedRequest) -> StaticNamed:
 @rule(desc="Package release")
 async def package_release(field_set: ReleaseTarballFieldSet) -> BuiltPackage:
     release = await Get(Release, ReleaseRequest(field_set))
+    found = await Get(BundleOfRelease, ReleaseRequest(field_set))
+    bundle = await Get(Bundle, BundleRequest(found.field_set))
+    await Get(SupportTold, SupportRequest(bundle.runtime, str(field_set.address)))
     static = await Get(StaticNamed, StaticNamedRequest(release))
     every = await Get(Digest, MergeDigests([release.digest, static.digest, release.native]))
     folder = field_set.output_path.value_or_default(file_ending=None)

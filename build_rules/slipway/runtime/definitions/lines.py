@@ -11,6 +11,7 @@ from slipway.core.errors import nearest
 from slipway.core.toml_text import read_toml
 from slipway.data import bundled
 
+NODE_PROJECT = "the Node.js project"
 _FILE = "node_lines.toml"
 _NUMBERS = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)
 
@@ -78,8 +79,8 @@ def nearest_versions(version: str, known: Iterable[str]) -> List[str]:
     return sorted(line, key=order, reverse=True)[:3] or nearest(version, names)
 
 
-def problems(version: str, end_of_life: str, today: str) -> str:
-    """What a user of this version should know on this day; empty if nothing.
+def problems(version: str, end_of_life: str, built_by: str, today: str) -> str:
+    """What a user of this Node should know on this day; empty if nothing.
 
     `end_of_life` is the date in the definition, which wins over the table; empty without one.
     """
@@ -87,10 +88,12 @@ def problems(version: str, end_of_life: str, today: str) -> str:
     line = lines.of(version)
     end = end_of_life or (line.end_of_life if line else "")
     told = []
+    if built_by and built_by != NODE_PROJECT:
+        told.append(f"is built by {built_by}")
     if end and end <= today:
         told.append(f"reached its end of life on {end} and gets no security releases")
     missing = line.security_after(version) if line else ()
     if missing:
         count = f"{len(missing)} security release{'s' if len(missing) > 1 else ''}"
         told.append(f"lacks {count} of its line ({', '.join(missing)}; as of {lines.as_of})")
-    return " and ".join(told)
+    return f"Node.js {version} {', and '.join(told)}" if told else ""

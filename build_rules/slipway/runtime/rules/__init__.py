@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from slipway.core.rules.registration import Rules, TargetTypes
-from slipway.runtime.rules import build, definitions, make, new_definitions, node_definitions, run
+from slipway.runtime.rules import (
+    build,
+    definitions,
+    make,
+    new_definitions,
+    node_definitions,
+    other_nodes,
+    run,
+    support,
+)
 from slipway.runtime.targets import NodeRuntime
 
-_MODULES = (build, definitions, make, new_definitions, node_definitions, run)
+_MODULES = (build, definitions, make, new_definitions, node_definitions, other_nodes, run, support)
 
 
 def rules() -> Rules:

