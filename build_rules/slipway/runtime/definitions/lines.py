@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
+from slipway.core import semver
 from slipway.core.errors import nearest
 from slipway.core.toml_text import read_toml
 from slipway.data import bundled
@@ -70,6 +71,18 @@ def order(version: str) -> Tuple[Tuple[int, int, int], str]:
     if not numbers:
         return (-1, 0, 0), version
     return (int(numbers[1]), int(numbers[2]), int(numbers[3])), ""
+
+
+def newest_in_use(released: Iterable[str], used: Iterable[str]) -> List[str]:
+    """The newest release of each line that `used` names, as a version or as a range."""
+    newest: Dict[int, str] = {}
+    for version in sorted(released, key=order):
+        newest[order(version)[0][0]] = version
+    return [
+        version
+        for number, version in sorted(newest.items())
+        if any(order(one)[0][0] == number or semver.satisfies(version, one) for one in used)
+    ]
 
 
 def nearest_versions(version: str, known: Iterable[str]) -> List[str]:

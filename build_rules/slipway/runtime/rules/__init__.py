@@ -12,10 +12,21 @@ from slipway.runtime.rules import (
     other_nodes,
     run,
     support,
+    version_lock,
 )
 from slipway.runtime.targets import NodeRuntime
 
-_MODULES = (build, definitions, make, new_definitions, node_definitions, other_nodes, run, support)
+_MODULES = (
+    build,
+    definitions,
+    make,
+    new_definitions,
+    node_definitions,
+    other_nodes,
+    run,
+    support,
+    version_lock,
+)
 
 
 def rules() -> Rules:

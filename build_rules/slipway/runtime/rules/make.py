@@ -25,6 +25,7 @@ from slipway.runtime.rules.build import SourceRuntimeRequest
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.runtime.rules.layer import Layer, take_layer
 from slipway.runtime.rules.node import Runtime, digest_of, locked
+from slipway.runtime.rules.version_lock import LockedVersion, LockedVersionRequest
 from slipway.runtime.targets import (
     NodeDefinitionField,
     NodeRuntime,
@@ -83,7 +84,13 @@ class RuntimeLayerRequest:
 @rule(desc="Make Node runtime")
 async def make_runtime(request: RuntimeRequest) -> Runtime:
     field_set = request.field_set
-    version = field_set.version.value or ""
+    locked_version = await Get(
+        LockedVersion,
+        LockedVersionRequest(
+            field_set.version.value or "", field_set.address.spec_path, str(field_set.address)
+        ),
+    )
+    version = locked_version.version
     definition = await Get(
         NodeDefinition,
         NodeDefinitionRequest(

@@ -25,7 +25,7 @@ from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.core.toml_text import read_toml
-from slipway.runtime.definitions import listing, search_path
+from slipway.runtime.definitions import lines, listing, search_path
 from slipway.runtime.definitions.definition import NodeDefinition, read
 from slipway.runtime.definitions.lines import bundled_lines, order
 from slipway.runtime.definitions.listing import Row
@@ -188,12 +188,12 @@ async def list_definitions(request: RowsRequest) -> Rows:
     for folder in folders:
         for file in folder.files:
             by_name.setdefault(file.name, []).append(file)
-    lines, rows = bundled_lines(), []
+    known, rows = bundled_lines(), []
     for first, *rest in by_name.values():
         shadows = tuple(one.path for one in rest if one.content != first.content)
         definition = parsed(first)
         rows.append(
-            listing.row(definition, PLATFORM, policies.by_address, lines, request.today, shadows)
+            listing.row(definition, PLATFORM, policies.by_address, known, request.today, shadows)
         )
     return Rows(tuple(rows))
 
@@ -320,11 +320,8 @@ async def find_update(request: UpdateRequest) -> Update:
     listed = await MultiGet(Get(FoundFiles, FolderRequest(entry)) for entry in path.entries)
     known = {file.name[: -len(SUFFIX)] for one in listed for file in one.files}
     used = {one[NodeVersionField].value or "" for one in targets}
-    newest: Dict[int, str] = {}
-    for version in sorted(releases.node, key=order):
-        newest[order(version)[0][0]] = version
-    lines = sorted({order(version)[0][0] for version in used} & set(newest))
-    return Update(tuple(newest[line] for line in lines if newest[line] not in known))
+    wanted = lines.newest_in_use(releases.node, used)
+    return Update(tuple(version for version in wanted if version not in known))
 
 
 def _require_same_bytes(definitions: Sequence[NodeDefinition], releases: Releases) -> None:
