@@ -21,9 +21,9 @@ from slipway.debian import signature
 from slipway.debian.control import TRY_ANOTHER, Stanza, parse_stanza, parse_stanzas
 from slipway.debian.lock import NAME
 from slipway.debian.mirrors import DebianMirrors
-from slipway.debian.signature import Verifier
 from slipway.debian.version import is_version
 from slipway.fetch.faults import FetchFailed
+from slipway.fetch.openpgp import Verifier
 
 _DAY = 86400.0  # seconds; tolerance for clocks that are wrong
 _LARGEST_RELEASE = 4 << 20

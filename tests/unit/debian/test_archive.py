@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import hashlib
 import lzma
 import os
-import subprocess
-import tempfile
 import tracemalloc
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import pytest
 
@@ -22,9 +19,11 @@ from slipway.debian.apt_config import AptConfig
 from slipway.debian.archive import Suite, Trust, Untrusted, read_suite
 from slipway.debian.lock import read_lock
 from slipway.debian.mirrors import DebianMirrors
-from slipway.debian.signature import Verifier
+from slipway.fetch import openpgp
+from slipway.fetch.openpgp import Verifier
 from tests.places import SOURCES
 from tests.unit.debian.real_packages import fetch_packages
+from tests.unit.openpgp_signers import Signer, signers
 
 LIST = "main/binary-amd64/Packages.xz"
 PACKAGES = "Package: tool\nVersion: 1.0\n\nPackage: other\nVersion: 2\n"
@@ -203,63 +202,6 @@ def test_a_suite_that_the_mirror_has_no_more_is_told_with_the_way_out(tmp_path: 
         read_suite(mirrors, "buzz", "main", "amd64", BLIND)
     assert "dists/buzz/InRelease" in caught.value.found
     assert "set a mirror that still has it; in pants.toml: [slipway]" in caught.value.next
-
-
-class Signer:
-    """A new key, and signatures with it; `since` is the date of the key for gpg."""
-
-    def __init__(
-        self, home: Path, name: str, *, ends: str = "never", since: str = "", kind: str = "rsa2048"
-    ) -> None:
-        self.home = home
-        home.mkdir(mode=0o700)
-        self.name, self.clock = name, [f"--faked-system-time={since}!"] if since else []
-        # RSA, because gpg signs SHA-1 digests only with RSA keys.
-        self.gpg(*self.clock, "--quick-gen-key", "--passphrase", "", name, kind, "sign", ends)
-        self.keyring = str(home / "public-key.gpg")
-        self.export()
-
-    def export(self) -> None:
-        Path(self.keyring).write_bytes(self.gpg("--export"))
-
-    def gpg(self, *arguments: str, text: str = "") -> bytes:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--yes"]
-        done = subprocess.run(
-            [*command, "--pinentry-mode", "loopback", *arguments],
-            input=text.encode(),
-            capture_output=True,
-            check=True,
-        )
-        return done.stdout
-
-    def sign(self, text: str, *options: str) -> str:
-        return self.gpg(*self.clock, *options, "--clearsign", text=text).decode()
-
-    def revoke(self) -> None:
-        """With the revocation certificate that gpg creates for every key."""
-        (written,) = (self.home / "openpgp-revocs.d").iterdir()
-        self.gpg("--import", text=written.read_text().replace(":-----BEGIN", "-----BEGIN"))
-        self.export()
-
-    def end(self) -> None:
-        subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "all"], check=False)
-
-
-@contextlib.contextmanager
-def signers() -> Iterator[Callable[..., Signer]]:
-    """Creates signers in folders with short paths, and stops gpg's agents in them."""
-    made: List[Signer] = []
-    with tempfile.TemporaryDirectory(prefix="g") as folder:
-
-        def make(name: str, **settings: str) -> Signer:
-            made.append(Signer(Path(folder) / name, name, **settings))
-            return made[-1]
-
-        try:
-            yield make
-        finally:
-            for signer in made:
-                signer.end()
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +414,7 @@ def test_keys_that_debian_has_removed_do_not_count(tmp_path: Path) -> None:
 
 
 def test_a_gpgv_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signature, "_SECONDS", 0.2)
+    monkeypatch.setattr(openpgp, "_SECONDS", 0.2)
     hanging = Verifier(("/bin/sh", "-c", "sleep 30"), ())
     with pytest.raises(Untrusted, match=r"the check of the signature of .* timed out"):
         read(tmp_path, trust=Trust(hanging))
