@@ -23,8 +23,12 @@ class Signer:
         self.keyring = str(home / "public-key.gpg")
         self.export()
 
+        listed = self.gpg("--list-keys", "--with-colons").decode().split("\n")
+        self.fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr:"))
+
     def export(self) -> None:
-        Path(self.keyring).write_bytes(self.gpg("--export"))
+        self.exported = self.gpg("--export")
+        Path(self.keyring).write_bytes(self.exported)
 
     def gpg(self, *arguments: str, text: Union[str, bytes] = "") -> bytes:
         command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--yes"]

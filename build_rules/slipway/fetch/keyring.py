@@ -150,11 +150,7 @@ def parse_keys(content: bytes, name: str) -> Tuple[PublicKey, ...]:
         raise Malformed("is a keybox of gpg, which gpgv cannot read as a file of keys")
     blocks = [content]
     if is_armored(content):
-        blocks = []
-        for kind, block in read_armor(content):
-            if kind != _BLOCK:
-                raise Malformed(f"has a block {kind}, and must have only blocks {_BLOCK}")
-            blocks.append(block)
+        blocks = list(read_armor(content, _BLOCK))
         if not blocks:
             raise Malformed(f"has no block {_BLOCK}")
     keys = [key for block in blocks for key in _keys(read_packets(block), name)]

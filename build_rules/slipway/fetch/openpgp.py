@@ -134,7 +134,7 @@ def verify_clear_signed(
     if alone:
         read_frame(signed)
     elif not signed.startswith(_SIGNED_TEXT):
-        raise NotSigned("it does not start as a clear-signed text")
+        raise NotSigned("does not start as a clear-signed text")
     with tempfile.TemporaryDirectory() as folder:
         source, target = os.path.join(folder, "signed"), os.path.join(folder, "text")
         with open(source, "wb") as file:
@@ -176,17 +176,17 @@ def read_frame(signed: bytes) -> bytes:
     """
     frame = _FRAME.fullmatch(signed)
     if not frame:
-        raise NotSigned("it is not exactly one clear-signed text, without anything around it")
+        raise NotSigned("is not exactly one clear-signed text without anything around it")
     text = frame["text"]
     if b"\0" in text or max(map(len, text.split(b"\n"))) > _LONGEST_LINE:
-        raise NotSigned(f"it has a NUL byte, or a line with more than {_LONGEST_LINE} bytes")
+        raise NotSigned(f"has a NUL byte, or a line with more than {_LONGEST_LINE} bytes")
     _signature_packets(frame["signature"])
     return re.sub(rb"^- ", b"", text, flags=re.MULTILINE)
 
 
 def _check_size(content: bytes) -> None:
     if len(content) > LARGEST:
-        raise NotSigned(f"it has {len(content)} bytes, more than {LARGEST}")
+        raise NotSigned(f"has {len(content)} bytes, more than {LARGEST}")
 
 
 def _signature_packets(signature: bytes) -> bytes:
@@ -195,18 +195,17 @@ def _signature_packets(signature: bytes) -> bytes:
     gpgv would take a compressed or a signed message in the place of a signature.
     """
     try:
-        blocks = [("SIGNATURE", signature)]
+        blocks = [signature]
         if is_armored(signature):
-            blocks = list(read_armor(signature))
-        if [kind for kind, _ in blocks] != ["SIGNATURE"]:
-            kinds = ", ".join(kind for kind, _ in blocks) or "no armored block"
-            raise NotSigned(f"it has {kinds}, and must have exactly one SIGNATURE")
-        tags = {packet.tag for packet in read_packets(blocks[0][1])}
+            blocks = list(read_armor(signature, "SIGNATURE"))
+        if len(blocks) != 1:
+            raise NotSigned(f"has {len(blocks)} blocks SIGNATURE, and must have one")
+        tags = {packet.tag for packet in read_packets(blocks[0])}
     except Malformed as error:
         raise NotSigned(str(error)) from None
     if tags != {SIGNATURE}:
-        raise NotSigned("it has other OpenPGP packets than signatures")
-    return blocks[0][1]
+        raise NotSigned("has other OpenPGP packets than signatures")
+    return blocks[0]
 
 
 def _run(

@@ -45,15 +45,15 @@ def read_packets(data: bytes) -> Iterator[Packet]:
             elif first == 255:
                 width, size = 5, int.from_bytes(data[at + 2 : at + 6], "big")
             elif first >= 224:
-                raise Malformed(f"the packet at byte {at} has a partial length")
+                raise Malformed(f"the packet of type {tag} at byte {at} has a partial length")
         else:
             tag, width = head >> 2 & 0x0F, 1 << (head & 3)
             if width == 8:
-                raise Malformed(f"the packet at byte {at} has no length")
+                raise Malformed(f"the packet of type {tag} at byte {at} has no length")
             size = int.from_bytes(data[at + 1 : at + 1 + width], "big")
         start, end = at + 1 + width, at + 1 + width + size
         if end > len(data):
-            raise Malformed(f"the packet at byte {at} is cut off")
+            raise Malformed(f"the packet of type {tag} at byte {at} is cut off")
         yield Packet(tag, data[start:end], data[at:end])
         at = end
 
@@ -69,27 +69,29 @@ def is_armored(data: bytes) -> bool:
     return not data[:1] or data[0] < 0x80
 
 
-def read_armor(data: bytes) -> Iterator[Tuple[str, bytes]]:
-    """The kind, such as `PUBLIC KEY BLOCK`, and the content of each armored block of `data`.
+def read_armor(data: bytes, kind: str) -> Iterator[bytes]:
+    """The content of each armored block of `data`, which must be of `kind`, such as `SIGNATURE`.
 
     As in gpg, text between the blocks does not count, and a block needs no checksum; a checksum
-    that does not match is an error. Raises Malformed.
+    that does not match is an error. Raises Malformed, also for a block of another kind.
     """
     lines = iter([line.rstrip(b" \t\r") for line in data.split(b"\n")])
     for line in lines:
         begin = _BEGIN.fullmatch(line)
         if begin:
-            yield begin[1].decode("ascii"), _block(lines, begin[1])
+            found = begin[1].decode("ascii")
+            if found != kind:
+                raise Malformed(f"has a block {found}, and must have only {kind}")
+            yield _block(lines, kind)
 
 
-def _block(lines: Iterator[bytes], kind: bytes) -> bytes:
-    name = kind.decode("ascii")
+def _block(lines: Iterator[bytes], name: str) -> bytes:
     for line in lines:
         if not line:
             break
         if not _HEADER.fullmatch(line):
             raise Malformed(f"the block {name} has an invalid header: {_shown(line)}")
-    end, checksum = b"-----END PGP " + kind + b"-----", b""
+    end, checksum = f"-----END PGP {name}-----".encode("ascii"), b""
     encoded: List[bytes] = []
     for line in lines:
         if line == end:
