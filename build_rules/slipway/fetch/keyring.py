@@ -39,6 +39,8 @@ _USER_ID, _USER_ATTRIBUTE = 13, 17
 _PARTS = (SIGNATURE, _USER_ID, PUBLIC_SUBKEY, _USER_ATTRIBUTE)
 # Packets that say nothing about a key: markers, gpg's local trust, padding.
 _LEFT_OUT = (10, 12, 21)
+# RFC 9580, 5.2.1: revocations of a key and of a subkey.
+_REVOCATIONS = (b"\x20", b"\x28")
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 
 
@@ -192,15 +194,46 @@ def _keys(packets: Iterable[Packet], name: str) -> Iterator[PublicKey]:
 
 def rsa_bits(path: str, wanted: str) -> int:
     """The size of a key in the keyring at `path`; 0 if it is missing or not an RSA key."""
+    for packet in _key_packets(path, wanted)[:1]:
+        # A key packet: version, four bytes of time, algorithm, length of the modulus, modulus.
+        if len(packet.body) > 8 and packet.body[5] in _RSA:
+            return int.from_bytes(packet.body[6:8], "big")
+    return 0
+
+
+def has_revocation(path: str, wanted: str) -> bool:
+    """Whether a key in the keyring at `path`, its primary key or a subkey was revoked.
+
+    gpgv reports an expired key only as expired, even if it was revoked too.
+    """
+    for packet in _key_packets(path, wanted):
+        # Version 4 has the type of the signature in its second byte, version 3 in the third.
+        kind = packet.body[1:2] if packet.body[:1] == b"\x04" else packet.body[2:3]
+        if packet.tag == SIGNATURE and kind in _REVOCATIONS:
+            return True
+    return False
+
+
+def _key_packets(path: str, wanted: str) -> List[Packet]:
+    """The packet of the key with a fingerprint, then all packets of its primary key and subkeys.
+
+    Empty if the keyring at `path` does not have that key.
+    """
     try:
         with open(path, "rb") as file:
-            keyring = file.read()
+            content = file.read()
     except OSError:  # gpgv has found the key in another keyring
-        return 0
+        return []
+    found: List[Packet] = []
+    group: List[Packet] = []
     with contextlib.suppress(Malformed):
-        for tag, body, _ in read_packets(keyring):
-            # A key packet: version, four bytes of time, algorithm, length of the modulus, modulus.
-            is_key = tag in (PUBLIC_KEY, PUBLIC_SUBKEY) and body[:1] == b"\x04" and len(body) > 8
-            if is_key and body[5] in _RSA and fingerprint(body) == wanted.upper():
-                return int.from_bytes(body[6:8], "big")
-    return 0
+        for packet in read_packets(content):
+            if packet.tag == PUBLIC_KEY:
+                if found:
+                    break
+                group = []
+            group.append(packet)
+            is_key = packet.tag in (PUBLIC_KEY, PUBLIC_SUBKEY) and packet.body[:1] == b"\x04"
+            if is_key and fingerprint(packet.body) == wanted.upper():
+                found = [packet]
+    return [*found, *group] if found else []

@@ -268,7 +268,7 @@ def _faults(lines: _Status, keyrings: Sequence[str], signed_in_time: bool) -> It
         for details in (details for found, details in lines if found == word):
             if word == "ERRSIG":
                 yield _error(details)
-            elif word != "EXPKEYSIG" or not (signed_in_time and _is_in_time(lines)):
+            elif word != "EXPKEYSIG" or not (signed_in_time and _is_in_time(lines, keyrings)):
                 yield Fault(cause, valid[0][0] if valid else details[0], cause.value)
     for details in valid:
         for cause, reason in _weaknesses(details, keyrings):
@@ -287,14 +287,16 @@ def _error(details: List[str]) -> Fault:
     return Fault(Cause.UNSUPPORTED, key, Cause.UNSUPPORTED.value)
 
 
-def _is_in_time(lines: _Status) -> bool:
+def _is_in_time(lines: _Status, keyrings: Sequence[str]) -> bool:
     """Whether a signature by an expired key is older than the expiry date of that key."""
-    made = [details[2] for word, details in lines if word == "VALIDSIG"]
+    valid = [details for word, details in lines if word == "VALIDSIG"]
     ended = [details[0] for word, details in lines if word == "KEYEXPIRED"]
-    times = [*made, *ended]
-    if not made or not ended or not all(re.fullmatch("[0-9]{1,12}", time) for time in times):
+    times = [*(details[2] for details in valid), *ended]
+    if not valid or not ended or not all(re.fullmatch("[0-9]{1,12}", time) for time in times):
         return False
-    return max(map(int, made)) < min(map(int, ended))
+    if any(keyring.has_revocation(ring, details[0]) for ring in keyrings for details in valid):
+        return False
+    return max(int(details[2]) for details in valid) < min(map(int, ended))
 
 
 def _weaknesses(details: List[str], keyrings: Sequence[str]) -> Iterator[Tuple[Cause, str]]:

@@ -199,3 +199,15 @@ def test_the_size_of_an_rsa_key(kind: str, bits: int) -> None:
         assert keyring.rsa_bits(signer.keyring, signer.fingerprint) == bits
         assert keyring.rsa_bits(signer.keyring, "0" * 40) == 0
         assert keyring.rsa_bits(signer.keyring + ".missing", signer.fingerprint) == 0
+
+
+def test_the_revocation_of_a_key_is_found(pair: Tuple[Signer, Signer], tmp_path: Path) -> None:
+    with signers() as make:
+        lost = make("lost")
+        assert not keyring.has_revocation(lost.keyring, lost.fingerprint)
+        lost.revoke()
+        ring = tmp_path / "ring.gpg"
+        ring.write_bytes(pair[0].exported + lost.exported + pair[1].exported)
+    assert keyring.has_revocation(str(ring), lost.fingerprint)
+    for signer in pair:
+        assert not keyring.has_revocation(str(ring), signer.fingerprint)
