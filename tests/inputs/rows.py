@@ -21,6 +21,7 @@ from tests.inputs.page import CACHED, FETCHED
 from tests.runner.test_debian_python import write_mirror
 from tests.runner.workbench import Bench, make_packages
 from tests.unit.debian import test_archive as archives
+from tests.unit.openpgp_signers import signers
 from tests.unit.registry_stub import CA_FILE, TLS
 
 Strike = Callable[[Path], str]
@@ -49,7 +50,7 @@ def _row(kind: kinds.Kind) -> Row:
 def index_when_fetched(folder: Path) -> str:
     """The index of an archive: each single doubt is enough to refuse it."""
     held: List[str] = []
-    with archives.signers() as make:
+    with signers() as make:
         debian, stranger = make("archive"), make("stranger")
         trust = archives.trusting(("gpgv",), debian, now=1725701524.0)
         until: Dict[str, Any] = {"Valid-Until": "Sat, 7 Sep 2024 09:32:03 UTC"}

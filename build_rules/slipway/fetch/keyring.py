@@ -109,7 +109,10 @@ def read_key_folder(folder: str) -> Keyring:
 
 def _content(path: str) -> bytes:
     # O_NONBLOCK: opening a named pipe would otherwise wait for a writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=opener) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(0, "not a regular file")
         return file.read(LARGEST_FILE + 1)
