@@ -22,7 +22,8 @@ PLACES = ("package", "wheel", "file", "url")
 _TOLD = ("built_by", "hash_from", "hash_date")
 _ARCHIVE_KEYS = {*PLACES, *_TOLD, "integrity", "sha256", "size", "needs"}
 _SOURCE_KEYS = (
-    *("url", "file", "debian", "sha256", "size", "patches", "python", "configure", "make"),
+    *("url", "file", "debian", "sha256", "size", *_TOLD),
+    *("patches", "python", "configure", "make"),
     *("test", "test_targets", "install", "check", "says"),
 )
 
@@ -34,7 +35,7 @@ class PinnedArchive:
     `package` is its name in the npm registry, `wheel` its project in the Python index, `file` a path
     relative to the folder of the definition, and `url` an address. `needs` are the newest symbol
     versions that `bin/node` needs, one of each namespace, and its libraries; empty if nobody has
-    recorded them. `hash_from` and `hash_date` tell where the hash comes from, and since when.
+    recorded them. The size 0 is unknown. `hash_from` and `hash_date` tell where the hash comes from, and since when.
     """
 
     version: str
@@ -184,9 +185,7 @@ def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild
     for path in [texts["file"], *_texts(table, "patches", [], faults)]:
         if path and (str(path).startswith("/") or ".." in str(path).split("/")):
             faults.append(f"source: {path!r} is not below the folder of the definition")
-    # A local file is not fetched, so it needs no size.
-    sized = table if places != ["file"] else {**table, "size": table.get("size", 1)}
-    _check_hash_and_size(sized, "source", faults)
+    _check_hash_and_size(table, "source", faults, places)
     python = table.get("python", "python3")
     if python not in _PYTHONS:
         faults.append(f"source.python: {python!r} is not one of {', '.join(_PYTHONS)}")
@@ -208,7 +207,7 @@ def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild
         file=texts["file"],
         debian=texts["debian"],
         sha256=table["sha256"],
-        size=sized["size"],
+        size=table.get("size", 0),
         python=python,
         test=test,
         says=texts["says"] or f"v{version}",
@@ -226,8 +225,12 @@ def _texts(
     return tuple(value)
 
 
-def _check_hash_and_size(table: Mapping[str, Any], at: str, faults: List[str]) -> None:
-    sha256, size = table.get("sha256"), table.get("size")
+def _check_hash_and_size(
+    table: Mapping[str, Any], at: str, faults: List[str], places: List[str]
+) -> None:
+    sha256 = table.get("sha256")
+    # Definitions of other tools have no sizes. Slipway fetches such an archive to learn its size.
+    size = table.get("size", 1 if set(places) <= {"url", "file"} else None)
     if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
         faults.append(f"{at}.sha256: {sha256!r} is not a SHA-256, which every archive needs")
     if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
@@ -266,7 +269,7 @@ def _archive(table: Any, at: str, version: str, faults: List[str]) -> Optional[P
         _check_place(name, table[name], at, faults)
     if "wheel" in places and at.startswith("npm."):
         faults.append(f"{at}.wheel: the Python index has no npm; name a `package`")
-    _check_hash_and_size(table, at, faults)
+    _check_hash_and_size(table, at, faults, places)
     if "package" in places:
         try:
             sri.parse(str(table.get("integrity", "")))
@@ -288,7 +291,7 @@ def _archive(table: Any, at: str, version: str, faults: List[str]) -> Optional[P
     return PinnedArchive(
         version,
         table["sha256"],
-        table["size"],
+        table.get("size", 0),
         **{name: table.get(name, "") for name in (*PLACES, "integrity", *_TOLD)},
         needs=tuple(needs),
     )

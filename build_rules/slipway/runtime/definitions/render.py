@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import json
-from typing import Iterator, Sequence
+from typing import Iterator, Mapping, Optional, Sequence
 
 from slipway.runtime.definitions.definition import PLACES, PinnedArchive
 
 _TEXTS = (*PLACES, "integrity", "sha256")
+_TOLD = ("built_by", "hash_from", "hash_date")
 
 
 def render(
-    version: str, platform: str, node: PinnedArchive, npms: Sequence[PinnedArchive], command: str
+    version: str,
+    binaries: Mapping[str, PinnedArchive],
+    npms: Sequence[PinnedArchive],
+    command: str,
+    source: Optional[PinnedArchive] = None,
+    python: str = "",
 ) -> str:
-    """The text of a definition; the first of `npms` is the default. `command` has written it."""
-    return "\n".join(_lines(version, platform, node, npms, command)) + "\n"
+    """The text of a definition, which `command` writes.
 
-
-def _lines(
-    version: str, platform: str, node: PinnedArchive, npms: Sequence[PinnedArchive], command: str
-) -> Iterator[str]:
-    yield f"# Node.js {version}; written by: {command}"
-    yield f"version = {_quoted(version)}"
-    yield ""
-    yield f"[binary.{platform}]"
-    yield from _archive(node)
+    `binaries` has an archive for each platform. The first of `npms` is the default. Without binaries,
+    Node is built from `source`, whose configure script runs with `python`.
+    """
+    lines = [f"# Node.js {version}; written by: {command}", f"version = {_quoted(version)}"]
+    for platform, archive in binaries.items():
+        lines += ["", f"[binary.{platform}]", *_archive(archive)]
+    if source is not None:
+        lines += ["", "[source]", *_archive(source)]
+        lines += [f"python = {_quoted(python)}"] if python else []
     if npms:
-        yield ""
-        yield "[npm]"
-        yield f"default = {_quoted(npms[0].version)}"
+        lines += ["", "[npm]", f"default = {_quoted(npms[0].version)}"]
     for npm in npms:
-        yield ""
-        yield f"[npm.versions.{_quoted(npm.version)}]"
-        yield from _archive(npm)
+        lines += ["", f"[npm.versions.{_quoted(npm.version)}]", *_archive(npm)]
+    return "\n".join([*lines, ""])
 
 
 def _archive(archive: PinnedArchive) -> Iterator[str]:
     for name in _TEXTS:
         if getattr(archive, name):
             yield f"{name} = {_quoted(getattr(archive, name))}"
-    yield f"size = {archive.size}"
-    for name in ("built_by", "hash_from", "hash_date"):
+    if archive.size:
+        yield f"size = {archive.size}"
+    for name in _TOLD:
         if getattr(archive, name):
             yield f"{name} = {_quoted(getattr(archive, name))}"
     if archive.needs:

@@ -6,6 +6,7 @@ from slipway.core.rules.registration import Rules, TargetTypes
 from slipway.runtime.rules import (
     build,
     definitions,
+    import_definitions,
     make,
     new_definitions,
     node_definitions,
@@ -19,6 +20,7 @@ from slipway.runtime.targets import NodeRuntime
 _MODULES = (
     build,
     definitions,
+    import_definitions,
     make,
     new_definitions,
     node_definitions,

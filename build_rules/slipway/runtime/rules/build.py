@@ -39,7 +39,7 @@ from slipway.step.rules.build_step import (
     StepResult,
     Tree,
 )
-from slipway.step.rules.locked_files import LockedFile, LockedFiles
+from slipway.step.rules.locked_files import LockedFile, LockedFiles, SizedFiles, SizesRequest
 from slipway.toolchain.rules.image import (
     BaseRoot,
     OutputTreeRequest,
@@ -169,9 +169,10 @@ def _keep_log(content: bytes, address: Address, settings: GlobalOptions) -> str:
 async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) -> Runtime:
     definition, source = request.definition, request.definition.source
     assert source is not None
-    image, inputs = await MultiGet(
+    image, inputs, archive = await MultiGet(
         Get(ToolchainImage, RuntimeToolchainRequest(request.toolchain, request.address)),
         Get(SourceInputs, SourceInputsRequest(definition)),
+        Get(SizedFiles, SizesRequest(LockedFiles(_locked_source(source)))),
     )
     recipe = _recipe(source)
     result = await Get(
@@ -183,7 +184,7 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
             description=f"Build {definition.path} from source",
             origin=str(request.address),
             inputs=inputs.digest,
-            locked=LockedFiles(_locked_source(source)),
+            locked=archive.files,
             log=build.OUTPUTS.log,
         ),
     )

@@ -107,7 +107,7 @@ async def read_outside_folder(request: _OutsideRequest) -> _OutsideFiles:
         present = os.listdir(entry.folder)
         wanted = [one for one in present if one.endswith(SUFFIX)]
         for name in wanted if names is None else sorted(set(present) & set(names)):
-            files.append(FoundFile(entry, name, _read_file(os.path.join(entry.folder, name))))
+            files.append(FoundFile(entry, name, read_file(os.path.join(entry.folder, name))))
     except OSError as error:
         raise SlipwayError(
             f'cannot read the folder "{entry.folder}" of Node definitions',
@@ -118,7 +118,8 @@ async def read_outside_folder(request: _OutsideRequest) -> _OutsideFiles:
     return _OutsideFiles(tuple(files))
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """The content of a regular file, cut at 1 MB; raises OSError."""
     # Without O_NONBLOCK, opening a pipe waits for a writer.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -35,7 +35,7 @@ from slipway.runtime.targets import (
 )
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import RUNTIME, Step, StepResult, Tree
-from slipway.step.rules.locked_files import LockedFiles
+from slipway.step.rules.locked_files import LockedFiles, SizedFiles, SizesRequest
 from slipway.toolchain.rules.image import BaseRoot, OutputTreeRequest
 
 PLATFORM = "linux-x64"
@@ -116,6 +116,7 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
     elif field_set.npm_version.value:
         definition.npm(field_set.npm_version.value)
     base = await Get(BaseRoot)
+    sized = await Get(SizedFiles, SizesRequest(LockedFiles(tuple(archives))))
     result = await Get(
         StepResult,
         Step(
@@ -124,7 +125,7 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
             outputs=make.OUTPUTS,
             description=f"Make Node.js {version}{npm_version and f' with npm {npm_version}'}",
             origin=str(field_set.address),
-            locked=LockedFiles(tuple(archives)),
+            locked=sized.files,
         ),
     )
     tree = await Get(Tree, OutputTreeRequest(result.digest, make.OUTPUTS.runtime, RUNTIME))

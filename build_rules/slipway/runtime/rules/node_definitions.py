@@ -48,6 +48,7 @@ from slipway.runtime.rules.definitions import (
     SearchPath,
     SearchPathRequest,
 )
+from slipway.runtime.rules.import_definitions import ImportedDefinitions, ImportRequest
 from slipway.runtime.rules.make import PLATFORM
 from slipway.runtime.rules.new_definitions import (
     NPM_KIND,
@@ -130,6 +131,19 @@ class NodeDefinitionsSubsystem(LineOriented, GoalSubsystem):
             trust. Slipway then needs no signature.
 
             Example: `--sha256=33188eb11b977113adb65b2e09d71bddd63f12168ba73ceadae6c27938dc9e93`.
+            """
+        ),
+    )
+    import_from = StrOption(
+        default="",
+        help=softwrap(
+            """
+            Imports the definitions of node-build from this folder into the folder `--into`. Slipway
+            parses them as text and runs nothing. It prints how many it imported, and the reason for
+            each that it refused. With `--filter`, only versions in this range are imported.
+
+            Example: `./pants node-definitions --import-from=/opt/node-build/share/node-build
+            --into=vendor/node-build`.
             """
         ),
     )
@@ -332,7 +346,7 @@ async def add_definition(request: AddRequest) -> Added:
         )
     kind = f" --kind={request.kind}" if request.kind else ""
     command = f"./pants node-definitions --add={version}{kind}"
-    text = render(version, PLATFORM, new.node, new.npms, command)
+    text = render(version, {PLATFORM: new.node}, new.npms, command)
     definition, beside = await MultiGet(
         Get(Digest, CreateDigest([FileContent(path, text.encode())])),
         Get(Digest, AddPrefix(new.beside, request.folder)),
@@ -388,6 +402,20 @@ def _require_same_bytes(definitions: Sequence[NodeDefinition], releases: Release
 # --- The goal.
 
 
+async def _import(goal: NodeDefinitionsSubsystem, console: Console, workspace: Workspace) -> None:
+    if goal.options.is_default("into"):
+        raise SlipwayError(
+            "an import needs a folder of its own",
+            where="option --into",
+            found=f"its default, {goal.into}, whose files replace the bundled definitions",
+            next="add --into=vendor/node-build, and this folder to [slipway] definition_paths",
+        )
+    source = os.path.join(get_buildroot(), os.path.expanduser(goal.import_from))
+    imported = await Get(ImportedDefinitions, ImportRequest(source, goal.into, goal.filter))
+    workspace.write_digest(imported.digest)
+    console.print_stdout(imported.told)
+
+
 @goal_rule
 async def node_definitions(
     console: Console, goal: NodeDefinitionsSubsystem, workspace: Workspace
@@ -410,6 +438,9 @@ async def node_definitions(
             console.print_stderr(one.told)
         if not added:
             console.print_stderr("all lines in use have a definition of their newest release")
+    if goal.import_from:
+        await _import(goal, console, workspace)
+        return NodeDefinitionsGoal(exit_code=0)
     with goal.line_oriented(console) as print_line:
         if goal.explain:
             explanation = await Get(Explanation, ExplanationRequest(goal.explain, today))

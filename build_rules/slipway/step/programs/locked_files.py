@@ -44,7 +44,10 @@ from slipway.step.network_frame import run
 
 @dataclass(frozen=True)
 class Request:
-    """A file to fetch: its hash and size, and its location; fields of other kinds are empty."""
+    """A file to fetch: its hash and size, and its location; fields of other kinds are empty.
+
+    The size 0 is unknown.
+    """
 
     kind: str
     path: str
@@ -131,7 +134,7 @@ class Fetcher:
     def _bring(self, request: Request) -> Stored:
         content = Content(
             sha256=request.sha256,
-            size=request.size,
+            size=request.size or None,
             hashes=sri.parse(request.integrity) if request.integrity else (),
         )
         subject, target = self._subject(request), _output(self._out, request.path)

@@ -6,11 +6,12 @@ step, and finds a cached result, without any download.
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import List, Optional, Tuple
 
-from pants.engine.fs import EMPTY_DIGEST, CreateDigest, Digest, FileDigest, FileEntry
+from pants.engine.fs import EMPTY_DIGEST, CreateDigest, Digest, DigestEntries, FileDigest, FileEntry
 from pants.engine.rules import Get, collect_rules, rule
 from pants.util.frozendict import FrozenDict
 
@@ -18,10 +19,12 @@ from slipway.core.rules.registration import Rules
 from slipway.step.programs import locked_files
 from slipway.step.rules.network_step import NetworkStep, NetworkStepResult
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class LockedFile:
-    """A file of a lock: its path in the step, its hash, and its size in bytes.
+    """A file of a lock: its path in the step, its hash, and its size in bytes; 0 if it is unknown.
 
     `source` has the further keys of its request, such as kind, name and version. See the program
     `locked_files`.
@@ -68,6 +71,18 @@ class FetchedFiles:
     digest: Digest
 
 
+@dataclass(frozen=True)
+class SizesRequest:
+    """Requests the same files with their sizes."""
+
+    files: LockedFiles
+
+
+@dataclass(frozen=True)
+class SizedFiles:
+    files: LockedFiles
+
+
 @rule
 async def digest_of_locked_files(locked: LockedFiles) -> LockedFilesDigest:
     entries = [FileEntry(file.path, FileDigest(file.sha256, file.size)) for file in locked.files]
@@ -88,6 +103,28 @@ async def fetch_locked_files(request: FetchRequest) -> FetchedFiles:
         ),
     )
     return FetchedFiles(result.digest)
+
+
+@rule
+async def find_sizes(request: SizesRequest) -> SizedFiles:
+    files = request.files
+    unknown = tuple(file for file in files.files if not file.size)
+    if not unknown:
+        return SizedFiles(files)
+    # A digest needs a size, so that Slipway has to fetch such a file to learn the key of its step.
+    fetched = await Get(FetchedFiles, FetchRequest(LockedFiles(unknown, files.project)))
+    entries = await Get(DigestEntries, Digest, fetched.digest)
+    sizes = {
+        entry.path: entry.file_digest.serialized_bytes_length
+        for entry in entries
+        if isinstance(entry, FileEntry)
+    }
+    for file in unknown:
+        logger.info(f"{file.source.get('url', file.path)} has {sizes[file.path]} bytes")
+    sized = tuple(
+        file if file.size else replace(file, size=sizes[file.path]) for file in files.files
+    )
+    return SizedFiles(replace(files, files=sized))
 
 
 def _describe(files: Tuple[LockedFile, ...]) -> str:
