@@ -8,6 +8,7 @@ needs a Python with Pants, such as the Python of the runner's environment.
 
 from __future__ import annotations
 
+import enum
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pants.engine.target import COMMON_TARGET_FIELDS, Field, Target
 from pants.option.subsystem import Subsystem
 
 from slipway import register
+from slipway.runtime.rules.node_definitions import NodeDefinitionsSubsystem
 from slipway.subsystem import InstallScripts, Slipway
 
 HERE = Path(__file__).resolve().parent
@@ -28,14 +30,14 @@ OPTIONS_INTRODUCTION = """\
 This page describes each option. Set an option in `pants.toml` under these headings, as a flag before
 the targets, or as an environment variable such as `PANTS_SLIPWAY_ISOLATOR`. No option is in a cache
 key, except for the content of the image that `base_image` names. To see the same text on the command
-line, run `./pants help slipway` and `./pants help install-scripts`."""
+line, run `./pants help slipway`, `./pants help install-scripts` and `./pants help node-definitions`."""
 
 
 def pages() -> Dict[str, str]:
     """The generated pages by file name."""
     return {
         "targets.md": _targets(register.target_types()),
-        "options.md": _options([Slipway, InstallScripts]),
+        "options.md": _options([Slipway, InstallScripts, NodeDefinitionsSubsystem]),
     }
 
 
@@ -63,6 +65,8 @@ def _default(field: Type[Field]) -> str:
 
 
 def _code(value: Any) -> str:
+    if isinstance(value, enum.Enum):
+        return _code(value.value)
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, (list, tuple)):
@@ -79,8 +83,14 @@ def _options(subsystems: Iterable[Type[Subsystem]]) -> str:
             if hasattr(option, "_default") and hasattr(option, "_help"):
                 default = option._default
                 shown = "none" if default in (None, {}) else f"`{_code(default)}`"
-                parts += [f"### `{name}`", f"Default: {shown}.", _text(option._help)]
+                parts += [f"### `{_flag(option, name)}`", f"Default: {shown}.", _text(option._help)]
     return "\n\n".join(parts) + "\n"
+
+
+def _flag(option: Any, name: str) -> str:
+    """The option's name on the command line, which may be a word that Python reserves."""
+    flags = getattr(option, "_flag_names", None)
+    return flags[0].lstrip("-") if flags else name
 
 
 def _text(text: Any) -> str:
