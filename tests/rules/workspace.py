@@ -52,10 +52,12 @@ from slipway.release.rules.abi_gate import Audited, ReleaseAuditRequest
 from slipway.release.rules.contents import ReleaseRequest, ReleaseTarballFieldSet
 from slipway.release.rules.tailor import PutativeNodeAppsRequest
 from slipway.release.rules.tarball import Release
-from slipway.release.rules.try_runtime import ReleaseContents
+from slipway.release.rules.try_runtime import ReleaseContents, TrialRequest
+from slipway.release.trial import Trial
 from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.runtime.rules.make import NodeRuntimeFieldSet
+from slipway.runtime.rules.version_runtime import TrialVersion, VersionRequest
 from slipway.step.rules.build_step import (
     FallibleStepResult,
     HostStep,
@@ -238,6 +240,8 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (Audited, (ReleaseAuditRequest,)),
     (ReleaseFile, (ReleaseFileRequest,)),
     (ReleaseContents, (ReleaseRequest,)),
+    (Trial, (TrialRequest,)),
+    (TrialVersion, (VersionRequest,)),
     (ToolchainImage, (ToolchainImageRequest,)),
     (PutativeTargets, (PutativeNodeAppsRequest, AllOwnedSources)),
     (KnownUserResolveNames, (KnownNpmResolvesRequest,)),

@@ -41,6 +41,15 @@ class RuntimeField(OneAddressField):
     )
 
 
+class TrialRuntimeField(RuntimeField):
+    """A version instead of an address, which `try-runtime` puts in place of the field of a bundle."""
+
+    @property
+    def version(self) -> str:
+        (version,) = self.value or ()
+        return version
+
+
 class AddonsField(SpecialCasedDependencies):
     alias = "addons"
     help = help_text(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
-from slipway.core import text_table
-
 _MOST_NAMED = 20
 
 
@@ -18,21 +16,20 @@ class Contents:
     files: Mapping[str, str]
 
 
-def render(before: Contents, after: Contents) -> str:
-    """A table of facts, followed by the files that differ."""
-    rows = _facts(before.manifest, after.manifest)
-    table = text_table.render([("", _name(before), _name(after)), *rows])
+def changed_files(before: Contents, after: Contents) -> List[str]:
+    """Lines about the files outside the runtime that differ."""
     changed = _changed(before.files, after.files)
     if not changed:
-        return "\n".join([table, "", "all files outside the Node runtime are the same"])
+        return ["all files outside the Node runtime are the same"]
     shown = changed[:_MOST_NAMED]
     if len(changed) > len(shown):
         shown.append(f"… and {len(changed) - len(shown)} more")
-    return "\n".join([table, "", f"files that differ: {len(changed)}", *shown])
+    return [f"files that differ: {len(changed)}", *shown]
 
 
-def _name(contents: Contents) -> str:
-    return f"Node.js {contents.manifest['node']['version']}"
+def facts(before: Contents, after: Contents) -> List[Tuple[str, str, str]]:
+    """Rows with a fact about both releases: packages, sizes, and what they need of a host."""
+    return _facts(before.manifest, after.manifest)
 
 
 def _facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> List[Tuple[str, str, str]]:

@@ -26,6 +26,7 @@ from slipway.bundle.targets import (
     ServerEnvField,
     StaticBaseUrlField,
     StaticDirField,
+    TrialRuntimeField,
 )
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.registration import Rules
@@ -39,6 +40,7 @@ from slipway.npm.scripts.decisions import Rule
 from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField, ToolchainField
 from slipway.runtime.rules.make import Runtimes, RuntimesNamed
 from slipway.runtime.rules.node import Runtime
+from slipway.runtime.rules.version_runtime import VersionRuntimeRequest
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
@@ -156,6 +158,8 @@ async def find_runtime(request: AppRequest) -> Runtime:
             next='set runtime="//toolchains/node:16.20.2", or for all bundles in the top BUILD file: '
             '__defaults__({node_app_bundle: {"runtime": "//toolchains/node:16.20.2"}})',
         )
+    if isinstance(field, TrialRuntimeField):
+        return await Get(Runtime, VersionRuntimeRequest(field.version, request.field_set.address))
     named = RuntimesNamed(
         field.to_unparsed_address_inputs(),
         "the runtime of a bundle",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, List, Optional
+from dataclasses import dataclass, replace
+from typing import Any, Optional
 
 from pants.core.goals.test import TestFieldSet, TestRequest, TestResult, TestSubsystem
 from pants.core.util_rules.partitions import Partition, PartitionerType, Partitions
 from pants.engine.fs import AddPrefix, Digest
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
-from pants.engine.target import Target
+from pants.engine.target import Target, WrappedTarget, WrappedTargetRequest
 from pants.option.option_types import SkipOption
 from pants.option.subsystem import Subsystem
 from pants.util.frozendict import FrozenDict
@@ -65,37 +65,57 @@ class _Description:
     description: Optional[str] = None
 
 
+@dataclass(frozen=True)
+class TestsRequest:
+    """Requests to run the tests of an application."""
+
+    field_set: NpmTestFieldSet
+
+
+@dataclass(frozen=True)
+class HasTests:
+    answer: bool
+
+
+@rule
+async def look_for_tests(request: TestsRequest) -> HasTests:
+    field_set = request.field_set
+    wanted = ManifestRequest(field_set.package_json.file_path, field_set.origin)
+    manifest = await Get(Manifest, ManifestRequest, wanted)
+    script = field_set.test_script.value or ""
+    is_default = script == TestScriptField.default
+    if not is_default:
+        where = f"{field_set.origin}, field test_script"
+        check_script(manifest, script, where, otherwise='set test_script=""')
+    line = manifest.scripts.get(script)
+    return HasTests(line is not None and not (is_default and _PLACEHOLDER in line))
+
+
 @rule
 async def find_apps_with_tests(
     request: NpmTestRequest.PartitionRequest[NpmTestFieldSet],
 ) -> Partitions[NpmTestFieldSet, Any]:
-    manifests = await MultiGet(
-        Get(Manifest, ManifestRequest(one.package_json.file_path, one.origin))
-        for one in request.field_sets
+    having = await MultiGet(Get(HasTests, TestsRequest(one)) for one in request.field_sets)
+    return Partitions(
+        Partition((field_set,), _Description())
+        for field_set, has in zip(request.field_sets, having)
+        if has.answer
     )
-    found: List[Partition[NpmTestFieldSet, Any]] = []
-    for field_set, manifest in zip(request.field_sets, manifests):
-        script = field_set.test_script.value or ""
-        is_default = script == TestScriptField.default
-        line = manifest.scripts.get(script)
-        if not is_default:
-            where = f"{field_set.origin}, field test_script"
-            check_script(manifest, script, where, otherwise='set test_script=""')
-        if line is not None and not (is_default and _PLACEHOLDER in line):
-            found.append(Partition((field_set,), _Description()))
-    return Partitions(found)
+
+
+@dataclass(frozen=True)
+class RunTests:
+    result: FallibleStepResult
 
 
 @rule(desc="Test application")
-async def test_app(
-    batch: NpmTestRequest.Batch[NpmTestFieldSet, Any], goal: TestSubsystem, base: BaseRoot
-) -> TestResult:
-    field_set = batch.single_element
-    request = AppRequest(field_set)
+async def run_tests(request: TestsRequest, base: BaseRoot) -> RunTests:
+    field_set = request.field_set
+    wanted = AppRequest(field_set)
     app, runtime, installed, sources = await MultiGet(
-        Get(App, AppRequest, request),
-        Get(Runtime, AppRequest, request),
-        Get(InstalledPackages, AppRequest, request),
+        Get(App, AppRequest, wanted),
+        Get(Runtime, AppRequest, wanted),
+        Get(InstalledPackages, AppRequest, wanted),
         Get(AppFiles, SourcesRequest(field_set, field_set.test_sources)),
     )
     result = await Get(
@@ -117,7 +137,45 @@ async def test_app(
             ),
         ),
     )
-    return as_test_result(result, field_set.address, goal)
+    return RunTests(result)
+
+
+@rule
+async def test_app(
+    batch: NpmTestRequest.Batch[NpmTestFieldSet, Any], goal: TestSubsystem
+) -> TestResult:
+    field_set = batch.single_element
+    run = await Get(RunTests, TestsRequest(field_set))
+    return as_test_result(run.result, field_set.address, goal)
+
+
+@dataclass(frozen=True)
+class TrialTestsRequest:
+    """Requests the tests of a bundle, whose runtime may differ from its BUILD file's."""
+
+    field_set: NodeAppBundleFieldSet
+
+
+@dataclass(frozen=True)
+class TrialTested:
+    """`fault` says why the tests failed, and is empty if they passed; None without tests."""
+
+    fault: Optional[str]
+
+
+@rule
+async def run_tests_of_trial(request: TrialTestsRequest) -> TrialTested:
+    address = request.field_set.address
+    wanted = WrappedTargetRequest(address, description_of_origin="a trial")
+    wrapped = await Get(WrappedTarget, WrappedTargetRequest, wanted)
+    if not NpmTestFieldSet.is_applicable(wrapped.target):
+        return TrialTested(None)
+    field_set = replace(NpmTestFieldSet.create(wrapped.target), runtime=request.field_set.runtime)
+    having = await Get(HasTests, TestsRequest(field_set))
+    if not having.answer:
+        return TrialTested(None)
+    run = await Get(RunTests, TestsRequest(field_set))
+    return TrialTested(f"{address}: {run.result.said}" if run.result.exit_code else "")
 
 
 def rules() -> Rules:

@@ -14,7 +14,7 @@ from pants.engine.target import DependenciesRequest, WrappedTarget, WrappedTarge
 from slipway.bundle.rules.app import NodeAppBundleFieldSet
 from slipway.bundle.rules.build import Bundle
 from slipway.bundle.rules.checks import check_server_env
-from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField
+from slipway.bundle.targets import NodeAppBundle, RuntimeField, ServerEnvField, TrialRuntimeField
 from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
 from slipway.core.rules.registration import Rules
@@ -32,6 +32,8 @@ from slipway.release.targets import (
 )
 from slipway.runtime.rules.layer import Layer
 from slipway.subsystem import Slipway
+
+VERSION = "version:"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class ReleaseTarballFieldSet(PackageFieldSet):
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """`runtime` is the address of another `node_runtime` to use in place of the bundle's."""
+    """`runtime` is another Node to use in place of the bundle's.
+
+    It is the address of a `node_runtime`, or VERSION and a version.
+    """
 
     field_set: ReleaseTarballFieldSet
     runtime: Optional[str] = None
@@ -99,7 +104,12 @@ async def find_bundle(request: ReleaseRequest, slipway: Slipway) -> BundleOfRele
             f"not reproducible: allow_network=True in {field_set.address}",
         )
     if request.runtime:
-        runtime = RuntimeField(request.runtime, bundle.address)
+        version = request.runtime[len(VERSION) :]
+        runtime = (
+            TrialRuntimeField(version, bundle.address)
+            if request.runtime.startswith(VERSION)
+            else RuntimeField(request.runtime, bundle.address)
+        )
         bundle = dataclasses.replace(bundle, runtime=runtime)
     return BundleOfRelease(bundle)
 

@@ -14,6 +14,7 @@ from slipway.runtime.rules import (
     run,
     support,
     version_lock,
+    version_runtime,
 )
 from slipway.runtime.targets import NodeRuntime
 
@@ -28,6 +29,7 @@ _MODULES = (
     run,
     support,
     version_lock,
+    version_runtime,
 )
 
 

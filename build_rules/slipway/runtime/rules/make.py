@@ -11,7 +11,7 @@ from pants.core.goals.package import (
     OutputPathField,
     PackageFieldSet,
 )
-from pants.engine.addresses import Addresses, UnparsedAddressInputs
+from pants.engine.addresses import Address, Addresses, UnparsedAddressInputs
 from pants.engine.fs import AddPrefix, Digest, MergeDigests, Snapshot
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
@@ -81,7 +81,17 @@ class RuntimeLayerRequest:
     origin: str = field(compare=False)
 
 
-@rule(desc="Make Node runtime")
+@dataclass(frozen=True)
+class RuntimeOfDefinitionRequest:
+    """Requests the runtime of a definition for the target `address`."""
+
+    definition: NodeDefinition
+    npm_version: Optional[str]
+    toolchain: RuntimeToolchainField
+    address: Address
+
+
+@rule
 async def make_runtime(request: RuntimeRequest) -> Runtime:
     field_set = request.field_set
     locked_version = await Get(
@@ -90,41 +100,52 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
             field_set.version.value or "", field_set.address.spec_path, str(field_set.address)
         ),
     )
-    version = locked_version.version
     definition = await Get(
         NodeDefinition,
         NodeDefinitionRequest(
-            version,
+            locked_version.version,
             folder=field_set.address.spec_path,
             file=_file_of(field_set.definition),
             origin=str(field_set.address),
         ),
     )
+    return await Get(
+        Runtime,
+        RuntimeOfDefinitionRequest(
+            definition, field_set.npm_version.value, field_set.toolchain, field_set.address
+        ),
+    )
+
+
+@rule(desc="Make Node runtime")
+async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Runtime:
+    definition = request.definition
     if definition.source is not None:
         return await Get(
             Runtime,
             SourceRuntimeRequest(
-                definition, field_set.npm_version.value, field_set.toolchain, field_set.address
+                definition, request.npm_version, request.toolchain, request.address
             ),
         )
     node = definition.binary(PLATFORM)
     archives, hashes, npm_version = [locked(node, "node.archive", definition)], [node.sha256], ""
     if definition.npms:
-        npm_version, npm = definition.npm(field_set.npm_version.value)
+        npm_version, npm = definition.npm(request.npm_version)
         archives.append(locked(npm, "npm.tgz", definition))
         hashes.append(npm.sha256)
-    elif field_set.npm_version.value:
-        definition.npm(field_set.npm_version.value)
+    elif request.npm_version:
+        definition.npm(request.npm_version)
     base = await Get(BaseRoot)
     sized = await Get(SizedFiles, SizesRequest(LockedFiles(tuple(archives))))
     result = await Get(
         StepResult,
         Step(
-            make.PROGRAM(make.Arguments(version, npm_version)),
+            make.PROGRAM(make.Arguments(definition.version, npm_version)),
             trees=base.trees,
             outputs=make.OUTPUTS,
-            description=f"Make Node.js {version}{npm_version and f' with npm {npm_version}'}",
-            origin=str(field_set.address),
+            description=f"Make Node.js {definition.version}"
+            f"{f' with npm {npm_version}' if npm_version else ''}",
+            origin=str(request.address),
             locked=sized.files,
         ),
     )
@@ -133,7 +154,7 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
         report = await outputs.read_report(result.digest, make.OUTPUTS.report)
         npm_version = report.npm
     return Runtime(
-        version,
+        definition.version,
         npm_version,
         digest_of(*hashes),
         tree,

@@ -29,6 +29,7 @@ from pants.engine.fs import (
     Snapshot,
 )
 from pants.engine.internals.native_engine import EMPTY_DIGEST, EMPTY_SNAPSHOT
+from pants.engine.internals.session import SessionValues
 from pants.engine.rules import Get, MultiGet, _uncacheable_rule, collect_rules, rule
 from pants.engine.unions import UnionRule
 from pants.util.frozendict import FrozenDict
@@ -154,8 +155,8 @@ class VerifierPackages:
 
 # Uncacheable, because the result depends on programs of this machine, which Pants does not track.
 @_uncacheable_rule
-async def find_verifier(environment: CompleteEnvironmentVars) -> VerifierPackages:
-    if signature.of_machine(environment):
+async def find_verifier(session: SessionValues) -> VerifierPackages:
+    if signature.of_machine(session[CompleteEnvironmentVars]):
         return VerifierPackages(EMPTY_SNAPSHOT)
     text = bundled.read(_VERIFIER)
     assert text is not None
