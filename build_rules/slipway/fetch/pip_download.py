@@ -23,6 +23,12 @@ _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x
 _SECONDS = 1800
 _ABSENT = re.compile(r"No matching distribution found|Could not find a version")
 _OTHER_HASH = re.compile(r"DO NOT MATCH THE HASHES", re.IGNORECASE)
+# To pip, an index that it cannot read is one without the project. Its verbose output says more.
+_UNREAD = re.compile(
+    r"Could not fetch URL \S+: (?!404 )(.+) - skipping"
+    r"|(The repository located at \S+ is not a trusted or secure host)"
+)
+_INNER_CAUSE = re.compile(r".*\(Caused by (.+)\)")
 
 
 def with_wheel(
@@ -46,7 +52,7 @@ def with_wheel(
         try:
             done = subprocess.run(
                 [*settings.pip, "download", "--no-deps", "--only-binary=:all:", *platforms]
-                + ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+                + ["-vv", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
                 + ["--dest", target, "--requirement", wanted],
                 env=dict(settings.env),
                 cwd=folder,
@@ -59,17 +65,27 @@ def with_wheel(
             reason = f"pip did not finish within {_SECONDS} seconds"
             raise FetchFailed(FetchFault(subject, reason, "run the same command again")) from None
         if done.returncode != 0:
-            raise FetchFailed(_fault(subject, done.stderr.decode("utf-8", "replace")))
+            output, told = (one.decode("utf-8", "replace") for one in (done.stderr, done.stdout))
+            raise FetchFailed(_fault(subject, output, told))
         (name,) = os.listdir(target)
         return use(os.path.join(target, name))
 
 
-def _fault(subject: str, output: str) -> FetchFault:
+def _fault(subject: str, output: str, verbose: str) -> FetchFault:
     if _OTHER_HASH.search(output):
         return FetchFault(
             subject,
             "the wheel of the Python index has another SHA-256",
             "restore the definition from version control",
+        )
+    unread = _UNREAD.search(f"{output}\n{verbose}")
+    if unread and _ABSENT.search(output):
+        reason = unread[1] or unread[2]
+        inner = _INNER_CAUSE.fullmatch(reason)
+        return FetchFault(
+            subject,
+            f"pip cannot read the Python index: {one_line(inner[1] if inner else reason)}",
+            "pip config list, which shows the index that pip uses",
         )
     if _ABSENT.search(output):
         return FetchFault(
