@@ -17,6 +17,8 @@ def of_binary(content: bytes) -> Tuple[str, ...]:
 
     Raises ElfError.
     """
+    if not content.startswith(reader.MAGIC):
+        raise reader.ElfError("not an ELF file")
     elf = reader.read(content)
     newest: Dict[str, Tuple[Tuple[int, ...], str]] = {}
     for need in elf.needed_versions:

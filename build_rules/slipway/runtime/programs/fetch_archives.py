@@ -114,7 +114,7 @@ def _recorded(wanted: Wanted, stored: Stored, cache: ContentCache) -> Fetched:
         except ElfError as error:
             raise SlipwayError(
                 f'the archive "{label}" has no usable {_BINARY}',
-                found=str(error) if binary else "no such file",
+                found="no such file" if binary is None else str(error),
                 next="choose another version",
             ) from None
     return Fetched(stored.sha256, stored.size, found, (npm or b"").decode("utf-8", "replace"))

@@ -130,14 +130,14 @@ def read_distribution(arguments: Arguments, settings: Settings) -> None:
 
         ((name, stored, reason),) = run_jobs([Job(arguments.archive, 0, fetch)])
     place.cache.copy_to(Content(sha256=stored.sha256), ARCHIVE.path)
-    found = package_tarball.read(ARCHIVE.path, arguments.archive, (_BINARY,)).get(_BINARY, b"")
+    found = package_tarball.read(ARCHIVE.path, arguments.archive, (_BINARY,)).get(_BINARY)
     try:
-        needed = needs.of_binary(found)
+        needed = needs.of_binary(found or b"")
     except ElfError as error:
         raise SlipwayError(
             f'the archive "{arguments.archive}" has no usable {_BINARY}',
             where=place.where(name),
-            found=str(error) if found else "no such file",
+            found="no such file" if found is None else str(error),
             next="choose another version",
         ) from None
     url = "" if place.is_folder else place.where(name)

@@ -106,12 +106,17 @@ def test_a_version_without_numbers_is_not_a_floor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"#!/bin/sh\n", b"\x7fELF", struct.pack("<4sBB10xHH", b"\x7fELF", 2, 1, 3, 183)],
+    ("data", "reason"),
+    [
+        (b"", "not an ELF file"),
+        (b"#!/bin/sh\n", "not an ELF file"),
+        (b"\x7fELF", "the file ends after 4 bytes"),
+        (struct.pack("<4sBB10xHH", b"\x7fELF", 2, 1, 3, 183), "not for x86-64, but for arm64"),
+    ],
     ids=["empty", "a script", "cut off", "of arm64"],
 )
-def test_a_file_that_is_not_an_x86_64_binary(data: bytes) -> None:
-    with pytest.raises(ElfError):
+def test_a_file_that_is_not_an_x86_64_binary(data: bytes, reason: str) -> None:
+    with pytest.raises(ElfError, match=reason):
         needs.of_binary(data)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from slipway.step.interface import ARGUMENTS
 from tests.places import NO_VARIABLES
+from tests.unit.fetch.pip_index import PROJECT, from_folder, make_wheel, wheel_name
 from tests.unit.npm.builders import sha512
 from tests.unit.registry_stub import CA_FILE, Proxy, Registry, unused_port
 from tests.unit.step.programs.fetching import LEFT, PATIENCE, Run
@@ -835,3 +836,54 @@ def _fake_npm(folder: Path, body: str) -> None:
     folder.mkdir()
     (folder / "npm").write_text(f"#!/bin/sh\n{body}\n")
     (folder / "npm").chmod(0o755)
+
+
+class TestWheels:
+    """Files of the Python index, which pip fetches."""
+
+    WHEEL = make_wheel("22.20.0", {"bin/node": b"node"})
+    NAME = wheel_name("22.20.0")
+
+    def want(self, run: Run, **wheels: bytes) -> None:
+        """Requests WHEEL from a pip that finds these wheels alone."""
+        settings = from_folder(run.folder, wheels)
+        run.settings.update(pip=settings.pip, env=settings.env)
+        fields = {"kind": "wheel", "version": "22.20.0", "integrity": "", "path": "node.archive"}
+        run.want(self.WHEEL, PROJECT, **fields)
+
+    def test_a_wheel_is_fetched_once(self, run: Run) -> None:
+        self.want(run, **{self.NAME: self.WHEEL})
+        assert run.counts() == {"downloaded": 1, "cached": 0, "bytes": len(self.WHEEL)}
+        assert (run.out / "node.archive").read_bytes() == self.WHEEL
+        run.settings["pip"] = []  # a cached wheel needs no pip
+        assert run.counts() == {"downloaded": 0, "cached": 1, "bytes": 0}
+
+    def test_a_wheel_of_another_content(self, run: Run) -> None:
+        self.want(run, **{self.NAME: make_wheel("22.20.0", {"bin/node": b"other"})})
+        error = run.fails()
+        assert f"1. {PROJECT} 22.20.0: the wheel of the Python index has another SHA-256" in error
+        assert "next:  restore the definition from version control" in error
+        assert not (run.out / "node.archive").exists()
+
+    def test_a_wheel_of_another_size_than_its_definition_says(self, run: Run) -> None:
+        self.want(run, **{self.NAME: self.WHEEL})
+        run.requests[-1]["size"] = len(self.WHEEL) + 1
+        error = run.fails()
+        assert f"{PROJECT}@22.20.0" in error
+        assert f"expected {len(self.WHEEL) + 1} bytes, found {len(self.WHEEL)} bytes" in error
+        assert not (run.out / "node.archive").exists()
+
+    def test_a_wheel_that_the_index_lacks_is_reported_with_other_files(self, run: Run) -> None:
+        self.want(run)
+        run.want(LEFT, kind="url", url="file:///nowhere/left.tgz")
+        error = run.fails()
+        assert error.startswith("2 of 2 files could not be fetched\n")
+        assert f"{PROJECT} 22.20.0: the Python index does not have it for x86-64 Linux" in error
+        assert "/nowhere/left.tgz: No such file or directory" in error
+
+    def test_a_machine_without_pip(self, run: Run) -> None:
+        self.want(run, **{self.NAME: self.WHEEL})
+        run.settings["pip"] = []
+        error = run.fails()
+        assert f"1. {PROJECT} 22.20.0: there is no pip" in error
+        assert "next:  install it: apt-get install python3-pip" in error
