@@ -156,21 +156,17 @@ def _fetch(
         if trusted is None:
             continue
         name = f"{folder}{arguments.archive}"
-        try:
-            stored = place.store(
-                name,
-                Content(
-                    sha256=trusted.checksums.hash_of(arguments.archive), limit=_LARGEST_ARCHIVE
-                ),
-            )
-        except WrongContent as wrong:
+        expected = trusted.checksums.hash_of(arguments.archive)
+        stored = place.store(name, Content(limit=_LARGEST_ARCHIVE))
+        if stored is not None and stored.sha256 != expected:
+            wrong = WrongContent("SHA-256", expected, stored.sha256)
             raise FetchFailed(
                 FetchFault(
                     arguments.archive,
                     f"{place.where(name)} is not the file of the checksum list: {wrong}",
                     "fetch the archive again, or use another server",
                 )
-            ) from None
+            )
         if stored is not None:
             return name, stored, trusted.reason
     raise FetchFailed(
@@ -208,7 +204,7 @@ def _trusted(
 
 
 def _by_hash_alone(arguments: Arguments, place: Place, folder: str) -> Optional[TrustedList]:
-    if not arguments.sha256 or (not folder and not place.is_folder):
+    if not arguments.sha256:
         return None
     sha256 = check_given_hash(arguments.sha256)
     only = ChecksumList(place.where(folder), {arguments.archive: sha256})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ class Run(Generic[R]):
         (self.home / ".npmrc").write_text("\n".join(lines) + "\n")
 
     def start(self, arguments: object) -> subprocess.CompletedProcess[str]:
+        shutil.rmtree(self.out, ignore_errors=True)
         (self.folder / ARGUMENTS).write_text(self._program(arguments).arguments)
         (self.folder / "settings.json").write_text(json.dumps(self.settings))
         command = (sys.executable, *started(self._program.module))
