@@ -13,10 +13,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Type, TypeVar, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    cast,
+)
 
 from pants.core.goals.export import ExportResults
-from pants.core.goals.generate_lockfiles import KnownUserResolveNames, UserGenerateLockfiles
+from pants.core.goals.generate_lockfiles import (
+    GenerateLockfileResult,
+    KnownUserResolveNames,
+    UserGenerateLockfiles,
+)
 from pants.core.goals.lint import LintResult
 from pants.core.goals.package import BuiltPackage
 from pants.core.goals.tailor import AllOwnedSources, PutativeTargets
@@ -25,15 +41,17 @@ from pants.core.target_types import FilesGeneratorTarget, FileTarget
 from pants.core.util_rules.partitions import Partitions
 from pants.engine.addresses import Address, Addresses
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
-from pants.engine.internals.native_engine import EMPTY_DIGEST
+from pants.engine.goal import Goal
+from pants.engine.internals.native_engine import EMPTY_DIGEST, EMPTY_SNAPSHOT
 from pants.engine.internals.parametrize import Parametrize
 from pants.engine.process import FallibleProcessResult, Process, ProcessResultMetadata
 from pants.engine.rules import Get, QueryRule, TaskRule, collect_rules, rule
 from pants.engine.target import AllTargets, DependenciesRequest, Target
-from pants.testutil.rule_runner import RuleRunner
+from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
 from slipway import register
 from slipway.abi.policy import AbiPolicy
+from slipway.abi.waivers import Verdict
 from slipway.bundle.rules.app_tests import NpmTestRequest
 from slipway.bundle.rules.export import ExportNodeApps
 from slipway.debian.lock import write_lock
@@ -57,6 +75,25 @@ from slipway.release.trial import Trial
 from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.runtime.rules.make import NodeRuntimeFieldSet
+from slipway.runtime.rules.node_definitions import (
+    Added,
+    AddRequest,
+    Explanation,
+    ExplanationRequest,
+    Rows,
+    RowsRequest,
+    Update,
+    UpdateRequest,
+)
+from slipway.runtime.rules.other_nodes import OtherNodes, OtherNodesRequest
+from slipway.runtime.rules.support import SupportRequest, SupportTold
+from slipway.runtime.rules.version_lock import (
+    GenerateVersionLock,
+    KnownNodeResolvesRequest,
+    LockedVersion,
+    LockedVersionRequest,
+    RequestedNodeResolves,
+)
 from slipway.runtime.rules.version_runtime import TrialVersion, VersionRequest
 from slipway.step.rules.build_step import (
     FallibleStepResult,
@@ -73,8 +110,9 @@ from slipway.step.rules.program import Program, ProgramRequest
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.contract import ToolchainTestRequest
-from slipway.toolchain.rules.generate_lock import KnownToolchainResolvesRequest
+from slipway.toolchain.rules.generate_lock import KnownToolchainResolvesRequest, VerifierPackages
 from slipway.toolchain.rules.image import BaseRoot, ToolchainImage, ToolchainImageRequest
+from slipway.toolchain.rules.policies import Policies, PoliciesRequest
 from tests.unit.debian.builders import locked, spec_fields
 from tests.unit.debian.builders import make_lock as make_debian_lock
 
@@ -119,8 +157,15 @@ libraries = ["libc.so.6"]
 [ceilings]
 GLIBC = "2.17"
 """
+# What the programs of network steps write: the contents by name, from the arguments as JSON.
+NETWORK: Dict[str, Callable[[str], Mapping[str, str]]] = {
+    compared_contents.__name__: lambda _: {
+        compared_contents.REPORT: json.dumps(_REPORTS[compared_contents.REPORT])
+    },
+}
 _steps: List[Step] = []
 _host_steps: List[HostStep] = []
+_network_steps: List[NetworkStep] = []
 _roots: List[int] = []
 _processes: List[Process] = []
 
@@ -163,8 +208,10 @@ async def answer_host_step(step: HostStep) -> StepResult:
 
 @rule
 async def answer_network_step(step: NetworkStep) -> NetworkStepResult:
-    outputs = {compared_contents.__name__: compared_contents.REPORT}
-    return NetworkStepResult(await _stand_ins([outputs[step.call.program]], hash(step)), "", "")
+    _network_steps.append(step)
+    answered = NETWORK[step.call.program](step.call.arguments)
+    files = [FileContent(name, content.encode()) for name, content in answered.items()]
+    return NetworkStepResult(await Get(Digest, CreateDigest(files)), "", "")
 
 
 @rule
@@ -190,6 +237,11 @@ async def stand_in_root() -> BaseRoot:
     return BaseRoot((Tree("base.tar", EMPTY_DIGEST, FileDigest(SHA256, 1), "/"),))
 
 
+@rule
+async def stand_in_verifier() -> VerifierPackages:
+    return VerifierPackages(EMPTY_SNAPSHOT)
+
+
 def _rules(processes: bool) -> List[Any]:
     replaced: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
         ((NetworkStepResult, (NetworkStep,)), (FallibleProcessResult, (_Attempt,)))
@@ -206,7 +258,7 @@ def _rules(processes: bool) -> List[Any]:
         for one in _BACKEND.rules()
         if not isinstance(one, TaskRule)
         or (
-            one.output_type is not BaseRoot
+            one.output_type not in (BaseRoot, VerifierPackages)
             and not any(
                 one.output_type is output and set(inputs) <= set(one.input_selectors)
                 for output, inputs in replaced
@@ -217,7 +269,7 @@ def _rules(processes: bool) -> List[Any]:
     ours = [one for one in collect_rules() if isinstance(one, TaskRule)]
     steps = {"answer_step", "answer_fallible_step", "answer_host_step"}
     wanted = {"answer_attempt"} if processes else steps
-    wanted |= {"answer_network_step", "stand_in_root"}
+    wanted |= {"answer_network_step", "stand_in_root", "stand_in_verifier"}
     return [*kept, *(one for one in ours if one.func.__name__ in wanted)]
 
 
@@ -232,6 +284,18 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (ReadNpmLock, (NpmLockRequest,)),
     (FetchLock, (FetchLockRequest,)),
     (NodeDefinition, (NodeDefinitionRequest,)),
+    (Rows, (RowsRequest,)),
+    (Explanation, (ExplanationRequest,)),
+    (Added, (AddRequest,)),
+    (Update, (UpdateRequest,)),
+    (OtherNodes, (OtherNodesRequest,)),
+    (SupportTold, (SupportRequest,)),
+    (Policies, (PoliciesRequest,)),
+    (Verdict, (ReleaseRequest,)),
+    (LockedVersion, (LockedVersionRequest,)),
+    (KnownUserResolveNames, (KnownNodeResolvesRequest,)),
+    (UserGenerateLockfiles, (RequestedNodeResolves,)),
+    (GenerateLockfileResult, (GenerateVersionLock,)),
     (LintResult, (NpmLockLintRequest.Batch,)),
     (TestResult, (ToolchainTestRequest.Batch,)),
     (TestResult, (NpmTestRequest.Batch,)),
@@ -290,6 +354,7 @@ class Workspace:
     def __init__(self, *options: str, processes: bool = False) -> None:
         _steps.clear()
         _host_steps.clear()
+        _network_steps.clear()
         _roots.clear()
         _processes.clear()
         self.runner = RuleRunner(
@@ -298,10 +363,7 @@ class Workspace:
             objects={"parametrize": Parametrize},
             inherent_environment=None,
         )
-        self.runner.set_options(
-            [f"--named-caches-dir={self.runner.build_root}/.caches", *options],
-            env_inherit={"PATH", "HOME"},
-        )
+        self.begin_session(*options)
         self.write(
             {
                 "toolchains/node/BUILD": 'node_runtime(name="node", version="16.20.2")\n',
@@ -309,6 +371,23 @@ class Workspace:
             }
         )
         self.write_image("toolchains/gcc48", BUILD=TOOLCHAIN)
+
+    def begin_session(self, *options: str, **env: str) -> None:
+        """Starts a session with these options and variables, as the next run of Pants does."""
+        self.runner.set_options(
+            [f"--named-caches-dir={self.runner.build_root}/.caches", *options],
+            env=env,
+            env_inherit={"PATH", "HOME"},
+        )
+
+    def run_goal(self, goal: Type[Goal], *arguments: str, **env: str) -> GoalRuleResult:
+        return self.runner.run_goal_rule(
+            goal,
+            global_args=[f"--named-caches-dir={self.runner.build_root}/.caches"],
+            args=arguments,
+            env=env,
+            env_inherit={"PATH", "HOME"},
+        )
 
     @property
     def folder(self) -> Path:
@@ -379,6 +458,9 @@ class Workspace:
 
     def host_steps(self) -> List[HostStep]:
         return list(_host_steps)
+
+    def network_steps(self) -> List[NetworkStep]:
+        return list(_network_steps)
 
     def made_root(self) -> bool:
         """Whether the root of build steps was requested, which fetches its packages."""

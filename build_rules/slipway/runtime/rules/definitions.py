@@ -92,9 +92,29 @@ class _OutsideFiles:
 async def find_search_path(
     request: SearchPathRequest, session: SessionValues, slipway: Slipway
 ) -> SearchPath:
-    variable = session[CompleteEnvironmentVars].get(search_path.VARIABLE, "")
-    return SearchPath(
-        search_path.entries(variable, slipway.definition_paths, get_buildroot(), request.folder)
+    variable, root = session[CompleteEnvironmentVars].get(search_path.VARIABLE, ""), get_buildroot()
+    entries = search_path.entries(variable, slipway.definition_paths, root, request.folder)
+    for entry in entries:
+        if entry.is_named and not entry.is_outside:
+            _refuse_loop(entry, os.path.join(root, entry.folder))
+    return SearchPath(entries)
+
+
+def _refuse_loop(entry: Entry, path: str) -> None:
+    # Pants overflows its stack in a loop of symlinks.
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _unreadable(entry, error) from None
+
+
+def _unreadable(entry: Entry, error: OSError) -> SlipwayError:
+    return SlipwayError(
+        f'cannot read the folder "{entry.folder}" of Node definitions',
+        where=entry.origin,
+        found=f"{error.filename}: {error.strerror}",
+        next="correct this entry, or remove it",
     )
 
 
@@ -109,22 +129,30 @@ async def read_outside_folder(request: _OutsideRequest) -> _OutsideFiles:
         for name in wanted if names is None else sorted(set(present) & set(names)):
             files.append(FoundFile(entry, name, read_file(os.path.join(entry.folder, name))))
     except OSError as error:
-        raise SlipwayError(
-            f'cannot read the folder "{entry.folder}" of Node definitions',
-            where=entry.origin,
-            found=f"{error.filename}: {error.strerror}",
-            next="correct this entry, or remove it",
-        ) from None
+        raise _unreadable(entry, error) from None
     return _OutsideFiles(tuple(files))
 
 
 def read_file(path: str) -> bytes:
     """The content of a regular file, cut at 1 MB; raises OSError."""
     # Without O_NONBLOCK, opening a pipe waits for a writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    with open(descriptor, "rb") as file:
         return file.read(_MOST_BYTES)
+
+
+# Above its rule: Pants does not find the requests of functions that are below it.
+async def _require_folder(entry: Entry) -> None:
+    beside = await Get(Paths, PathGlobs([os.path.join(entry.folder, "*")]))
+    if not beside.files and not beside.dirs:
+        raise SlipwayError(
+            f'the folder "{entry.folder}" of Node definitions does not exist, or is empty',
+            where=entry.origin,
+            next="correct this entry, or remove it",
+        )
 
 
 @rule
@@ -147,16 +175,6 @@ async def read_definition_folder(request: FolderRequest) -> FoundFiles:
         if entry.is_named and not contents:
             await _require_folder(entry)
     return FoundFiles(tuple(FoundFile(entry, *item) for item in sorted(contents.items())))
-
-
-async def _require_folder(entry: Entry) -> None:
-    beside = await Get(Paths, PathGlobs([os.path.join(entry.folder, "*")]))
-    if not beside.files and not beside.dirs:
-        raise SlipwayError(
-            f'the folder "{entry.folder}" of Node definitions does not exist, or is empty',
-            where=entry.origin,
-            next="correct this entry, or remove it",
-        )
 
 
 @dataclass(frozen=True)
