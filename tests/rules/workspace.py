@@ -40,12 +40,13 @@ from pants.core.goals.test import TestResult
 from pants.core.target_types import FilesGeneratorTarget, FileTarget
 from pants.core.util_rules.partitions import Partitions
 from pants.engine.addresses import Address, Addresses
+from pants.engine.environment import EnvironmentName
 from pants.engine.fs import CreateDigest, Digest, DigestContents, FileContent, FileDigest, Snapshot
 from pants.engine.goal import Goal
 from pants.engine.internals.native_engine import EMPTY_DIGEST, EMPTY_SNAPSHOT
 from pants.engine.internals.parametrize import Parametrize
 from pants.engine.process import FallibleProcessResult, Process, ProcessResultMetadata
-from pants.engine.rules import Get, QueryRule, TaskRule, collect_rules, rule
+from pants.engine.rules import Get, QueryRule, TaskRule, _uncacheable_rule, collect_rules, rule
 from pants.engine.target import AllTargets, DependenciesRequest, Target
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
@@ -206,7 +207,7 @@ async def answer_host_step(step: HostStep) -> StepResult:
     return StepResult(await _stand_ins(step.outputs, hash(step)), "", "")
 
 
-@rule
+@_uncacheable_rule
 async def answer_network_step(step: NetworkStep) -> NetworkStepResult:
     _network_steps.append(step)
     answered = NETWORK[step.call.program](step.call.arguments)
@@ -381,13 +382,17 @@ class Workspace:
         )
 
     def run_goal(self, goal: Type[Goal], *arguments: str, **env: str) -> GoalRuleResult:
-        return self.runner.run_goal_rule(
-            goal,
-            global_args=[f"--named-caches-dir={self.runner.build_root}/.caches"],
-            args=arguments,
-            env=env,
-            env_inherit={"PATH", "HOME"},
-        )
+        self.runner.inherent_environment = EnvironmentName(None)
+        try:
+            return self.runner.run_goal_rule(
+                goal,
+                global_args=[f"--named-caches-dir={self.runner.build_root}/.caches"],
+                args=arguments,
+                env=env,
+                env_inherit={"PATH", "HOME"},
+            )
+        finally:
+            self.runner.inherent_environment = None
 
     @property
     def folder(self) -> Path:
