@@ -3,20 +3,22 @@
 A program that uses newer functions than the oldest host has gets their code linked into itself. The
 static part has only the members of the static library that these functions need. Symbols that the
 stub has become references to the stub, so that a process has a single copy of them. All other
-symbols become hidden, so that no other library can use them.
+symbols become hidden, so that no other library can use them. Names that nothing defines on the
+oldest host can become variables that are zero.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import AbstractSet, List, Set
+from typing import AbstractSet, List, Sequence, Set
 
 from slipway.archive import ar
-from slipway.elf import sections
+from slipway.elf import sections, zero_object
 from slipway.elf.sections import SYMBOL_SIZE, SectionedElf
 
 _HIDDEN_VISIBILITY = 2
+_ZEROS = "zeros.o"
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,16 @@ class _Member:
     wanted: AbstractSet[str]
 
 
-def make_rest(archive: bytes, provided: AbstractSet[str], removed: AbstractSet[str]) -> bytes:
-    """The members that define `removed` names, and the members that these need in turn."""
+def make_rest(
+    archive: bytes,
+    provided: AbstractSet[str],
+    removed: AbstractSet[str],
+    zeros: Sequence[str] = (),
+) -> bytes:
+    """The members that define `removed` names, and the members that these need in turn.
+
+    An additional member defines the names `zeros` as zero.
+    """
     members = [_rewritten(name, content, provided) for name, content in ar.members(archive, "rest")]
     wanted: Set[str] = set(removed)
     chosen: List[bool] = [False] * len(members)
@@ -43,7 +53,11 @@ def make_rest(archive: bytes, provided: AbstractSet[str], removed: AbstractSet[s
     # The index has only names that are needed. With all names, linkers would also load a member for
     # any of the inline functions in it.
     index = [sorted(member.defined & wanted) for member in kept]
-    return ar.write([(member.name, member.data) for member in kept], index)
+    files = [(member.name, member.data) for member in kept]
+    if zeros:
+        files.append((_ZEROS, zero_object.make_zeros(zeros)))
+        index.append(list(zeros))
+    return ar.write(files, index)
 
 
 def defined_names(archive: bytes) -> Set[str]:

@@ -20,6 +20,7 @@ FORMAT = 1
 
 _PART = r"(?!\.\.?(/|$))[^/\0]+"
 _PATH = rf"{_PART}(/{_PART})*"
+_SYMBOL = r"[A-Za-z_][A-Za-z0-9_]*"
 _HEAD = ("name", "suite", "component", "architecture")
 
 
@@ -191,9 +192,11 @@ def _surface(field: Field) -> SurfaceSpec:
 
 
 def _link_script(path: str, field: Field) -> LinkScript:
-    parts = field.record(["library"], ["with", "as_needed", "rest_of", "rest"])
+    parts = field.record(["library"], ["with", "as_needed", "rest_of", "zeros", "rest"])
     if ("rest_of" in parts) != ("rest" in parts):
         raise field.fault('either both "rest_of" and "rest", or neither')
+    if "zeros" in parts and "rest" not in parts:
+        raise parts["zeros"].fault('"zeros" only together with "rest"')
     words = r"(/|-l)[^\s()]+"
     return LinkScript(
         path,
@@ -202,6 +205,7 @@ def _link_script(path: str, field: Field) -> LinkScript:
         tuple(item.text(_PATH, "a path") for item in _items(parts.get("as_needed"))),
         parts["rest_of"].text(_PATH, "a path") if "rest_of" in parts else "",
         parts["rest"].text(_PATH, "a path") if "rest" in parts else "",
+        tuple(_reasons(parts.get("zeros"), _SYMBOL, "the name of a symbol")),
     )
 
 

@@ -32,7 +32,7 @@ class LinkScript:
 
     `with_files` are further files and -l options. `as_needed` are libraries that are linked only if
     they are needed. `rest_of` is a static library; its part that the stub lacks is written to
-    `rest`.
+    `rest`, where the names `zeros` are zero.
     """
 
     path: str
@@ -41,6 +41,7 @@ class LinkScript:
     as_needed: Tuple[str, ...] = ()
     rest_of: str = ""
     rest: str = ""
+    zeros: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class _Surface:
             words.append(f"AS_NEEDED ( /{self._place(self._stub(library))} )")
         if script.rest_of:
             archive = self._read(script.rest_of)
-            rest = static_rest.make_rest(archive, stub.provided, stub.removed)
+            rest = static_rest.make_rest(archive, stub.provided, stub.removed, script.zeros)
             self._tree.put(script.rest, file_entry(Content(len(rest), data=rest)))
             words.append(f"/{script.rest}")
         self._tree.put(script.path, text_entry(f"{_SCRIPT_HEAD}GROUP ( {' '.join(words)} )\n"))

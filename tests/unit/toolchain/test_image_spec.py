@@ -39,6 +39,7 @@ SURFACE = {
             "as_needed": ["lib/ld.so"],
             "rest_of": "usr/lib/libc.a",
             "rest": "usr/lib/libc_rest.a",
+            "zeros": {"__libc_single_threaded": "zero means that there may be threads"},
         }
     },
 }
@@ -52,6 +53,7 @@ def test_edits_and_the_link_surface_are_read() -> None:
     (script,) = spec.surface.scripts
     assert script.with_files == ("/usr/lib/libc_nonshared.a", "-lgcc")
     assert (script.rest_of, script.rest) == ("usr/lib/libc.a", "usr/lib/libc_rest.a")
+    assert script.zeros == ("__libc_single_threaded",)
     assert make_spec().surface is None
 
 
@@ -94,6 +96,23 @@ BAD: Dict[str, Any] = {
         {"link_surface": {**SURFACE, "scripts": {"l.so": {"library": "l.so.1", "rest": "r.a"}}}},
         'either both "rest_of" and "rest", or neither',
         "$.link_surface.scripts.l.so",
+    ),
+    "zeros without a remainder": (
+        {"link_surface": {**SURFACE, "scripts": {"l": {"library": "l.1", "zeros": {"x": "why"}}}}},
+        '"zeros" only together with "rest"',
+        "$.link_surface.scripts.l.zeros",
+    ),
+    "zeros of no symbol": (
+        {
+            "link_surface": {
+                **SURFACE,
+                "scripts": {
+                    "l": {"library": "l.1", "rest_of": "l.a", "rest": "r.a", "zeros": {"a b": "x"}}
+                },
+            }
+        },
+        "the name of a symbol",
+        "$.link_surface.scripts.l.zeros.a b",
     ),
     "an option that is none": (
         {"link_surface": {**SURFACE, "scripts": {"l.so": {"library": "l.so.1", "with": ["-z"]}}}},

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 
@@ -115,6 +115,33 @@ def test_a_static_remainder_has_what_is_asked_for_and_what_that_needs(tmp_path: 
     made = reader.read((tmp_path / "use.so").read_bytes())
     assert "shared" in {one.name for one in made.undefined}
     assert {"use"} == {one.name for one in made.exported} & {"use", "newer", "helper", "shared"}
+
+
+@needs_gcc
+@pytest.mark.parametrize("options", [["-shared", "-fPIC"], ["-pie"], ["-no-pie"]])
+def test_what_the_oldest_host_lacks_is_zero_in_each_linked_file(
+    tmp_path: Path, options: List[str]
+) -> None:
+    (tmp_path / "part.c").write_text(
+        "extern char flag; extern long number;"
+        "int newer(void) { flag += 1; number += 2; return flag + number; }"
+    )
+    subprocess.run(["gcc", "-fPIC", "-c", "part.c"], cwd=tmp_path, check=True)
+    archive = ar.write([("part.o", (tmp_path / "part.o").read_bytes())], [[]])
+    rest = static_rest.make_rest(archive, set(), {"newer"}, ["flag", "number", "unread"])
+    assert [name for name, _ in ar.members(rest, "rest")] == ["part.o", "zeros.o"]
+    assert static_rest.defined_names(rest) == {"newer", "flag", "number", "unread"}
+
+    (tmp_path / "rest.a").write_bytes(rest)
+    (tmp_path / "use.c").write_text("int newer(void); int main(void) { return newer(); }")
+    strict = ["-Wl,-z,defs", "-Wl,--fatal-warnings"]
+    command = ["gcc", *options, "use.c", "rest.a", *strict, "-o", "use"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    made = reader.read((tmp_path / "use").read_bytes())
+    assert not {"flag", "number", "unread"} & {one.name for one in made.exported}
+    assert not made.executable_stack
+    if "-shared" not in options:
+        assert subprocess.run([str(tmp_path / "use")], check=False).returncode == 3
 
 
 def tree_of(files: Dict[str, bytes], links: Dict[str, str]) -> Tree:
