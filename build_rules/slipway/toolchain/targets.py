@@ -57,8 +57,9 @@ class ImageBaseField(OneAddressField):
     alias = "base"
     help = help_text(
         """
-        Sets the image below: a `node_toolchain` from packages, whose layers this image extends. Its
-        packages are not in the lock of this image. Without it, the image has a single layer.
+        Sets the image below: a `node_toolchain` from packages, whose layers this image extends. If
+        it is from the same Debian suite, its packages satisfy dependencies and are not in the lock
+        of this image. Without it, the image has a single layer.
 
         Example: `base="//toolchains/base"`.
         """

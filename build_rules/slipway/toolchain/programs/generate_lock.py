@@ -51,7 +51,7 @@ LOCK = Output("packages.lock")
 def generate_lock(arguments: Arguments, settings: Settings) -> None:
     with open(arguments.spec, encoding="utf-8") as file:
         spec = read_image_spec(file.read(), arguments.path)
-    below = [package for file in arguments.below for package in _read_packages(file)]
+    below = [package for file in arguments.below for package in _read_packages(file, spec.suite)]
     config = read_apt_config(settings.env, settings.debian_mirror)
     mirrors = DebianMirrors(config, settings.patience)
     with tempfile.TemporaryDirectory() as folder:
@@ -111,9 +111,15 @@ def _suggesting_trust(suite: str, resolve: str) -> Iterator[None]:
         ) from None
 
 
-def _read_packages(file: str) -> Sequence[LockedPackage]:
-    with open(file, encoding="utf-8") as lock:
-        return read_lock(lock.read(), file).packages
+def _read_packages(file: str, suite: str) -> Sequence[LockedPackage]:
+    """The packages of the lock `file`; none if the lock is for another suite.
+
+    A package of another suite satisfies no dependency, because packages of this suite were built
+    and tested with the packages of this suite.
+    """
+    with open(file, encoding="utf-8") as text:
+        lock = read_lock(text.read(), file)
+    return lock.packages if lock.suite == suite else ()
 
 
 if __name__ == "__main__":

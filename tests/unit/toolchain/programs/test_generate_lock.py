@@ -9,11 +9,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
-from slipway.debian.lock import read_lock
+from slipway.debian.lock import DebianLock, LockedPackage, read_lock, write_lock
 from slipway.step.interface import ARGUMENTS
 from slipway.toolchain.programs.generate_lock import LOCK, PROGRAM, Arguments
 from tests.places import NO_VARIABLES, started
@@ -57,6 +57,7 @@ def run(
     spec: Optional[Dict[str, Any]] = None,
     env: Optional[Dict[str, str]] = None,
     trusted: Sequence[str] = ("bullseye",),
+    below: Tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     (top / "image.json").write_text(json.dumps(spec or spec_fields()))
     settings = {
@@ -73,6 +74,7 @@ def run(
             path="toolchains/base/image.json",
             old="packages.lock",
             resolve="toolchain:base",
+            below=below,
         )
     )
     (top / ARGUMENTS).write_text(call.arguments)
@@ -110,6 +112,22 @@ def test_the_same_mirror_gives_the_same_lock(tmp_path: Path) -> None:
             run(tmp_path, server.address + "/debian")
             texts.append((tmp_path / "packages.lock").read_text())
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("suite", "locked"), [("bullseye", ["tool"]), ("buster", ["libtool", "tool"])]
+)
+def test_only_packages_of_the_same_suite_below_satisfy_dependencies(
+    tmp_path: Path, suite: str, locked: List[str]
+) -> None:
+    library = LockedPackage("libtool", "1.0-1", "amd64", "pool/main/t/t/t.deb", 1, "b" * 64)
+    heads = (suite, "main", "amd64", "1", "2024-08-31", ("libtool",), ())
+    (tmp_path / "below.lock").write_text(write_lock(DebianLock(*heads, (library,))))
+    with serve(mirror_pages()) as server:
+        done = run(tmp_path, server.address + "/debian", below=("below.lock",))
+    assert done.returncode == 0, done.stderr
+    lock = read_lock((tmp_path / "packages.lock").read_text(), "packages.lock")
+    assert [package.name for package in lock.packages] == locked
 
 
 @pytest.mark.parametrize("trusted", [(), ("bookworm",)])
