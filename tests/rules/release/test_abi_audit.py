@@ -51,6 +51,22 @@ def test_a_release_is_held_against_the_policy_of_its_bundle(workspace: Workspace
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "layers"),
+    [("", 1), ('base="//toolchains/base"', 1), ('base="//old:image"', 2)],
+)
+def test_the_audit_runs_in_the_image_of_build_steps_or_in_the_whole_toolchain(
+    workspace: Workspace, fields: str, layers: int
+) -> None:
+    workspace.write_image("toolchains/base", BUILD='node_toolchain(name="base")')
+    workspace.write_image("old")
+    workspace.write_image("new", f'abi_policy="abi.toml", {fields}')
+    workspace.write_app("app", BUILD=make_build('toolchain="//new:image"'))
+    audit(workspace)
+    (step,) = workspace.steps("slipway.release.programs.abi_gate")
+    assert len(step.trees) == layers
+
+
 def test_another_toolchain_can_be_asked_for(workspace: Workspace) -> None:
     workspace.write_image("new", 'abi_policy="abi.toml"', **{"abi.toml": NEWER})
     workspace.write_app("app")

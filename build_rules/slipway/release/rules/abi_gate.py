@@ -1,7 +1,8 @@
 """The ABI gate: checks the binaries of a release against the ABI policy of a toolchain.
 
 The steps that write layers also record what their binaries need, so this check unpacks nothing. The
-symbols of old hosts are those of the libraries in the toolchain's base image.
+symbols of old hosts are those of the libraries in the image of build steps, if the toolchain is on
+top of it; otherwise, those in the toolchain's image.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult, Tree
 from slipway.toolchain.rules.abi_policy import AbiPolicyRequest
 from slipway.toolchain.rules.image import (
+    BaseImage,
+    ImageBelow,
     ImageBelowRequest,
-    LayersBelow,
     ToolchainFieldSet,
     ToolchainImage,
     ToolchainImageRequest,
@@ -91,11 +93,16 @@ class _Surface:
 async def find_surface(toolchain: ToolchainFieldSet) -> _Surface:
     policy, below = await MultiGet(
         Get(AbiPolicy, AbiPolicyRequest(toolchain)),
-        Get(LayersBelow, ImageBelowRequest(toolchain)),
+        Get(ImageBelow, ImageBelowRequest(toolchain)),
     )
-    if below.layers:
-        return _Surface(below.layers, policy)
-    image = await Get(ToolchainImage, ToolchainImageRequest(toolchain))
+    root = toolchain
+    if below.field_set is not None:
+        base = await Get(BaseImage)
+        # Most releases have no addon, so their audit should not need a compiler image, which is
+        # large. But programs need not run in any other image below: it can be without Python.
+        if below.field_set.address == base.field_set.address:
+            root = below.field_set
+    image = await Get(ToolchainImage, ToolchainImageRequest(root))
     return _Surface(image.layers, policy)
 
 

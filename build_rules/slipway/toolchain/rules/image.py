@@ -109,6 +109,13 @@ class LayersBelow:
 
 
 @dataclass(frozen=True)
+class BaseImage:
+    """The image of build steps."""
+
+    field_set: ToolchainFieldSet
+
+
+@dataclass(frozen=True)
 class BaseRoot:
     """The layers of the root of build steps, lowest first."""
 
@@ -188,14 +195,18 @@ async def tree_of_output(request: OutputTreeRequest) -> Tree:
 
 
 @rule
-async def find_base_root(slipway: Slipway) -> BaseRoot:
+async def find_base_image(slipway: Slipway) -> BaseImage:
     origin = "the option `[slipway] base_image`"
     inputs = UnparsedAddressInputs(
         [slipway.base_image], owning_address=None, description_of_origin=origin
     )
     named = ToolchainNamed(inputs, "the root of build steps", origin)
-    field_set = await Get(ToolchainFieldSet, ToolchainNamed, named)
-    image = await Get(ToolchainImage, ToolchainImageRequest(field_set))
+    return BaseImage(await Get(ToolchainFieldSet, ToolchainNamed, named))
+
+
+@rule
+async def find_base_root(base: BaseImage) -> BaseRoot:
+    image = await Get(ToolchainImage, ToolchainImageRequest(base.field_set))
     return BaseRoot(image.layers)
 
 
