@@ -29,7 +29,7 @@ def test_a_definition_as_a_reader_sees_it() -> None:
         hash_date="2026-11-27",
     )
     npm = PinnedArchive("8.19.4", B, 2438811, package="npm", integrity=INTEGRITY)
-    assert render("16.20.2", "linux-x64", node, [npm], COMMAND) == (
+    assert render("16.20.2", {"linux-x64": node}, [npm], COMMAND) == (
         f"""# Node.js 16.20.2; written by: {COMMAND}
 version = "16.20.2"
 
@@ -60,7 +60,7 @@ size = 2438811
 
 def test_a_definition_that_keeps_the_npm_of_its_archive_has_no_npm() -> None:
     node = PinnedArchive("16.20.2", A, 1, url="https://mirror.example.com/node.tar.gz")
-    text = render("16.20.2", "linux-x64", node, [], COMMAND)
+    text = render("16.20.2", {"linux-x64": node}, [], COMMAND)
     assert "npm" not in text
     assert read(read_toml(text.encode(), "x", "y"), "x", "16.20.2").npms == ()
 
@@ -110,7 +110,7 @@ def archives(draw: Any, places: List[str]) -> PinnedArchive:
 def test_a_written_definition_reads_back_as_the_same_archives(
     node: PinnedArchive, npms: List[PinnedArchive]
 ) -> None:
-    text = render(node.version, "linux-x64", node, npms, COMMAND)
+    text = render(node.version, {"linux-x64": node}, npms, COMMAND)
     found = read(read_toml(text.encode(), "d.toml", "definition"), "d.toml", node.version)
     assert dict(found.binaries) == {"linux-x64": node}
     assert dict(found.npms) == {npm.version: npm for npm in npms}
