@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Tuple
 
 from slipway.core.errors import SlipwayError
+from slipway.core.printable import printable
 
 VARIABLE = "NODE_BUILD_DEFINITIONS"
 OPTION = "[slipway] definition_paths"
@@ -14,6 +16,18 @@ WORKSPACE = "the workspace"
 BUNDLED = "Slipway"
 FOLDER = "toolchains/node"
 SUFFIX = ".toml"
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,99}", re.ASCII)
+
+
+def file_name(version: str, where: str) -> str:
+    """The name of a version's definition; raises SlipwayError for a text that is not a version."""
+    if not _VERSION.fullmatch(version):
+        raise SlipwayError(
+            f"{printable(repr(version))} is not a version of Node.js",
+            where=where,
+            next="give a version such as 22.23.3, or a range such as ^22",
+        )
+    return f"{version}{SUFFIX}"
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ async def _unknown_version(
 async def find_node_definition(request: NodeDefinitionRequest) -> NodeDefinition:
     if request.file:
         return await Get(NodeDefinition, _NamedDefinition(request))
-    name = f"{request.version}{SUFFIX}"
+    name = search_path.file_name(request.version, f"{request.origin}, field version")
     path = await Get(SearchPath, SearchPathRequest(request.folder))
     folders = await MultiGet(
         Get(FoundFiles, FolderRequest(entry, (name,))) for entry in path.entries

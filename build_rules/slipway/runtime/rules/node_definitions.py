@@ -265,7 +265,7 @@ class Explanation:
 
 @rule
 async def explain(request: ExplanationRequest) -> Explanation:
-    name = f"{request.version}{SUFFIX}"
+    name = search_path.file_name(request.version, "option --explain")
     path = await Get(SearchPath, SearchPathRequest(search_path.FOLDER))
     folders = await MultiGet(
         Get(FoundFiles, FolderRequest(entry, (name,))) for entry in path.entries

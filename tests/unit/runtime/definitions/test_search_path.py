@@ -14,6 +14,7 @@ from slipway.runtime.definitions.search_path import (
     WORKSPACE,
     Entry,
     entries,
+    file_name,
 )
 
 ROOT = "/home/me/shop"
@@ -101,3 +102,17 @@ def test_only_folders_that_the_user_names_must_exist() -> None:
     assert [one.is_outside for one in entries("/a", ["b"], ROOT, "app")] == [
         *(True, False, False, False, False),
     ]
+
+
+@pytest.mark.parametrize("version", ["22.23.3", "8.1.4-rc.1", "2020-01-19", "iojs-1.0.0"])
+def test_a_version_names_its_file(version: str) -> None:
+    assert file_name(version, "x") == f"{version}.toml"
+
+
+@pytest.mark.parametrize(
+    "version", ["", "../../etc/passwd", "/etc/passwd", "a/b", ".hidden", "22\n", "22\0", "*", "²²"]
+)
+def test_a_name_with_path_tricks_is_not_a_version(version: str) -> None:
+    with pytest.raises(SlipwayError, match="is not a version of Node.js") as caught:
+        file_name(version, "app:node, field version")
+    assert caught.value.where == "app:node, field version"
