@@ -276,6 +276,27 @@ def test_the_goal_writes_definitions_and_the_next_run_finds_them(
     assert again.stderr == "vendor/node/22.1.0.toml: exists, with the same archive\n"
 
 
+@pytest.mark.parametrize("into", ["./vendor//node/", "vendor/node/../node"])
+def test_the_folder_for_new_definitions_is_normalised(
+    into: str, workspace: Workspace, registry: Registry
+) -> None:
+    registry.node["22.1.0"] = Release(INTEGRITY, "")
+    done = workspace.run_goal(NodeDefinitionsGoal, "--add=22.1.0", f"--into={into}")
+    assert done.stderr.startswith("vendor/node/22.1.0.toml: written; ")
+
+
+@pytest.mark.parametrize("into", ["/srv/node", "../node", "vendor/../../node"])
+def test_a_folder_for_new_definitions_outside_of_the_workspace(
+    into: str, workspace: Workspace, registry: Registry
+) -> None:
+    for option in ("--add=22.1.0", "--update"):
+        with pytest.raises(Exception, match="is not in the workspace") as caught:
+            workspace.run_goal(NodeDefinitionsGoal, option, f"--into={into}")
+        assert f'the folder "{into}" for new definitions is not in the workspace' in text_of(caught)
+        assert "in:    option --into" in text_of(caught)
+    assert not workspace.network_steps()
+
+
 @pytest.mark.parametrize(
     "version", ["22", "^22.1", "v22.1.0", "22.1.0-rc.1", "../22.1.0", "latest"]
 )
@@ -352,7 +373,8 @@ def test_an_archive_of_a_server_keeps_its_npm(
     workspace: Workspace, distribution: Dict[str, Any]
 ) -> None:
     added = add(workspace, "22.1.0", source=MIRROR)
-    _, definition = written(workspace, added, f"{FOLDER}/22.1.0.toml")
+    text, definition = written(workspace, added, f"{FOLDER}/22.1.0.toml")
+    assert f"written by: ./pants node-definitions --add=22.1.0 --from={MIRROR}\n" in text
     node = definition.binary("linux-x64")
     assert (node.url, node.sha256, node.size) == (distribution["url"], "c" * 64, 9)
     assert node.built_by == "the owner of the key that signed its list"
@@ -371,7 +393,10 @@ def test_the_archive_of_a_folder_is_copied_beside_the_definition(
     added = add(workspace, "22.1.0", source="/srv/node", folder="vendor")
     files = workspace.contents(added.digest)
     assert files["vendor/node-v22.1.0-linux-x64.tar.gz"] == "the archive"
-    _, definition = written(workspace, added, "vendor/22.1.0.toml")
+    text, definition = written(workspace, added, "vendor/22.1.0.toml")
+    # A folder of this machine is of no use to others.
+    assert "--add=22.1.0 --from=<folder>\n" in text
+    assert "/srv/node" not in text
     assert definition.binary("linux-x64").file == "node-v22.1.0-linux-x64.tar.gz"
 
 
@@ -398,6 +423,16 @@ def test_a_key_of_node_makes_it_the_project_s_own(
     added = add(workspace, "22.1.0", source=MIRROR)
     _, definition = written(workspace, added, f"{FOLDER}/22.1.0.toml")
     assert definition.binary("linux-x64").built_by == "the Node.js project"
+
+
+def test_an_archive_by_its_hash_has_an_unknown_builder(
+    workspace: Workspace, distribution: Dict[str, Any]
+) -> None:
+    distribution["reason"] = "the user's hash of the archive"
+    added = add(workspace, "22.1.0", source=MIRROR, sha256="c" * 64)
+    assert added.told.endswith("the user's hash of the archive, built by an unknown builder")
+    (step,) = workspace.network_steps()
+    assert read_distribution.PROGRAM.read(step.call.arguments).sha256 == "c" * 64
 
 
 @pytest.mark.parametrize("source", ["https://user:TOPSECRET@mirror.example.com/node"])

@@ -83,7 +83,7 @@ def entries(
                     found=repr(text),
                     next="correct this entry",
                 )
-            found.append(Entry(_in_workspace(text, build_root), origin))
+            found.append(Entry(in_workspace(text, build_root), origin))
     found += [Entry(folder, WORKSPACE), Entry(FOLDER, WORKSPACE), Entry("node", BUNDLED)]
     first: Dict[Tuple[str, bool], Entry] = {}
     for entry in found:
@@ -91,7 +91,7 @@ def entries(
     return tuple(first.values())
 
 
-def _in_workspace(text: str, build_root: str) -> str:
+def in_workspace(text: str, build_root: str) -> str:
     """The folder relative to the build root; absolute if it is outside."""
     path = os.path.normpath(os.path.join(build_root, os.path.expanduser(text)))
     if path == build_root:

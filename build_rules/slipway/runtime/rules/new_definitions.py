@@ -198,7 +198,11 @@ def _signer(reason: str, of_project: Tuple[str, ...]) -> str:
     """Who built the archive, as far as the signature of its list says so."""
     if any(fingerprint in reason for fingerprint in of_project):
         return NODE_PROJECT
-    return "the owner of the key that signed its list" if "signed by" in reason else "unknown"
+    return (
+        "the owner of the key that signed its list"
+        if "signed by" in reason
+        else "an unknown builder"
+    )
 
 
 def _require_writable(source: str) -> None:

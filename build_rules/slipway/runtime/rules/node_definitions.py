@@ -345,7 +345,10 @@ async def add_definition(request: AddRequest) -> Added:
             next="find out why: was this version released again? Then remove the file, and add it again",
         )
     kind = f" --kind={request.kind}" if request.kind else ""
-    command = f"./pants node-definitions --add={version}{kind}"
+    # A folder of this machine belongs in no file that others read.
+    place = "<folder>" if os.path.isabs(request.source) else request.source
+    source = f" --from={place}" if place else ""
+    command = f"./pants node-definitions --add={version}{kind}{source}"
     text = render(version, {PLATFORM: new.node}, new.npms, command)
     definition, beside = await MultiGet(
         Get(Digest, CreateDigest([FileContent(path, text.encode())])),
@@ -422,16 +425,21 @@ async def node_definitions(
 ) -> NodeDefinitionsGoal:
     today = datetime.date.today().isoformat()
     versions, kind = list(goal.add), "" if goal.kind is ArchiveKind.ANY else goal.kind.value
-    source = goal.from_
+    source, into = goal.from_, search_path.in_workspace(goal.into, get_buildroot())
+    if os.path.isabs(into):
+        raise SlipwayError(
+            f'the folder "{goal.into}" for new definitions is not in the workspace',
+            where="option --into",
+            next="give a folder relative to the build root, such as: --into=vendor/node",
+        )
     if source and not configured_address.parse(source):
         source = os.path.join(get_buildroot(), os.path.expanduser(source))
     if goal.update:
-        update = await Get(Update, UpdateRequest(goal.into))
+        update = await Get(Update, UpdateRequest(into))
         versions += [one for one in update.versions if one not in versions]
     if versions or goal.update:
         added = await MultiGet(
-            Get(Added, AddRequest(version, kind, goal.into, source, goal.sha256))
-            for version in versions
+            Get(Added, AddRequest(version, kind, into, source, goal.sha256)) for version in versions
         )
         workspace.write_digest(await Get(Digest, MergeDigests([one.digest for one in added])))
         for one in added:
