@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pants.engine.addresses import Address
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 
+from slipway.core.errors import SlipwayError
 from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.runtime.definitions import other_nodes
@@ -32,10 +33,14 @@ class OtherNodes:
 
 @rule
 async def find_other_nodes(request: OtherNodesRequest) -> OtherNodes:
-    rows, targets = await MultiGet(
-        Get(Rows, RowsRequest(today="")),
-        Get(DeclaredTargets, DeclaredTargetsRequest((NodeVersionField,))),
-    )
+    try:
+        rows, targets = await MultiGet(
+            Get(Rows, RowsRequest(today="")),
+            Get(DeclaredTargets, DeclaredTargetsRequest((NodeVersionField,))),
+        )
+    except SlipwayError:
+        # A fault of another definition or policy must not hide the breach, nor fail a waived one.
+        return OtherNodes("")
     toolchain = shown(request.toolchain)
     fitting = other_nodes.newest_for(toolchain, rows.rows)
     declared = [
