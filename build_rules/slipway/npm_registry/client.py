@@ -73,7 +73,7 @@ class RegistryClient:
     def fetch(self, name: str, version: str, content: Content, renew: str) -> Stored:
         """Fetches the tarball of `name@version`; `renew` is the command that updates the lock.
 
-        Raises FetchFailed.
+        Without `renew`, the hashes in `content` are the registry's own. Raises FetchFailed.
         """
         registry = self._config.registry_for(name)
         subject = f"{name}@{version}"
@@ -88,6 +88,10 @@ class RegistryClient:
         except HttpProblem as problem:
             raise FetchFailed(self._fault(subject, problem, registry)) from None
         except WrongContent as wrong:
+            if not renew:
+                reason = f"the file from {registry.shown} does not match its packument: {wrong}"
+                way_out = "run the same command again, or report it to the owner of the registry"
+                raise FetchFailed(FetchFault(subject, reason, way_out)) from None
             raise FetchFailed(
                 FetchFault(
                     subject,

