@@ -55,7 +55,7 @@ def test_a_bundled_definition_is_as_the_goal_writes_it(name: str) -> None:
     command = text.split("\n", 1)[0][len(head) :]
     assert command.startswith(f"./pants node-definitions --add={found.version}")
     npms = [npm for _, npm in found.npms]
-    assert render(found.version, PLATFORM, found.binary(PLATFORM), npms, command) == text
+    assert render(found.version, dict(found.binaries), npms, command) == text
 
 
 def test_each_long_term_line_since_16_has_its_newest_security_release() -> None:

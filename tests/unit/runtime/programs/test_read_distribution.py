@@ -204,6 +204,17 @@ def test_the_hash_of_the_archive_needs_no_list(
     assert report.reason == "the user's hash of the archive"
 
 
+def test_a_list_from_the_time_of_a_key_that_has_expired(
+    distribution: Distribution, archive: bytes
+) -> None:
+    """Node's releasers let their keys expire; what they signed before stays valid."""
+    with signers() as new:
+        old = new("old", ends="20210101T000000", since="20200601T000000")
+        (distribution.folder / "keys" / "old.gpg").write_bytes(old.exported)
+        report = distribution.takes(clear_signed(archive, old))
+    assert report.reason == f"signed by {old.fingerprint}"
+
+
 def test_a_server_that_fails_once(server: Distribution, archive: bytes, signer: Signer) -> None:
     files = clear_signed(archive, signer)
     report = server.takes({ASC: files[ASC], NAME: first_fails(archive)})
