@@ -103,6 +103,18 @@ def test_the_list_has_the_definitions_of_the_whole_path_with_their_toolchains(
     assert rows["22.20.0"].path == "slipway:node/22.20.0.toml"
 
 
+def test_a_copy_with_the_same_content_is_not_shadowed(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "16.20.2.toml").write_text(make_definition())
+    workspace.begin_session(NODE_BUILD_DEFINITIONS=str(tmp_path))
+    (row,) = (
+        one
+        for one in workspace.request(Rows, RowsRequest("2026-11-27")).rows
+        if one.version == "16.20.2"
+    )
+    assert row.path == f"{tmp_path}/16.20.2.toml"
+    assert row.shadows == ("slipway:node/16.20.2.toml",)
+
+
 def test_the_goal_lists_the_newest_of_each_line_and_kind(workspace: Workspace) -> None:
     workspace.write({f"{FOLDER}/16.3.0.toml": make_definition("16.3.0")})
     head, *lines = workspace.run_goal(NodeDefinitionsGoal).stdout.splitlines()
