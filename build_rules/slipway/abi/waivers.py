@@ -99,13 +99,18 @@ def ways_out(
     package, waiver = first.package, first.package or first.path.split(INSIDE)[0]
     name = package.rpartition("@")[0]
     if first.path.startswith(_NODE):
-        return f"{other_nodes or _OTHER_NODES}\nor waive it, with a reason: {_field(waiver)}"
+        return ways_out_for_node(other_nodes, waiver)
     if not package or (scripted is not None and name not in scripted):
         return f"use another version of it\nor waive it, with a reason: {_field(waiver)}"
     return (
         f'compile it from source, in the bundle: install_scripts={{"{name}": "source"}}\n'
         f"or use another version of it\nor waive it, with a reason: {_field(waiver)}"
     )
+
+
+def ways_out_for_node(other_nodes: str, waiver: str = f"{_NODE}bin/node") -> str:
+    """What the user can do about a Node that does not load on the oldest hosts."""
+    return f"{other_nodes or _OTHER_NODES}\nor waive it, with a reason: {_field(waiver)}"
 
 
 def _field(waiver: str) -> str:

@@ -12,7 +12,7 @@ from slipway.release.rules.abi_audit import ReleaseFile, ReleaseFileRequest
 from slipway.release.rules.abi_gate import Audited, ReleaseAuditRequest
 from slipway.release.rules.contents import ReleaseTarballFieldSet
 from slipway.toolchain.rules.image import ToolchainFieldSet
-from tests.rules.workspace import POLICY, Workspace, make_build
+from tests.rules.workspace import POLICY, Workspace, make_build, make_definition
 
 NEWER = POLICY.replace("2.17", "2.36")
 
@@ -109,4 +109,30 @@ def test_a_default_policy_that_does_not_exist(make_workspace: Callable[..., Work
     workspace = make_workspace("--slipway-default-policy=//gone")
     workspace.write_app("app", BUILD=make_build("toolchain=None"))
     with pytest.raises(Exception, match="default_policy"):
+        workspace.package("app:release")
+
+
+TOO_NEW = make_definition().replace("size = 1", 'size = 1\nneeds = ["GLIBC_2.28", "libc.so.6"]', 1)
+
+
+def test_a_node_for_newer_hosts_is_refused_before_its_packages_are_installed(
+    workspace: Workspace,
+) -> None:
+    workspace.write({"toolchains/node/16.20.2.toml": TOO_NEW})
+    workspace.write_image("new", 'abi_policy="abi.toml"', **{"abi.toml": NEWER})
+    workspace.write_app("app")
+    with pytest.raises(Exception, match=r"Node\.js 16\.20\.2 does not load") as caught:
+        workspace.package("app:release")
+    text = str(caught.value)
+    assert "needs GLIBC_2.28; the oldest host has up to GLIBC_2.17" in text
+    assert 'toolchain="//new:image"' in text
+    assert not workspace.steps("slipway.npm.programs.install")
+
+
+def test_a_waiver_leaves_the_verdict_on_node_to_the_gate(workspace: Workspace) -> None:
+    workspace.write({"toolchains/node/16.20.2.toml": TOO_NEW})
+    waiver = 'abi_waivers={"node_runtime/bin/node": "all hosts are newer"}'
+    workspace.write_app("app", BUILD=make_build(release=waiver))
+    # The stand-in for the gate finds no breach that the waiver could be for.
+    with pytest.raises(Exception, match="waivers match no binary with a breach"):
         workspace.package("app:release")

@@ -18,7 +18,9 @@ from slipway.abi import waivers as abi_waivers
 from slipway.abi.audit import AuditedFile
 from slipway.abi.policy import AbiPolicy
 from slipway.abi.waivers import Verdict
+from slipway.bundle.rules.app import AppRequest, ToolchainOfApp
 from slipway.bundle.rules.build import Bundle, BundleRequest
+from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.release.programs import abi_gate
@@ -28,7 +30,9 @@ from slipway.release.rules.contents import (
     ReleaseTarballFieldSet,
     layers_of,
 )
+from slipway.runtime.definitions import needs
 from slipway.runtime.rules.layer import merge_facts
+from slipway.runtime.rules.node import Runtime
 from slipway.runtime.rules.other_nodes import OtherNodes, OtherNodesRequest
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult, Tree
@@ -157,6 +161,40 @@ async def audit_release(request: ReleaseAuditRequest) -> Audited:
             FrozenDict({one.path: f"{one.name}@{one.version}" for one in bundle.packages}),
         ),
     )
+
+
+@dataclass(frozen=True)
+class NodeFits:
+    """The Node of a release loads on its oldest hosts, as far as its definition says."""
+
+
+@rule
+async def judge_node_first(request: ReleaseRequest) -> NodeFits:
+    """Refuses a Node before its packages are installed; the gate itself reads the binary."""
+    found = await Get(BundleOfRelease, ReleaseRequest, request)
+    wanted = AppRequest(found.field_set)
+    runtime, toolchain = await MultiGet(
+        Get(Runtime, AppRequest, wanted), Get(ToolchainOfApp, AppRequest, wanted)
+    )
+    if not runtime.needs or entries_of(request.field_set.abi_waivers):
+        return NodeFits()
+    policy = await Get(AbiPolicy, AbiPolicyRequest(toolchain.field_set))
+    missing = needs.missing(runtime.needs, policy)
+    if not missing:
+        return NodeFits()
+    address = toolchain.field_set.address
+    advice = await Get(OtherNodes, OtherNodesRequest(runtime.version, address))
+    raise SlipwayErrors(
+        f"Node.js {runtime.version} does not load on the oldest hosts of its toolchain",
+        [f"needs {need}; {_most(policy, need)}" for need in missing],
+        where=f"{request.field_set.address}, with the toolchain {address}",
+        next=abi_waivers.ways_out_for_node(advice.text),
+    )
+
+
+def _most(policy: AbiPolicy, need: str) -> str:
+    ceiling = policy.ceiling_of(need)
+    return f"the oldest host has up to {ceiling}" if ceiling else "the oldest host lacks it"
 
 
 @rule

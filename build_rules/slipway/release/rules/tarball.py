@@ -28,7 +28,7 @@ from slipway.npm.scripts import native_packages
 from slipway.release import native_report
 from slipway.release.manifest import AbiFacts, Manifest, NodeFacts, PackageName
 from slipway.release.programs import tarball
-from slipway.release.rules.abi_gate import Audited, ReleaseAuditRequest
+from slipway.release.rules.abi_gate import Audited, NodeFits, ReleaseAuditRequest
 from slipway.release.rules.checked_layers import CheckedLayers, CheckedLayersRequest
 from slipway.release.rules.contents import BundleOfRelease, ReleaseRequest, launcher_of, layers_of
 from slipway.release.rules.laid_out import program_text
@@ -70,6 +70,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     if script:
         where = f"{field_set.address}, field smoke_script"
         check_script(app.manifest, script, where)
+    await Get(NodeFits, ReleaseRequest, request)
     launcher_values = launcher_of(field_set, found.field_set)
     bundle, _ = await MultiGet(
         Get(Bundle, BundleRequest(found.field_set)), Get(StartScriptRead, ReleaseRequest, request)

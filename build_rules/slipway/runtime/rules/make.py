@@ -160,6 +160,7 @@ async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Run
         tree,
         end_of_life=definition.end_of_life,
         built_by=node.built_by,
+        needs=node.needs,
     )
 
 
