@@ -75,6 +75,7 @@ from slipway.release.rules.try_runtime import ReleaseContents, TrialRequest
 from slipway.release.trial import Trial
 from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
+from slipway.runtime.rules.import_definitions import ImportedDefinitions, ImportRequest
 from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from slipway.runtime.rules.node_definitions import (
     Added,
@@ -307,6 +308,7 @@ _QUERIES: Tuple[Tuple[type, Tuple[type, ...]], ...] = (
     (ReleaseContents, (ReleaseRequest,)),
     (Trial, (TrialRequest,)),
     (TrialVersion, (VersionRequest,)),
+    (ImportedDefinitions, (ImportRequest,)),
     (ToolchainImage, (ToolchainImageRequest,)),
     (PutativeTargets, (PutativeNodeAppsRequest, AllOwnedSources)),
     (KnownUserResolveNames, (KnownNpmResolvesRequest,)),
