@@ -74,19 +74,16 @@ from slipway.release.rules.tarball import Release
 from slipway.release.rules.try_runtime import ReleaseContents, TrialRequest
 from slipway.release.trial import Trial
 from slipway.runtime.definitions.definition import NodeDefinition
+from slipway.runtime.rules.added_definitions import Added, AddRequest, Update, UpdateRequest
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
 from slipway.runtime.rules.import_definitions import ImportedDefinitions, ImportRequest
-from slipway.runtime.rules.make import NodeRuntimeFieldSet
-from slipway.runtime.rules.node_definitions import (
-    Added,
-    AddRequest,
+from slipway.runtime.rules.listed_definitions import (
     Explanation,
     ExplanationRequest,
     Rows,
     RowsRequest,
-    Update,
-    UpdateRequest,
 )
+from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from slipway.runtime.rules.other_nodes import OtherNodes, OtherNodesRequest
 from slipway.runtime.rules.support import SupportRequest, SupportTold
 from slipway.runtime.rules.version_lock import (

@@ -15,17 +15,14 @@ from slipway.npm_registry.client import Release
 from slipway.runtime.definitions.definition import NodeDefinition, read
 from slipway.runtime.programs import fetch_archives, list_releases, read_distribution
 from slipway.runtime.programs.fetch_archives import Fetched, Wanted
-from slipway.runtime.rules.node_definitions import (
-    Added,
-    AddRequest,
+from slipway.runtime.rules.added_definitions import Added, AddRequest, Update, UpdateRequest
+from slipway.runtime.rules.listed_definitions import (
     Explanation,
     ExplanationRequest,
-    NodeDefinitionsGoal,
     Rows,
     RowsRequest,
-    Update,
-    UpdateRequest,
 )
+from slipway.runtime.rules.node_definitions import NodeDefinitionsGoal
 from slipway.step import records
 from tests.rules import workspace as stand_ins
 from tests.rules.workspace import INTEGRITY, POLICY, SHA256, Workspace, make_definition

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from slipway.core.rules.registration import Rules, TargetTypes
 from slipway.runtime.rules import (
+    added_definitions,
     build,
     definitions,
     import_definitions,
+    listed_definitions,
     make,
     new_definitions,
     node_definitions,
@@ -19,9 +21,11 @@ from slipway.runtime.rules import (
 from slipway.runtime.targets import NodeRuntime
 
 _MODULES = (
+    added_definitions,
     build,
     definitions,
     import_definitions,
+    listed_definitions,
     make,
     new_definitions,
     node_definitions,

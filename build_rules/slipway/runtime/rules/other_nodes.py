@@ -11,7 +11,7 @@ from slipway.core.errors import SlipwayError
 from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargetsRequest
 from slipway.core.rules.registration import Rules
 from slipway.runtime.definitions import other_nodes
-from slipway.runtime.rules.node_definitions import Rows, RowsRequest
+from slipway.runtime.rules.listed_definitions import Rows, RowsRequest
 from slipway.runtime.targets import NodeVersionField
 from slipway.toolchain.rules.policies import shown
 

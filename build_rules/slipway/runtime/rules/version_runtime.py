@@ -16,6 +16,7 @@ from slipway.runtime.definitions.definition import NodeDefinition, read
 from slipway.runtime.definitions.lines import order
 from slipway.runtime.definitions.render import render
 from slipway.runtime.rules.definitions import NodeDefinitionRequest
+from slipway.runtime.rules.listed_definitions import Rows, RowsRequest
 from slipway.runtime.rules.make import PLATFORM, RuntimeOfDefinitionRequest
 from slipway.runtime.rules.new_definitions import (
     NewDefinition,
@@ -24,7 +25,6 @@ from slipway.runtime.rules.new_definitions import (
     ReleasesRequest,
 )
 from slipway.runtime.rules.node import Runtime
-from slipway.runtime.rules.node_definitions import Rows, RowsRequest
 from slipway.runtime.targets import RuntimeToolchainField
 from slipway.toolchain.rules.policies import shown
 
