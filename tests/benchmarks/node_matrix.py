@@ -29,8 +29,9 @@ PAGE = harness.REPOSITORY / "docs" / "reference" / "node-matrix.md"
 ADDONS = harness.REPOSITORY / "examples" / "native-addon" / "addons"
 NODES = ("6.3.0", "16.20.2", "18.20.8", "20.20.2", "22.20.0", "22.23.3", "24.21.0", "26.12.1")
 TOOLCHAINS = ("gcc48", "gcc12", "debian12")
-# The first version of better-sqlite3 for the newest Node does not compile for the oldest.
 VERSIONS = {"bcrypt": "5.1.1", "better-sqlite3": "12.4.1", "nan": "2.23.0"}
+# nan 2.23.0 was released before this Node.
+NEWEST, NAN_FOR_NEWEST = "26.12.1", "2.30.0"
 INTRODUCTION = """\
 # Node versions and toolchain images
 
@@ -39,41 +40,54 @@ INTRODUCTION = """\
 Each cell is the result of `./pants package` of an application with this Node and this toolchain, on {day}: `yes` means that its packages installed, the addon compiled, the
 ABI gate accepted all binaries, and the release started. `gate` means that Node itself does not load on the oldest hosts of the toolchain.
 
-The applications: `app` has no addon; `V8` has an addon with V8's own interface, `NAN` one with nan {nan}, and `N-API` one with Node-API; `bcrypt` is
-{bcrypt} and `better-sqlite3` is {sqlite}, both compiled from source.
+The applications: `app` has no addon; `V8` has an addon with V8's own interface, `NAN` one with nan {nan} ({nan_for_newest} for Node {newest}), and `N-API` one with
+Node-API; `bcrypt` is {bcrypt} and `better-sqlite3` is {sqlite}, both compiled from source. Node 6 has no Node-API, which bcrypt needs too, and better-sqlite3 {sqlite} is for
+Node 20 to 24.
 """
 
 
 @dataclass(frozen=True)
 class Application:
-    """`addon` is a folder of an addon, `package` a package that is compiled from source."""
+    """`addon` is a folder of an addon, `package` a package that is compiled from source.
+
+    `nan` is the version of nan that the addon uses, if it uses nan.
+    """
 
     label: str
     name: str
     addon: str = ""
     package: str = ""
+    nan: str = ""
 
 
 APPLICATIONS = (
     Application("app", "plain"),
     Application("V8", "v8", addon="hello"),
-    Application("NAN", "nan", addon="words"),
+    Application("NAN", "nan", addon="words", nan=VERSIONS["nan"]),
     Application("N-API", "napi", addon="sum"),
     Application("bcrypt", "bcrypt", package="bcrypt"),
     Application("better-sqlite3", "sqlite", package="better-sqlite3"),
 )
+NAN_OF_NEWEST = Application("NAN", "nan-newest", addon="words", nan=NAN_FOR_NEWEST)
+
+
+def applications(node: str) -> Sequence[Application]:
+    if node != NEWEST:
+        return APPLICATIONS
+    return [NAN_OF_NEWEST if one.nan else one for one in APPLICATIONS]
 
 
 def lay_out(workspace: Workspace) -> None:
     """Writes the applications, with lockfiles that every bundled npm reads."""
-    for app in APPLICATIONS:
+    for app in (*APPLICATIONS, NAN_OF_NEWEST):
         folder = workspace.root / "apps" / app.name
         folder.mkdir(parents=True)
         needed: Dict[str, str] = {}
         if app.addon:
             needed[app.addon] = "file:addon"
             shutil.copytree(ADDONS / app.addon, folder / "addon")
-            edit(folder / "addon" / "package.json")
+            if app.nan:
+                set_nan(folder / "addon" / "package.json", app.nan)
         if app.package:
             needed[app.package] = VERSIONS[app.package]
         manifest = {
@@ -92,10 +106,9 @@ def lay_out(workspace: Workspace) -> None:
             lock(place)
 
 
-def edit(manifest: Path) -> None:
+def set_nan(manifest: Path, version: str) -> None:
     content = json.loads(manifest.read_text())
-    if "nan" in content.get("dependencies", {}):
-        content["dependencies"]["nan"] = VERSIONS["nan"]
+    content["dependencies"]["nan"] = version
     manifest.write_text(json.dumps(content))
 
 
@@ -143,7 +156,7 @@ def rows(workspace: Workspace) -> Iterator[Tuple[str, ...]]:
     yield ("Node", "toolchain", *(app.label for app in APPLICATIONS))
     for node in NODES:
         for toolchain in TOOLCHAINS:
-            first, *others = APPLICATIONS
+            first, *others = applications(node)
             results = [attempt(workspace, first, node, toolchain)]
             # With a Node that does not load on the hosts, nothing else can pass.
             results += (
@@ -161,6 +174,8 @@ def page(table: Sequence[Sequence[str]]) -> str:
     introduction = INTRODUCTION.format(
         day=datetime.date.today().isoformat(),
         nan=VERSIONS["nan"],
+        nan_for_newest=NAN_FOR_NEWEST,
+        newest=NEWEST,
         bcrypt=VERSIONS["bcrypt"],
         sqlite=VERSIONS["better-sqlite3"],
     )
@@ -178,7 +193,7 @@ def main() -> int:
             lay_out(workspace)
             names = [path.parent for path in workspace.root.glob("apps/*/package-lock.json")]
             names += [path.parent for path in workspace.root.glob("apps/*/addon/package-lock.json")]
-            for app in APPLICATIONS:
+            for app in (*APPLICATIONS, NAN_OF_NEWEST):
                 for path, text in build_file(app, "16.20.2", "gcc48").items():
                     (workspace.root / path).write_text(text)
             resolves = [f"--resolve=npm:{one.relative_to(workspace.root)}" for one in names]

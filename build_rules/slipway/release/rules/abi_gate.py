@@ -213,7 +213,11 @@ async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
         audited.files,
         entries_of(field_set.abi_waivers),
         str(field_set.address),
-        {package.name for package in bundle.report.install_scripts},
+        {
+            package.name
+            for package in bundle.report.install_scripts
+            if package.path not in bundle.report.native  # compiled from source already
+        },
         other_nodes=advice.text,
     )
 
