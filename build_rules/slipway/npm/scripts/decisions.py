@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 
 from slipway.core import semver
 from slipway.core.errors import SlipwayErrors, nearest
-from slipway.npm.install_report import ScriptedPackage
+from slipway.npm.install_report import InstalledPackage, ScriptedPackage
 from slipway.npm.lockfiles import spec as npm_spec
 from slipway.npm.lockfiles.package import Package
 
@@ -198,3 +198,11 @@ def _likely(name: str, undecided: Sequence[ScriptedPackage]) -> str:
     )
     compiles = any(tool in scripts for tool in ("gyp", "prebuild", "prebuilt", "cmake"))
     return (Decision.SOURCE if compiles else Decision.SKIP).value
+
+
+def names_to_compile(
+    scripted: Iterable[ScriptedPackage], released: Iterable[InstalledPackage]
+) -> Set[str]:
+    """The packages with an install script that no decision compiles from source already."""
+    compiled = {one.name for one in released if one.decision == Decision.SOURCE.value}
+    return {one.name for one in scripted} - compiled

@@ -23,6 +23,7 @@ from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
+from slipway.npm.scripts.decisions import names_to_compile
 from slipway.release.programs import abi_gate
 from slipway.release.rules.contents import (
     BundleOfRelease,
@@ -213,11 +214,7 @@ async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
         audited.files,
         entries_of(field_set.abi_waivers),
         str(field_set.address),
-        {
-            package.name
-            for package in bundle.report.install_scripts
-            if package.path not in bundle.report.native  # compiled from source already
-        },
+        names_to_compile(bundle.report.install_scripts, bundle.packages),
         other_nodes=advice.text,
     )
 

@@ -7,10 +7,10 @@ from typing import Any, Dict, List
 import pytest
 
 from slipway.core.errors import SlipwayErrors
-from slipway.npm.install_report import ScriptedPackage
+from slipway.npm.install_report import InstalledPackage, ScriptedPackage
 from slipway.npm.lockfiles.package import REGISTRY, Package
 from slipway.npm.scripts import decisions
-from slipway.npm.scripts.decisions import Decision
+from slipway.npm.scripts.decisions import Decision, names_to_compile
 from tests.unit.npm.builders import entry, make_lock
 
 WHERE = "app:bundle, field install_scripts"
@@ -133,3 +133,16 @@ class TestAllowScripts:
 
     def test_without_a_decision_there_is_no_contradiction(self) -> None:
         assert self._contradictions({}, {"left": True}) == []
+
+
+def test_a_package_that_is_compiled_already_is_not_to_be_compiled() -> None:
+    names = ("prebuilt", "run", "skipped", "source")
+    scripted = [
+        ScriptedPackage(f"node_modules/{name}", name, "1.0.0", {"install": "x"}, True, ())
+        for name in names
+    ]
+    released = [
+        InstalledPackage(one.path, one.name, one.version, 1, decision)
+        for one, decision in zip(scripted, ("prebuilt", "run", None, "source"))
+    ]
+    assert names_to_compile(scripted, released) == {"prebuilt", "run", "skipped"}
