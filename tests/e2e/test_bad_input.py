@@ -294,7 +294,8 @@ FILES: Dict[str, Case] = {
         (
             'no definition of Node.js "16.20.3"',
             "in:    apps/an-unknown-version-of-Node:own, field version",
-            "next:  write this file, or use a defined version: 16.20.2",
+            "next:  ./pants node-definitions --add=16.20.3\n",
+            "or use a defined version: 16.20.2",
         ),
     ),
     "a definition without a hash": Case(
