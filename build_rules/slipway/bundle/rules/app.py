@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar, Tuple, Type
+from typing import ClassVar, Optional, Tuple, Type
 
 from pants.engine.addresses import UnparsedAddressInputs
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -38,7 +38,8 @@ from slipway.npm.rules.manifest import Manifest, ManifestRequest
 from slipway.npm.scripts import decisions as script_decisions
 from slipway.npm.scripts.decisions import Rule
 from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField, ToolchainField
-from slipway.runtime.rules.make import Runtimes, RuntimesNamed
+from slipway.runtime.definitions.definition import NodeDefinition
+from slipway.runtime.rules.make import NamedRuntimes, RuntimeRequest, Runtimes, RuntimesNamed
 from slipway.runtime.rules.node import Runtime
 from slipway.runtime.rules.version_runtime import VersionRuntimeRequest
 from slipway.subsystem import Slipway
@@ -148,24 +149,43 @@ class ToolchainOfApp:
     is_default: bool = False
 
 
-@rule
-async def find_runtime(request: AppRequest) -> Runtime:
-    field = request.field_set.runtime
+@dataclass(frozen=True)
+class DefinitionOfApp:
+    """The definition of an application's Node; None for a version that `try-runtime` tries."""
+
+    definition: Optional[NodeDefinition]
+
+
+def _named_runtime(field_set: NodeAppBundleFieldSet) -> RuntimesNamed:
+    field = field_set.runtime
     if not field.value:
         raise SlipwayError(
-            f'the bundle "{request.field_set.origin}" has no runtime',
-            where=f"{request.field_set.origin}, field runtime",
+            f'the bundle "{field_set.origin}" has no runtime',
+            where=f"{field_set.origin}, field runtime",
             next='set runtime="//toolchains/node:16.20.2", or for all bundles in the top BUILD file: '
             '__defaults__({node_app_bundle: {"runtime": "//toolchains/node:16.20.2"}})',
         )
-    if isinstance(field, TrialRuntimeField):
-        return await Get(Runtime, VersionRuntimeRequest(field.version, request.field_set.address))
-    named = RuntimesNamed(
+    return RuntimesNamed(
         field.to_unparsed_address_inputs(),
         "the runtime of a bundle",
-        f"{request.field_set.origin}, field runtime",
+        f"{field_set.origin}, field runtime",
     )
-    found = await Get(Runtimes, RuntimesNamed, named)
+
+
+@rule
+async def find_definition_of_app(request: AppRequest) -> DefinitionOfApp:
+    if isinstance(request.field_set.runtime, TrialRuntimeField):
+        return DefinitionOfApp(None)
+    found = await Get(NamedRuntimes, RuntimesNamed, _named_runtime(request.field_set))
+    return DefinitionOfApp(await Get(NodeDefinition, RuntimeRequest(found.field_sets[0])))
+
+
+@rule
+async def find_runtime(request: AppRequest) -> Runtime:
+    field = request.field_set.runtime
+    if isinstance(field, TrialRuntimeField):
+        return await Get(Runtime, VersionRuntimeRequest(field.version, request.field_set.address))
+    found = await Get(Runtimes, RuntimesNamed, _named_runtime(request.field_set))
     return found.runtimes[0]
 
 

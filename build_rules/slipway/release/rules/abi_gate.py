@@ -18,7 +18,7 @@ from slipway.abi import waivers as abi_waivers
 from slipway.abi.audit import AuditedFile
 from slipway.abi.policy import AbiPolicy
 from slipway.abi.waivers import Verdict
-from slipway.bundle.rules.app import AppRequest, ToolchainOfApp
+from slipway.bundle.rules.app import AppRequest, DefinitionOfApp, ToolchainOfApp
 from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.core.errors import SlipwayErrors
 from slipway.core.rules.registration import Rules
@@ -33,7 +33,7 @@ from slipway.release.rules.contents import (
 )
 from slipway.runtime.definitions import needs
 from slipway.runtime.rules.layer import merge_facts
-from slipway.runtime.rules.node import Runtime
+from slipway.runtime.rules.make import PLATFORM
 from slipway.runtime.rules.other_nodes import OtherNodes, OtherNodesRequest
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult, Tree
@@ -171,22 +171,26 @@ class NodeFits:
 
 @rule
 async def judge_node_first(request: ReleaseRequest) -> NodeFits:
-    """Refuses a Node before its packages are installed; the gate itself reads the binary."""
+    """Refuses a Node before anything is fetched; the gate itself reads the binary."""
     found = await Get(BundleOfRelease, ReleaseRequest, request)
     wanted = AppRequest(found.field_set)
-    runtime, toolchain = await MultiGet(
-        Get(Runtime, AppRequest, wanted), Get(ToolchainOfApp, AppRequest, wanted)
+    found_definition, toolchain = await MultiGet(
+        Get(DefinitionOfApp, AppRequest, wanted), Get(ToolchainOfApp, AppRequest, wanted)
     )
-    if not runtime.needs or entries_of(request.field_set.abi_waivers):
+    definition = found_definition.definition
+    binary = dict(definition.binaries).get(PLATFORM) if definition else None
+    if definition is None or binary is None or not binary.needs:
+        return NodeFits()
+    if entries_of(request.field_set.abi_waivers):
         return NodeFits()
     policy = await Get(AbiPolicy, AbiPolicyRequest(toolchain.field_set))
-    missing = needs.missing(runtime.needs, policy)
+    missing = needs.missing(binary.needs, policy)
     if not missing:
         return NodeFits()
     address = toolchain.field_set.address
-    advice = await Get(OtherNodes, OtherNodesRequest(runtime.version, address))
+    advice = await Get(OtherNodes, OtherNodesRequest(definition.version, address))
     raise SlipwayErrors(
-        f"Node.js {runtime.version} does not load on the oldest hosts of its toolchain",
+        f"Node.js {definition.version} does not load on the oldest hosts of its toolchain",
         [f"needs {need}; {_most(policy, need)}" for need in missing],
         where=f"{request.field_set.address}, with the toolchain {address}",
         next=abi_waivers.ways_out_for_node(advice.text),

@@ -92,7 +92,7 @@ class RuntimeOfDefinitionRequest:
 
 
 @rule
-async def make_runtime(request: RuntimeRequest) -> Runtime:
+async def find_definition_of_runtime(request: RuntimeRequest) -> NodeDefinition:
     field_set = request.field_set
     locked_version = await Get(
         LockedVersion,
@@ -100,15 +100,21 @@ async def make_runtime(request: RuntimeRequest) -> Runtime:
             field_set.version.value or "", field_set.address.spec_path, str(field_set.address)
         ),
     )
-    definition = await Get(
+    return await Get(
         NodeDefinition,
         NodeDefinitionRequest(
             locked_version.version,
             folder=field_set.address.spec_path,
-            file=_file_of(field_set.definition),
+            file=field_set.definition.file_path if field_set.definition.value else None,
             origin=str(field_set.address),
         ),
     )
+
+
+@rule
+async def make_runtime(request: RuntimeRequest) -> Runtime:
+    field_set = request.field_set
+    definition = await Get(NodeDefinition, RuntimeRequest, request)
     return await Get(
         Runtime,
         RuntimeOfDefinitionRequest(
@@ -160,35 +166,42 @@ async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Run
         tree,
         end_of_life=definition.end_of_life,
         built_by=node.built_by,
-        needs=node.needs,
     )
 
 
+@dataclass(frozen=True)
+class NamedRuntimes:
+    """The targets of the requested runtimes, in the order of their addresses."""
+
+    field_sets: Tuple[NodeRuntimeFieldSet, ...]
+
+
 @rule
-async def find_named_runtimes(named: RuntimesNamed) -> Runtimes:
+async def find_named_runtimes(named: RuntimesNamed) -> NamedRuntimes:
     addresses = await Get(Addresses, UnparsedAddressInputs, named.inputs)
     targets = await MultiGet(
         Get(WrappedTarget, WrappedTargetRequest(address, description_of_origin=named.where))
         for address in addresses
     )
-    field_sets = [
-        take_as(
-            NodeRuntimeFieldSet,
-            NodeRuntime.alias,
-            wrapped.target,
-            what=named.what,
-            where=named.where,
-            example="//toolchains/node:16.20.2",
+    return NamedRuntimes(
+        tuple(
+            take_as(
+                NodeRuntimeFieldSet,
+                NodeRuntime.alias,
+                wrapped.target,
+                what=named.what,
+                where=named.where,
+                example="//toolchains/node:16.20.2",
+            )
+            for wrapped in targets
         )
-        for wrapped in targets
-    ]
-    return Runtimes(
-        await MultiGet(Get(Runtime, RuntimeRequest(field_set)) for field_set in field_sets)
     )
 
 
-def _file_of(field: NodeDefinitionField) -> Optional[str]:
-    return field.file_path if field.value else None
+@rule
+async def make_named_runtimes(named: RuntimesNamed) -> Runtimes:
+    found = await Get(NamedRuntimes, RuntimesNamed, named)
+    return Runtimes(await MultiGet(Get(Runtime, RuntimeRequest(one)) for one in found.field_sets))
 
 
 # A separate step, because compressing a runtime takes seconds, and packages are installed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict
 from urllib.parse import quote
 
 from pants.base.build_environment import get_buildroot
@@ -22,7 +22,7 @@ from slipway.step.rules.locked_files import LockedFile
 class Runtime:
     """A Node runtime; `tree` is its tree for steps. Without an npm, `npm_version` is empty.
 
-    `end_of_life`, `built_by` and `needs` are those of its definition, and empty if it does not say them.
+    `end_of_life` and `built_by` are those of its definition, and empty if it does not say them.
     After a source build, `tests` is the result of its tests, and `log` has `build.log`.
     """
 
@@ -34,7 +34,6 @@ class Runtime:
     log: Digest = EMPTY_DIGEST
     end_of_life: str = ""
     built_by: str = ""
-    needs: Tuple[str, ...] = ()
 
 
 def locked(archive: PinnedArchive, path: str, definition: NodeDefinition) -> LockedFile:
