@@ -242,7 +242,7 @@ async def make_new_definition(request: NewDefinitionRequest) -> NewDefinition:
     wanted = [node, *(Wanted(NPM, one, NPM, releases.npm[one].integrity) for one in npms)]
     archives = await _fetch(wanted)
     shipped = _npm_of(archives[0].npm)
-    if shipped in releases.npm and shipped not in npms:
+    if shipped not in npms and shipped in releases.npm and releases.npm[shipped].integrity:
         wanted = [
             node,
             *(Wanted(NPM, one, NPM, releases.npm[one].integrity) for one in (shipped, *npms[1:])),
