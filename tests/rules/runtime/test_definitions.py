@@ -12,7 +12,7 @@ from pants.core.goals.package import BuiltPackage
 
 from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.programs import make
-from slipway.runtime.rules.definitions import NodeDefinitionRequest
+from slipway.runtime.rules.definitions import NodeDefinitionRequest, read_file
 from slipway.runtime.rules.make import NodeRuntimeFieldSet
 from tests.rules.workspace import INTEGRITY, Workspace, make_definition
 
@@ -307,3 +307,10 @@ def test_a_definition_of_another_version_than_its_name(workspace: Workspace) -> 
     error = fails(workspace)
     assert f'the Node definition "app/{NAME}" is not valid' in error
     assert f"version: is '16.20.1', but the target says '{VERSION}'" in error
+
+
+def test_a_definition_that_is_too_long_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "16.20.2.toml"
+    path.write_text("# " + "x" * (1 << 20))
+    with pytest.raises(OSError, match="File too large"):
+        read_file(str(path))

@@ -134,6 +134,18 @@ def test_the_goal_filters_and_writes_json(workspace: Workspace) -> None:
         workspace.run_goal(NodeDefinitionsGoal, "--filter=>99")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--add=22.1.0", f"--sha256={SHA256}"), ("--from=/srv/node",)],
+    ids=["a hash without a distribution", "a distribution without a version"],
+)
+def test_an_option_without_its_other_is_an_error(
+    workspace: Workspace, options: Tuple[str, ...]
+) -> None:
+    with pytest.raises(Exception, match="are for --add from a distribution"):
+        workspace.run_goal(NodeDefinitionsGoal, *options)
+
+
 # --- Explanations.
 
 

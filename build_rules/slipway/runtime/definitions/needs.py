@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Tuple
+from typing import Dict, Iterable, Optional, Tuple
 
 from slipway.abi.policy import AbiPolicy
+from slipway.core.errors import SlipwayError
 from slipway.elf import reader
+from slipway.elf.reader import ElfError
 from slipway.elf.symbol_versions import split_version
 
 _SHARED = ".so"
@@ -27,6 +29,22 @@ def of_binary(content: bytes) -> Tuple[str, ...]:
             found = (numbers, need.version)
             newest[namespace] = max(newest.get(namespace, found), found)
     return (*sorted(version for _, version in newest.values()), *sorted(elf.needed))
+
+
+def of_node(binary: Optional[bytes], archive: str, where: str = "") -> Tuple[str, ...]:
+    """The needs of the `bin/node` of an archive; None if the archive has no such file.
+
+    Raises SlipwayError, which names the archive.
+    """
+    try:
+        return of_binary(binary or b"")
+    except ElfError as error:
+        raise SlipwayError(
+            f'the archive "{archive}" has no usable bin/node',
+            where=where,
+            found="no such file" if binary is None else str(error),
+            next="choose another version",
+        ) from None
 
 
 def missing(needs: Iterable[str], policy: AbiPolicy) -> Tuple[str, ...]:

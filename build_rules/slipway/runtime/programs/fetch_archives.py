@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from slipway.archive import package_tarball, wheel
-from slipway.core.errors import SlipwayError
-from slipway.elf.reader import ElfError
 from slipway.fetch import integrity as sri
 from slipway.fetch import pip_download
 from slipway.fetch.download import Content, ContentCache, Stored, disk_problem
@@ -109,14 +107,7 @@ def _recorded(wanted: Wanted, stored: Stored, cache: ContentCache) -> Fetched:
             npm = wheel.read(archive, label, _NPM_OF_WHEEL)
         else:
             binary = package_tarball.read(archive, label, (_BINARY,)).get(_BINARY)
-        try:
-            found = needs.of_binary(binary or b"")
-        except ElfError as error:
-            raise SlipwayError(
-                f'the archive "{label}" has no usable {_BINARY}',
-                found="no such file" if binary is None else str(error),
-                next="choose another version",
-            ) from None
+        found = needs.of_node(binary, label)
     return Fetched(stored.sha256, stored.size, found, (npm or b"").decode("utf-8", "replace"))
 
 

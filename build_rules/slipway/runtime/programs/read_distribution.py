@@ -14,9 +14,7 @@ from typing import List, Optional, Tuple
 from urllib.parse import quote
 
 from slipway.archive import package_tarball
-from slipway.core.errors import SlipwayError
 from slipway.debian import signature
-from slipway.elf.reader import ElfError
 from slipway.fetch.download import Content, ContentCache, Stored, WrongContent, disk_problem
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.jobs import Job, run_jobs
@@ -131,15 +129,7 @@ def read_distribution(arguments: Arguments, settings: Settings) -> None:
         ((name, stored, reason),) = run_jobs([Job(arguments.archive, 0, fetch)])
     place.cache.copy_to(Content(sha256=stored.sha256), ARCHIVE.path)
     found = package_tarball.read(ARCHIVE.path, arguments.archive, (_BINARY,)).get(_BINARY)
-    try:
-        needed = needs.of_binary(found or b"")
-    except ElfError as error:
-        raise SlipwayError(
-            f'the archive "{arguments.archive}" has no usable {_BINARY}',
-            where=place.where(name),
-            found="no such file" if found is None else str(error),
-            next="choose another version",
-        ) from None
+    needed = needs.of_node(found, arguments.archive, place.where(name))
     url = "" if place.is_folder else place.where(name)
     if not place.is_folder:
         os.unlink(ARCHIVE.path)

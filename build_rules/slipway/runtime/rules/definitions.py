@@ -134,14 +134,17 @@ async def read_outside_folder(request: _OutsideRequest) -> _OutsideFiles:
 
 
 def read_file(path: str) -> bytes:
-    """The content of a regular file, cut at 1 MB; raises OSError."""
+    """The content of a regular file of at most 1 MB; raises OSError."""
     # Without O_NONBLOCK, opening a pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", path)
     with open(descriptor, "rb") as file:
-        return file.read(_MOST_BYTES)
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return content
 
 
 # Above its rule: Pants does not find the requests of functions that are below it.

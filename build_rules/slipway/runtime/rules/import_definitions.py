@@ -15,8 +15,6 @@ from slipway.core.rules.registration import Rules
 from slipway.runtime.definitions import node_build_import
 from slipway.runtime.rules.definitions import read_file
 
-_MOST_FILES = 20_000
-
 
 @dataclass(frozen=True)
 class ImportRequest:
@@ -43,9 +41,7 @@ class ImportedDefinitions:
 async def import_definitions(request: ImportRequest) -> ImportedDefinitions:
     try:
         names = sorted(entry.name for entry in os.scandir(request.source) if entry.is_file())
-        texts = {
-            name: read_file(os.path.join(request.source, name)) for name in names[:_MOST_FILES]
-        }
+        texts = {name: read_file(os.path.join(request.source, name)) for name in names}
     except OSError as error:
         raise SlipwayError(
             f'cannot read the folder "{request.source}"',

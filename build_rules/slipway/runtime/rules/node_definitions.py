@@ -185,7 +185,9 @@ class NodeDefinitionsGoal(Goal):
     environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
 
 
-async def _import(goal: NodeDefinitionsSubsystem, console: Console, workspace: Workspace) -> None:
+async def _import(
+    goal: NodeDefinitionsSubsystem, into: str, console: Console, workspace: Workspace
+) -> None:
     if goal.options.is_default("into"):
         raise SlipwayError(
             "an import needs a folder of its own",
@@ -194,7 +196,7 @@ async def _import(goal: NodeDefinitionsSubsystem, console: Console, workspace: W
             next="add --into=vendor/node-build, and this folder to [slipway] definition_paths",
         )
     source = os.path.join(get_buildroot(), os.path.expanduser(goal.import_from))
-    imported = await Get(ImportedDefinitions, ImportRequest(source, goal.into, goal.filter))
+    imported = await Get(ImportedDefinitions, ImportRequest(source, into, goal.filter))
     workspace.write_digest(imported.digest)
     console.print_stdout(imported.told)
 
@@ -212,6 +214,12 @@ async def node_definitions(
             where="option --into",
             next="give a folder relative to the build root, such as: --into=vendor/node",
         )
+    if (goal.sha256 and not source) or (source and not goal.add):
+        raise SlipwayError(
+            "the options --sha256 and --from are for --add from a distribution",
+            where="option --sha256" if goal.sha256 and not source else "option --from",
+            next="./pants node-definitions --add=22.23.3 --from=<folder or address>",
+        )
     if source and not configured_address.parse(source):
         source = os.path.join(get_buildroot(), os.path.expanduser(source))
     if goal.update:
@@ -227,7 +235,7 @@ async def node_definitions(
         if not added:
             console.print_stderr("all lines in use have a definition of their newest release")
     if goal.import_from:
-        await _import(goal, console, workspace)
+        await _import(goal, into, console, workspace)
         return NodeDefinitionsGoal(exit_code=0)
     with goal.line_oriented(console) as print_line:
         if goal.explain:
