@@ -13,12 +13,13 @@ from typing import List
 
 import pytest
 
+from slipway.release.launcher import find_script
+from tests.bin_app import filled
 from tests.places import REPOSITORY, SOURCES
 
 SHELL_SCRIPTS = (
     *(
         "pants",
-        "build_rules/slipway/release/programs/app.sh",
         "build_rules/slipway/deploy/programs/agent.sh",
     ),
     *(".ci/isolator", ".ci/run"),
@@ -84,10 +85,10 @@ def test_every_module_is_in_a_package_of_the_import_contracts() -> None:
 
 
 CALLS = {
-    'make.PROGRAM(make.Arguments("16.20.2", npm_version="8.19.4"))': "",
-    'make.PROGRAM(make.Arguments("16.20.2", npm="8.19.4"))': 'keyword argument "npm"',
-    'make.PROGRAM(make.Arguments(16, "8.19.4"))': 'type "int"; expected "str"',
-    'make.PROGRAM(try_runtime.Arguments("x"))': "incompatible type",
+    "pack.PROGRAM(pack.Arguments(as_layer=True))": "",
+    "pack.PROGRAM(pack.Arguments(layer=True))": 'keyword argument "layer"',
+    'pack.PROGRAM(pack.Arguments("yes"))': 'type "str"; expected "bool"',
+    'pack.PROGRAM(try_runtime.Arguments("x"))': "incompatible type",
     "try_runtime.OUTPUTS.report": 'no attribute "report"',
     'try_runtime.OUTPUTS.contents.read("").names': '"Contents" has no attribute "names"',
 }
@@ -97,7 +98,7 @@ def test_a_wrong_name_or_type_between_rules_and_programs_is_found_by_mypy(tmp_pa
     file = tmp_path / "calls.py"
     imports = (
         "from slipway.release.programs import try_runtime",
-        "from slipway.runtime.programs import make",
+        "from slipway.runtime.programs import pack",
     )
     file.write_text("\n".join([*imports, *CALLS]) + "\n")
     done = subprocess.run(
@@ -129,3 +130,13 @@ def test_every_test_file_is_in_exactly_one_group(folder: str) -> None:
     build = (REPOSITORY / "tests" / folder / "BUILD").read_text()
     names = sorted(path.name for path in (REPOSITORY / "tests" / folder).glob("test_*.py"))
     assert sorted(re.findall(r'"(test_\w+\.py)"', build)) == names
+
+
+@pytest.mark.parametrize("has_npm", [True, False])
+def test_shellcheck_finds_nothing_in_bin_app(has_npm: bool) -> None:
+    example = find_script("app", "1.0.0", {"start": "node it's.js"})
+    text = filled() if has_npm else filled(find_script=example)
+    done = subprocess.run(
+        [*program("shellcheck"), "-"], input=text, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

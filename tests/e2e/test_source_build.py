@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -45,6 +46,41 @@ def test_an_engine_is_built_from_source_for_old_hosts_and_answers(
     assert log.startswith("+ make ")
 
     assert workspace.pants("package", TARGET).ok().counts.ran == []
+
+
+@pytest.mark.long
+def test_an_application_on_another_engine_is_built_started_and_stopped(
+    workspace: Workspace, scratch: Path
+) -> None:
+    said = workspace.pants("package", "//examples/quickjs-app:release").ok()
+    assert "Smoke-test quickjs-app for prod" in said.counts.ran
+    assert "Start quickjs-app for prod" in said.counts.ran
+    archive = workspace.dist("examples.quickjs-app/release", "quickjs-app-1.0.0-prod.tar.gz")
+    with tarfile.open(archive, "r:gz") as tar:
+        tar.extractall(scratch / "release")
+
+    def app(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(scratch / "release" / "bin" / "app"), *arguments],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(scratch)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert not list((scratch / "release" / "node_runtime").rglob("node*"))
+    assert app("health").returncode == 1
+    assert app("start").returncode == 0
+    try:
+        deadline = time.monotonic() + 10
+        while app("health").returncode and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert app("health").returncode == 0
+        log = (scratch / "release" / "worker.log").read_text()
+        assert log == "working under QuickJS for prod\n"
+    finally:
+        assert app("stop").returncode == 0
 
 
 def test_what_is_built_from_source_can_be_left_out_of_all(workspace: Workspace) -> None:

@@ -10,14 +10,12 @@ from typing import Any, Dict, List
 
 import pytest
 
-from slipway.core import placeholders
+from tests.bin_app import filled
 from tests.npm import npm_tools
 from tests.npm.npm_tools import NPM_6, NPM_6_OLD_NODE, NPM_8, Npm
-from tests.places import SOURCES
 
 pytestmark = pytest.mark.skipif(not npm_tools.available(), reason="no npm on this machine")
 
-APP = SOURCES / "slipway" / "release" / "programs" / "app.sh"
 PRINTS = "console.log(JSON.stringify({env: process.env, argv: process.argv.slice(1)}))"
 MANIFEST = {
     "name": "@team/it's",
@@ -47,8 +45,7 @@ def test_scripts_see_what_they_see_under_npm(npm: Npm, tmp_path: Path) -> None:
     (release / "package.json").write_text(json.dumps(MANIFEST))
     (release / "print.js").write_text(PRINTS)
     (release / "bin").mkdir()
-    values = {"server_env": "prod", "env_file": "", "run_script": "serve", "member": ""}
-    (release / "bin" / "app").write_text(placeholders.fill(APP.read_text(), values))
+    (release / "bin" / "app").write_text(filled())
     ours = run(release, ["/bin/sh", "bin/app", "run-foreground", "c d", "*"])
     theirs = run(release, ["/bin/sh", "bin/app", "run", "serve", "c d", "*"])
     assert ours["argv"] == theirs["argv"]

@@ -112,6 +112,14 @@ class Coordinator:
                 found=f'release: "{release.server_env}", deployment: "{wanted}"',
                 next=f'deploy a release that was built with server_env="{wanted}"',
             )
+        if self.deployment.health.url and release.other_runtime:
+            raise SlipwayError(
+                "the health check by URL needs Node.js, and the release has another runtime",
+                where="the field health",
+                found=f"{self.deployment.health.url}, with {release.other_runtime}",
+                next='remove "url" and write a script "health" in package.json, which succeeds if the '
+                "application is healthy",
+            )
         for path in self.deployment.shared:
             files = [file for file in release.file_bytes if f"{file}/".startswith(f"{path}/")]
             if files:

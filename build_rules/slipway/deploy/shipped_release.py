@@ -93,6 +93,12 @@ class ShippedRelease:
         return str(self.facts["version"])
 
     @property
+    def other_runtime(self) -> str:
+        """The program of a runtime that is not Node.js; otherwise empty."""
+        node = self.facts.get("node")
+        return str(node.get("bin") or "") if isinstance(node, dict) else ""
+
+    @property
     def server_env(self) -> str:
         return str(self.facts["server_env"])
 

@@ -15,12 +15,18 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """`tests` is the test result of a runtime that was built from source."""
+    """`tests` is the test result of a runtime that was built from source.
+
+    `bin` is the program of a runtime other than Node.js, and `built_with` the version of the Node that
+    built the application for a runtime without npm.
+    """
 
     version: str
     npm: str
     definition_sha256: str
     tests: Optional[str] = None
+    bin: Optional[str] = None
+    built_with: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ class Content:
     links: FrozenSet[str] = frozenset()
     left_out: FrozenSet[str] = frozenset()
     main: str = ""
+    # The programs of the runtime, and the one of them that runs files if it is not node.
+    programs: FrozenSet[str] = frozenset(("node", "npm", "npx"))
+    interpreter: str = "node"
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,6 @@ _RESERVED = frozenset(
         "function",
     ]
 )
-_NODE = frozenset(("node", "npm", "npx"))
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PUNCTUATION = "();<>|&"
 _OPERATORS = ("&&", "||", ";", ";;", "|", "|&", "&", "(", ")")
@@ -310,7 +312,7 @@ class _Reader:
     def read_script(self, name: str, place: _Place) -> None:
         scripts = self.content.scripts
         if name not in scripts:
-            if name == "start" and self._finds("server.js"):
+            if name == "start" and "npm" in self.content.programs and self._finds("server.js"):
                 return  # npm's own default
             self._add(SCRIPT, name, place)
             return
@@ -367,14 +369,16 @@ class _Reader:
         self._wrote = self._wrote or name not in _HARMLESS
 
     def _read_arguments(self, program: str, rest: List[str], place: _Place) -> None:
+        interpreter = self.content.interpreter
         read = {
-            "node": self._read_node,
             "npm": self._read_npm,
             "concurrently": self._read_concurrently,
             "timeout": self._read_timeout,
             **dict.fromkeys(("sh", "bash", "dash"), self._read_shell),
             **dict.fromkeys(("run-s", "run-p", "npm-run-all", "npm-run-all2"), self._read_run_all),
             **dict.fromkeys(_START_A_FILE, self._read_started_file),
+            interpreter: self._read_interpreter,
+            "node": self._read_node,
         }.get(program)
         if read is not None:
             read(rest, place)
@@ -479,6 +483,14 @@ class _Reader:
             else:
                 takes_value = False
 
+    def _read_interpreter(self, rest: Sequence[str], place: _Place) -> None:
+        """The file that another runtime runs; which of its options take a value is not known."""
+        for word in rest:
+            if _CODE.search(word) and not word.startswith("-"):
+                unsure = _Place(place.script, place.line, False, place.folder)
+                self._require_file(word, unsure, as_node=False)
+                return
+
     def _without_assignments(self, words: Sequence[str], place: _Place) -> Sequence[str]:
         """The words after assignments such as `PORT=80`; reads the modules in NODE_OPTIONS."""
         rest = list(words)
@@ -492,7 +504,7 @@ class _Reader:
 
     def _require_program(self, name: str, place: _Place) -> None:
         content = self.content
-        if name in content.bins or name in _NODE or name in _EVERYWHERE:
+        if name in content.bins or name in content.programs or name in _EVERYWHERE:
             return
         unsure = name not in content.left_out
         self._add(PROGRAM, name, place, unsure=unsure)

@@ -41,6 +41,14 @@ def version(runtime: str) -> str:
         ) from None
 
 
+def link_node(runtime: str, program: str) -> None:
+    """Creates `bin/node` for a runtime with another name: npm and the scripts of packages call `node`."""
+    name = os.path.basename(program)
+    link = os.path.join(left_files.inside(os.path.join(runtime, "bin"), runtime), "node")
+    if name != "node" and not os.path.lexists(link):
+        os.symlink(name, link)
+
+
 def link_programs(runtime: str) -> None:
     """Creates `bin/npm` and `bin/npx`, which run with the first `node` on the PATH."""
     left_files.inside(os.path.join(runtime, "bin"), runtime)

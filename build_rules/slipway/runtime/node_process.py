@@ -9,6 +9,8 @@ from slipway.isolation import jailed
 from slipway.isolation.jail_protocol import NOBODY, Subject
 
 RUNTIME = "/build/node_runtime"
+RELEASED = "/build/released_runtime"
+"""The runtime of the release, if it has no npm and another one runs the build."""
 NPM = f"{RUNTIME}/lib/node_modules/npm/bin/npm-cli.js"
 CACHE = "/build/npm_cache"
 # All releases of npm read these settings from variables npm_config_* in lower case.
@@ -34,7 +36,7 @@ def environment(extra: Mapping[str, str]) -> Dict[str, str]:
     with open("/build/npmrc", "ab"):
         pass
     env = {f"npm_config_{name}": value for name, value in _NPM_SETTINGS.items()}
-    path = f"{RUNTIME}/bin:{os.environ['PATH']}"
+    path = f"{RUNTIME}/bin:{RELEASED}/bin:{os.environ['PATH']}"
     return {**os.environ, **env, "PATH": path, **extra}
 
 

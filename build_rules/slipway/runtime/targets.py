@@ -33,7 +33,7 @@ class NodeDefinitionField(BelowFolderMixin, OptionalSingleSourceField):
         """
         Sets the definition: the file with the locations and hashes of this Node.js. Without it,
         Slipway uses the file named after the version: beside the BUILD file, in
-        `toolchains/node`, or among the bundled definitions.
+        `toolchains/node`, in a folder `node` of a toolchain, or among the bundled definitions.
 
         Example: `definition="16.20.2.toml"`.
         """
@@ -64,6 +64,19 @@ class RuntimeToolchainField(OneAddressField):
     )
 
 
+class BuildRuntimeField(OneAddressField):
+    alias = "build_runtime"
+    help = help_text(
+        """
+        Sets the `node_runtime` that installs packages, and runs build and test scripts, for
+        applications on this runtime. Only a runtime without npm needs it: its definition has
+        `npm = false`.
+
+        Example: `build_runtime="//toolchains/node:16.20.2"`.
+        """
+    )
+
+
 class NodeRuntime(Target):
     alias = "node_runtime"
     core_fields = (
@@ -72,6 +85,7 @@ class NodeRuntime(Target):
         NodeDefinitionField,
         NpmVersionField,
         RuntimeToolchainField,
+        BuildRuntimeField,
         OutputPathField,
     )
     help = help_text(

@@ -51,6 +51,8 @@ sha256 = "{sha256}"
 make = ["all"]
 test = "skip"
 install = ["install", "PREFIX={{prefix}}"]
+
+[runtime]
 check = ["bin/node"]
 says = "42"
 """

@@ -32,7 +32,7 @@ def test_all_of_it_is_made_with_the_other_node(workspace: Workspace) -> None:
     workspace.write_app("app")
     read(workspace, OTHER)
     (made,) = workspace.steps("slipway.runtime.programs.make")
-    assert json.loads(made.call.arguments)["version"] == "14.21.3"
+    assert json.loads(made.call.arguments)["says"] == "v14.21.3"
     (release,) = workspace.steps("slipway.release.programs.tarball")
     assert json.loads(release.call.arguments)["manifest"]["node"]["version"] == "14.21.3"
     assert workspace.steps("slipway.release.programs.try_runtime")
@@ -57,7 +57,7 @@ def test_a_version_needs_no_target(workspace: Workspace) -> None:
     assert tried.result_of(trial.INSTALL) == tried.result_of(trial.PROBE) == trial.PASSED
     assert tried.result_of(trial.TESTS) == tried.result_of(trial.SMOKE) == trial.NONE
     (made,) = workspace.steps("slipway.runtime.programs.make")
-    assert json.loads(made.call.arguments)["version"] == "14.21.3"
+    assert json.loads(made.call.arguments)["says"] == "v14.21.3"
 
 
 def test_the_stage_that_fails_is_named_with_its_message(workspace: Workspace) -> None:

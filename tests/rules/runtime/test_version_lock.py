@@ -110,7 +110,7 @@ def test_a_runtime_is_made_of_the_locked_version(workspace: Workspace) -> None:
     field_set = NodeRuntimeFieldSet.create(workspace.target("app:r0"))
     workspace.request(BuiltPackage, field_set)
     (step,) = workspace.steps(make.__name__)
-    assert make.PROGRAM.read(step.call.arguments).version == "16.3.0"
+    assert make.PROGRAM.read(step.call.arguments).says == "v16.3.0"
 
 
 # --- generate-lockfiles.

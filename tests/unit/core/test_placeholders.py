@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 
 from slipway.core.placeholders import fill
-from tests.places import SOURCES
+from tests.bin_app import template
 
-TEMPLATE = (SOURCES / "slipway" / "release" / "programs" / "app.sh").read_text()
+TEMPLATE = template()
 VALUES = {
     "server_env": "prod",
     "env_file": "/etc/koa-kkl/env",
     "run_script": "serve",
     "member": "apps/web",
+    "bin": "bin/node",
 }
 
 

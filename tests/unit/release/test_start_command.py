@@ -19,8 +19,10 @@ def content(scripts: Dict[str, str], **more: Any) -> Content:
         "left_out": ["nest", "tsc", "nodemon"],
         **more,
     }
-    sets = {name: frozenset(value) for name, value in own.items() if name != "main"}
-    return Content(scripts, main=own.get("main", ""), **sets)
+    values: Dict[str, Any] = {
+        name: value if isinstance(value, str) else frozenset(value) for name, value in own.items()
+    }
+    return Content(scripts, **values)
 
 
 def certain(line: str, more: Dict[str, str] | None = None, **has: Any) -> List[str]:
@@ -165,3 +167,22 @@ def test_the_files_that_a_script_starts() -> None:
 @given(st.text(alphabet="ab ./-=$&|;()<>'\"\\\n#node:@", max_size=40))
 def test_any_line_is_read(line: str) -> None:
     missing("start", content({"start": line, "a": line, "b": f"npm run a && {line}"}))
+
+
+QJS: Dict[str, Any] = {"programs": ["qjs"], "interpreter": "qjs"}
+
+
+def test_another_runtime_runs_files_of_the_release() -> None:
+    assert undecided("qjs --module server.js", **QJS) == []
+    assert undecided("qjs --module missing.js", **QJS) == ["file missing.js"]
+    assert certain("qjs --module missing.js", **QJS) == []
+
+
+def test_a_release_of_another_runtime_has_neither_node_nor_npm() -> None:
+    assert undecided("node server.js", **QJS) == ["program node"]
+    assert undecided("npm run serve", {"serve": "qjs server.js"}, **QJS) == ["program npm"]
+
+
+def test_without_npm_there_is_no_default_for_start() -> None:
+    found = missing("start", content({}, **QJS))
+    assert [str(one) for one in found] == ['package.json has no script "start"']

@@ -68,6 +68,13 @@ async def find_addons(request: AppRequest) -> AddonsOfApp:
         Get(Runtime, AppRequest, request),
         Get(Addresses, UnparsedAddressInputs, field.to_unparsed_address_inputs()),
     )
+    if addresses and (runtime.build is not None or not runtime.has_headers):
+        raise SlipwayError(
+            f"{runtime.label} has no headers for native addons",
+            where=where,
+            found=", ".join(field.value or ()),
+            next="remove the addons, or use a runtime whose definition has headers",
+        )
     targets = await MultiGet(
         Get(WrappedTarget, WrappedTargetRequest(one, description_of_origin=where))
         for one in addresses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import ClassVar, Optional, Tuple, Type
@@ -38,10 +39,12 @@ from slipway.npm.rules.manifest import Manifest, ManifestRequest
 from slipway.npm.scripts import decisions as script_decisions
 from slipway.npm.scripts.decisions import Rule
 from slipway.npm.targets import InstallScriptsField, NpmLockField, PackageJsonField, ToolchainField
+from slipway.runtime import node_process
 from slipway.runtime.definitions.definition import NodeDefinition
 from slipway.runtime.rules.make import NamedRuntimes, RuntimeRequest, Runtimes, RuntimesNamed
 from slipway.runtime.rules.node import Runtime
 from slipway.runtime.rules.version_runtime import VersionRuntimeRequest
+from slipway.step.rules.build_step import Tree
 from slipway.subsystem import Slipway
 from slipway.toolchain.rules.image import ToolchainFieldSet, ToolchainNamed
 
@@ -186,7 +189,24 @@ async def find_runtime(request: AppRequest) -> Runtime:
     if isinstance(field, TrialRuntimeField):
         return await Get(Runtime, VersionRuntimeRequest(field.version, request.field_set.address))
     found = await Get(Runtimes, RuntimesNamed, _named_runtime(request.field_set))
-    return found.runtimes[0]
+    runtime = found.runtimes[0]
+    if not runtime.builder.npm_version:
+        assert field.value
+        raise SlipwayError(
+            f"{runtime.label} has no npm that could install the packages of an application",
+            where=f"{request.field_set.origin}, field runtime",
+            found=f"{field.value[0]}, a runtime without npm and without build_runtime",
+            next=f'set build_runtime="//toolchains/node:16.20.2" in {field.value[0]}',
+        )
+    return runtime
+
+
+def runtimes_of(runtime: Runtime) -> Tuple[Tree, ...]:
+    """The trees of the runtimes for a script of an application: of the builder, and of a runtime without npm."""
+    if runtime.build is None:
+        return (runtime.tree,)
+    released = dataclasses.replace(runtime.tree, target=node_process.RELEASED)
+    return runtime.build.tree, released
 
 
 @rule
@@ -216,7 +236,7 @@ async def find_install(request: AppRequest) -> InstallRequest:
     )
     return InstallRequest(
         app.read,
-        runtime,
+        runtime.builder,
         field_set.decisions(),
         field_set.drop_foreign_binaries.value,
         None if toolchain.is_default else toolchain.field_set,

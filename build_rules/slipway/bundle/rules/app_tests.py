@@ -15,7 +15,7 @@ from pants.option.subsystem import Subsystem
 from pants.util.frozendict import FrozenDict
 
 from slipway.bundle.programs import app_tests
-from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet
+from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, runtimes_of
 from slipway.bundle.rules.sources import SourcesRequest
 from slipway.bundle.targets import TestScriptField, TestSourcesField
 from slipway.core.rules.registration import Rules
@@ -126,7 +126,7 @@ async def run_tests(request: TestsRequest, base: BaseRoot) -> RunTests:
                     field_set.test_script.value or "", sources.executables, field_set.member
                 )
             ),
-            trees=(*base.trees, runtime.tree),
+            trees=(*base.trees, *runtimes_of(runtime)),
             outputs=app_tests.OUTPUTS,
             description=f"Test {app.name}",
             origin=field_set.origin,

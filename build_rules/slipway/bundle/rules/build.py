@@ -21,18 +21,25 @@ from slipway.bundle import left_out_sources
 from slipway.bundle.programs import build, pack_app
 from slipway.bundle.rules import warnings
 from slipway.bundle.rules.addons import AddonsOfApp
-from slipway.bundle.rules.app import App, AppRequest, NodeAppBundleFieldSet, ToolchainOfApp
+from slipway.bundle.rules.app import (
+    App,
+    AppRequest,
+    NodeAppBundleFieldSet,
+    ToolchainOfApp,
+    runtimes_of,
+)
 from slipway.bundle.rules.checks import check_plain_paths, check_server_env
 from slipway.bundle.rules.linked_folders import LinkedFolders, check_decisions
 from slipway.bundle.rules.patches import UnpatchedPackages, production_packages
 from slipway.bundle.rules.sources import SourcesRequest
 from slipway.bundle.targets import RuntimeSourcesField
-from slipway.core.errors import SlipwayError
+from slipway.core.errors import SlipwayError, SlipwayErrors
 from slipway.core.rules.registration import Rules
 from slipway.core.targets import entries_of
 from slipway.npm.install_report import InstalledPackage, InstallReport
 from slipway.npm.rules.app_files import AppFiles
 from slipway.npm.rules.compile import InstalledPackages
+from slipway.npm.rules.install import InstallRequest
 from slipway.npm.rules.locks import resolve_name
 from slipway.npm.rules.manifest import check_script
 from slipway.npm.scripts import decisions
@@ -204,7 +211,7 @@ async def build_client(request: BuildRequest, base: BaseRoot) -> BuiltClient:
                     member=field_set.member,
                 )
             ),
-            trees=(*base.trees, runtime.tree),
+            trees=(*base.trees, *runtimes_of(runtime)),
             outputs=build.OUTPUTS,
             description=f"Build {app.name} for {server_env}",
             origin=field_set.origin,
@@ -250,6 +257,7 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
     # Check all fields first: a mistake is reported before Slipway fetches or runs anything.
     toolchain = await Get(ToolchainOfApp, AppRequest(field_set))
     runtime = await Get(Runtime, AppRequest(field_set))
+    _check_loadable(await Get(InstallRequest, AppRequest(field_set)), runtime, field_set)
     base = await Get(BaseRoot)
     built, installed, addons, runtime_layer, inputs = await MultiGet(
         Get(BuiltClient, BuildRequest(field_set)),
@@ -308,6 +316,29 @@ async def bundle_app(request: BundleRequest, slipway: Slipway) -> Bundle:
         server_env,
         FrozenDict(field_set.build_env.value or {}),
     )
+
+
+def _check_loadable(
+    install: InstallRequest, runtime: Runtime, field_set: NodeAppBundleFieldSet
+) -> None:
+    """Refuses packages of the release whose install scripts build binaries for another runtime."""
+    if runtime.build is None:
+        return
+    decided = install.decided()
+    native = [
+        f"{one.name}@{one.version}"
+        for one in production_packages(install.read.lock)
+        if decided.get(one.path) not in (None, Decision.SKIP)
+    ]
+    if native:
+        raise SlipwayErrors(
+            f"install scripts run under {runtime.build.label}, and {runtime.label} does not load what "
+            "they build for packages of the release",
+            native,
+            where=f"{field_set.origin}, field install_scripts",
+            next='decide "skip" for them if the application works without their binaries; otherwise '
+            "use packages without native parts",
+        )
 
 
 def _check_server_files(matched: Paths, field_set: NodeAppBundleFieldSet) -> None:

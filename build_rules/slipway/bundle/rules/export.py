@@ -56,14 +56,14 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
     )
     folder = field_set.folder.replace("/", ".")
     return ExportResult(
-        f"Node.js {runtime.version} and the packages of {app.name}",
+        f"{runtime.builder.label} and the packages of {app.name}",
         f"node/{folder}",
         digest=await Get(
             Digest,
             MergeDigests(
                 [
                     installed.everything,
-                    runtime.tree.digest,
+                    runtime.builder.tree.digest,
                     await Get(Digest, AddPrefix(program.digest, _FOLDER)),
                 ]
             ),

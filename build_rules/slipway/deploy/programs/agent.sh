@@ -118,14 +118,14 @@ served() {
 }
 
 # processes_of ID: prints the ids of the release's processes: those whose executable is in the release.
-# For a release without its own Node, also a Node of the host whose working folder is the release, unless
+# For a release without its own runtime, also a Node of the host whose working folder is the release, unless
 # that folder is the home or contains the whole deployment.
 processes_of() {
   from=$(place "$1")
   case $top/ in "$from"/*) [ "$1" = . ] || return 0 ;; esac
   [ "$from" != / ] && [ "$from" != "${HOME-}" ] || return 0
   [ "$1" = . ] || having exe "$from"
-  [ ! -x "$from/node_runtime/bin/node" ] || [ "$1" = . ] || return 0
+  [ ! -d "$from/node_runtime/bin" ] || [ "$1" = . ] || return 0
   for process in $(having cwd "$from"); do
     case $(readlink "/proc/$process/exe") in
     "$from"/*) ;;
@@ -289,8 +289,8 @@ is_well() {
     # shellcheck disable=SC2086  # process ids
     (apart "$(setting "$1" health_timeout)" env -u NODE_OPTIONS "$node" -e "$ASK" "$url" "$own/answered" $running) || return 1
   fi
-  # A release that was deployed by hand has no Node of its own and may run in any folder.
-  [ -n "$running" ] || [ ! -x "$(place "$1")/node_runtime/bin/node" ] ||
+  # A release that was deployed by hand has no runtime of its own and may run in any folder.
+  [ -n "$running" ] || [ ! -d "$(place "$1")/node_runtime/bin" ] ||
     { echo "health: no process runs from the release" >>"$own/service.log" && return 1; }
 }
 
@@ -677,8 +677,8 @@ present() {
 changed() {
   listed "$1" >"$way/listed" && present "$1" | comm -13 - "$way/listed" | head -n 3
   wrong "$1" | head -n 3
-  for program in node_runtime/bin/node bin/app; do
-    [ -x "$1/$program" ] || grep -Fx "$program" "$way/listed"
+  sed -n '/^node_runtime\/bin\/[^/]*$/p; /^bin\/app$/p' "$way/listed" | while IFS= read -r program; do
+    [ -x "$1/$program" ] || echo "$program"
   done
 }
 

@@ -222,6 +222,13 @@ async def find_compile_step(request: CompileRequest, mirrors: InstallScripts) ->
             next='set toolchain="//toolchains/gcc48", or for all bundles in the top BUILD file: '
             '__defaults__({node_app_bundle: {"toolchain": "//toolchains/gcc48"}})',
         )
+    if request.decision is Decision.SOURCE and not runtime.has_headers:
+        raise SlipwayError(
+            f'"{request.label}" cannot be compiled: {runtime.label} has no headers for native addons',
+            where=f"{request.install.origin}, field install_scripts",
+            found="`headers = false` in the definition of the runtime",
+            next="use a runtime whose definition has headers",
+        )
     image = await Get(ToolchainImage, ToolchainImageRequest(toolchain))
     major = manifest.npm_major(runtime.npm_version)
     return CompileStep(

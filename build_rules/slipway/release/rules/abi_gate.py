@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from pants.engine.addresses import Address
 from pants.engine.fs import AddPrefix, Digest
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.util.frozendict import FrozenDict
@@ -32,6 +33,7 @@ from slipway.release.rules.contents import (
     layers_of,
 )
 from slipway.runtime.definitions import needs
+from slipway.runtime.label import NODE_BIN
 from slipway.runtime.rules.layer import merge_facts
 from slipway.runtime.rules.make import PLATFORM
 from slipway.runtime.rules.other_nodes import OtherNodes, OtherNodesRequest
@@ -169,6 +171,14 @@ class NodeFits:
     """The Node of a release loads on its oldest hosts, as far as its definition says."""
 
 
+async def _advice(program: str, version: str, toolchain: Address) -> OtherNodes:
+    if program != NODE_BIN:
+        return OtherNodes(
+            "build the runtime from source with this toolchain: a definition with [source]"
+        )
+    return await Get(OtherNodes, OtherNodesRequest(version, toolchain))
+
+
 @rule
 async def judge_node_first(request: ReleaseRequest) -> NodeFits:
     """Refuses a Node before anything is fetched; the gate itself reads the binary."""
@@ -188,9 +198,9 @@ async def judge_node_first(request: ReleaseRequest) -> NodeFits:
     if not missing:
         return NodeFits()
     address = toolchain.field_set.address
-    advice = await Get(OtherNodes, OtherNodesRequest(definition.version, address))
+    advice = await _advice(definition.traits.bin, definition.version, address)
     raise SlipwayErrors(
-        f"Node.js {definition.version} does not load on the oldest hosts of its toolchain",
+        f"{definition.label} does not load on the oldest hosts of its toolchain",
         [f"needs {need}; {_most(policy, need)}" for need in missing],
         where=f"{request.field_set.address}, with the toolchain {address}",
         next=abi_waivers.ways_out_for_node(advice.text),
@@ -210,10 +220,8 @@ async def pass_abi_gate(request: ReleaseRequest) -> Verdict:
     bundle = await Get(Bundle, BundleRequest(found.field_set))
     advice = OtherNodes("")
     if any(file.breaches and abi_waivers.is_of_node(file) for file in audited.files):
-        advice = await Get(
-            OtherNodes,
-            OtherNodesRequest(bundle.runtime.version, bundle.toolchain.field_set.address),
-        )
+        address = bundle.toolchain.field_set.address
+        advice = await _advice(bundle.runtime.bin, bundle.runtime.version, address)
     return abi_waivers.judge(
         audited.files,
         entries_of(field_set.abi_waivers),

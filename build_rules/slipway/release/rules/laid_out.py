@@ -13,7 +13,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from slipway.bundle.rules.build import Bundle, BundleRequest
 from slipway.core import line_endings
 from slipway.core.rules.registration import Rules
-from slipway.release.launcher import Launcher
+from slipway.release.launcher import SCRIPTS, Launcher, find_script
 from slipway.release.rules.abi_gate import Audited, ReleaseAuditRequest
 from slipway.release.rules.contents import (
     BundleOfRelease,
@@ -58,13 +58,33 @@ async def lay_out_release(request: ReleaseRequest, base: BaseRoot) -> LaidOutRel
     _, *others = layers_of(field_set, bundle)
     layers, launcher = await MultiGet(
         Get(Digest, AddPrefix(await merge_layers(others), "layers")),
-        Get(Digest, CreateDigest([FileContent("app.sh", program_text("app.sh").encode())])),
+        Get(Digest, CreateDigest([FileContent("app.sh", launcher_text(bundle).encode())])),
     )
     return LaidOutRelease(
         (*root, dataclasses.replace(bundle.runtime.tree, target=_RUNTIME)),
         await Get(Digest, MergeDigests([layers, launcher])),
         # No environment file: it exists only on hosts and contains secrets.
-        dataclasses.replace(launcher_of(field_set, found.field_set), env_file=""),
+        dataclasses.replace(
+            launcher_for(bundle, launcher_of(field_set, found.field_set)), env_file=""
+        ),
+    )
+
+
+def launcher_text(bundle: Bundle) -> str:
+    """The template of `bin/app`."""
+    functions = "app_scripts.sh" if bundle.runtime.build else "app_npm.sh"
+    return program_text("app.sh").replace(SCRIPTS, program_text(functions))
+
+
+def launcher_for(bundle: Bundle, launcher: Launcher) -> Launcher:
+    """The launcher with what it needs to know about the runtime of the bundle."""
+    runtime, manifest = bundle.runtime, bundle.app.manifest
+    return dataclasses.replace(
+        launcher,
+        bin=runtime.bin,
+        find_script=find_script(manifest.name, manifest.version, manifest.scripts)
+        if runtime.build
+        else "",
     )
 
 

@@ -18,7 +18,12 @@ from slipway.release.rules.contents import (
     ReleaseTarballFieldSet,
     launcher_of,
 )
-from slipway.release.rules.laid_out import LaidOutRelease, program_text
+from slipway.release.rules.laid_out import (
+    LaidOutRelease,
+    launcher_for,
+    launcher_text,
+    program_text,
+)
 from slipway.step.interface import Call
 from slipway.step.rules.build_step import FallibleStepResult, Step, StepResult
 from slipway.toolchain.rules.image import (
@@ -86,7 +91,9 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
     named = ToolchainNamed(place.to_unparsed_address_inputs(), "an old userland", where)
     userland = await Get(ToolchainFieldSet, ToolchainNamed, named)
     image = await Get(ToolchainImage, ToolchainImageRequest(userland))
-    launcher = dataclasses.replace(launcher_of(field_set, found.field_set), env_file="")
+    launcher = dataclasses.replace(
+        launcher_for(bundle, launcher_of(field_set, found.field_set)), env_file=""
+    )
     tarball, programs = await MultiGet(
         Get(Digest, AddPrefix(request.release, "release")),
         Get(
@@ -95,7 +102,7 @@ async def smoke_test_in_userland(request: UserlandSmokeRequest) -> SmokeTested:
                 [
                     FileContent(
                         "app",
-                        launcher.fill(program_text("app.sh")).encode(),
+                        launcher.fill(launcher_text(bundle)).encode(),
                         is_executable=True,
                     ),
                     FileContent("smoke.sh", program_text("smoke_userland.sh").encode()),

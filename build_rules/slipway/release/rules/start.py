@@ -6,7 +6,7 @@ import logging
 import os
 import posixpath
 from dataclasses import dataclass
-from typing import FrozenSet, Iterable, Mapping
+from typing import Any, Dict, FrozenSet, Iterable, Mapping
 
 from pants.engine.fs import PathGlobs, Paths
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -22,6 +22,7 @@ from slipway.release.rules.contents import BundleOfRelease, ReleaseRequest
 from slipway.release.rules.laid_out import LaidOutRelease
 from slipway.release.start_advice import Elsewhere
 from slipway.release.start_command import Content
+from slipway.runtime.rules.node import Runtime
 from slipway.step.rules import outputs
 from slipway.step.rules.build_step import Step, StepResult
 
@@ -66,7 +67,15 @@ def _content(bundle: Bundle, is_included: bool) -> Content:
         links=_from(member, (path for one in own for path in one.links)),
         left_out=frozenset(report.bins_left_out),
         main=manifest.main,
+        **_programs_of(bundle.runtime),
     )
+
+
+def _programs_of(runtime: Runtime) -> Dict[str, Any]:
+    if runtime.build is None:
+        return {}
+    interpreter = os.path.basename(runtime.bin)
+    return {"programs": frozenset((interpreter,)), "interpreter": interpreter}
 
 
 async def _sources(scripts: Mapping[str, str], folder: str) -> FrozenSet[str]:

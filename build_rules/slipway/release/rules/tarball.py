@@ -31,10 +31,11 @@ from slipway.release.programs import tarball
 from slipway.release.rules.abi_gate import Audited, NodeFits, ReleaseAuditRequest
 from slipway.release.rules.checked_layers import CheckedLayers, CheckedLayersRequest
 from slipway.release.rules.contents import BundleOfRelease, ReleaseRequest, launcher_of, layers_of
-from slipway.release.rules.laid_out import program_text
+from slipway.release.rules.laid_out import launcher_for, launcher_text
 from slipway.release.rules.smoke import SmokeTested, UserlandSmokeRequest
 from slipway.release.rules.start import Started, StartScriptRead
 from slipway.runtime import release_layers
+from slipway.runtime.label import NODE_BIN
 from slipway.runtime.release_layers import Scope
 from slipway.runtime.rules.layer import Layer
 from slipway.step.rules.build_step import Step, StepResult
@@ -93,7 +94,7 @@ async def make_release(request: ReleaseRequest) -> Release:
     placed, facts, launcher, all_checked = await MultiGet(
         Get(Digest, MergeDigests([layer.digest for layer in layers])),
         Get(Digest, MergeDigests([layer.facts for layer in own])),
-        Get(Digest, CreateDigest([FileContent("app.sh", program_text("app.sh").encode())])),
+        Get(Digest, CreateDigest([FileContent("app.sh", launcher_text(bundle).encode())])),
         Get(Digest, MergeDigests([one.digest for one in checked])),
     )
     static = bundle.static_archive if is_separate else EMPTY_DIGEST
@@ -108,7 +109,7 @@ async def make_release(request: ReleaseRequest) -> Release:
             tarball.Arguments(
                 stem=stem,
                 layers=tuple(layer.name for layer in layers),
-                launcher=launcher_values,
+                launcher=launcher_for(bundle, launcher_values),
                 static_dir=found.field_set.static,
                 manifest=_manifest(bundle, verdict),
             )
@@ -169,6 +170,8 @@ def _manifest(bundle: Bundle, verdict: Verdict) -> Manifest:
             runtime.npm_version,
             runtime.definition_sha256,
             runtime.tests or None,
+            None if runtime.bin == NODE_BIN else runtime.bin,
+            runtime.build.version if runtime.build else None,
         ),
         lock_sha256=hashlib.sha256(lock.text.encode()).hexdigest(),
         abi=AbiFacts(dict(verdict.highest), verdict.waived, report.foreign),

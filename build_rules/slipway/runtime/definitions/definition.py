@@ -8,6 +8,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from slipway.core.errors import SlipwayError, SlipwayErrors, nearest
 from slipway.fetch import integrity as sri
+from slipway.runtime.label import NODE_BIN, label_of
 from slipway.runtime.recipe import Recipe
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -16,6 +17,7 @@ _DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", re.ASCI
 _NAME = re.compile(r"(@[a-z0-9._-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _NEED = re.compile(r"[A-Za-z]+_[0-9]+(\.[0-9]+)*|[^/\s]+\.so(\.[0-9.]+)?", re.ASCII)
 _HTTP = re.compile(r"https?://[^\s]+")
+_BIN = re.compile(r"bin/[A-Za-z0-9._+-]+", re.ASCII)
 _PYTHONS = ("python2.7", "python3")
 _TESTS = ("report", "required", "skip")
 PLACES = ("package", "wheel", "file", "url")
@@ -23,9 +25,9 @@ _TOLD = ("built_by", "hash_from", "hash_date")
 _ARCHIVE_KEYS = {*PLACES, *_TOLD, "integrity", "sha256", "size", "needs"}
 _SOURCE_KEYS = (
     *("url", "file", "debian", "sha256", "size", *_TOLD),
-    *("patches", "python", "configure", "make"),
-    *("test", "test_targets", "install", "check", "says"),
+    *("patches", "python", "configure", "make", "test", "test_targets", "install"),
 )
+_RUNTIME_KEYS = ("bin", "npm", "headers", "check", "says")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,21 @@ class PinnedArchive:
 
 
 @dataclass(frozen=True)
+class Traits:
+    """What a runtime is: `bin` is its program, such as `bin/node` or `bin/qjs`.
+
+    With `npm`, it runs npm, and is called `node` by scripts. With `headers`, native addons can be
+    compiled for it. `check` and `says` are as in Recipe.
+    """
+
+    bin: str
+    npm: bool
+    headers: bool
+    check: Tuple[str, ...]
+    says: str
+
+
+@dataclass(frozen=True)
 class SourceBuild(Recipe):
     """How to build a runtime from its source release, an archive of `size` bytes.
 
@@ -81,18 +98,24 @@ class NodeDefinition:
 
     path: str
     version: str
+    traits: Traits
     binaries: Tuple[Tuple[str, PinnedArchive], ...]
     npm_default: str
     npms: Tuple[Tuple[str, PinnedArchive], ...]
     source: Optional[SourceBuild] = None
     end_of_life: str = ""
 
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return label_of(self.traits.bin, self.version)
+
     def binary(self, platform: str) -> PinnedArchive:
         """The prebuilt archive for `platform`, such as `linux-x64`."""
         archive = dict(self.binaries).get(platform)
         if archive is None:
             raise SlipwayError(
-                f'Node.js {self.version} has no binary for the platform "{platform}"',
+                f'{self.label} has no binary for the platform "{platform}"',
                 where=f"{self.path}: binary",
                 found=", ".join(name for name, _ in self.binaries) or "none",
                 next=f"add a table [binary.{platform}] with package or url, sha256 and size",
@@ -105,7 +128,7 @@ class NodeDefinition:
         known = dict(self.npms)
         if wanted not in known:
             raise SlipwayError(
-                f'the definition of Node.js {self.version} does not pin npm "{wanted}"',
+                f'the definition of {self.label} does not pin npm "{wanted}"',
                 where=f"{self.path}: npm",
                 found=", ".join(known) or "none",
                 next=_or_add(nearest(wanted, known), f'add a table [npm.versions."{wanted}"]'),
@@ -120,16 +143,19 @@ def _or_add(names: List[str], otherwise: str) -> str:
 def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition:
     """Checks a parsed definition; raises SlipwayErrors with all faults."""
     faults: List[str] = []
-    _check_keys(document, {"version", "end_of_life", "binary", "source", "npm"}, "", faults)
+    _check_keys(
+        document, {"version", "end_of_life", "runtime", "binary", "source", "npm"}, "", faults
+    )
     if document.get("version") != version:
         faults.append(f"version: is {document.get('version')!r}, but the target says {version!r}")
     end_of_life = document.get("end_of_life", "")
     if end_of_life and not (isinstance(end_of_life, str) and _DATE.fullmatch(end_of_life)):
         faults.append(f'end_of_life: {end_of_life!r} is not a date such as "2027-04-30"')
+    traits = _traits(document.get("runtime", {}), version, faults)
     source = None
     binaries: List[Tuple[str, PinnedArchive]] = []
     if "source" in document:
-        source = _source(document["source"], version, faults)
+        source = _source(document["source"], traits, faults)
         if "binary" in document:
             faults.append("binary: not allowed together with source")
     else:
@@ -139,7 +165,9 @@ def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition
     default: Any = ""
     # Distributions of Node.js have an npm; the packages of the npm registry do not.
     brings_npm = source is not None or any(one.file or one.url for _, one in binaries)
-    if npm is not None or not brings_npm:
+    if npm is not None and not traits.npm:
+        faults.append("npm: not allowed together with `npm = false` in [runtime]")
+    elif npm is not None or (traits.npm and not brings_npm):
         if not isinstance(npm, dict):
             faults.append("npm: a table with `default` and `versions` is missing")
             npm = {}
@@ -156,7 +184,9 @@ def read(document: Mapping[str, Any], path: str, version: str) -> NodeDefinition
             next="correct the definition; docs/reference/node-definition.md lists its keys",
         )
     assert isinstance(default, str)
-    return NodeDefinition(path, version, tuple(binaries), default, tuple(npms), source, end_of_life)
+    return NodeDefinition(
+        path, version, traits, tuple(binaries), default, tuple(npms), source, end_of_life
+    )
 
 
 def _check_keys(table: Mapping[str, Any], known: set[str], at: str, faults: List[str]) -> None:
@@ -167,14 +197,42 @@ def _check_keys(table: Mapping[str, Any], known: set[str], at: str, faults: List
             faults.append(f"{at}{key}: unknown key{hint}")
 
 
-def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild]:
+def node_traits(version: str) -> Traits:
+    """The traits of a Node.js, which a definition without [runtime] has."""
+    return Traits(NODE_BIN, True, True, (NODE_BIN, "-v"), f"v{version}")
+
+
+def _traits(table: Any, version: str, faults: List[str]) -> Traits:
+    node = node_traits(version)
+    if not isinstance(table, dict):
+        faults.append("runtime: must be a table")
+        return node
+    _check_keys(table, set(_RUNTIME_KEYS), "runtime.", faults)
+    program = table.get("bin", node.bin)
+    if not (isinstance(program, str) and _BIN.fullmatch(program)):
+        faults.append(f'runtime.bin: {program!r} is not a program such as "bin/node"')
+    npm = table.get("npm", True)
+    headers = table.get("headers", npm)
+    for name, value in (("npm", npm), ("headers", headers)):
+        if not isinstance(value, bool):
+            faults.append(f"runtime.{name}: {value!r} is neither true nor false")
+    check = _texts(table, "check", [program, "-v"], "runtime", faults)
+    if not check:
+        faults.append("runtime.check: names no program")
+    says = table.get("says", node.says)
+    if not isinstance(says, str):
+        faults.append(f"runtime.says: {says!r} is not a string")
+    return Traits(program, bool(npm), bool(headers), check, str(says))
+
+
+def _source(table: Any, traits: Traits, faults: List[str]) -> Optional[SourceBuild]:
     if not isinstance(table, dict):
         faults.append("source: must be a table")
         return None
     before = len(faults)
     _check_keys(table, set(_SOURCE_KEYS), "source.", faults)
-    texts = {name: table.get(name, "") for name in ("url", "file", "debian", "says")}
-    places = [name for name in ("url", "file", "debian") if texts[name]]
+    texts = {name: table.get(name, "") for name in ("url", "file", "debian")}
+    places = [name for name, value in texts.items() if value]
     if len(places) != 1:
         faults.append("source: needs exactly one of `url`, `file` and `debian`")
     for name, value in texts.items():
@@ -182,7 +240,7 @@ def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild
             faults.append(f"source.{name}: {value!r} is not a string")
     if "url" in places and not _HTTP.fullmatch(str(texts["url"])):
         faults.append(f"source.url: {texts['url']!r} is not an http or https address")
-    for path in [texts["file"], *_texts(table, "patches", [], faults)]:
+    for path in [texts["file"], *_texts(table, "patches", [], "source", faults)]:
         if path and (str(path).startswith("/") or ".." in str(path).split("/")):
             faults.append(f"source: {path!r} is not below the folder of the definition")
     _check_hash_and_size(table, "source", faults, places)
@@ -193,12 +251,11 @@ def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild
     if test not in _TESTS:
         faults.append(f"source.test: {test!r} is not one of {', '.join(_TESTS)}")
     lists = {
-        "patches": _texts(table, "patches", [], faults),
-        "configure": _texts(table, "configure", [], faults),
-        "make": _texts(table, "make", [], faults),
-        "test_targets": _texts(table, "test_targets", ["test"], faults),
-        "install": _texts(table, "install", ["install"], faults),
-        "check": _texts(table, "check", ["bin/node", "-v"], faults),
+        "patches": _texts(table, "patches", [], "source", faults),
+        "configure": _texts(table, "configure", [], "source", faults),
+        "make": _texts(table, "make", [], "source", faults),
+        "test_targets": _texts(table, "test_targets", ["test"], "source", faults),
+        "install": _texts(table, "install", ["install"], "source", faults),
     }
     if len(faults) > before:
         return None
@@ -210,17 +267,18 @@ def _source(table: Any, version: str, faults: List[str]) -> Optional[SourceBuild
         size=table.get("size", 0),
         python=python,
         test=test,
-        says=texts["says"] or f"v{version}",
+        check=traits.check,
+        says=traits.says,
         **lists,
     )
 
 
 def _texts(
-    table: Mapping[str, Any], key: str, default: List[str], faults: List[str]
+    table: Mapping[str, Any], key: str, default: List[str], at: str, faults: List[str]
 ) -> Tuple[str, ...]:
     value = table.get(key, default)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        faults.append(f"source.{key}: {value!r} is not a list of strings")
+        faults.append(f"{at}.{key}: {value!r} is not a list of strings")
         return ()
     return tuple(value)
 

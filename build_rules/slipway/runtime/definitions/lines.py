@@ -92,13 +92,16 @@ def nearest_versions(version: str, known: Iterable[str]) -> List[str]:
     return sorted(line, key=order, reverse=True)[:3] or nearest(version, names)
 
 
-def problems(version: str, end_of_life: str, built_by: str, today: str) -> str:
-    """What a user of this Node should know on this day; empty if nothing.
+def problems(
+    version: str, end_of_life: str, built_by: str, today: str, other: Optional[str] = None
+) -> str:
+    """What a user of this runtime should know on this day; empty if nothing.
 
-    `end_of_life` is the date in the definition, which wins over the table; empty without one.
+    `end_of_life` is the date in the definition, which wins over the table; empty without one. `other` is
+    the name of a runtime that is not Node.js, and of which the table knows nothing.
     """
     lines = bundled_lines()
-    line = lines.of(version)
+    line = None if other else lines.of(version)
     end = end_of_life or (line.end_of_life if line else "")
     told = []
     if built_by and built_by != NODE_PROJECT:
@@ -109,4 +112,4 @@ def problems(version: str, end_of_life: str, built_by: str, today: str) -> str:
     if missing:
         count = f"{len(missing)} security release{'s' if len(missing) > 1 else ''}"
         told.append(f"lacks {count} of its line ({', '.join(missing)}; as of {lines.as_of})")
-    return f"Node.js {version} {', and '.join(told)}" if told else ""
+    return f"{other or f'Node.js {version}'} {', and '.join(told)}" if told else ""

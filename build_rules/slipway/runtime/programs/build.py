@@ -35,10 +35,11 @@ _SEE_LOG = "read the whole log; its path is below"
 
 @dataclass(frozen=True)
 class Arguments:
-    """The recipe of the build; `label` is the name of the runtime in messages."""
+    """The recipe of the build; `label` is the name of the runtime in messages, and `bin` its program."""
 
     source: Recipe
     label: str
+    bin: str
 
 
 @dataclass(frozen=True)
@@ -129,14 +130,15 @@ def build(arguments: Arguments) -> None:
     install = [argument.replace("{prefix}", _PREFIX) for argument in source.install]
     tools.run("make install", tools.make(*install, parallel=False), next=_SEE_LOG)
     with left_files.collecting(f'the build of "{label}"', placeholders.ORIGIN):
-        _collect(tools, source, label, tests)
+        _collect(tools, arguments, tests)
 
 
-def _collect(tools: Build, source: Recipe, label: str, tests: str) -> None:
+def _collect(tools: Build, arguments: Arguments, tests: str) -> None:
     if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
+        bundled_npm.link_node(_PREFIX, arguments.bin)
         bundled_npm.link_programs(_PREFIX)
     _strip(tools)
-    _check(source, label)
+    _check(arguments.source, arguments.label)
     if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
         _try_app(tools)
     OUTPUTS.report.write(Report(tests, bundled_npm.version(_PREFIX)))
@@ -198,7 +200,7 @@ def _check(source: Recipe, label: str) -> None:
             f'{label} does not print "{source.says}"',
             where=placeholders.ORIGIN,
             found=f"{' '.join(source.check)}: {output}",
-            next="correct source.check and source.says in the definition, or the version",
+            next="correct runtime.check and runtime.says in the definition, or the version",
         )
 
 

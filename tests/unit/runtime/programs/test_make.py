@@ -10,7 +10,7 @@ import os
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 import pytest
 
@@ -45,8 +45,17 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_process: None) -
     return tmp_path
 
 
-def make(version: str = "16.20.2", npm_version: str = "8.19.4") -> Dict[str, Tuple[int, str]]:
-    make_runtime.make(make_runtime.Arguments(version, npm_version))
+def make(
+    version: str = "16.20.2", npm_version: str = "8.19.4", **traits: Any
+) -> Dict[str, Tuple[int, str]]:
+    node = {
+        "label": f"Node.js {version}",
+        "bin": "bin/node",
+        "runs_npm": True,
+        "check": ("bin/node", "-v"),
+        "says": f"v{version}",
+    }
+    make_runtime.make(make_runtime.Arguments(npm_version=npm_version, **{**node, **traits}))
     return {
         info.name: (info.mode, info.linkname)
         for info, _ in read_entries("out/runtime.tar")
@@ -102,16 +111,18 @@ def test_a_node_that_does_not_answer_with_its_version_is_refused(
     write_package(step / "in" / "node.archive", files)
     with pytest.raises(SlipwayError) as caught:
         make(version)
-    assert caught.value.what == f'Node.js does not print its version "{expected}"'
+    assert caught.value.what == f'Node.js {version} does not print "{expected}"'
     assert caught.value.found == found
-    assert caught.value.next == "correct the version or the archive in the definition"
+    assert caught.value.next == (
+        "correct the version or the archive in the definition, or what its [runtime] says"
+    )
     assert not os.path.exists("out/runtime.tar")
 
 
 def test_an_npm_of_another_version_is_refused(step: Path) -> None:
     with pytest.raises(SlipwayError) as caught:
         make(npm_version="9.0.0")
-    assert caught.value.what == 'npm does not print its version "9.0.0"'
+    assert caught.value.what == 'npm does not print "9.0.0"'
     assert caught.value.found == "8.19.4"
 
 
@@ -149,6 +160,32 @@ def test_without_a_pinned_npm_the_npm_of_the_archive_stays(step: Path) -> None:
     made = make(npm_version="")
     assert made["bin/npm"] == (0o777, "../lib/node_modules/npm/bin/npm-cli.js")
     assert (step / "out" / "make.json").read_text() == '{"npm":"8.19.4"}'
+
+
+IOJS = {"bin/iojs": NODE, "include/node/node.h": ""}
+QJS = {"bin/qjs": "#!/bin/sh\n[ \"$1 $2\" = '--eval print(42)' ] && echo 42\n"}
+
+
+def test_npm_and_scripts_find_a_runtime_of_another_name_as_node(step: Path) -> None:
+    write_package(step / "in" / "node.archive", IOJS)
+    made = make(bin="bin/iojs", check=("bin/iojs", "-v"))
+    assert made["bin/node"] == (0o777, "iojs")
+    assert made["bin/iojs"] == (0o755, "")
+
+
+def test_a_runtime_without_npm_has_neither_npm_nor_node(step: Path) -> None:
+    write_package(step / "in" / "node.archive", QJS)
+    check = ("bin/qjs", "--eval", "print(42)")
+    made = make(npm_version="", bin="bin/qjs", runs_npm=False, check=check, says="42")
+    assert made == {"bin/qjs": (0o755, "")}
+    assert (step / "out" / "make.json").read_text() == '{"npm":""}'
+
+
+def test_a_runtime_that_does_not_print_what_its_definition_says_is_refused(step: Path) -> None:
+    write_package(step / "in" / "node.archive", QJS)
+    with pytest.raises(SlipwayError) as caught:
+        make(npm_version="", label="qjs 1.0.0", runs_npm=False, check=("bin/qjs",), says="42")
+    assert caught.value.what == 'qjs 1.0.0 does not print "42"'
 
 
 @pytest.mark.parametrize("package_json", ["", "[]", "{}"])
