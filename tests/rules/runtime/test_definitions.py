@@ -55,6 +55,42 @@ def test_the_folders_of_the_variable_come_first(workspace: Workspace, outside: P
     assert find(workspace, folder="elsewhere").path == f"toolchains/node/{NAME}"
 
 
+def test_a_toolchain_brings_definitions(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.write({"toolchains/gcc48/node/23.1.0.toml": make_definition("23.1.0")})
+    assert find(workspace, "23.1.0").path == "toolchains/gcc48/node/23.1.0.toml"
+    assert not warnings(caplog)
+    # The workspace's own folder is before it, and the bundled definitions are after it.
+    workspace.write({f"toolchains/gcc48/node/{NAME}": OTHER})
+    assert find(workspace).path == f"toolchains/node/{NAME}"
+    workspace.write({"toolchains/gcc48/node/6.3.0.toml": make_definition("6.3.0")})
+    assert find(workspace, "6.3.0").path == "toolchains/gcc48/node/6.3.0.toml"
+    (warning,) = warnings(caplog)
+    assert warning.endswith("(a toolchain) replaces slipway:node/6.3.0.toml")
+
+
+def test_two_toolchains_that_bring_a_version_are_reported(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, text in (("gcc48", make_definition("23.1.0")), ("zz", make_definition("23.1.0"))):
+        workspace.write({f"toolchains/{name}/node/23.1.0.toml": text})
+    assert find(workspace, "23.1.0").path == "toolchains/gcc48/node/23.1.0.toml"
+    assert not warnings(caplog)
+    changed = make_definition("23.1.0").replace("size = 1", "size = 2")
+    workspace.write({"toolchains/zz/node/23.1.0.toml": changed})
+    find(workspace, "23.1.0")
+    (warning,) = warnings(caplog)
+    assert warning.endswith("(a toolchain) replaces toolchains/zz/node/23.1.0.toml")
+
+
+def test_a_loop_of_symlinks_in_a_toolchain(workspace: Workspace) -> None:
+    (workspace.folder / "toolchains" / "gcc48" / "node").symlink_to("node")
+    error = fails(workspace)
+    assert 'cannot read the folder "toolchains/gcc48/node" of Node definitions' in error
+    assert "Too many levels of symbolic links" in error
+
+
 def test_the_first_folder_that_has_the_version_wins(workspace: Workspace, outside: Path) -> None:
     workspace.write({"vendor/6.3.0.toml": make_definition("6.3.0")})
     workspace.begin_session(f"--slipway-definition-paths=['vendor', '{outside}']")
@@ -134,7 +170,7 @@ def test_a_definition_that_keeps_the_npm_of_its_archive(workspace: Workspace) ->
     (node,) = archives(workspace, "toolchains/node:node")
     assert node["url"] == f"file://{workspace.folder}/toolchains/node/node.tar.gz"
     (step,) = workspace.steps(make.__name__)
-    assert make.PROGRAM.read(step.call.arguments) == make.Arguments(VERSION, "")
+    assert make.PROGRAM.read(step.call.arguments).npm_version == ""
 
 
 def test_where_a_definition_is_found_is_in_no_cache_key(

@@ -13,8 +13,11 @@ from slipway.core.printable import printable
 VARIABLE = "NODE_BUILD_DEFINITIONS"
 OPTION = "[slipway] definition_paths"
 WORKSPACE = "the workspace"
+TOOLCHAIN = "a toolchain"
 BUNDLED = "Slipway"
 FOLDER = "toolchains/node"
+OF_TOOLCHAINS = "toolchains/*/node"
+"""The folders with which toolchains of the workspace contribute definitions, as a glob."""
 SUFFIX = ".toml"
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,99}", re.ASCII)
 
@@ -61,11 +64,16 @@ class Entry:
 
 
 def entries(
-    variable: str, option: Iterable[str], build_root: str, folder: str
+    variable: str,
+    option: Iterable[str],
+    build_root: str,
+    folder: str,
+    of_toolchains: Iterable[str] = (),
 ) -> Tuple[Entry, ...]:
     """The search path of a `node_runtime` in `folder`; `variable` is the text of NODE_BUILD_DEFINITIONS.
 
-    A folder that occurs twice counts where it is first. Raises SlipwayError for an entry with a NUL or
+    `of_toolchains` are the folders that match OF_TOOLCHAINS; they are searched in the order of their
+    names. A folder that occurs twice counts where it is first. Raises SlipwayError for an entry with a NUL or
     a line break, which is not the name of a folder.
     """
     found: List[Entry] = []
@@ -84,7 +92,9 @@ def entries(
                     next="correct this entry",
                 )
             found.append(Entry(in_workspace(text, build_root), origin))
-    found += [Entry(folder, WORKSPACE), Entry(FOLDER, WORKSPACE), Entry("node", BUNDLED)]
+    found += [Entry(folder, WORKSPACE), Entry(FOLDER, WORKSPACE)]
+    found += [Entry(one, TOOLCHAIN) for one in sorted(of_toolchains)]
+    found.append(Entry("node", BUNDLED))
     first: Dict[Tuple[str, bool], Entry] = {}
     for entry in found:
         first.setdefault((entry.folder, entry.is_bundled), entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import logging
 import os
 import stat
@@ -93,7 +94,17 @@ async def find_search_path(
     request: SearchPathRequest, session: SessionValues, slipway: Slipway
 ) -> SearchPath:
     variable, root = session[CompleteEnvironmentVars].get(search_path.VARIABLE, ""), get_buildroot()
-    entries = search_path.entries(variable, slipway.definition_paths, root, request.folder)
+    for path in sorted(glob.glob(os.path.join(root, search_path.OF_TOOLCHAINS))):
+        _refuse_loop(Entry(os.path.relpath(path, root), search_path.TOOLCHAIN), path)
+    # Only these folders are listed: a definition must not depend on the files of applications.
+    of_toolchains = await Get(Paths, PathGlobs([f"{search_path.OF_TOOLCHAINS}/*{SUFFIX}"]))
+    entries = search_path.entries(
+        variable,
+        slipway.definition_paths,
+        root,
+        request.folder,
+        {os.path.dirname(path) for path in of_toolchains.files},
+    )
     for entry in entries:
         if entry.is_named and not entry.is_outside:
             _refuse_loop(entry, os.path.join(root, entry.folder))
@@ -204,10 +215,10 @@ async def read_named_definition(named: _NamedDefinition) -> NodeDefinition:
 
 
 def _tell_shadowed(version: str, found: List[FoundFile]) -> None:
-    """Says so if a folder of this machine replaces a definition that others would use."""
+    """Says so if a folder of this machine, or of a toolchain, replaces another definition."""
     first, *rest = found
     others = [one.path for one in rest if one.content != first.content]
-    if first.entry.origin == search_path.VARIABLE and others:
+    if first.entry.origin in (search_path.VARIABLE, search_path.TOOLCHAIN) and others:
         logger.warning(
             f"Node.js {version}: {first.path} ({first.entry.origin}) replaces {', '.join(others)}"
         )

@@ -10,6 +10,7 @@ from slipway.core.errors import SlipwayError
 from slipway.runtime.definitions.search_path import (
     BUNDLED,
     OPTION,
+    TOOLCHAIN,
     VARIABLE,
     WORKSPACE,
     Entry,
@@ -38,6 +39,14 @@ def test_the_variable_comes_first_then_the_option_the_workspace_and_slipway() ->
 def test_a_folder_counts_where_it_is_first() -> None:
     assert path("/a:app:/a", ["app", "/a", "toolchains/node"], "toolchains/node") == [
         *(("/a", VARIABLE), ("app", VARIABLE), ("toolchains/node", OPTION), ("node", BUNDLED)),
+    ]
+
+
+def test_folders_of_toolchains_come_before_the_bundled_definitions_by_their_names() -> None:
+    found = entries("", (), ROOT, "app", {"toolchains/b/node", "toolchains/a/node"})
+    assert [(one.folder, one.origin) for one in found] == [
+        *(("app", WORKSPACE), ("toolchains/node", WORKSPACE)),
+        *(("toolchains/a/node", TOOLCHAIN), ("toolchains/b/node", TOOLCHAIN), ("node", BUNDLED)),
     ]
 
 
