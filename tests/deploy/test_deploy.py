@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -70,6 +71,30 @@ def test_an_unhealthy_canary_is_taken_back_and_no_other_host_is_touched(fleet: F
     for host in fleet.farm.hosts[1:]:
         services = {pid for pid, one in running[host.name].items() if f"{TOP}/releases" in one}
         assert services <= set(host.processes())
+
+
+def test_a_release_of_another_runtime_is_known_by_its_processes(fleet: Fleet) -> None:
+    fleet.deploy(fleet.release("1.0.0", name="qjs"))
+    assert fleet.served() == dict.fromkeys(EVERYWHERE, "1.0.0")
+    with pytest.raises(SlipwayError, match="1 of 3 hosts failed"):
+        fleet.deploy(fleet.release("1.1.0", name="qjs", service="true", health="true"))
+    assert fleet.served() == dict.fromkeys(EVERYWHERE, "1.0.0")
+    health = dataclasses.replace(fleet.deployment.health, url="http://127.0.0.1:3000/health")
+    fleet.configure(health=health)
+    with pytest.raises(SlipwayError, match="the health check by URL needs Node"):
+        fleet.deploy(fleet.release("1.2.0", name="qjs"))
+
+
+def test_a_program_of_another_runtime_that_lost_its_mode_is_replaced(fleet: Fleet) -> None:
+    fleet.configure(hosts=("h1",))
+    host = fleet.farm.hosts[0]
+    fleet.deploy(fleet.release("1.0.0", name="qjs"))
+    fleet.deploy(fleet.release("1.1.0", name="qjs", files={"a": "1"}))
+    host.run(f"chmod -x {TOP}/releases/*-1.0.0-*/node_runtime/bin/qjs")
+    with pytest.raises(SlipwayError) as raised:
+        fleet.run(lambda coordinator: coordinator.rollback())
+    assert "node_runtime/bin/qjs" in str(raised.value)
+    assert fleet.served_by(host) == "1.1.0"
 
 
 def test_a_host_that_is_down_counts_against_the_budget(fleet: Fleet) -> None:

@@ -112,11 +112,11 @@ class Coordinator:
                 found=f'release: "{release.server_env}", deployment: "{wanted}"',
                 next=f'deploy a release that was built with server_env="{wanted}"',
             )
-        if self.deployment.health.url and release.other_runtime:
+        if self.deployment.health.url and not release.has_node:
             raise SlipwayError(
                 "the health check by URL needs Node.js, and the release has another runtime",
                 where="the field health",
-                found=f"{self.deployment.health.url}, with {release.other_runtime}",
+                found=f"{self.deployment.health.url}, and a release without node_runtime/bin/node",
                 next='remove "url" and write a script "health" in package.json, which succeeds if the '
                 "application is healthy",
             )

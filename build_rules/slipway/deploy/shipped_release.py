@@ -29,6 +29,7 @@ from slipway.core.errors import SlipwayError
 SUFFIX = ".release.json"
 _LISTS = layers.LISTING_FOLDER + "/"
 _MANIFEST = "release.json"
+_NODE = "node_runtime/bin/node"
 _BLOCK = 1 << 20
 _LONGEST_LIST = 256 << 20
 _TYPES = {
@@ -57,13 +58,17 @@ class Difference:
 
 @dataclass
 class ShippedRelease:
-    """`lists` has the file list of each layer; `executables` has the executable files."""
+    """`lists` has the file list of each layer; `executables` has the executable files.
+
+    `has_node` tells whether its runtime is Node, or may be called as Node.
+    """
 
     folder: str
     facts: Mapping[str, Any]
     lists: Mapping[str, bytes]
     executables: FrozenSet[str]
     file_bytes: Mapping[str, int]
+    has_node: bool
     _archives: Dict[Tuple[FrozenSet[str], str], bytes] = field(default_factory=dict)
     _packing: threading.Lock = field(default_factory=threading.Lock)
 
@@ -91,12 +96,6 @@ class ShippedRelease:
     @property
     def version(self) -> str:
         return str(self.facts["version"])
-
-    @property
-    def other_runtime(self) -> str:
-        """The program of a runtime that is not Node.js; otherwise empty."""
-        node = self.facts.get("node")
-        return str(node.get("bin") or "") if isinstance(node, dict) else ""
 
     @property
     def server_env(self) -> str:
@@ -235,7 +234,9 @@ def read(path: str) -> ShippedRelease:
             found=f"{outside[0]} -> {links[outside[0]]}",
             next="package the release again; ./pants package rejects such symlinks",
         )
-    return ShippedRelease(folder, facts, lists, frozenset(executables), sizes)
+    return ShippedRelease(
+        folder, facts, lists, frozenset(executables), sizes, _NODE in sizes or _NODE in links
+    )
 
 
 def _read_facts(path: str) -> Mapping[str, Any]:

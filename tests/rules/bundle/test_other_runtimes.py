@@ -115,6 +115,16 @@ def test_a_start_script_that_calls_node_is_told(
     assert "the release contains no program node" in caplog.text
 
 
+def test_a_runtime_that_may_be_called_node_is_found_as_node(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = {**MANIFEST, "scripts": {"build": "x", "serve": "node service/app.js"}}
+    iojs = QUICKJS.replace("npm = false", "npm = false\nnode = true").replace("qjs", "iojs")
+    write(workspace, definition=iojs, **{"package.json": json.dumps(manifest)})
+    workspace.package("app:release")
+    assert "the release contains no program" not in caplog.text
+
+
 BAD: Dict[str, Any] = {
     "no runtime for builds": (
         {"fields": ""},

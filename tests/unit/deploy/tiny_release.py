@@ -4,7 +4,7 @@
 
 Its Node is a copy of `program`, so that what runs from a release can be told by its program, and the
 service a command of it; `bin/app` is a script of its own. `health` is what `bin/app health` does,
-`start` what runs before the service starts.
+`start` what runs before the service starts. `name` is the name of a runtime other than Node.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from slipway.archive.layers import Entry
 APP = """\
 #!/bin/sh
 top=$(cd -- "${{0%/*}}/.." && pwd -P)
-node=$top/node_runtime/bin/node
+node=$top/node_runtime/bin/{name}
 case $1 in
 start) {start}; {service} & ;;
 stop) {stop} ;;
@@ -46,6 +46,7 @@ def write_release(
     health: str = RUNS,
     service: str = '"$node" 1000',
     program: str = "/bin/sleep",
+    name: str = "node",
     server_env: str = "prod",
     app_layer: str = "app",
     static: Mapping[str, str] = {},
@@ -55,9 +56,9 @@ def write_release(
     folder.mkdir(parents=True, exist_ok=True)
     node = folder / "node"
     shutil.copy(os.path.realpath(program), node)
-    app = APP.format(start=start, stop=stop, health=health, service=service)
+    app = APP.format(name=name, start=start, stop=stop, health=health, service=service)
     parts = {
-        "runtime": [Entry("node_runtime/bin/node", "file", True, str(node))],
+        "runtime": [Entry(f"node_runtime/bin/{name}", "file", True, str(node))],
         app_layer: [
             Entry("package.json", "file", content=json.dumps({"version": version}).encode()),
             *(Entry(name, "file", content=text.encode()) for name, text in files.items()),
@@ -65,8 +66,8 @@ def write_release(
         ],
         "launcher": [Entry("bin/app", "file", True, content=app.encode())],
     }
-    for name, entries in parts.items():
-        layers.write_layer(str(folder / f"{name}.layer"), name, entries)
+    for layer, entries in parts.items():
+        layers.write_layer(str(folder / f"{layer}.layer"), layer, entries)
     manifest: Dict[str, Any] = {"app": "tiny", "version": version, "server_env": server_env}
     manifest.update({"layers": [], **facts})
     tarball = folder / f"tiny-{version}-{server_env}.tar.gz"

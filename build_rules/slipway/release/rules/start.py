@@ -75,7 +75,8 @@ def _programs_of(runtime: Runtime) -> Dict[str, Any]:
     if runtime.build is None:
         return {}
     interpreter = os.path.basename(runtime.bin)
-    return {"programs": frozenset((interpreter,)), "interpreter": interpreter}
+    programs = (interpreter, "node") if runtime.is_node else (interpreter,)
+    return {"programs": frozenset(programs), "interpreter": interpreter}
 
 
 async def _sources(scripts: Mapping[str, str], folder: str) -> FrozenSet[str]:

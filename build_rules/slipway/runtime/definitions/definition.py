@@ -27,7 +27,7 @@ _SOURCE_KEYS = (
     *("url", "file", "debian", "sha256", "size", *_TOLD),
     *("patches", "python", "configure", "make", "test", "test_targets", "install"),
 )
-_RUNTIME_KEYS = ("bin", "npm", "headers", "check", "says")
+_RUNTIME_KEYS = ("bin", "npm", "node", "headers", "check", "says")
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,13 @@ class PinnedArchive:
 class Traits:
     """What a runtime is: `bin` is its program, such as `bin/node` or `bin/qjs`.
 
-    With `npm`, it runs npm, and is called `node` by scripts. With `headers`, native addons can be
-    compiled for it. `check` and `says` are as in Recipe.
+    With `npm`, it runs npm. With `node`, scripts may call it as `node`. With `headers`, native addons
+    can be compiled for it. `check` and `says` are as in Recipe.
     """
 
     bin: str
     npm: bool
+    node: bool
     headers: bool
     check: Tuple[str, ...]
     says: str
@@ -199,7 +200,7 @@ def _check_keys(table: Mapping[str, Any], known: set[str], at: str, faults: List
 
 def node_traits(version: str) -> Traits:
     """The traits of a Node.js, which a definition without [runtime] has."""
-    return Traits(NODE_BIN, True, True, (NODE_BIN, "-v"), f"v{version}")
+    return Traits(NODE_BIN, True, True, True, (NODE_BIN, "-v"), f"v{version}")
 
 
 def _traits(table: Any, version: str, faults: List[str]) -> Traits:
@@ -212,8 +213,9 @@ def _traits(table: Any, version: str, faults: List[str]) -> Traits:
     if not (isinstance(program, str) and _BIN.fullmatch(program)):
         faults.append(f'runtime.bin: {program!r} is not a program such as "bin/node"')
     npm = table.get("npm", True)
+    called_node = table.get("node", npm)
     headers = table.get("headers", npm)
-    for name, value in (("npm", npm), ("headers", headers)):
+    for name, value in (("npm", npm), ("node", called_node), ("headers", headers)):
         if not isinstance(value, bool):
             faults.append(f"runtime.{name}: {value!r} is neither true nor false")
     check = _texts(table, "check", [program, "-v"], "runtime", faults)
@@ -222,7 +224,9 @@ def _traits(table: Any, version: str, faults: List[str]) -> Traits:
     says = table.get("says", node.says)
     if not isinstance(says, str):
         faults.append(f"runtime.says: {says!r} is not a string")
-    return Traits(program, bool(npm), bool(headers), check, str(says))
+    if npm is True and called_node is False:
+        faults.append("runtime.node: not allowed to be false with npm, which calls `node`")
+    return Traits(program, bool(npm), bool(called_node), bool(headers), check, str(says))
 
 
 def _source(table: Any, traits: Traits, faults: List[str]) -> Optional[SourceBuild]:

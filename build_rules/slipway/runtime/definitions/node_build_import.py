@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Tuple, Union
 
 from slipway.core import text_table
 from slipway.runtime.definitions.definition import PinnedArchive
@@ -20,6 +20,10 @@ from slipway.runtime.definitions.render import render
 from slipway.runtime.definitions.search_path import SUFFIX
 
 _NODE = "node"
+# io.js has no npm that reads lockfiles; what it runs was written for Node.js.
+_TRAITS: Mapping[str, Mapping[str, Union[str, bool]]] = {
+    "iojs": {"bin": "bin/iojs", "npm": False, "node": True}
+}
 # The configure scripts of later releases need Python 3.
 _LAST_WITH_PYTHON_2 = 13
 # These packages are unpacked as they are, or built with configure and make.
@@ -62,16 +66,18 @@ def import_all(texts: Mapping[str, bytes], command: str, today: str) -> Imported
 
 def as_toml(found: Definition, command: str, today: str) -> str:
     """The text of the Node definition; a definition with a binary for Linux is not built from source."""
+    traits = _TRAITS.get(found.runtime, {})
     built_by = NODE_PROJECT if found.runtime == _NODE else ""
     binaries = {
         platform: _pinned(found.version, archive, built_by, today)
         for platform, archive in found.binaries
     }
     if LINUX_X64 in binaries or found.source is None:
-        return render(found.version, binaries, (), command)
+        return render(found.version, binaries, (), command, runtime=traits)
     source = _pinned(found.version, found.source, "", today)
     old = found.runtime != _NODE or order(found.version)[0][0] <= _LAST_WITH_PYTHON_2
-    return render(found.version, {}, (), command, source, "python2.7" if old else "python3")
+    python = "python2.7" if old else "python3"
+    return render(found.version, {}, (), command, source, python, traits)
 
 
 def _pinned(version: str, archive: Archive, built_by: str, today: str) -> PinnedArchive:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Iterator, Mapping, Optional, Sequence
+from types import MappingProxyType
+from typing import Iterator, Mapping, Optional, Sequence, Union
 
 from slipway.runtime.definitions.definition import PLACES, PinnedArchive
 
@@ -18,11 +19,13 @@ def render(
     command: str,
     source: Optional[PinnedArchive] = None,
     python: str = "",
+    runtime: Mapping[str, Union[str, bool]] = MappingProxyType({}),
 ) -> str:
     """The text of a definition, which `command` writes.
 
     `binaries` has an archive for each platform. The first of `npms` is the default. Without binaries,
-    Node is built from `source`, whose configure script runs with `python`.
+    Node is built from `source`, whose configure script runs with `python`. `runtime` says what differs from
+    Node.js.
     """
     lines = [f"# Node.js {version}; written by: {command}", f"version = {_quoted(version)}"]
     for platform, archive in binaries.items():
@@ -32,6 +35,9 @@ def render(
         lines += [f"python = {_quoted(python)}"] if python else []
     if npms:
         lines += ["", "[npm]", f"default = {_quoted(npms[0].version)}"]
+    if runtime:
+        lines += ["", "[runtime]"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in runtime.items()]
     for npm in npms:
         lines += ["", f"[npm.versions.{_quoted(npm.version)}]", *_archive(npm)]
     return "\n".join([*lines, ""])

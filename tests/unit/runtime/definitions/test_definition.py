@@ -117,7 +117,7 @@ def test_another_runtime_says_how_it_is_called() -> None:
     del document["npm"]
     document["runtime"] = {"bin": "bin/qjs", "npm": False, "check": ["bin/qjs", "-h"], "says": "42"}
     definition = read(document, PATH, "16.20.2")
-    assert definition.traits == Traits("bin/qjs", False, False, ("bin/qjs", "-h"), "42")
+    assert definition.traits == Traits("bin/qjs", False, False, False, ("bin/qjs", "-h"), "42")
     assert definition.label == "qjs 16.20.2"
 
 
@@ -125,7 +125,7 @@ def test_a_runtime_with_another_name_is_node_otherwise() -> None:
     document = make_document()
     document["runtime"] = {"bin": "bin/iojs"}
     traits = read(document, PATH, "16.20.2").traits
-    assert traits == Traits("bin/iojs", True, True, ("bin/iojs", "-v"), "v16.20.2")
+    assert traits == Traits("bin/iojs", True, True, True, ("bin/iojs", "-v"), "v16.20.2")
 
 
 BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
@@ -140,6 +140,10 @@ BAD: Dict[str, Tuple[Callable[[Dict[str, Any]], None], List[str]]] = {
     "an npm that is no boolean": (
         change("runtime", value={"npm": "no"}),
         ["runtime.npm: 'no' is neither true nor false"],
+    ),
+    "an npm without the node that it calls": (
+        change("runtime", value={"node": False}),
+        ["runtime.node: not allowed to be false with npm, which calls `node`"],
     ),
     "headers that are no boolean": (
         change("runtime", value={"headers": "include/quickjs"}),

@@ -67,6 +67,8 @@ def test_a_release_without_a_binary_for_linux_is_built_from_source() -> None:
 
 def test_another_runtime_is_not_said_to_be_built_by_the_node_project() -> None:
     assert definition("iojs-1.0.0", "1.0.0").binary("linux-x64").built_by == ""
+    traits = definition("iojs-1.0.0", "1.0.0").traits
+    assert (traits.bin, traits.npm, traits.node) == ("bin/iojs", False, True)
 
 
 def test_each_file_that_is_not_used_has_a_reason() -> None:

@@ -22,6 +22,7 @@ BEYOND_A_SCHEMA = {
     "a default that is not pinned",
     "no npm",
     "a pinned npm for a runtime without npm",
+    "an npm without the node that it calls",
 }
 
 

@@ -70,7 +70,7 @@ def build(files: Dict[str, str], **source: Any) -> Report:
             info = tarfile.TarInfo(f"tool-1.0/{name}")
             info.size, info.mode = len(text), 0o755
             tar.addfile(info, io.BytesIO(text.encode()))
-    build_runtime.build(build_runtime.Arguments(replace(SOUND, **source), "tool", "bin/node"))
+    build_runtime.build(build_runtime.Arguments(replace(SOUND, **source), "tool", "bin/node", True))
     return OUTPUTS.report.read(Path(OUTPUTS.report.path).read_text())
 
 

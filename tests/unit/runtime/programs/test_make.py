@@ -52,6 +52,7 @@ def make(
         "label": f"Node.js {version}",
         "bin": "bin/node",
         "runs_npm": True,
+        "is_node": True,
         "check": ("bin/node", "-v"),
         "says": f"v{version}",
     }
@@ -176,7 +177,9 @@ def test_npm_and_scripts_find_a_runtime_of_another_name_as_node(step: Path) -> N
 def test_a_runtime_without_npm_has_neither_npm_nor_node(step: Path) -> None:
     write_package(step / "in" / "node.archive", QJS)
     check = ("bin/qjs", "--eval", "print(42)")
-    made = make(npm_version="", bin="bin/qjs", runs_npm=False, check=check, says="42")
+    made = make(
+        npm_version="", bin="bin/qjs", runs_npm=False, is_node=False, check=check, says="42"
+    )
     assert made == {"bin/qjs": (0o755, "")}
     assert (step / "out" / "make.json").read_text() == '{"npm":""}'
 
@@ -184,7 +187,14 @@ def test_a_runtime_without_npm_has_neither_npm_nor_node(step: Path) -> None:
 def test_a_runtime_that_does_not_print_what_its_definition_says_is_refused(step: Path) -> None:
     write_package(step / "in" / "node.archive", QJS)
     with pytest.raises(SlipwayError) as caught:
-        make(npm_version="", label="qjs 1.0.0", runs_npm=False, check=("bin/qjs",), says="42")
+        make(
+            npm_version="",
+            label="qjs 1.0.0",
+            runs_npm=False,
+            is_node=False,
+            check=("bin/qjs",),
+            says="42",
+        )
     assert caught.value.what == 'qjs 1.0.0 does not print "42"'
 
 
