@@ -1,4 +1,4 @@
-"""Workspaces of rule tests are closed after each test: an engine left behind keeps its threads."""
+"""Workspaces of rule tests are closed after each test: the next test uses the engine again."""
 
 from __future__ import annotations
 

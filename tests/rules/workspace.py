@@ -12,6 +12,7 @@ look at; so are the processes of steps where `processes=True` leaves the real st
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import (
     Any,
@@ -27,6 +28,7 @@ from typing import (
     cast,
 )
 
+from pants.base.build_root import BuildRoot
 from pants.core.goals.export import ExportResults
 from pants.core.goals.generate_lockfiles import (
     GenerateLockfileResult,
@@ -348,8 +350,21 @@ def make_definition(version: str = "16.20.2") -> str:
     )
 
 
+# Pants needs half a second to solve the graph of all rules, so workspaces use an engine one after another.
+_idle_runners: Dict[bool, List[RuleRunner]] = {}
+
+
+def _make_runner(processes: bool) -> RuleRunner:
+    return RuleRunner(
+        rules=[*_rules(processes), *(QueryRule(output, inputs) for output, inputs in _QUERIES)],
+        target_types=[*_BACKEND.target_types(), FilesGeneratorTarget, FileTarget],
+        objects={"parametrize": Parametrize},
+        inherent_environment=None,
+    )
+
+
 class Workspace:
-    """One RuleRunner with a Node definition at `toolchains/node`; `close` it after use."""
+    """A RuleRunner with a Node definition at `toolchains/node`; `close` it after use."""
 
     def __init__(self, *options: str, processes: bool = False) -> None:
         _steps.clear()
@@ -357,12 +372,9 @@ class Workspace:
         _network_steps.clear()
         _roots.clear()
         _processes.clear()
-        self.runner = RuleRunner(
-            rules=[*_rules(processes), *(QueryRule(output, inputs) for output, inputs in _QUERIES)],
-            target_types=[*_BACKEND.target_types(), FilesGeneratorTarget, FileTarget],
-            objects={"parametrize": Parametrize},
-            inherent_environment=None,
-        )
+        self._idle = _idle_runners.setdefault(processes, [])
+        self.runner = self._idle.pop() if self._idle else _make_runner(processes)
+        BuildRoot().path = self.runner.build_root
         self.begin_session(*options)
         self.write(
             {
@@ -401,7 +413,14 @@ class Workspace:
         return self.request(AllTargets)
 
     def close(self) -> None:
-        self.runner.scheduler.scheduler.shutdown(timeout_secs=0)
+        """Leaves the engine to the next workspace, which finds neither files nor results."""
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        self.runner.scheduler.scheduler.invalidate_all()
+        self._idle.append(self.runner)
 
     def write(self, files: Mapping[str, str]) -> None:
         self.runner.write_files({path: text.encode() for path, text in files.items()})
