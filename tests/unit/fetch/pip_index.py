@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import io
 import os
+import shutil
+import tempfile
 import zipfile
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -60,11 +64,21 @@ def _html(content: bytes) -> Page:
     return behave
 
 
+@functools.lru_cache(maxsize=None)
+def _unpacked_pip() -> Path:
+    """The pip of the runner as files: from its wheel, Python would compile it at each start."""
+    folder = Path(tempfile.mkdtemp(prefix="pip-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(find_pip_wheel()) as archive:
+        archive.extractall(folder)
+    return folder
+
+
 def pip_settings(folder: Path, **env: str) -> Settings:
     """Settings with a real pip, which reads no configuration of this machine."""
     return Settings(
         cache_dir=str(folder / "cache"),
-        pip=(PYTHON, "-I", str(find_pip_wheel() / "pip")),
+        pip=(PYTHON, "-I", str(_unpacked_pip() / "pip")),
         env={
             "HOME": str(folder),
             "PIP_CONFIG_FILE": os.devnull,
