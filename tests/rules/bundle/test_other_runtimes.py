@@ -131,7 +131,7 @@ BAD: Dict[str, Any] = {
         [
             "qjs 1.0.0 has no npm that could install the packages of an application",
             "in:    app:bundle, field runtime",
-            'next:  set build_runtime="//toolchains/node:16.20.2" in //qjs:qjs',
+            'next:  set build_runtime="//toolchains/node:16.20.2" in qjs:qjs',
         ],
     ),
     "a runtime for builds without npm": (

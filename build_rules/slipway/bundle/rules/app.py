@@ -191,12 +191,13 @@ async def find_runtime(request: AppRequest) -> Runtime:
     found = await Get(Runtimes, RuntimesNamed, _named_runtime(request.field_set))
     runtime = found.runtimes[0]
     if not runtime.builder.npm_version:
-        assert field.value
+        named = await Get(NamedRuntimes, RuntimesNamed, _named_runtime(request.field_set))
+        address = named.field_sets[0].address
         raise SlipwayError(
             f"{runtime.label} has no npm that could install the packages of an application",
             where=f"{request.field_set.origin}, field runtime",
-            found=f"{field.value[0]}, a runtime without npm and without build_runtime",
-            next=f'set build_runtime="//toolchains/node:16.20.2" in {field.value[0]}',
+            found=f"{address}, a runtime without npm and without build_runtime",
+            next=f'set build_runtime="//toolchains/node:16.20.2" in {address}',
         )
     return runtime
 
