@@ -161,6 +161,17 @@ class Slipway(Subsystem):
             """
         ),
     )
+    debian_archives = StrListOption(
+        help=softwrap(
+            """
+            Lists places that have Debian packages which mirrors no longer have: addresses, and folders
+            relative to the build root or absolute. Slipway looks there for the packages of a lock
+            if the mirrors do not have them. `./pants toolchain-archive` writes such a folder.
+
+            Example: `--slipway-debian-archives="['/srv/toolchain-archive']"`.
+            """
+        ),
+    )
     debian_trusted = StrListOption(
         help=softwrap(
             """

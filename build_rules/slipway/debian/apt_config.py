@@ -27,6 +27,9 @@ from slipway.fetch.http_transport import NetworkSettings, read_ca_file, without_
 FOLDER = "/etc/apt"
 OPTION = '[slipway] debian_mirror = "https://mirror.example/debian"'
 """The line of pants.toml that replaces apt's list of mirrors, with an example host."""
+ARCHIVES_ORIGIN = "the option `[slipway] debian_archives`"
+ARCHIVES_OPTION = '[slipway] debian_archives = ["/srv/toolchain-archive"]'
+"""The line of pants.toml that names a folder of packages, with an example folder."""
 
 _PROXY = 'Acquire::http::Proxy "http://<proxy>:<port>/";'
 _COMPONENT = "main"
@@ -79,7 +82,7 @@ class Login:
 class AptConfig(NetworkSettings):
     """apt's configuration; `mirrors` are base addresses without login and final slash, in order.
 
-    `settings` are the settings that `apt-config` prints, with their names in lower case.
+    `archives` are such addresses for packages that mirrors no longer have; they have no index. `settings` are the settings that `apt-config` prints, with their names in lower case.
     """
 
     mirrors: Tuple[str, ...]
@@ -87,6 +90,14 @@ class AptConfig(NetworkSettings):
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     logins: Tuple[Login, ...] = ()
+    archives: Tuple[str, ...] = ()
+
+    def with_archives(self, addresses: Iterable[str]) -> AptConfig:
+        """A copy with these archives of packages."""
+        split = [_without_login(one.rstrip("/"), ARCHIVES_ORIGIN) for one in addresses]
+        logins = tuple(login for _, login in split if login)
+        plain = tuple(address for address, _ in split)
+        return replace(self, archives=plain, logins=(*logins, *self.logins))
 
     def with_mirror(self, address: str, origin: str) -> AptConfig:
         """A copy with this mirror only; proxies, logins and CAs stay."""
@@ -146,15 +157,19 @@ class AptConfig(NetworkSettings):
 
 
 def read_apt_config(
-    env: Mapping[str, str], mirror: Optional[str] = None, folder: str = FOLDER
+    env: Mapping[str, str],
+    mirror: Optional[str] = None,
+    folder: str = FOLDER,
+    archives: Sequence[str] = (),
 ) -> AptConfig:
     """Reads the apt configuration; the option `mirror` replaces apt's list of mirrors.
 
     `env` is the user's environment, and `folder` has apt's files. Raises SlipwayError if there is
-    no mirror.
+    neither a mirror nor an archive.
     """
     settings = dict(_settings(env))
     config = AptConfig((), "apt", settings, dict(env), tuple(_auth_logins(folder)))
+    config = config.with_archives(archives)
     if mirror:
         return config.with_mirror(mirror, "the option `[slipway] debian_mirror`")
     sources = _sources_from_apt(env)
@@ -167,7 +182,7 @@ def read_apt_config(
         logins += [login] if login else []
         if plain not in mirrors:
             mirrors.append(plain)
-    if not mirrors:
+    if not mirrors and not archives:
         shown = {configured_address.shown(source.uri) for source in sources}
         raise SlipwayError(
             "no Debian mirror is configured: apt on this machine has no source for Debian's main",

@@ -11,7 +11,7 @@ import shutil
 from typing import Any, Callable, List, Optional
 from urllib.parse import quote, unquote, urlsplit
 
-from slipway.debian.apt_config import OPTION, AptConfig
+from slipway.debian.apt_config import ARCHIVES_OPTION, OPTION, AptConfig
 from slipway.fetch.download import Content, ContentCache, Sink, Stored, WrongContent
 from slipway.fetch.faults import FetchFailed, FetchFault
 from slipway.fetch.http_transport import HttpProblem, Patience, Transport, shown
@@ -20,7 +20,7 @@ Write = Callable[[bytes], Any]
 
 
 class DebianMirrors:
-    """Fetches from the mirrors of `config` with its proxies, logins and CAs, on many threads."""
+    """Fetches from the mirrors of `config`, then from its archives, with its proxies, logins and CAs, on many threads."""
 
     def __init__(self, config: AptConfig, patience: Optional[Patience] = None) -> None:
         self.config = config
@@ -32,7 +32,7 @@ class DebianMirrors:
         Raises FetchFailed.
         """
         problems: List[HttpProblem] = []
-        for mirror in self.config.mirrors:
+        for mirror in (*self.config.mirrors, *self.config.archives):
             url = f"{mirror}/{quote(filename, safe='/+~%')}"
 
             def fill(sink: Sink, url: str = url) -> None:
@@ -70,7 +70,10 @@ class DebianMirrors:
         shared = all(problem.kind in ("unreachable", "untrusted") for problem in problems)
         if all(problem.status in (404, 410) for problem in problems):
             # Mirrors delete old releases. Archives of old releases have the same files.
-            way_out = f"set a mirror that still has it; in pants.toml: {OPTION}"
+            way_out = (
+                f"set a mirror that still has it; in pants.toml: {OPTION}\n"
+                f"or a folder of ./pants toolchain-archive: {ARCHIVES_OPTION}"
+            )
         elif any(problem.kind == "untrusted" for problem in problems):
             way_out = 'set its CA file in /etc/apt/apt.conf.d: Acquire::https::CaInfo "FILE";'
         elif shared:

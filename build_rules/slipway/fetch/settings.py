@@ -28,6 +28,7 @@ class Settings:
     project_npmrc: Optional[str] = None
     home: Optional[str] = None
     debian_mirror: Optional[str] = None
+    debian_archives: Tuple[str, ...] = ()
     trusted_suites: Tuple[str, ...] = ()
     npmrc_variables: Tuple[str, ...] = PROJECT_VARIABLES
     mirrors: Mapping[str, str] = field(default_factory=dict)

@@ -16,17 +16,18 @@ from slipway.step.rules import network_step
 MIRROR = "https://user:sesame{}x@mirror.example/"
 
 
-def _settings(mirrors: Any, binaries: Any) -> Any:
+def _settings(mirrors: Any, binaries: Any, archives: Sequence[str] = ()) -> Any:
     options: Any = SimpleNamespace(
         npm_registry=None,
         debian_mirror=None,
+        debian_archives=archives,
         debian_trusted=(),
         npmrc_variables=(),
         mirrors=mirrors,
     )
     return network_step._settings(
         SimpleNamespace(project="apps/x"),  # type: ignore[arg-type]
-        SimpleNamespace(build_root="/work", named_caches="/caches"),  # type: ignore[arg-type]
+        SimpleNamespace(build_root="/repo", named_caches="/caches"),  # type: ignore[arg-type]
         options,
         SimpleNamespace(mirrors=binaries),  # type: ignore[arg-type]
         {},  # type: ignore[arg-type]
@@ -46,6 +47,23 @@ def test_a_mirror_whose_password_is_not_escaped_is_told_without_it(option: str) 
     with pytest.raises(SlipwayError, match='the mirror for "x" is not an address') as caught:
         _settings(wrong if "slipway" in option else {}, wrong if "scripts" in option else {})
     assert caught.value.where == option
+    assert "sesame" not in str(caught.value)
+
+
+def test_archives_of_debian_packages_are_addresses_or_folders() -> None:
+    texts = ("kept/packages", "/srv/kept packages", "file:///srv/x", "https://kept.example/debian")
+    assert _settings({}, {}, texts)["debian_archives"] == [
+        "file:///repo/kept/packages",
+        "file:///srv/kept%20packages",
+        "file:///srv/x",
+        "https://kept.example/debian",
+    ]
+
+
+def test_an_archive_whose_password_is_not_escaped_is_told_without_it() -> None:
+    with pytest.raises(SlipwayError, match="is not an address") as caught:
+        _settings({}, {}, [MIRROR.format("#")])
+    assert caught.value.where == "[slipway] debian_archives"
     assert "sesame" not in str(caught.value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 from textwrap import dedent
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import pytest
 
@@ -40,9 +40,10 @@ def read(
     files: Optional[Mapping[str, str]] = None,
     env: Optional[Mapping[str, str]] = None,
     mirror: Optional[str] = None,
+    archives: Sequence[str] = (),
 ) -> AptConfig:
     write_files(top / "apt", files or {})
-    return read_apt_config(env or {"PATH": ""}, mirror, str(top / "apt"))
+    return read_apt_config(env or {"PATH": ""}, mirror, str(top / "apt"), archives)
 
 
 ONE_LINE = "deb http://one.example/debian bookworm main\n"
@@ -151,6 +152,20 @@ def test_the_option_stands_in_for_the_list_of_mirrors(tmp_path: Path) -> None:
     config = read(tmp_path, {"sources.list": ONE_LINE}, mirror="https://mine.example/deb/")
     assert config.mirrors == ("https://mine.example/deb",)
     assert config.origin == "the option `[slipway] debian_mirror`"
+
+
+def test_archives_are_beside_the_mirrors_and_keep_their_logins(tmp_path: Path) -> None:
+    archives = ("https://me:sesame@kept.example/debian/", "file:///srv/kept")
+    config = read(tmp_path, {"sources.list": ONE_LINE}, archives=archives)
+    assert config.mirrors == ("http://one.example/debian",)
+    assert config.archives == ("https://kept.example/debian", "file:///srv/kept")
+    assert config.login("https://kept.example/debian/pool/x")
+    assert "sesame" not in repr(config)
+
+
+def test_an_archive_is_enough_without_a_mirror(tmp_path: Path) -> None:
+    config = read(tmp_path, {}, archives=("file:///srv/kept",))
+    assert (config.mirrors, config.archives) == ((), ("file:///srv/kept",))
 
 
 @pytest.mark.parametrize(

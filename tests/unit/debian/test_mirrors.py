@@ -9,6 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
+from urllib.parse import quote
 
 import pytest
 
@@ -108,6 +109,42 @@ def test_every_mirrors_answer_is_told(tmp_path: Path) -> None:
     ]
     assert down in found.reason
     assert not found.shared
+
+
+def test_an_archive_has_what_the_mirrors_dropped(tmp_path: Path) -> None:
+    folder = tmp_path / "kept packages"
+    package = folder / FILE
+    package.parent.mkdir(parents=True)
+    package.write_bytes(DATA)
+    with serve({}) as dropped, serve({PATH: DATA}) as other:
+        archives = (f"file://{quote(str(folder))}", other.address + "/debian")
+        source = mirrors(dropped.address + "/debian", archives=archives)
+        assert fetch(tmp_path, source) == DATA
+        assert dropped.paths == [PATH]
+        assert other.paths == []
+
+
+def test_mirrors_are_asked_before_archives(tmp_path: Path) -> None:
+    with serve({PATH: DATA}) as mirror, serve({PATH: DATA}) as archive:
+        source = mirrors(mirror.address + "/debian", archives=(archive.address + "/debian",))
+        assert fetch(tmp_path, source) == DATA
+        assert archive.paths == []
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_a_wrong_file_of_an_archive_is_never_taken(case: str, tmp_path: Path) -> None:
+    make, text = FAILING[case]
+    with serve({}) as mirror, serve({PATH: make()}) as archive:
+        source = mirrors(mirror.address + "/debian", archives=(archive.address + "/debian",))
+        assert text in fault(tmp_path, source).reason
+
+
+def test_an_archive_has_no_index() -> None:
+    with serve({}) as mirror, serve({"/d/InRelease": b"text"}) as archive:
+        source = mirrors(mirror.address, archives=(archive.address,))
+        with pytest.raises(FetchFailed):
+            source.read("d/InRelease", 4)
+        assert archive.paths == []
 
 
 WAYS_OUT: Dict[str, Tuple[Dict[str, Page], str]] = {

@@ -181,7 +181,9 @@ class Fetcher:
         with self._lock:
             if self._mirrors is None:
                 settings = self._settings
-                config = read_apt_config(settings.env, settings.debian_mirror)
+                config = read_apt_config(
+                    settings.env, settings.debian_mirror, archives=settings.debian_archives
+                )
                 self._mirrors = DebianMirrors(config, settings.patience)
             return self._mirrors
 

@@ -14,6 +14,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Sequence
+from urllib.parse import quote
 
 from pants.engine.env_vars import CompleteEnvironmentVars
 from pants.engine.fs import CreateDigest, Digest, FileContent, MergeDigests, RemovePrefix
@@ -143,12 +144,29 @@ def _settings(
         "env": dict(environment),
         "cache_dir": os.path.join(settings.named_caches, "slipway_downloads"),
         "debian_mirror": slipway.debian_mirror,
+        "debian_archives": [
+            _archive(text, settings.build_root) for text in slipway.debian_archives
+        ],
         "trusted_suites": slipway.debian_trusted,
         "npmrc_variables": slipway.npmrc_variables,
         "mirrors": dict(slipway.mirrors),
         "binary_mirrors": dict(install_scripts.mirrors),
         "pip": _pip(environment),
     }
+
+
+def _archive(text: str, build_root: str) -> str:
+    """The address of an archive of Debian packages; a folder gets an address as well."""
+    if "://" not in text:
+        folder = os.path.abspath(os.path.join(build_root, os.path.expanduser(text)))
+        return f"file://{quote(folder)}"
+    if configured_address.parse(text) is None and not text.startswith("file:///"):
+        raise SlipwayError(
+            "an archive of Debian packages is not an address",
+            where="[slipway] debian_archives",
+            next=configured_address.ESCAPES,
+        )
+    return text
 
 
 def _pip(environment: CompleteEnvironmentVars) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from slipway.core.rules.registration import Rules, TargetTypes
 from slipway.toolchain.rules import (
     abi_policy,
+    archive,
     contract,
     generate_lock,
     image,
@@ -15,7 +16,17 @@ from slipway.toolchain.rules import (
 )
 from slipway.toolchain.targets import NodeToolchain
 
-_MODULES = (abi_policy, contract, generate_lock, image, packaged_image, policies, ready_image, run)
+_MODULES = (
+    abi_policy,
+    archive,
+    contract,
+    generate_lock,
+    image,
+    packaged_image,
+    policies,
+    ready_image,
+    run,
+)
 
 
 def rules() -> Rules:

@@ -100,7 +100,7 @@ async def assemble_image(request: PackagedImageRequest) -> MadeRoot:
         Get(PackageList, PackagedImageRequest, request),
         Get(LayersBelow, ImageBelowRequest(request.field_set)),
     )
-    debs = tuple(_locked(package) for package in listed.lock.packages)
+    debs = tuple(locked(package) for package in listed.lock.packages)
     address = request.field_set.address
     result = await Get(
         StepResult,
@@ -125,7 +125,8 @@ def _inputs_below(layers: Tuple[Tree, ...]) -> FrozenDict[str, Digest]:
     return FrozenDict({f"below/{number}": one.digest for number, one in enumerate(layers)})
 
 
-def _locked(package: LockedPackage) -> LockedFile:
+def locked(package: LockedPackage) -> LockedFile:
+    """A package as a file of a step."""
     source: FrozenDict[str, str] = FrozenDict(
         kind="debian", filename=package.filename, name=package.name
     )
