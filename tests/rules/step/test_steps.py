@@ -431,6 +431,26 @@ def test_export_gives_each_wanted_application_its_own_folder(
     assert (installed, runtime) == ("installed.tar", "runtime.tar")
 
 
+def test_export_without_a_resolve_says_what_to_type(
+    make_workspace: Callable[..., Workspace], caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = make_workspace()
+    workspace.write_app("apps/one")
+    targets = tuple(workspace.target(f"apps/one:{name}") for name in ("bundle", "release"))
+    assert not workspace.request(ExportResults, ExportNodeApps(targets))
+    (said,) = [text for text in caplog.messages if "export" in text]
+    assert said.endswith(": ./pants export --resolve=npm:apps/one")
+
+
+def test_export_of_another_resolve_says_nothing(
+    make_workspace: Callable[..., Workspace], caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = make_workspace("--export-resolve=['python-default']")
+    workspace.write_app("apps/one")
+    workspace.request(ExportResults, ExportNodeApps((workspace.target("apps/one:bundle"),)))
+    assert not [text for text in caplog.messages if "export" in text]
+
+
 def unpack_export(folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs the program of an export as Pants lays it out, beside a runtime."""
     launcher = folder / export._FOLDER / places.LAUNCHER

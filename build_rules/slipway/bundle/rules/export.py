@@ -6,8 +6,9 @@ env DEBUG=true dist/export/node/apps.koa-kkl/node_runtime/bin/node app.js
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Dict
+from typing import Dict, Iterable, Sequence
 
 from pants.core.goals.export import (
     ExportRequest,
@@ -18,6 +19,7 @@ from pants.core.goals.export import (
 )
 from pants.engine.fs import AddPrefix, Digest, MergeDigests
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.target import Target
 from pants.engine.unions import UnionRule
 
 from slipway.bundle.programs import export
@@ -26,10 +28,13 @@ from slipway.core.rules.declared_targets import DeclaredTargets, DeclaredTargets
 from slipway.core.rules.registration import Rules
 from slipway.npm.rules.compile import InstalledPackages
 from slipway.npm.rules.locks import LockUsers, LockUsersRequest, folders_of_resolves, resolve_name
+from slipway.npm.targets import NpmLockField
 from slipway.runtime.rules.node import Runtime
 from slipway.step.rules.host_settings import HostSettings
 from slipway.step.rules.program import Program, ProgramRequest, command
 
+logger = logging.getLogger(__name__)
+_MOST_NAMED = 10
 # The folder of the program in the exported folder; the program removes it.
 _FOLDER = ".slipway-unpack"
 
@@ -80,10 +85,24 @@ async def export_app(request: _ExportAppRequest, settings: HostSettings) -> Expo
     )
 
 
+def _say_what_to_type(targets: Iterable[Target], resolves: Sequence[str]) -> None:
+    """Pants exports what --resolve names, and nothing for targets without a word."""
+    found = {
+        resolve_name(target[NpmLockField].path or "")
+        for target in targets
+        if not resolves and NodeAppBundleFieldSet.is_applicable(target)
+    }
+    for name in sorted(found)[:_MOST_NAMED]:
+        logger.warning(
+            f"export of an application needs its resolve: ./pants export --resolve={name}"
+        )
+
+
 @rule(desc="Export Node.js applications")
-async def export_apps(_: ExportNodeApps, goal: ExportSubsystem) -> ExportResults:
+async def export_apps(request: ExportNodeApps, goal: ExportSubsystem) -> ExportResults:
     folders = folders_of_resolves(goal.resolve)
     if not folders:
+        _say_what_to_type(request.targets, goal.resolve)
         return ExportResults(())
     users = await Get(LockUsers, LockUsersRequest(folders))
     targets = await Get(
