@@ -1,4 +1,4 @@
-"""Workspaces of rule tests are closed after each test: the next test uses the engine again."""
+"""Workspaces of rule tests are closed after each test, and the next test uses their engines."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from tests.rules.workspace import Workspace
+from tests.rules.workspace import Workspace, shut_down
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[None]:
+    yield
+    shut_down()
 
 
 @pytest.fixture
-def make_workspace() -> Iterator[Callable[..., Workspace]]:
+def make_workspace(engines: None) -> Iterator[Callable[..., Workspace]]:
     made: List[Workspace] = []
 
     def make(*options: str, **settings: Any) -> Workspace:

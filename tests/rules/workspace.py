@@ -169,6 +169,8 @@ _host_steps: List[HostStep] = []
 _network_steps: List[NetworkStep] = []
 _roots: List[int] = []
 _processes: List[Process] = []
+# Those that no workspace uses, by `processes`: to make one takes longer than most tests.
+_free_runners: Dict[bool, List[RuleRunner]] = {False: [], True: []}
 
 
 async def _stand_ins(names: Iterable[str], maker: object) -> Digest:
@@ -350,10 +352,6 @@ def make_definition(version: str = "16.20.2") -> str:
     )
 
 
-# Pants needs half a second to solve the graph of all rules, so workspaces use an engine one after another.
-_idle_runners: Dict[bool, List[RuleRunner]] = {}
-
-
 def _make_runner(processes: bool) -> RuleRunner:
     return RuleRunner(
         rules=[*_rules(processes), *(QueryRule(output, inputs) for output, inputs in _QUERIES)],
@@ -361,6 +359,13 @@ def _make_runner(processes: bool) -> RuleRunner:
         objects={"parametrize": Parametrize},
         inherent_environment=None,
     )
+
+
+def shut_down() -> None:
+    """Ends the engines of closed workspaces, which would keep their threads."""
+    for runners in _free_runners.values():
+        while runners:
+            runners.pop().scheduler.scheduler.shutdown(timeout_secs=0)
 
 
 class Workspace:
@@ -372,8 +377,8 @@ class Workspace:
         _network_steps.clear()
         _roots.clear()
         _processes.clear()
-        self._idle = _idle_runners.setdefault(processes, [])
-        self.runner = self._idle.pop() if self._idle else _make_runner(processes)
+        self._free = _free_runners[processes]
+        self.runner = self._free.pop() if self._free else _make_runner(processes)
         BuildRoot().path = self.runner.build_root
         self.begin_session(*options)
         self.write(
@@ -413,14 +418,15 @@ class Workspace:
         return self.request(AllTargets)
 
     def close(self) -> None:
-        """Leaves the engine to the next workspace, which finds neither files nor results."""
+        """Leaves the engine to another workspace, with an empty folder and without results."""
         for path in self.folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        Path(self.runner.pants_workdir).mkdir()
         self.runner.scheduler.scheduler.invalidate_all()
-        self._idle.append(self.runner)
+        self._free.append(self.runner)
 
     def write(self, files: Mapping[str, str]) -> None:
         self.runner.write_files({path: text.encode() for path, text in files.items()})
