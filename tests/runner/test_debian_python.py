@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import http.server
 import io
@@ -23,9 +24,9 @@ import pytest
 
 from slipway.runner import debian_python
 from slipway.runner.messages import RunnerError
+from tests.installed_pants import PYTHON
 from tests.runner.test_environment import assert_whole_and_alone, small_disk
 from tests.runner.workbench import (
-    PYTHON,
     REPOSITORY,
     Bench,
     find_pip_wheel,
@@ -61,10 +62,11 @@ def mirror(bench: Bench) -> Path:
     return write_mirror(bench)
 
 
-def write_mirror(bench: Bench) -> Path:
-    """A mirror with one package, whose interpreter is the one of these tests; and its lock."""
+@functools.lru_cache(maxsize=None)
+def make_package() -> bytes:
+    """Compressed once for all tests: pip's wheel takes a second."""
     pip = find_pip_wheel()
-    package = make_deb(
+    return make_deb(
         {
             "./usr/bin/python3.9": (f'#!/bin/sh\nexec "{PYTHON}" "$@"\n'.encode(), 0o755),
             "./usr/bin/patchelf": (b"#!/bin/sh\nexit 0\n", 0o755),
@@ -80,6 +82,11 @@ def write_mirror(bench: Bench) -> Path:
             "./usr/lib/python3.9/sitecustomize.py": "/etc/python3.9/sitecustomize.py",
         },
     )
+
+
+def write_mirror(bench: Bench) -> Path:
+    """A mirror with one package, whose interpreter is the one of these tests; and its lock."""
+    package = make_package()
     folder = bench.folder / "debian"
     file = folder / "pool/main/o/one/one_1.0_amd64.deb"
     file.parent.mkdir(parents=True)

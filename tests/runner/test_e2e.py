@@ -1,4 +1,8 @@
-"""The real Pants, from the real index: what stand-ins cannot show."""
+"""The real Pants: what stand-ins cannot show.
+
+The quick tier has a copy of the Pants that runs these tests, where there is one; a test of another
+folder, `test_first_release`, installs it from the real index.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,11 @@ from typing import Dict, Iterator, List, Optional
 
 import pytest
 
+from tests import installed_pants
+from tests.installed_pants import PYTHON
 from tests.runner.terminals import FILE, PIPE, TERMINAL, run_printing_to
 from tests.runner.workbench import (
     NETWORK,
-    PYTHON,
     REPOSITORY,
     add_program,
     newer_python,
@@ -148,6 +153,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     programs.mkdir()
     (programs / "python3.9").symlink_to(PYTHON)
     made = Real.make(folder, f"{programs}:{SYSTEM}")
+    installed_pants.copy_to(folder / "cache")
     yield made
     for pids in folder.glob("*/.pids"):
         made.stop(pids.parent)

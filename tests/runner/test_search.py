@@ -12,8 +12,8 @@ from typing import Dict
 
 import pytest
 
+from tests.installed_pants import PYTHON
 from tests.runner.workbench import (
-    PYTHON,
     Bench,
     add_program,
     lines_of,

