@@ -14,7 +14,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import TracebackType
-from typing import Optional, Type
+from typing import Dict, Optional, Type
 
 from tests.e2e import harness
 
@@ -68,6 +68,14 @@ class CacheServer:
     @property
     def address(self) -> str:
         return f"grpc://127.0.0.1:{self._port}"
+
+    @property
+    def settings(self) -> Dict[str, str]:
+        """The variables of a run that reads and writes it, as CI does."""
+        return {
+            "PANTS_CONFIG_FILES": "pants.ci.toml",
+            "PANTS_REMOTE_STORE_ADDRESS": self.address,
+        }
 
     def start(self) -> None:
         command = [str(program()), "--bind", f"127.0.0.1:{self._port}", "--quota-high", "20G"]

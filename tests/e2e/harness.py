@@ -238,12 +238,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 class Caches:
     """The folders that one user of one machine has: Pants' store, named caches, the runner's.
 
-    The runner's own folder may be elsewhere: it installs Pants there, which takes a minute.
+    The runner's own folder may be elsewhere: it installs Pants there, which takes a minute; `python`
+    is the Python of that Pants, where it is not the one that the runner finds.
     """
 
     folder: Path
     shared_runner: Optional[Path] = None
     shared_store: Optional[Path] = None
+    python: Optional[str] = None
 
     @property
     def store(self) -> Path:
@@ -264,7 +266,7 @@ class Caches:
 
     def fresh(self, folder: Path) -> Caches:
         """Empty caches, with the Pants that is installed here."""
-        return Caches(folder, self.runner).make()
+        return Caches(folder, self.runner, python=self.python).make()
 
 
 @dataclass(frozen=True)
@@ -331,6 +333,8 @@ class Workspace:
     def environment(self, more: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
         passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         plugins = self.root / "tests" / "e2e"
+        if self.caches.python:
+            passed["SLIPWAY_PYTHON"] = self.caches.python
         return {
             **passed,
             **pip_settings(),

@@ -9,8 +9,9 @@ from typing import Tuple
 
 import pytest
 
+from tests.e2e import harness
 from tests.e2e import shared as shared_caches
-from tests.e2e.harness import Workspace
+from tests.e2e.harness import Caches, Workspace
 
 
 def container(root: Path, *shared: Path, uid: int = 0) -> Tuple[str, ...]:
@@ -19,13 +20,23 @@ def container(root: Path, *shared: Path, uid: int = 0) -> Tuple[str, ...]:
     It has this machine's devices and processes, the Pants of all tests, and the folders `shared`.
     """
     installed = shared_caches.runner()
+    _install_for_containers()
     mounts = [f"mount --bind {root} {root}"]
     for path in (Path("/proc"), Path("/dev"), installed, *shared):
         mounts.append(f"mkdir -p {root}{path} && mount --rbind {path} {root}{path}")
     become = f"--userspec={uid}:{uid} --groups=" if uid else ""
-    enter = f'exec chroot {become} {root} sh -c \'cd "$0" && exec "$@"\' "$PWD" "$@"'
+    enter = f'exec chroot {become} {root} sh -c \'unset SLIPWAY_PYTHON; cd "$0" && exec "$@"\' "$PWD" "$@"'
     script = " && ".join([*mounts, enter])
     return ("unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh")
+
+
+def _install_for_containers() -> None:
+    """A container has neither an index nor this machine's Python: the runner makes its own before."""
+    with harness.scratch_folder("job-") as scratch:
+        caches = Caches(scratch / "caches", shared_caches.runner())
+        path = str(harness.tools_folder(scratch / "tools"))
+        with Workspace.make(scratch / "clone", caches, path) as workspace:
+            workspace.pants("--version").ok()
 
 
 def copied_root(workspace: Workspace, program: str, folder: Path) -> Path:

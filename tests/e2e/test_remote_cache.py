@@ -13,22 +13,18 @@ from typing import Callable, Dict, Iterator, List, Match, Tuple
 
 import pytest
 
-from tests.e2e import archives, cache_server
+from tests.e2e import archives, cache_server, shared
 from tests.e2e.cache_server import CacheServer
-from tests.e2e.conftest import First, OtherUser
+from tests.e2e.conftest import OtherUser
 from tests.e2e.counts import HIT_REMOTELY
 from tests.e2e.harness import Caches, Result, Workspace
 from tests.e2e.registry_stub import RegistryStub
+from tests.e2e.shared import Written
 from tests.inputs import page
 from tests.unit.archive.own_archives import CHARACTERS, Item, file, own_gzip, own_tar, special
 
 PACKAGE = ("package", "//apps/koa-kkl:release")
 _HIT = re.compile(r'remote cache hit for: "(.*?)" digest=Digest \{ hash: Fingerprint<(\w+)>')
-
-
-def with_cache(server: CacheServer, **more: str) -> Dict[str, str]:
-    ci = {"PANTS_CONFIG_FILES": "pants.ci.toml", "PANTS_REMOTE_STORE_ADDRESS": server.address}
-    return {**ci, **more}
 
 
 def action_digests(result: Result) -> Dict[str, str]:
@@ -37,44 +33,34 @@ def action_digests(result: Result) -> Dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(session_folder: Path) -> Iterator[CacheServer]:
+def written(session_folder: Path, tools: str) -> Written:
+    """A run with an empty store, which wrote the results of a release to a server: see `shared`."""
     if cache_server.program() is None:
         pytest.skip(f"the Python index of this machine does not have {cache_server.WHEEL}")
-    with CacheServer(session_folder / "cache-server") as started:
+    made = shared.written(session_folder / "written", tools)
+    assert made.counts.steps(HIT_REMOTELY) == []
+    return made
+
+
+@pytest.fixture(scope="module")
+def filled(written: Written) -> Iterator[CacheServer]:
+    """A server that has the results of a release."""
+    with CacheServer(written.server) as started:
         yield started
 
 
-@pytest.fixture(scope="module")
-def writer(
-    server: CacheServer,
-    make_workspace: Callable[..., Workspace],
-    caches: Caches,
-    session_folder: Path,
-) -> First:
-    """A run with an empty store, which writes the results of a release to the server."""
-    workspace = make_workspace("writer", caches=caches.fresh(session_folder / "caches-writer"))
-    return First(workspace, workspace.pants(*PACKAGE, env=with_cache(server)).ok())
-
-
-@pytest.fixture(scope="module")
-def filled(server: CacheServer, writer: First) -> CacheServer:
-    """A server that has the results of a release."""
-    assert writer.result.counts.steps(HIT_REMOTELY) == []
-    return server
-
-
-def own_caches(writer: First, session_folder: Path, name: str) -> Caches:
-    return writer.workspace.caches.fresh(session_folder / f"caches-{name}")
+def own_caches(caches: Caches, session_folder: Path, name: str) -> Caches:
+    return caches.fresh(session_folder / f"caches-{name}")
 
 
 @pytest.fixture
 def cold(
-    writer: First, make_workspace: Callable[..., Workspace], session_folder: Path
+    caches: Caches, make_workspace: Callable[..., Workspace], session_folder: Path
 ) -> Workspace:
     """A clone whose user has neither a store nor downloads nor unpacked trees."""
     number = len(list(session_folder.glob("caches-cold-*")))
-    caches = own_caches(writer, session_folder, f"cold-{number}")
-    return make_workspace("cold", caches=caches)
+    own = own_caches(caches, session_folder, f"cold-{number}")
+    return make_workspace("cold", caches=own)
 
 
 @pytest.fixture
@@ -90,19 +76,24 @@ def copied(filled: CacheServer, scratch: Path) -> Path:
 
 
 def test_cold_store_takes_every_step_from_the_cache_and_asks_no_registry(
-    writer: First, filled: CacheServer, cold: Workspace
+    written: Written, filled: CacheServer, cold: Workspace
 ) -> None:
     with RegistryStub() as registry:
         cold.write_npmrc(registry=registry.url)
         no_mirror = {"PANTS_SLIPWAY_DEBIAN_MIRROR": registry.url}
-        result = cold.pants(*PACKAGE, env=with_cache(filled, **no_mirror)).ok()
+        result = cold.pants(*PACKAGE, env={**filled.settings, **no_mirror}).ok()
     assert registry.requests == []
     assert result.counts.ran == []
     assert result.counts.fetched == []
-    assert result.counts.steps(HIT_REMOTELY) == writer.result.counts.ran
+    assert result.counts.steps(HIT_REMOTELY) == written.counts.ran
     assert cold.release().stat().st_size > 10_000_000
     # What only intermediate steps need stayed on the server: `installed.tar` alone is larger.
     assert size(cold.caches.store) < 100_000_000
+
+
+def release_of(written: Written) -> Path:
+    """The release's archive, without the static one."""
+    return next(written.release.glob("*-prod.tar.gz"))
 
 
 def size(folder: Path) -> int:
@@ -115,7 +106,7 @@ def test_changed_client_line_builds_on_cached_layers(filled: CacheServer, cold: 
     cold.edit("apps/koa-kkl/src/common/http.js", lambda text: text + "\n// A changed line.\n")
     with RegistryStub() as registry:
         cold.write_npmrc(registry=registry.url)
-        result = cold.pants(*PACKAGE, env=with_cache(filled)).ok()
+        result = cold.pants(*PACKAGE, env=filled.settings).ok()
     assert registry.requests == []
     assert "Install 673 npm packages of apps/koa-kkl" in result.counts.steps(HIT_REMOTELY)
     assert "Build koa-kkl for prod" in result.counts.ran
@@ -123,10 +114,10 @@ def test_changed_client_line_builds_on_cached_layers(filled: CacheServer, cold: 
 
 @pytest.mark.long
 def test_two_users_ask_for_the_same_actions(
-    writer: First, filled: CacheServer, cold: Workspace, other_user: OtherUser, scratch: Path
+    written: Written, filled: CacheServer, cold: Workspace, other_user: OtherUser, scratch: Path
 ) -> None:
     """Neither the user, the folders nor the options that should not matter are in a key."""
-    ours = cold.pants(*PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug")).ok()
+    ours = cold.pants(*PACKAGE, env={**filled.settings, "PANTS_LEVEL": "debug"}).ok()
     caches = Caches(scratch / "caches", other_user.runner)
     root = scratch / "a clöne of nobody" / "in a deeper folder"
     other = Workspace.make(root, caches, cold.path, owner=other_user.user, umask=0o077)
@@ -136,10 +127,12 @@ def test_two_users_ask_for_the_same_actions(
     )
     with other:
         theirs = other.pants(
-            *options, *PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug", TZ="Asia/Shanghai")
+            *options,
+            *PACKAGE,
+            env={**filled.settings, "PANTS_LEVEL": "debug", "TZ": "Asia/Shanghai"},
         ).ok()
     assert theirs.counts.ran == []
-    assert sorted(action_digests(ours)) == writer.result.counts.ran
+    assert sorted(action_digests(ours)) == written.counts.ran
     assert action_digests(theirs) == action_digests(ours)
     for description, digest in sorted(action_digests(ours).items()):
         print(digest, description)
@@ -147,16 +140,16 @@ def test_two_users_ask_for_the_same_actions(
 
 @pytest.mark.long
 def test_outputs_that_the_server_lost_are_made_again(
-    writer: First, copied: Path, cold: Workspace
+    written: Written, copied: Path, cold: Workspace
 ) -> None:
     """The server forgot contents but no action: no hit where any is missing, and a right release."""
     forget_contents(copied)
     with CacheServer(copied) as server:
-        result = cold.pants(*PACKAGE, env=with_cache(server)).ok()
+        result = cold.pants(*PACKAGE, env=server.settings).ok()
     hits = result.counts.steps(HIT_REMOTELY)
-    assert sorted([*result.counts.ran, *hits]) == writer.result.counts.ran
+    assert sorted([*result.counts.ran, *hits]) == written.counts.ran
     assert "Install 673 npm packages of apps/koa-kkl" in result.counts.ran
-    assert archives.first_difference(writer.workspace.release(), cold.release()) == ""
+    assert archives.first_difference(release_of(written), cold.release()) == ""
 
 
 def forget_contents(folder: Path) -> None:
@@ -172,7 +165,7 @@ def forget_contents(folder: Path) -> None:
 @pytest.mark.long
 def test_server_that_is_down_costs_a_warning(cold: Workspace, session_folder: Path) -> None:
     server = CacheServer(session_folder / "never-started")
-    result = cold.pants("package", "//toolchains/node:16.20.2", env=with_cache(server)).ok()
+    result = cold.pants("package", "//toolchains/node:16.20.2", env=server.settings).ok()
     assert "Make Node.js 16.20.2 with npm 8.19.4" in result.counts.ran
 
 
@@ -181,11 +174,11 @@ def test_server_that_is_down_costs_a_warning(cold: Workspace, session_folder: Pa
 
 @pytest.mark.long
 def test_contents_that_locks_name_are_not_taken_from_the_server(
-    writer: First, copied: Path, cold: Workspace
+    written: Written, copied: Path, cold: Workspace, caches: Caches
 ) -> None:
     """It knows no result, and has other bytes under the name of every tarball and package."""
     shutil.rmtree(copied / "actioncache" / "objects")
-    downloads = writer.workspace.caches.named / "slipway_downloads" / "sha256"
+    downloads = caches.named / "slipway_downloads" / "sha256"
     locked = [path for path in downloads.rglob("*") if path.is_file()]
     assert len(locked) > 700
     for path in locked:
@@ -193,9 +186,9 @@ def test_contents_that_locks_name_are_not_taken_from_the_server(
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(bytes(reversed(path.read_bytes())))
     with CacheServer(copied) as server:
-        result = cold.pants(*PACKAGE, env=with_cache(server)).ok()
+        result = cold.pants(*PACKAGE, env=server.settings).ok()
     assert result.counts.steps(HIT_REMOTELY) == []
-    assert archives.first_difference(writer.workspace.release(), cold.release()) == ""
+    assert archives.first_difference(release_of(written), cold.release()) == ""
     for name in ("npm tarball", "Node.js and npm as npm packages", "Debian package"):
         page.hold(name, page.REMOTE, "not taken")
 
@@ -211,10 +204,15 @@ HOSTILE: Dict[str, Tuple[Item, str]] = {
 
 @pytest.mark.long
 def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_trusted(
-    writer: First, filled: CacheServer, copied: Path, cold: Workspace, session_folder: Path
+    written: Written,
+    filled: CacheServer,
+    copied: Path,
+    cold: Workspace,
+    caches: Caches,
+    session_folder: Path,
 ) -> None:
     """Somebody who can write to the server replaces the layer of the npm packages."""
-    found = cold.pants(*PACKAGE, env=with_cache(filled, PANTS_LEVEL="debug")).ok()
+    found = cold.pants(*PACKAGE, env={**filled.settings, "PANTS_LEVEL": "debug"}).ok()
     action = action_digests(found)["Install 673 npm packages of apps/koa-kkl"]
     result = copied / "actioncache" / "objects" / action[:2] / action[2:]
     sound = result.read_bytes()
@@ -224,9 +222,9 @@ def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_tru
         write_object(copied, content)
         result.chmod(0o644)
         result.write_bytes(with_output(sound, LAYER, content))
-        cold.caches = own_caches(writer, session_folder, f"poisoned-{name}")
+        cold.caches = own_caches(caches, session_folder, f"poisoned-{name}")
         with CacheServer(copied) as server:
-            return cold.pants(*PACKAGE, env=with_cache(server))
+            return cold.pants(*PACKAGE, env=server.settings)
 
     for name, (item, told) in HOSTILE.items():
         refused = package_with(name, own_gzip(layer + own_tar([item], end=b""))).failed()
@@ -238,7 +236,7 @@ def test_a_result_is_held_against_what_its_layer_may_hold_and_its_content_is_tru
     assert "it does not match the files of the layer" in refused.output
     listed = changed.replace(sha256(content), sha256(other), 1)
     package_with("content", own_gzip(listed)).ok()
-    assert archives.first_difference(writer.workspace.release(), cold.release()) != ""
+    assert archives.first_difference(release_of(written), cold.release()) != ""
     told = f"{', '.join(HOSTILE)}, its own list of files; the contents are trusted"
     page.hold("result of a step", page.REMOTE, told)
 
