@@ -361,7 +361,7 @@ FILES: Dict[str, Case] = {
 
 # The others differ in their rules alone, which tests/rules and tests/unit test.
 QUICK_FILES = (
-    *("no lock", "a lock that is no JSON", "a stale fetch lock", "an unknown version of Node"),
+    *("no lock", "a lock that is no JSON", "an unknown version of Node"),
     *("a failing build script", "a hanging build script", "an output that leads outside"),
     *("a build without one of its sources", "a source whose name is not UTF-8"),
     "a smoke script that fails",
@@ -427,7 +427,7 @@ REGISTRY: Dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", long_except(["another content", "a body cut off"], REGISTRY))
+@pytest.mark.parametrize("name", long_except(["another content"], REGISTRY))
 def test_a_registry_that_fails(line: Line, name: str) -> None:
     package = slug(name)
     content = make_package(package)

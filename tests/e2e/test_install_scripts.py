@@ -251,6 +251,7 @@ def test_a_mirror_that_has_something_else_is_told(
     assert "Traceback" not in said.output
 
 
+@pytest.mark.long
 def test_a_binary_for_newer_hosts_is_refused_by_the_gate(
     workspace: Workspace, mirror: Registry
 ) -> None:

@@ -191,6 +191,7 @@ def test_what_is_wrong_with_an_image_is_told(
     assert not (workspace.root / TEAM / "packages.lock").exists()
 
 
+@pytest.mark.long
 def test_a_gone_image_is_told_with_its_registry(
     workspace: Workspace, pushed: Pushed, registry: Registry, logged_in: None
 ) -> None:

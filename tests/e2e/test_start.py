@@ -58,6 +58,7 @@ def test_a_database_that_is_not_there_is_a_warning(workspace: Workspace) -> None
     assert workspace.dist("apps.refused", "release").exists()
 
 
+@pytest.mark.long
 def test_a_worker_runs(workspace: Workspace) -> None:
     said = package(workspace, "works", "setInterval(() => {}, 1000);\n", "run").ok()
     assert "the release was started" not in said.output

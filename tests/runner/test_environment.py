@@ -217,7 +217,7 @@ MOMENTS: Dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("moment", long_except(["the folder was made", "Pants arrives"], MOMENTS))
+@pytest.mark.parametrize("moment", long_except(["Pants arrives"], MOMENTS))
 def test_killed_in_the_middle(bench: Bench, moment: str) -> None:
     run, pattern = bench.start(), MOMENTS[moment]
     wait_until(lambda: any(found(path, pattern) for path in bench.unfinished))
@@ -254,6 +254,7 @@ def test_only_the_bootstrap_is_killed(bench: Bench) -> None:
     assert_whole_and_alone(bench)
 
 
+@pytest.mark.long
 def test_leftovers_of_dead_runs_are_removed(bench: Bench) -> None:
     leftover = bench.cache / "slipway/environments/.new-12345"
     (leftover / "closed").mkdir(parents=True)
@@ -406,7 +407,7 @@ PLACES: Dict[str, Optional[Callable[[Bench], Path]]] = {
 }
 
 
-@pytest.mark.parametrize("place", long_except(["environment", "named file"], PLACES))
+@pytest.mark.parametrize("place", long_except(["named file"], PLACES))
 def test_the_index_is_that_of_the_users_pip(
     bench: Bench, index: http.server.ThreadingHTTPServer, place: str
 ) -> None:
