@@ -59,7 +59,7 @@ def _page_id(path: Path) -> str:
 # them once more; a test of another folder has the same commands in the quick tier.
 _LONG = (
     *("add-a-toolchain-image", "pin-another-node", "private-registry", "proxy-and-ca"),
-    *("try-another-node", "upgrade-dependencies", "audit-binaries"),
+    *("try-another-node", "upgrade-dependencies", "audit-binaries", "run-by-hand", "CONTRIBUTING"),
 )
 
 
