@@ -27,6 +27,7 @@ from tests.deploy.faults import start_program
 from tests.deploy.fleet import TOP, Fleet, farm_of
 from tests.deploy.hosts import Host, HostFarm
 from tests.places import SOURCES, started
+from tests.tiers import long_except
 
 SEED = 20261122
 
@@ -203,7 +204,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("python", sorted({os.path.realpath(sys.executable), "/usr/bin/python3"}))
+@pytest.mark.parametrize(
+    "python",
+    long_except(
+        ["/usr/bin/python3"], sorted({os.path.realpath(sys.executable), "/usr/bin/python3"})
+    ),
+)
 def test_the_program_deploys_lists_and_goes_back(fleet: Fleet, program: Path, python: str) -> None:
     if not os.path.exists(python):
         pytest.skip(f"no {python} here")

@@ -11,12 +11,13 @@ import pytest
 from slipway.deploy.deployment import Hooks
 from tests.deploy.sites import SITES, Site
 from tests.e2e import harness
+from tests.tiers import long_except
 
 PAGE = harness.REPOSITORY / "docs" / "reference" / "what-is-on-a-host.md"
 _ROW = re.compile(r"^\| `([^`]+)` \| (\d+) \|", re.MULTILINE)
 
 
-@pytest.fixture(params=SITES)
+@pytest.fixture(params=long_except(["user of a plain sshd"], SITES))
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     with SITES[request.param]() as made:  # type: ignore[attr-defined]
         made.releases = tmp_path

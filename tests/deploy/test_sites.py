@@ -54,7 +54,13 @@ def test_releases_of_others_are_never_removed(site: Site) -> None:
     assert [snapshot(releases / one) for one in foreign] == before
 
 
-@pytest.mark.parametrize("years", [(2021, 2022, 2023, 2024), (2001, 2030, 2020, 2019)])
+@pytest.mark.parametrize(
+    "years",
+    [
+        pytest.param((2021, 2022, 2023, 2024), marks=pytest.mark.long),
+        (2001, 2030, 2020, 2019),
+    ],
+)
 def test_releases_that_served_last_are_kept(
     site: Site, monkeypatch: pytest.MonkeyPatch, years: Tuple[int, ...]
 ) -> None:

@@ -414,6 +414,13 @@ def test_changed_since_sees_client_server_and_lock(
         live.git("checkout", "--quiet", ".")
 
 
+def test_what_is_built_from_source_can_be_left_out_of_all(live: Workspace) -> None:
+    said = live.pants("--tag=-source_build", "list", "::").ok()
+    listed = said.stdout.split()
+    assert "apps/koa-kkl:release" in listed
+    assert not {"examples/quickjs:quickjs", "toolchains/node:6.3.0-source"} & set(listed)
+
+
 @pytest.mark.long
 def test_package_of_everything_has_no_two_outputs_in_one_place(
     live: Workspace,

@@ -106,11 +106,25 @@ def test_every_way_out_is_denied_for_a_plain_user(
 # --- Those that look around.
 
 
-def test_secrets_of_the_user_are_not_there(workspace: Workspace) -> None:
+WRITES = (
+    "touch $HOME/x /tmp/x ../hostile-neighbour /build/x; echo stolen >../quiet/index.js;"
+    " touch /usr/bin/x /etc/passwd 2>/dev/null; true"
+)
+
+
+def test_secrets_of_the_user_are_not_there_and_what_is_written_elsewhere_reaches_nothing(
+    workspace: Workspace,
+) -> None:
     home = str(workspace.home)
     look = hostile_packages.CURIOUS.replace("%s", home)
-    tarball = hostile_packages.tarball("curious", {"look.js": look}, "node look.js")
-    release, _ = write_hostile(workspace, {"curious": tarball})
+    packages = {
+        "curious": hostile_packages.tarball("curious", {"look.js": look}, "node look.js"),
+        "writes": hostile_packages.tarball("writes", {}, WRITES),
+        "quiet": hostile_packages.tarball("quiet", {}, "true"),
+    }
+    release, folder = write_hostile(workspace, packages)
+    lock = json.loads((folder / "package-lock.json").read_text())
+    assert set(lock["packages"]) == {"", *(f"node_modules/{name}" for name in packages)}
     canary = hostile_packages.CANARY
     workspace.write_npmrc(f"//registry.example/:_authToken={canary}")
     (workspace.home / ".ssh").mkdir(exist_ok=True)
@@ -125,29 +139,15 @@ def test_secrets_of_the_user_are_not_there(workspace: Workspace) -> None:
     assert home not in json.dumps(found["env"])
     assert {found[f"{home}/.npmrc"], found[f"{home}/.ssh/id_ed25519"]} == {"ENOENT"}
 
-
-def read_released(workspace: Workspace, name: str) -> str:
-    return read_member(workspace, "apps.node16/release", name).decode("latin-1")
-
-
-def test_what_is_written_elsewhere_reaches_nothing(workspace: Workspace) -> None:
-    script = (
-        "touch $HOME/x /tmp/x ../hostile-neighbour /build/x; echo stolen >../quiet/index.js;"
-        " touch /usr/bin/x /etc/passwd 2>/dev/null; true"
-    )
-    packages = {
-        "writes": hostile_packages.tarball("writes", {}, script),
-        "quiet": hostile_packages.tarball("quiet", {}, "true"),
-    }
-    release, folder = write_hostile(workspace, packages)
-    lock = json.loads((folder / "package-lock.json").read_text())
-    assert set(lock["packages"]) == {"", "node_modules/writes", "node_modules/quiet"}
-    workspace.pants("package", release).ok()
     assert "stolen" not in read_released(workspace, "node_modules/quiet/index.js")
     (archive,) = workspace.dist("apps.node16/release").glob("*-prod.tar.gz")
     with tarfile.open(archive) as tar:
         names = [one.name for one in tar]
     assert not [name for name in names if name.endswith(("/x", "hostile-neighbour"))]
+
+
+def read_released(workspace: Workspace, name: str) -> str:
+    return read_member(workspace, "apps.node16/release", name).decode("latin-1")
 
 
 # --- Those that nobody decided on.

@@ -83,13 +83,7 @@ def test_an_application_on_another_engine_is_built_started_and_stopped(
         assert app("stop").returncode == 0
 
 
-def test_what_is_built_from_source_can_be_left_out_of_all(workspace: Workspace) -> None:
-    said = workspace.pants("--tag=-source_build", "list", "::").ok()
-    listed = said.stdout.split()
-    assert "apps/koa-kkl:release" in listed
-    assert not {"examples/quickjs:quickjs", "toolchains/node:6.3.0-source"} & set(listed)
-
-
+@pytest.mark.long
 def test_a_failing_build_keeps_its_log_and_says_where(workspace: Workspace) -> None:
     definition = workspace.root / "examples" / "quickjs" / "quickjs.toml"
     sound = definition.read_text()
