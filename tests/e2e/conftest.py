@@ -155,6 +155,12 @@ def make_workspace(
 
 
 @pytest.fixture(scope="session")
+def shared_clone(make_workspace: Callable[..., Workspace]) -> Workspace:
+    """A clone with a daemon for several modules, each of which writes applications of its own."""
+    return make_workspace("shared", daemon=True)
+
+
+@pytest.fixture(scope="session")
 def live_clone(make_workspace: Callable[..., Workspace]) -> Workspace:
     clone = make_workspace("live", daemon=True)
     clone.commit()

@@ -11,7 +11,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pytest
 
@@ -40,8 +40,8 @@ CEILINGS = {
 
 
 @pytest.fixture(scope="module")
-def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
-    return make_workspace("addons", daemon=True)
+def workspace(shared_clone: Workspace) -> Workspace:
+    return shared_clone
 
 
 def audit(workspace: Workspace, release: str) -> List[Dict[str, Any]]:
@@ -122,6 +122,7 @@ def test_what_would_not_load_on_an_old_host_is_refused_all_at_once_unless_waived
     assert len(waived) == len(TOO_NEW)
 
 
+@pytest.mark.long
 def test_an_edit_of_the_lock_elsewhere_compiles_nothing_again(workspace: Workspace) -> None:
     release = write_app(workspace, "node16")
     workspace.pants("package", release).ok()

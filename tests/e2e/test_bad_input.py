@@ -364,7 +364,6 @@ QUICK_FILES = (
     *("no lock", "a lock that is no JSON", "an unknown version of Node"),
     *("a failing build script", "a hanging build script", "an output that leads outside"),
     *("a build without one of its sources", "a source whose name is not UTF-8"),
-    "a smoke script that fails",
 )
 
 
@@ -436,6 +435,7 @@ def test_a_registry_that_fails(line: Line, name: str) -> None:
     try_case(line, Case(case.spoil, told), f"registry-{package}", {package: content})
 
 
+@pytest.mark.long
 def test_a_registry_that_is_down(line: Line) -> None:
     npmrc = line.workspace.home / ".npmrc"
     text = npmrc.read_text()

@@ -64,6 +64,7 @@ def test_server_line_runs_neither_install_nor_build(
     assert counts.ran == [ASSEMBLE, PACK, SMOKE, START]
 
 
+@pytest.mark.long
 def test_client_line_runs_the_build_and_no_install(first: First, live: Workspace) -> None:
     live.edit(f"{APP}/src/common/http.js", lambda text: f"window.changed = 1;\n{text}")
     counts = live.pants(*PACKAGE).ok().counts

@@ -228,6 +228,7 @@ def installed_python(name: str) -> Optional[str]:
     return None
 
 
+@pytest.mark.long
 def test_canary_saw_a_closed_world(reference: Dict[str, Path]) -> None:
     """What a step sees is what its environment says, and nothing of this machine."""
     release = reference["apps.canary/release/canary-1.0.0-prod.tar.gz"]

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
@@ -26,8 +26,8 @@ SMOKE = "require(Object.keys(require('../package.json').dependencies)[0])\n"
 
 
 @pytest.fixture(scope="module")
-def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
-    return make_workspace("scripts", daemon=True)
+def workspace(shared_clone: Workspace) -> Workspace:
+    return shared_clone
 
 
 def write_hostile(
@@ -153,6 +153,7 @@ def read_released(workspace: Workspace, name: str) -> str:
 # --- Those that nobody decided on.
 
 
+@pytest.mark.long
 def test_a_script_without_a_decision_is_an_error_with_the_lines_to_add(
     workspace: Workspace,
 ) -> None:

@@ -38,8 +38,8 @@ FOREVER = "300.7654321"
 
 
 @pytest.fixture(scope="module")
-def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
-    return make_workspace("isolators", daemon=True)
+def workspace(shared_clone: Workspace) -> Workspace:
+    return shared_clone
 
 
 def digests(workspace: Workspace, *names: str) -> Dict[str, str]:

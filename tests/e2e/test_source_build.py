@@ -84,6 +84,7 @@ def test_an_application_on_another_engine_is_built_started_and_stopped(
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_a_failing_build_keeps_its_log_and_says_where(workspace: Workspace) -> None:
     definition = workspace.root / "examples" / "quickjs" / "quickjs.toml"
     sound = definition.read_text()

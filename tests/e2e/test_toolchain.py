@@ -15,7 +15,7 @@ import tarfile
 import termios
 import time
 from pathlib import Path
-from typing import Callable, Tuple
+from typing import Tuple
 
 import pytest
 
@@ -29,8 +29,8 @@ CONTRACT = "toolchains/gcc48/contract"
 
 
 @pytest.fixture(scope="module")
-def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
-    return make_workspace("toolchain", daemon=True)
+def workspace(shared_clone: Workspace) -> Workspace:
+    return shared_clone
 
 
 def facts_of(archive: Path) -> Tuple[str, str, int]:

@@ -137,7 +137,13 @@ def test_a_name_is_listened_to_as_the_table_says(
         assert list(tmp_path.rglob("16.20.2/include/node/node.h"))
 
 
-@pytest.mark.parametrize(("npm", "way"), sorted(OF_NPM))
+@pytest.mark.parametrize(
+    ("npm", "way"),
+    [
+        pytest.param(*one, marks=pytest.mark.long if "6.14.18" in one[0] else ())
+        for one in sorted(OF_NPM)
+    ],
+)
 def test_npm_hands_a_name_on_as_the_table_says(npm: str, way: str, tmp_path: Path) -> None:
     program = npm_tools.NPM_6 if "6.14.18" in npm else npm_tools.NPM_8
     script = "node -p 'JSON.stringify(process.env)' >env.json"

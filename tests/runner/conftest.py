@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.runner.workbench import Bench, Packages, make_packages
+from tests.tiers import long_except
 
 SHELLS = ("dash", "busybox sh", "bash --posix")
 
@@ -39,7 +40,7 @@ def warm(tmp_path: Path, packages: Packages, installed: Path) -> Bench:
     return bench
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=long_except(["dash", "busybox sh"], SHELLS))
 def shell(request: Any) -> str:
     """The shells that /bin/sh may be."""
     name: str = request.param

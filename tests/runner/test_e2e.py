@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -183,16 +183,18 @@ def test_pants_works(real: Real, name: str, locale: str) -> None:
             assert "sub dir/b.txt:näher" in listed
 
 
-def test_version_help_and_status(real: Real) -> None:
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("--no-pantsd",), marks=pytest.mark.long)], ids=["daemon", "none"]
+)
+def test_version_help_and_status(real: Real, options: Tuple[str, ...]) -> None:
     workspace = real.workspace("status", FILES)
-    for options in ((), ("--no-pantsd",)):
-        version = real.run(workspace, *options, "--version")
-        assert (version.returncode, version.stdout) == (0, "2.17.1\n")
-        assert "Usage:" in real.run(workspace, *options, "--help").stdout
-        assert real.run(workspace, *options, "list", "//:missing").returncode == 1
-        unknown = real.run(workspace, *options, "--no-such-flag", "list", "::")
-        assert unknown.returncode == 1
-        assert "no-such-flag" in unknown.stdout + unknown.stderr
+    version = real.run(workspace, *options, "--version")
+    assert (version.returncode, version.stdout) == (0, "2.17.1\n")
+    assert "Usage:" in real.run(workspace, *options, "--help").stdout
+    assert real.run(workspace, *options, "list", "//:missing").returncode == 1
+    unknown = real.run(workspace, *options, "--no-such-flag", "list", "::")
+    assert unknown.returncode == 1
+    assert "no-such-flag" in unknown.stdout + unknown.stderr
 
 
 def test_a_start_without_plugins_builds_one_rule_graph(real: Real) -> None:
