@@ -14,6 +14,7 @@ from slipway.core.errors import SlipwayError
 from slipway.deploy import flow
 from slipway.deploy.deployment import Health, Hooks
 from tests.deploy.sites import SITES, Site, snapshot
+from tests.tiers import long_except
 
 NOBODY_LISTENS = Health(url="http://127.0.0.1:9/", retries=1, interval=0, timeout=2, hold=0)
 
@@ -169,7 +170,10 @@ def test_what_an_application_wrote_stays_with_its_release(site: Site) -> None:
     assert (new / "written").stat().st_ino != (old / "written").stat().st_ino
 
 
-@pytest.mark.parametrize("change", ["echo x >new && mv new conf.json", "rm -f conf.json"])
+@pytest.mark.parametrize(
+    "change",
+    ["echo x >new && mv new conf.json", pytest.param("rm -f conf.json", marks=pytest.mark.long)],
+)
 def test_a_file_that_was_replaced_is_sent_and_named(site: Site, change: str) -> None:
     large = os.urandom(300_000).hex()
     site.ship("1.0.0", files={"a": "1", "large": large, "conf.json": "{}"})
@@ -229,7 +233,7 @@ def test_odd_names_beside_the_releases(site: Site) -> None:
     assert (site.folder / "releases" / "-x").is_dir()
 
 
-@pytest.mark.parametrize("change", ["file", "folder"])
+@pytest.mark.parametrize("change", long_except(["folder"], ["file", "folder"]))
 def test_a_rollback_detects_symlinks_in_place_of_files(site: Site, change: str) -> None:
     site.ship("1.0.0", files={"lib/a": "1"})
     name = {"file": "lib/a", "folder": "lib"}[change]
@@ -434,13 +438,13 @@ def test_a_service_has_the_environment_of_a_login(site: Site) -> None:
     assert "Umask:\t0027" in site.run_there(f"cat /proc/{pid}/status")
 
 
-@pytest.mark.parametrize(
-    "profile",
-    [
-        *("exit 1", "if then", "sleep 100", "set -eu; false", 'trap "echo touch ~/told" 0'),
-        *("export SHELLOPTS", "export UID=$(id -u)", "readonly TMOUT=600; export TMOUT"),
-    ],
+PROFILES = (
+    *("exit 1", "if then", "sleep 100", "set -eu; false", 'trap "echo touch ~/told" 0'),
+    *("export SHELLOPTS", "export UID=$(id -u)", "readonly TMOUT=600; export TMOUT"),
 )
+
+
+@pytest.mark.parametrize("profile", long_except(["exit 1", "sleep 100", PROFILES[4]], PROFILES))
 def test_a_service_starts_although_a_profile_fails(site: Site, profile: str) -> None:
     site._run(f"echo '{profile}' >~/.profile")
     assert site.ship("1.0.0").status == "healthy"

@@ -60,7 +60,7 @@ def _page_id(path: Path) -> str:
 _LONG = (
     *("add-a-toolchain-image", "pin-another-node", "private-registry", "proxy-and-ca"),
     *("try-another-node", "upgrade-dependencies", "audit-binaries", "run-by-hand", "CONTRIBUTING"),
-    *("npm-workspaces", "start-probe", "static-files"),
+    *("npm-workspaces", "start-probe", "static-files", "release-layout"),
 )
 
 

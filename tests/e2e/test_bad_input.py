@@ -545,6 +545,7 @@ def test_names_that_differ_in_case_alone_all_arrive(line: Line) -> None:
 # --- What a step may not do.
 
 
+@pytest.mark.long
 def test_a_step_that_writes_everywhere_changes_nothing_for_later_steps(line: Line) -> None:
     places = "/usr/new /new /etc/passwd /build/in/installed/installed.tar /build/slipway/new"
     spoiling = f'for one in {places}; do echo spoiled >"$one" && echo "wrote $one" >>dist/a.js; done 2>/dev/null'

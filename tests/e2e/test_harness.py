@@ -33,6 +33,7 @@ def test_run_that_takes_too_long_is_ended_with_all_it_started(
     assert harness.marked_processes(clone.mark) == set()
 
 
+@pytest.mark.long
 def test_counts_tell_what_ran_from_what_was_found(first: First) -> None:
     assert "Build koa-kkl for prod" in first.result.counts.ran
     again = first.workspace.pants("package", "//apps/koa-kkl:release").ok()

@@ -92,6 +92,7 @@ def test_a_first_deploy_unpacks_verifies_starts_and_keeps_the_release(
     assert not (farm.host() / ".slipway" / "doing").exists()
 
 
+@pytest.mark.long
 def test_a_second_deploy_sends_what_differs_and_the_first_can_be_served_again(
     farm: Farm, tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_layer_that_is_gone_leaves_no_list(farm: Farm, tmp_path: Path) -> None
     assert lists == {"launcher.sha256", "runtime.sha256", "server.sha256"}
 
 
+@pytest.mark.long
 def test_a_tampered_file_is_sent_again(farm: Farm, tmp_path: Path) -> None:
     farm.deploy(write_release(tmp_path / "one", "1.0.0", files={"a": "1", "b": "x"}))
     tampered = farm.host() / "current" / "b"
@@ -194,6 +196,7 @@ def test_a_changed_kept_release_is_not_a_target(farm: Farm, tmp_path: Path) -> N
     assert (farm.host() / "current" / "a").read_text() == "1"
 
 
+@pytest.mark.long
 def test_a_shared_path_outlives_releases(farm: Farm, tmp_path: Path) -> None:
     farm.deployment = dataclasses.replace(farm.deployment, shared=("var/uploads",))
     farm.deploy(write_release(tmp_path / "one", "1.0.0"))
