@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Optional
 
 # A CPython that Pants can live in: the one of the tests, not their virtual environment's link.
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def chosen_python() -> Optional[str]:
+    """What SLIPWAY_PYTHON may name; None if a runner made this Python, which has no ensurepip."""
+    return PYTHON if importlib.util.find_spec("ensurepip") else None
 
 
 def copy_to(cache: Path) -> None:

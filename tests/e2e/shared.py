@@ -54,7 +54,7 @@ def runner() -> Path:
 def _caches(folder: Path) -> Caches:
     """Empty caches with the shared Pants, which is that of these tests if their user has one."""
     installed_pants.copy_to(runner())
-    return Caches(folder, runner(), python=installed_pants.PYTHON).make()
+    return Caches(folder, runner(), python=installed_pants.chosen_python()).make()
 
 
 def _key() -> str:
