@@ -130,7 +130,8 @@ def packaged(request: pytest.FixtureRequest) -> Iterator[Workspace]:
                 _write_app(workspace.root / case.folder, case, files)
             (workspace.root / RUNTIMES).mkdir()
             (workspace.root / RUNTIMES / "BUILD").write_text(_runtimes())
-            workspace.pants("generate-lockfiles").ok()
+            resolves = [f"--resolve=npm:{case.folder}" for case in chosen]
+            workspace.pants("generate-lockfiles", *resolves).ok()
             releases = [f"//{case.folder}:release" for case in chosen]
             if WORKSPACES in chosen:
                 releases.append(f"//{WORKSPACES.folder}/{MEMBER}:release")
