@@ -17,23 +17,26 @@ from tests.e2e.harness import Caches, Workspace
 def container(root: Path, *shared: Path, uid: int = 0) -> Tuple[str, ...]:
     """Starts a command, as user `uid`, on a machine whose files are those of an image, as CI does.
 
-    It has this machine's devices and processes, the Pants of all tests, and the folders `shared`.
+    It has this machine's devices and processes, the folders `shared`, and another Pants than the tests:
+    their Python is not in the image.
     """
-    installed = shared_caches.runner()
-    _install_for_containers()
+    installed = shared_caches.container_runner()
+    _install(installed)
     mounts = [f"mount --bind {root} {root}"]
     for path in (Path("/proc"), Path("/dev"), installed, *shared):
         mounts.append(f"mkdir -p {root}{path} && mount --rbind {path} {root}{path}")
     become = f"--userspec={uid}:{uid} --groups=" if uid else ""
-    enter = f'exec chroot {become} {root} sh -c \'unset SLIPWAY_PYTHON; cd "$0" && exec "$@"\' "$PWD" "$@"'
+    ours = shared_caches.runner()
+    settle = f'[ "${{XDG_CACHE_HOME-}}" != {ours} ] || export XDG_CACHE_HOME={installed}'
+    enter = f'exec chroot {become} {root} sh -c \'{settle}; unset SLIPWAY_PYTHON; cd "$0" && exec "$@"\' "$PWD" "$@"'
     script = " && ".join([*mounts, enter])
     return ("unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh")
 
 
-def _install_for_containers() -> None:
+def _install(runner: Path) -> None:
     """A container has neither an index nor this machine's Python: the runner makes its own before."""
     with harness.scratch_folder("job-") as scratch:
-        caches = Caches(scratch / "caches", shared_caches.runner())
+        caches = Caches(scratch / "caches", runner)
         path = str(harness.tools_folder(scratch / "tools"))
         with Workspace.make(scratch / "clone", caches, path) as workspace:
             workspace.pants("--version").ok()

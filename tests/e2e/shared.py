@@ -51,6 +51,13 @@ def runner() -> Path:
     return folder
 
 
+def container_runner() -> Path:
+    """The same for runs in containers, which have another Python than this machine."""
+    folder = _top() / "runner-of-containers"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def _caches(folder: Path) -> Caches:
     """Empty caches with the shared Pants, which is that of these tests if their user has one."""
     installed_pants.copy_to(runner())
