@@ -93,7 +93,6 @@ def test_scripts_run_no_install(live: Workspace) -> None:
     assert installs(live.pants(*PACKAGE).ok().counts) == []
 
 
-@pytest.mark.long
 def test_lock_change_runs_one_install_and_fetches_what_changed(
     live: Workspace,
 ) -> None:
